@@ -1,0 +1,276 @@
+"""The keys: ECDSA and ECDH over the curve P-256 (secp256r1).
+
+A server has one long-lived root key, which signs; its public half is given to the clients, which
+trust what it signed. Each side of a handshake also makes a key for that handshake alone, which
+only exchanges. Both are the same two classes, over the `cryptography` package.
+
+A public key travels as the DER form of its SubjectPublicKeyInfo (RFC 5480): 26 bytes that are
+the same for every key, then the 65 bytes of the uncompressed point.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+    load_der_private_key,
+    load_der_public_key,
+    load_pem_private_key,
+    load_pem_public_key,
+)
+
+__all__ = [
+    "PUBLIC_KEY_PREFIX",
+    "PUBLIC_KEY_SIZE",
+    "EllipticCurvePrivateKey",
+    "EllipticCurvePublicKey",
+    "InvalidSignature",
+    "load_public_key",
+]
+
+PUBLIC_KEY_PREFIX = bytes.fromhex("3059301306072a8648ce3d020106082a8648ce3d03010703420004")
+"""What every public key starts with: the DER of the algorithm, then 04, an uncompressed point."""
+PUBLIC_KEY_SIZE = 91
+"""The length of every public key in DER, in bytes."""
+
+_PEM_MARK = "-----BEGIN "
+_ECDSA_SHA256 = ec.ECDSA(hashes.SHA256())
+_ECDH = ec.ECDH()
+_LOAD_PRIVATE_PEM = partial(load_pem_private_key, password=None)
+_LOAD_PRIVATE_DER = partial(load_der_private_key, password=None)
+_KeyT = TypeVar("_KeyT")
+
+
+class EllipticCurvePublicKey:
+    """A P-256 public key: verifies signatures.
+
+    Two are equal, and hash alike, when they are the same point. Made by `fromPEM`, `fromBytes`
+    or `EllipticCurvePrivateKey.getPublicKey`; the constructor wraps a key of `cryptography`, and
+    raises TypeError for anything else and ValueError for another curve.
+    """
+
+    __slots__ = ("_key",)
+
+    def __init__(self, key: ec.EllipticCurvePublicKey) -> None:
+        if not isinstance(key, ec.EllipticCurvePublicKey):
+            raise TypeError(f"must be an elliptic curve public key, not {type(key).__name__}")
+        _require_p256(key.curve)
+        self._key = key
+
+    @staticmethod
+    def fromPEM(pem: str | bytes) -> EllipticCurvePublicKey:
+        """The key in a PEM text ("BEGIN PUBLIC KEY").
+
+        Raises TypeError for what is not text, and ValueError for what is not a P-256 public key.
+        """
+        data = _pem_bytes(pem)
+        if b"PRIVATE KEY-----" in data:
+            raise ValueError("a public key is needed here, and this PEM text is a private key")
+        return _load(load_pem_public_key, data, EllipticCurvePublicKey)
+
+    @staticmethod
+    def fromBytes(der: bytes) -> EllipticCurvePublicKey:
+        """The key in a DER SubjectPublicKeyInfo.
+
+        Raises ValueError for what is not a P-256 public key, a point off the curve included.
+        """
+        return _load(load_der_public_key, _require_bytes(der), EllipticCurvePublicKey)
+
+    def getBytes(self) -> bytes:
+        """The key as a DER SubjectPublicKeyInfo: always `PUBLIC_KEY_SIZE` bytes."""
+        return self._key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+
+    def getPublicKeyPEM(self) -> str:
+        """The key as PEM text ("BEGIN PUBLIC KEY")."""
+        pem = self._key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+        return pem.decode("ascii")
+
+    def savePEM(self, path: str | os.PathLike[str]) -> None:
+        """Write the PEM text to a file, over one that is there. Raises OSError."""
+        Path(path).write_text(self.getPublicKeyPEM(), encoding="ascii", newline="\n")
+
+    def verify(self, signature: bytes, data: bytes) -> None:
+        """Return if `signature` is the private key's ECDSA-SHA256 signature of `data`, in DER.
+
+        Raises InvalidSignature if it is not, whatever its bytes.
+        """
+        self._key.verify(signature, data, _ECDSA_SHA256)
+
+    def curve(self) -> ec.EllipticCurve:
+        """The curve, as an object of `cryptography`; its `name` is "secp256r1"."""
+        return self._key.curve
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, EllipticCurvePublicKey):
+            return NotImplemented
+        return self.getBytes() == other.getBytes()
+
+    def __hash__(self) -> int:
+        return hash(self.getBytes())
+
+    def __repr__(self) -> str:
+        return f"<EllipticCurvePublicKey {_fingerprint(self)}>"
+
+
+class EllipticCurvePrivateKey:
+    """A P-256 private key: signs, and exchanges secrets.
+
+    Its `repr` shows only a fingerprint of its public key. The constructor wraps a key of
+    `cryptography`, and raises TypeError for anything else and ValueError for another curve.
+    """
+
+    __slots__ = ("_key",)
+
+    def __init__(self, key: ec.EllipticCurvePrivateKey) -> None:
+        if not isinstance(key, ec.EllipticCurvePrivateKey):
+            raise TypeError(f"must be an elliptic curve private key, not {type(key).__name__}")
+        _require_p256(key.curve)
+        self._key = key
+
+    @staticmethod
+    def new() -> EllipticCurvePrivateKey:
+        """A new key, from the system's random source."""
+        return EllipticCurvePrivateKey(ec.generate_private_key(ec.SECP256R1()))
+
+    @staticmethod
+    def fromPEM(pem: str | bytes) -> EllipticCurvePrivateKey:
+        """The key in an unencrypted PEM text ("BEGIN PRIVATE KEY" or "BEGIN EC PRIVATE KEY").
+
+        Raises TypeError for what is not text, and ValueError for what is not a P-256 private key
+        or is protected by a password.
+        """
+        return _load(_LOAD_PRIVATE_PEM, _pem_bytes(pem), EllipticCurvePrivateKey)
+
+    @staticmethod
+    def fromBytes(der: bytes) -> EllipticCurvePrivateKey:
+        """The key in unencrypted DER, as `getBytes` writes it.
+
+        Raises ValueError for what is not a P-256 private key or is protected by a password.
+        """
+        return _load(_LOAD_PRIVATE_DER, _require_bytes(der), EllipticCurvePrivateKey)
+
+    def getBytes(self) -> bytes:
+        """The key in DER (PKCS #8, not encrypted): a secret."""
+        return self._key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
+
+    def getPrivateKeyPEM(self) -> str:
+        """The key as PEM text (PKCS #8, not encrypted): a secret."""
+        pem = self._key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+        return pem.decode("ascii")
+
+    def savePEM(self, path: str | os.PathLike[str]) -> None:
+        """Write the PEM text to a file that only its owner can read or write (mode 0600).
+
+        The file appears whole or not at all, and one that is there is replaced together with its
+        mode; a symbolic link is replaced, not followed. Raises OSError, and then nothing changed.
+        """
+        _write_secret(path, self.getPrivateKeyPEM())
+
+    def getPublicKey(self) -> EllipticCurvePublicKey:
+        """The public half."""
+        return EllipticCurvePublicKey(self._key.public_key())
+
+    def sign(self, data: bytes) -> bytes:
+        """The ECDSA-SHA256 signature of `data`, in DER: at most 72 bytes, different each time."""
+        return self._key.sign(data, _ECDSA_SHA256)
+
+    def exchange(self, peer: EllipticCurvePublicKey) -> bytes:
+        """The ECDH secret (32 bytes) shared with the holder of the peer's private key.
+
+        It is no key yet: see `handshake.session_key`.
+        """
+        return self._key.exchange(_ECDH, peer._key)
+
+    def curve(self) -> ec.EllipticCurve:
+        """The curve, as an object of `cryptography`; its `name` is "secp256r1"."""
+        return self._key.curve
+
+    def __repr__(self) -> str:
+        return f"<EllipticCurvePrivateKey of {_fingerprint(self.getPublicKey())}>"
+
+
+def load_public_key(
+    source: EllipticCurvePublicKey | str | bytes | os.PathLike[str],
+) -> EllipticCurvePublicKey:
+    """The public key that `source` is, holds, or names.
+
+    A key object is returned as it is; a str or bytes that holds "-----BEGIN " is PEM text;
+    any other str, and an os.PathLike, is the path of a PEM file.
+
+    Raises TypeError for anything else (a private key included), ValueError where there is no
+    P-256 public key in it, and OSError (FileNotFoundError) where the file cannot be read.
+    """
+    if isinstance(source, EllipticCurvePublicKey):
+        return source
+    if isinstance(source, bytes) or (isinstance(source, str) and _PEM_MARK in source):
+        return EllipticCurvePublicKey.fromPEM(source)
+    if not isinstance(source, (str, os.PathLike)):
+        raise TypeError(
+            "a public key must be an EllipticCurvePublicKey, PEM text or a path, "
+            f"not {type(source).__name__}"
+        )
+    pem = Path(source).read_bytes()
+    try:
+        return EllipticCurvePublicKey.fromPEM(pem)
+    except ValueError as error:
+        raise ValueError(f"{os.fspath(source)!r}: {error}") from error
+
+
+def _require_p256(curve: ec.EllipticCurve) -> None:
+    if curve.name != "secp256r1":
+        raise ValueError(f"the curve must be secp256r1 (P-256), not {curve.name}")
+
+
+def _load(loader: Callable[[bytes], object], data: bytes, wrapper: Callable[[Any], _KeyT]) -> _KeyT:
+    """The key that `loader` finds in `data`, wrapped; every failure is a ValueError."""
+    try:
+        return wrapper(loader(data))
+    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+        # A TypeError is how cryptography asks for a password, and the wrapper for another kind.
+        raise ValueError(f"not a plain P-256 key: {error}") from error
+
+
+def _pem_bytes(pem: str | bytes) -> bytes:
+    if isinstance(pem, str):
+        return pem.encode()
+    if isinstance(pem, bytes):
+        return pem
+    raise TypeError(f"PEM text must be str or bytes, not {type(pem).__name__}")
+
+
+def _require_bytes(der: bytes) -> bytes:
+    if not isinstance(der, bytes):
+        raise TypeError(f"a key in DER must be bytes, not {type(der).__name__}")
+    return der
+
+
+def _fingerprint(key: EllipticCurvePublicKey) -> str:
+    return f"sha256:{hashlib.sha256(key.getBytes()).hexdigest()[:16]}"
+
+
+def _write_secret(path: str | os.PathLike[str], text: str) -> None:
+    """Replace a file in one step by one that nobody but its owner could read at any moment."""
+    descriptor, temporary = tempfile.mkstemp(prefix=".key-", dir=os.path.dirname(path) or ".")
+    try:
+        with os.fdopen(descriptor, "w", encoding="ascii", newline="\n") as file:
+            os.chmod(temporary, 0o600)  # mkstemp leaves less under a strict umask
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
