@@ -1,0 +1,94 @@
+# Needs python3 (3.10 or later), a C compiler and make; everything else is installed into .venv.
+#
+# Every step leaves a stamp that depends on its sources. Folders are sources too: their time changes
+# when a file in them goes away.
+
+PYTHON ?= python3
+VENV ?= .venv
+ARGS ?=
+
+KIND := $(if $(filter 1,$(MPGAMESERVER_PROFILE)),profile,$(if $(filter 1,$(MPGAMESERVER_DEBUG)),debug,release))
+BIN := $(VENV)/bin
+BUILD_TOOLS := $(VENV)/.build-tools
+DEV_TOOLS := $(VENV)/.dev-tools
+WHEEL := dist/.$(KIND)
+INSTALLED := $(VENV)/.installed-$(KIND)
+SOURCES := setup.py pyproject.toml MANIFEST.in README.md LICENSE \
+	$(shell find _core mpgameserver -not -path '*/__pycache__*' -not -name '*.so')
+
+.PHONY: help demo test test-extra lint wheel install clean
+
+help:
+	@echo 'make demo         build, install into $(VENV), and play for 8 seconds over a bad link'
+	@echo 'make test         build, install, and run the tests that need nothing but pip packages'
+	@echo 'make test-extra   the tests that need a system program'
+	@echo 'make lint         ruff, mypy and cython-lint'
+	@echo 'make wheel        build the wheel into dist/'
+	@echo 'make install      build, and install into $(VENV)'
+	@echo 'make clean        remove all that make has made'
+	@echo
+	@echo 'ARGS="..." is handed to the demo and to pytest: make test ARGS="tests/core -k wrap"'
+	@echo 'MPGAMESERVER_PROFILE=1 or MPGAMESERVER_DEBUG=1 builds, installs and runs that kind of build'
+
+demo: $(INSTALLED)
+	cd $(VENV) && bin/python -m mpgameserver demo $(ARGS)
+
+test: $(INSTALLED) $(DEV_TOOLS)
+	$(BIN)/pytest $(ARGS)
+
+# Exit code 5: no test was collected.
+test-extra: $(INSTALLED) $(DEV_TOOLS)
+	@if $(BIN)/pytest -m extra --collect-only --quiet $(ARGS) >/dev/null; then \
+		$(BIN)/pytest -m extra -rs $(ARGS); \
+	elif test $$? -eq 5; then \
+		echo 'skipped: no test needs a system program'; \
+	else \
+		$(BIN)/pytest -m extra --collect-only --quiet $(ARGS); \
+	fi
+
+lint: $(INSTALLED) $(DEV_TOOLS)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/cython-lint _core mpgameserver/_core
+
+wheel: $(WHEEL)
+	@ls dist/*.whl
+
+install: $(INSTALLED)
+
+clean:
+	rm -rf build dist *.egg-info $(VENV) .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	find . -name __pycache__ -prune -exec rm -rf {} +
+
+# What was translated or compiled with other tools or settings is no use any more.
+$(BUILD_TOOLS): pyproject.toml setup.py
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
+	$(BIN)/python -m pip install --quiet --upgrade --group build
+	rm -rf build
+	touch $@
+
+$(DEV_TOOLS): $(BUILD_TOOLS)
+	$(BIN)/python -m pip install --quiet --group dev
+	touch $@
+
+# setuptools packs whatever lies in build/*/lib*: only the compiled modules may stay there, and only
+# those whose source is still there.
+$(WHEEL): $(SOURCES) $(BUILD_TOOLS)
+	rm -rf dist *.egg-info
+	mkdir -p build
+	find build -path '*/lib*' -type f -not -name '*.so' -delete
+	@for file in $$(find build -path '*/lib*' -name '*.so'); do \
+		module=$$(basename $$file); \
+		test -e _core/$${module%%.*}.pyx || rm $$file; \
+	done
+	@echo 'mpgameserver: $(KIND) build'
+	$(BIN)/python -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist .
+	touch $@
+
+$(INSTALLED): $(WHEEL)
+	rm -f $(VENV)/.installed-*
+	$(BIN)/python -m pip install --quiet --no-deps --force-reinstall dist/*.whl
+	$(BIN)/python -m pip install --quiet "$$(ls dist/*.whl)[cli]"
+	touch $@

@@ -1,0 +1,3 @@
+from typing import Literal
+
+KIND: Literal["release", "profile", "debug"]
