@@ -1,0 +1,119 @@
+"""The duplicate filter: a bitmap over the newest `width` numbers, which slides with them.
+
+What lies behind the filter counts as had, so that nothing recorded long ago passes. The bitmap
+starts small and doubles while the numbers seen spread, up to the width: an idle connection
+costs little, and the other side can make it no larger than 4 KiB.
+"""
+
+from cpython.mem cimport PyMem_Calloc, PyMem_Free
+from libc.string cimport memset
+
+__all__ = ["DuplicateFilter"]
+
+MAX_WIDTH = MESSAGE_FILTER_WIDTH
+
+cdef enum:
+    WORD_BITS = 64
+    FIRST_SIZE = 256
+
+
+cdef inline uint64_t _bit(int64_t number) noexcept nogil:
+    return <uint64_t>1 << (number & (WORD_BITS - 1))
+
+
+cdef class DuplicateFilter:
+    """Remembers which of the newest `width` absolute numbers were inserted.
+
+    `width` is 1...32768, default 32768; another is a ValueError. `newest` is the largest number
+    inserted, 0 while there is none.
+    """
+
+    def __cinit__(self, uint32_t width=MESSAGE_FILTER_WIDTH):
+        if not 1 <= width <= MESSAGE_FILTER_WIDTH:
+            raise ValueError(f"width must be 1...{MESSAGE_FILTER_WIDTH}, not {width}")
+        self.width = width
+        self._full_size = WORD_BITS
+        while self._full_size < width:
+            self._full_size *= 2
+        self._mask = min(self._full_size, <uint32_t>FIRST_SIZE) - 1
+        self._words = _allocate(self._mask + 1)
+
+    def __dealloc__(self):
+        PyMem_Free(self._words)
+
+    cpdef bint contains(self, int64_t number) except -1:
+        """True for a number that was inserted, and for every number behind the filter."""
+        if number > self.newest:
+            return False
+        if self.newest - number >= self.width:
+            return True
+        if number < self._oldest:
+            return False
+        return (self._word(number)[0] & _bit(number)) != 0
+
+    cpdef bint insert(self, int64_t number) except -1:
+        """Insert a number (1 or more); False, and nothing changed, when `contains` has it.
+
+        Raises ValueError for a number below 1, and MemoryError with nothing changed.
+        """
+        if number < 1:
+            raise ValueError(f"number must be 1 or more, not {number}")
+        if self.newest == 0:
+            self._oldest = number
+            self.newest = number
+        elif self.contains(number):
+            return False
+        elif number > self.newest:
+            self._make_room(number - self._oldest)
+            self._clear(self.newest + 1, number)
+            self.newest = number
+        elif number < self._oldest:
+            self._make_room(self.newest - number)
+            self._oldest = number
+        self._word(number)[0] |= _bit(number)
+        return True
+
+    cdef uint64_t *_word(self, int64_t number) noexcept:
+        return &self._words[(number & self._mask) >> 6]
+
+    cdef int _make_room(self, int64_t span) except -1:
+        """Double the bitmap until numbers `span` apart have bits of their own."""
+        cdef uint32_t size = self._mask + 1
+        cdef uint64_t *words
+        cdef int64_t number
+        if span < size or size == self._full_size:
+            return 0
+        while size <= span and size < self._full_size:
+            size *= 2
+        words = _allocate(size)
+        for number in range(max(self._oldest, self.newest - self._mask), self.newest + 1):
+            if self._word(number)[0] & _bit(number):
+                words[(number & (size - 1)) >> 6] |= _bit(number)
+        PyMem_Free(self._words)
+        self._words = words
+        self._mask = size - 1
+        return 0
+
+    cdef void _clear(self, int64_t first, int64_t last) noexcept:
+        """Clear the bits of first...last, whole words at a time."""
+        cdef int64_t number = first
+        if last - first >= self._mask:
+            memset(self._words, 0, (self._mask + 1) // 8)
+            return
+        while number <= last:
+            if number & (WORD_BITS - 1) == 0 and last - number >= WORD_BITS - 1:
+                self._word(number)[0] = 0
+                number += WORD_BITS
+            else:
+                self._word(number)[0] &= ~_bit(number)
+                number += 1
+
+    def __sizeof__(self):
+        return object.__sizeof__(self) + (self._mask + 1) // 8
+
+
+cdef uint64_t *_allocate(uint32_t bits) except NULL:
+    cdef uint64_t *words = <uint64_t *>PyMem_Calloc(bits // WORD_BITS, sizeof(uint64_t))
+    if words == NULL:
+        raise MemoryError
+    return words

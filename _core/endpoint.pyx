@@ -1,0 +1,558 @@
+"""One side of a connection, once there is a key: messages in, sealed datagrams out, and back.
+
+Out: messages wait in the outbox; `next_datagram` coalesces what fits, writes the header with the
+acks, seals, and remembers in the sent window what the packet carried. In: `receive` judges the
+header by the receive window before it decrypts, checks the whole payload before it uses any of
+it, then settles what the acks report and delivers the messages. Nothing of a datagram that fails
+any of these changes more than a counter.
+
+There is no clock here: every call takes `now`, monotonic seconds. A time before an earlier one
+counts as the earlier one. The send time written into headers is the wall clock of the start plus
+the monotonic time since; at most 32,767 packets share one written second, so that no two packets
+ever share a nonce, and the sender waits beyond that.
+"""
+
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from libc.math cimport INFINITY, floor
+from libc.string cimport memcpy, memmove
+
+from collections import deque
+
+from cryptography.exceptions import InvalidTag
+
+from mpgameserver._core.fragments cimport (
+    Piece,
+    Reassembly,
+    read_piece_header,
+    write_piece_header,
+)
+from mpgameserver._core.header cimport (
+    APP,
+    APP_FRAGMENT,
+    CHALLENGE_RESP,
+    DISCONNECT,
+    HEADER_SIZE,
+    KEEP_ALIVE,
+    MAX_MESSAGES,
+    NONCE_SIZE,
+    TAG_SIZE,
+    read_header,
+    write_header,
+)
+from mpgameserver._core.packet cimport (
+    FRAGMENT_HEADER,
+    SHARED_OVERHEAD,
+    SINGLE_OVERHEAD,
+    PayloadReader,
+    max_payload,
+    payload_is_valid,
+    read_message,
+    write_shared_head,
+)
+from mpgameserver._core.seqnum cimport HALF_RING, expand, to_wire
+from mpgameserver._core.window cimport (
+    ACK_BITS,
+    BEHIND,
+    DUPLICATE,
+    FRESH,
+    OWES_ACK,
+    Arrival,
+)
+
+from mpgameserver._core.seqnum import SeqNum
+
+__all__ = ["DROP_REASONS", "Endpoint"]
+
+# By verdict: how each kind of dropped datagram is named in `Endpoint.drops`.
+DROP_REASONS = (
+    "malformed", "misdirected", "unexpected", "repeated", "too late", "implausible",
+    "forged", "inbox full", "reassembly full",
+)
+# What waits to be read; a game that calls `getMessages` once per frame never comes near.
+MAX_INBOX_BYTES = 64 * 1024 * 1024
+
+cdef enum:
+    INBOX_LIMIT = 64 * 1024 * 1024
+    # What a message in the inbox costs beside its bytes, so that empty ones are bounded too.
+    INBOX_COST = 128
+    # An ack reports 33 packets: at most half of that may gather before one is sent.
+    ACK_EVERY = 16
+    # The other side's ack could not report a packet that is further behind its newest.
+    IN_FLIGHT_SPAN = ACK_BITS
+    # 2^5 times the probe delay is the longest wait between probes of a silent path.
+    MAX_PROBE_BACKOFF = 5
+
+# The body that a packet is filled in, of whichever endpoint is at work: the GIL is held from the
+# first byte to the seal. A message alone in a packet leaves bytes of its shared head unused.
+cdef unsigned char _body[0xFFFF + SHARED_OVERHEAD]
+
+cdef double ACK_DELAY = 0.025      # RFC 9000's default max_ack_delay
+cdef double MAX_PROBE_DELAY = 1.0  # unless a single probe delay is longer
+
+
+cdef class Endpoint:
+    """The delivery engine of one side of a connection.
+
+    `aead` seals and opens: `encrypt(nonce, data, associated_data)` and `decrypt(...)`, which
+    raises `cryptography.exceptions.InvalidTag`, as AESGCM has them. `now` is the monotonic time
+    of the start and `wall_start` the Unix time then, in seconds. `max_datagram` is the size of
+    the largest datagram that is sent, in bytes. `packets_before` and `messages_before` say how
+    many numbers the handshake has used.
+
+    Not thread-safe.
+    """
+
+    def __cinit__(
+        self, aead, bint is_server, double now, double wall_start, *,
+        Py_ssize_t max_datagram=1472, int64_t packets_before=0, int64_t messages_before=0,
+    ):
+        cdef Py_ssize_t payload_limit = max_payload(max_datagram)
+        if not FRAGMENT_HEADER < payload_limit <= 0xFFFF - SINGLE_OVERHEAD:
+            raise ValueError(f"max_datagram cannot be {max_datagram} bytes")
+        self._encrypt = aead.encrypt
+        self._decrypt = aead.decrypt
+        self._is_server = is_server
+        self._start = self._now = self.last_received = self._last_sent = now
+        self._wall_start = wall_start
+        self.keep_alive_interval = 0.1
+        self.message_timeout = 1.0
+        self._body_limit = payload_limit + SINGLE_OVERHEAD
+        self.received_packets = ReceiveWindow()
+        self.sent_packets = SentWindow(packets_before)
+        self.outbox = Outbox(payload_limit, messages_before)
+        self.reassembler = Reassembler()
+        self.round_trip = RoundTrip()
+        self.traffic = TrafficBins(now)
+        self._had_messages = DuplicateFilter()
+        self._inbox = deque()
+
+    # -- what the owner asks for ------------------------------------------------------------
+
+    def queue(self, payload, retry=-1, callback=None):
+        """Queue a message for the datagrams to come.
+
+        `payload` is any bytes-like object and is copied at once; `retry` a RetryMode or its
+        number; `callback` is called with True or False once, through `take_settled`.
+
+        Raises TypeError for another type, ValueError for another retry mode or a message of more
+        than `outbox.max_message` bytes, and SendQueueFullError when more than
+        `outbox.max_pending` bytes would wait. The endpoint is unharmed by either.
+        """
+        self.outbox.add(payload, retry, callback)
+
+    def queue_challenge_response(self, bytes payload not None):
+        """Queue the handshake's last message; it is sent again until acked."""
+        self.outbox.add_control(CHALLENGE_RESP, payload)
+
+    def begin_goodbye(self):
+        """Send what waits once more, then a DISCONNECT; nothing else is sent again."""
+        self.outbox.begin_goodbye()
+
+    def close(self):
+        """Settle all that is outstanding as not acked."""
+        self.outbox.close()
+
+    @property
+    def inbox_size(self):
+        """The number of messages that wait to be read."""
+        return len(self._inbox)
+
+    def take_message(self):
+        """Take the oldest message received: (SeqNum, bytes). IndexError when there is none."""
+        item = self._inbox.popleft()
+        self._inbox_charge -= len(item[1]) + INBOX_COST
+        return item
+
+    def take_messages(self):
+        """Take all messages received, as a list of (SeqNum, bytes), in order of arrival."""
+        items = list(self._inbox)
+        self._inbox.clear()
+        self._inbox_charge = 0
+        return items
+
+    def take_settled(self):
+        """Take the list of (callback, acked) of the messages that are over."""
+        settled = self.outbox.settled
+        self.outbox.settled = []
+        return settled
+
+    @property
+    def drops(self):
+        """How many datagrams were dropped, by reason (`DROP_REASONS`)."""
+        return {DROP_REASONS[i - 1]: self._dropped[i] for i in range(1, VERDICTS)}
+
+    @property
+    def dropped(self):
+        """How many datagrams were dropped in all."""
+        cdef int64_t total = 0
+        for i in range(1, VERDICTS):
+            total += self._dropped[i]
+        return total
+
+    def note_sent(self, uint32_t size, double now):
+        """Count a datagram that was handed to the network."""
+        self.sent += 1
+        self.traffic.sent(size, now)
+
+    # -- time -------------------------------------------------------------------------------
+
+    cdef bint _tick(self, double now) noexcept:
+        """Move the clock; False while no nonce is left under the second to be written."""
+        cdef int64_t second
+        self._now = max(self._now, now)
+        second = <int64_t>floor(self._wall_start + (self._now - self._start))
+        if second != self._written_second:
+            self._written_second = second
+            self._written_count = 0
+        return self._written_count < HALF_RING
+
+    cpdef void advance(self, double now):
+        """Do what the time asks for: find lost packets, time out messages.
+
+        To be called once per frame or tick, before `next_datagram`.
+        """
+        cdef int64_t number
+        cdef bint probed = False
+        self._tick(now)
+        while True:
+            number = self.sent_packets.pop_lost(
+                self._now, self.round_trip.reorder_delay(), self._probe_delay()
+            )
+            if number == 0:
+                break
+            probed |= number > self.sent_packets.newest_acked
+            contents = self.sent_packets.contents(number)
+            if contents is not None:
+                self.outbox.note_lost(contents, number)
+        if probed and self.round_trip.measured and self._probes_unanswered < MAX_PROBE_BACKOFF:
+            self._probes_unanswered += 1
+        while self.sent_packets.pop_timed_out(self._now, self.message_timeout):
+            self.timeouts += 1
+        self.outbox.expire(self._now, self.message_timeout)
+        if len(self.reassembler):
+            self.reassembler.expire(self._now)
+
+    cdef double _probe_delay(self):
+        """The probe delay, doubled for each probe that was not answered (RFC 9002 6.2.1)."""
+        cdef double single = self.round_trip.probe_delay()
+        cdef double backed_off = single * (1 << self._probes_unanswered)
+        return min(backed_off, max(single, MAX_PROBE_DELAY))
+
+    cpdef double next_timer(self) except? -1.0:
+        """When `advance` or `next_datagram` has something to do, if nothing arrives before.
+
+        A time already past says that there is something to send now.
+        """
+        cdef double when = INFINITY
+        cdef int64_t oldest = self.sent_packets.oldest_undecided
+        if self._written_count >= HALF_RING:
+            return self._start + (self._written_second + 1 - self._wall_start)
+        if self.established:
+            when = self._last_sent + self.keep_alive_interval
+        if self._acks_owed:
+            when = min(when, self._ack_due_at)
+        if oldest <= self.sent_packets.newest:
+            when = min(when, self.sent_packets.packet(oldest).sent_at + (
+                self.round_trip.reorder_delay()
+                if oldest < self.sent_packets.newest_acked else self._probe_delay()
+            ))
+        if self.outbox.has_more() and self._has_room():
+            return self._now
+        return min(when, self.outbox.next_timer(self.message_timeout, self.keep_alive_interval))
+
+    # -- out --------------------------------------------------------------------------------
+
+    cdef bint _has_room(self) noexcept:
+        """True while one more packet keeps within the span that acks can report."""
+        return (
+            self.sent_packets.newest + 1 - self.sent_packets.oldest_undecided <= IN_FLIGHT_SPAN
+        )
+
+    cpdef bytes next_datagram(self, double now):
+        """The next datagram that should leave now; None when there is none.
+
+        To be called until it returns None.
+        """
+        if not self._tick(now):
+            return None
+        self._body_size = self._body_count = 0
+        self._body_contents = None
+        if self._has_room():
+            self._fill()
+        if self._body_count == 0 and not self._must_speak():
+            return None
+        return self._seal()
+
+    cdef int _fill(self) except -1:
+        """Coalesce what is due into the body."""
+        cdef Message message
+        cdef bint remember
+        cdef Py_ssize_t limit = self._body_limit - SINGLE_OVERHEAD
+        cdef int64_t carrier = self.sent_packets.newest + 1
+        while self._body_count < MAX_MESSAGES and limit >= 0:
+            message = self.outbox.next_message(
+                limit, self._body_count == 0, self._now, self.keep_alive_interval
+            )
+            if message is None:
+                break
+            remember = self.outbox.note_sent(message, carrier, self._now)
+            self._put(message)
+            if remember:
+                if self._body_contents is None:
+                    self._body_contents = []
+                self._body_contents.append(message)
+            if message.travels_alone():
+                break
+            limit = self._body_limit - self._body_size - SHARED_OVERHEAD
+        return 0
+
+    cdef int _put(self, Message message) except -1:
+        """Write a message behind those in the body, with the head of one that shares it."""
+        cdef Piece piece
+        cdef unsigned char *out = _body + self._body_size
+        cdef const unsigned char *data = <const unsigned char *>PyBytes_AS_STRING(message.data)
+        cdef uint32_t size = message.wire_size()
+        assert self._body_size + SHARED_OVERHEAD + size <= self._body_limit + SHARED_OVERHEAD
+        assert message.offset + message.size <= PyBytes_GET_SIZE(message.data)
+        write_shared_head(out, size, to_wire(message.number), message.message_type)
+        out += SHARED_OVERHEAD
+        if message.transfer is not None:
+            piece.number = message.transfer.number
+            piece.index = message.index
+            piece.count = message.transfer.count
+            write_piece_header(out, &piece)
+            out += FRAGMENT_HEADER
+        memcpy(out, data + message.offset, message.size)
+        if self._body_count == 0:
+            self._body_type = message.message_type
+        self._body_size += SHARED_OVERHEAD + size
+        self._body_count += 1
+        return 0
+
+    cdef bint _must_speak(self) noexcept:
+        """True when acks or the keep-alive ask for a packet without messages."""
+        if self._acks_owed >= ACK_EVERY or (self._acks_owed and self._now >= self._ack_due_at):
+            return True
+        return self.established and self._now - self._last_sent >= self.keep_alive_interval
+
+    cdef bytes _seal(self):
+        """Number the packet in the body and seal it."""
+        cdef unsigned char *body = _body
+        cdef unsigned char head[HEADER_SIZE]
+        cdef PacketFields fields
+        cdef bytes header
+        if self._body_count == 1:
+            self._body_size -= SHARED_OVERHEAD - SINGLE_OVERHEAD
+            body += SHARED_OVERHEAD - SINGLE_OVERHEAD
+            memmove(body, _body + 2, SINGLE_OVERHEAD)
+        elif self._body_count == 0:
+            self._body_type = KEEP_ALIVE
+        fields.from_server = self._is_server
+        fields.time = <uint32_t>self._written_second
+        fields.packet_type = self._body_type
+        fields.length = <uint16_t>self._body_size
+        fields.count = self._body_count
+        fields.ack = (
+            to_wire(self.received_packets.newest) if self.received_packets.newest else 0
+        )
+        fields.ack_bits = self.received_packets.ack_bits_value()
+        fields.seq = to_wire(
+            self.sent_packets.push(self._now, self._body_count > 0, self._body_contents)
+        )
+        self._written_count += 1
+        self._last_sent = self._now
+        self._acks_owed = 0
+        self.assembled += 1
+        write_header(head, &fields)
+        header = PyBytes_FromStringAndSize(<char *>head, HEADER_SIZE)
+        return header + <bytes>self._encrypt(
+            PyBytes_FromStringAndSize(<char *>head, NONCE_SIZE),
+            PyBytes_FromStringAndSize(<char *>body, self._body_size),
+            header,
+        )
+
+    # -- in ---------------------------------------------------------------------------------
+
+    cpdef Verdict receive(self, bytes datagram, double now) except *:
+        """Take a datagram from the other side's address.
+
+        Returns 0 when it was accepted; else it was dropped, nothing but a counter is changed,
+        and the number is the place in `DROP_REASONS`, from 1. Never raises for what is in it.
+        """
+        cdef PacketFields fields
+        cdef int64_t number
+        cdef bytes payload = None
+        cdef Verdict verdict = self._judge(&fields, datagram, &number)
+        if verdict == ACCEPTED:
+            payload = self._open(&fields, datagram)
+            verdict = FORGED if payload is None else self._inspect(&fields, payload)
+        if verdict != ACCEPTED:
+            self._dropped[<int>verdict] += 1
+            return verdict
+        self._now = max(self._now, now)
+        self.received_packets.enter(number, fields.time)
+        self.last_received = self._now
+        self.received += 1
+        self.traffic.received(PyBytes_GET_SIZE(datagram), self._now)
+        self._apply_acks(&fields)
+        self._deliver_all(&fields, payload)
+        return ACCEPTED
+
+    cdef Verdict _judge(
+        self, PacketFields *fields, bytes datagram, int64_t *number
+    ) noexcept:
+        """Everything that can be said of a datagram before its seal is tried."""
+        cdef Py_ssize_t size = PyBytes_GET_SIZE(datagram)
+        cdef Arrival arrival
+        if not read_header(
+            <const unsigned char *>PyBytes_AS_STRING(datagram), size, fields
+        ) or fields.from_server == self._is_server:
+            return MISDIRECTED
+        if (
+            size != HEADER_SIZE + fields.length + TAG_SIZE
+            or fields.seq == 0
+            or not CHALLENGE_RESP <= fields.packet_type <= APP_FRAGMENT
+        ):
+            return MALFORMED
+        if self._is_server and not self.established and fields.packet_type != CHALLENGE_RESP:
+            return UNEXPECTED
+        arrival = self.received_packets.judge(fields.seq, fields.time, number)
+        if arrival != FRESH:
+            if arrival == DUPLICATE:
+                return REPEATED
+            return TOO_LATE if arrival == BEHIND else IMPLAUSIBLE
+        return ACCEPTED if self._inbox_charge < INBOX_LIMIT else INBOX_FULL
+
+    cdef bytes _open(self, PacketFields *fields, bytes datagram):
+        """The payload of a sealed packet; None when the seal does not open."""
+        cdef char *data = PyBytes_AS_STRING(datagram)
+        try:
+            return self._decrypt(
+                PyBytes_FromStringAndSize(data, NONCE_SIZE),
+                PyBytes_FromStringAndSize(data + HEADER_SIZE, fields.length + TAG_SIZE),
+                PyBytes_FromStringAndSize(data, HEADER_SIZE),
+            )
+        except InvalidTag:
+            return None
+
+    cdef Verdict _inspect(self, PacketFields *fields, bytes payload) except *:
+        """Look at every message of an opened packet before any is used."""
+        cdef PayloadReader reader
+        cdef MessageView view
+        cdef Piece piece
+        cdef Py_ssize_t size = 0
+        cdef uint8_t i
+        _start_reading(&reader, fields, payload)
+        if not payload_is_valid(reader.next, reader.size, reader.count):
+            return MALFORMED
+        for i in range(fields.count):
+            read_message(&reader, &view)
+            if not CHALLENGE_RESP <= view.message_type <= APP_FRAGMENT:
+                return MALFORMED
+            if view.message_type == APP_FRAGMENT:
+                if not read_piece_header(view.data, view.size, &piece):
+                    return MALFORMED
+                size += view.size
+                if not self.reassembler.has_room(&piece, size):
+                    return REASSEMBLY_FULL
+        return ACCEPTED
+
+    cdef int _apply_acks(self, PacketFields *fields) except -1:
+        """Settle what the ack fields of an accepted packet report."""
+        cdef uint32_t i
+        cdef int64_t number
+        cdef double elapsed
+        self.sent_packets.settle(fields.ack, fields.ack_bits)
+        for i in range(self.sent_packets.newly_acked_count):
+            number = self.sent_packets.newly_acked[i]
+            self.acked += 1
+            if not self.sent_packets.packet(number).flags & OWES_ACK:
+                continue
+            elapsed = self._now - self.sent_packets.packet(number).sent_at
+            self.round_trip.sample(elapsed)
+            self.traffic.round_trip(elapsed, self._now)
+            self._probes_unanswered = 0
+            contents = self.sent_packets.take_contents(number)
+            if contents is not None:
+                self.outbox.note_acked(contents)
+        return 0
+
+    cdef int _deliver_all(self, PacketFields *fields, bytes payload) except -1:
+        cdef PayloadReader reader
+        cdef MessageView view
+        cdef bint owes_ack = False
+        cdef uint8_t i
+        _start_reading(&reader, fields, payload)
+        for i in range(fields.count):
+            read_message(&reader, &view)
+            if view.message_type == KEEP_ALIVE:
+                continue
+            owes_ack = True
+            self._deliver(&view)
+        if owes_ack:
+            self._owe_ack(fields.packet_type == CHALLENGE_RESP)
+        return 0
+
+    cdef int _deliver(self, MessageView *view) except -1:
+        """Deliver a message that was not had before."""
+        cdef Piece piece
+        cdef Reassembly whole
+        cdef int64_t number = expand(view.seq, self._had_messages.newest)
+        if not self._had_messages.insert(number):
+            self.repeated_messages += 1
+        elif view.message_type == APP:
+            self._deliver_app(
+                number, PyBytes_FromStringAndSize(<char *>view.data, view.size)
+            )
+        elif view.message_type == APP_FRAGMENT:
+            read_piece_header(view.data, view.size, &piece)
+            whole = self.reassembler.take(
+                &piece,
+                PyBytes_FromStringAndSize(
+                    <char *>view.data + FRAGMENT_HEADER, view.size - FRAGMENT_HEADER
+                ),
+                number,
+                self._now,
+            )
+            if whole is not None:
+                self._deliver_app(whole.first_message, whole.join())
+        elif view.message_type == DISCONNECT:
+            self.goodbye_received = True
+        else:
+            self.challenge = PyBytes_FromStringAndSize(<char *>view.data, view.size)
+        return 0
+
+    cdef int _deliver_app(self, int64_t number, bytes message) except -1:
+        self._inbox.append((_seqnum(to_wire(number)), message))
+        self._inbox_charge += PyBytes_GET_SIZE(message) + INBOX_COST
+        return 0
+
+    cdef int _owe_ack(self, bint at_once) except -1:
+        if self._acks_owed == 0:
+            self._ack_due_at = self._now + ACK_DELAY
+        if at_once:
+            self._ack_due_at = self._now
+        self._acks_owed += 1
+        return 0
+
+    @property
+    def ack_is_due(self):
+        """True when so many packets wait for an ack that a datagram should leave at once."""
+        return self._acks_owed >= ACK_EVERY
+
+
+cdef object _new_int = int.__new__
+
+
+cdef inline object _seqnum(uint16_t wire):
+    """A SeqNum without the check of its constructor."""
+    return _new_int(SeqNum, wire)
+
+
+cdef inline void _start_reading(
+    PayloadReader *reader, PacketFields *fields, bytes payload
+) noexcept:
+    reader.next = <const unsigned char *>PyBytes_AS_STRING(payload)
+    reader.size = PyBytes_GET_SIZE(payload)
+    reader.count = fields.count
+    reader.packet_type = fields.packet_type

@@ -1,0 +1,202 @@
+"""Messages that no single datagram holds.
+
+An APP_FRAGMENT message is the 2-byte number of the fragmented message, a 2-byte index from 1, a
+2-byte count, and the piece. Pieces are of one size while more is left than a datagram can take;
+then comes one last piece. A receiver takes pieces of any size.
+
+Unfinished messages are kept until all pieces are there. What the other side can make grow here
+is bounded in bytes, in messages and in time: a piece for which there is no room is refused (its
+packet is not acked, so an honest sender tries again), and a message that has not grown for
+`REASSEMBLY_TIMEOUT` is discarded. A piece that contradicts the others discards its message.
+"""
+
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from libc.math cimport INFINITY
+
+from mpgameserver._core.bigendian cimport get16, put16
+from mpgameserver._core.packet cimport FRAGMENT_HEADER, MAX_PIECES, max_piece
+
+from mpgameserver.errors import PacketError
+
+__all__ = ["Reassembler", "split"]
+
+MAX_BYTES = MAX_REASSEMBLY_BYTES
+MAX_MESSAGES = MAX_REASSEMBLIES
+COST_OF_PIECE = PIECE_COST
+# A reliable sender repeats a lost piece about every second: thirty losses in a row are no
+# lossy link, and the piece of an unreliable message never comes again.
+REASSEMBLY_TIMEOUT = 30.0
+
+cdef double _TIMEOUT = REASSEMBLY_TIMEOUT
+
+
+cdef uint32_t piece_count(Py_ssize_t size, Py_ssize_t payload_limit) noexcept nogil:
+    """How many pieces a message of `size` bytes is sent in."""
+    cdef Py_ssize_t full = max_piece(payload_limit)
+    cdef Py_ssize_t left_at_most = payload_limit - FRAGMENT_HEADER - 1
+    cdef Py_ssize_t pieces
+    if size <= left_at_most:
+        return 1
+    pieces = (size - left_at_most + full - 1) // full
+    return <uint32_t>(pieces + (size > pieces * full))
+
+
+cdef Py_ssize_t piece_size(
+    Py_ssize_t size, Py_ssize_t payload_limit, uint32_t index
+) noexcept nogil:
+    """The bytes of piece `index` (from 1) of a message of `size` bytes."""
+    cdef Py_ssize_t full = max_piece(payload_limit)
+    if index < piece_count(size, payload_limit):
+        return full
+    return size - (index - 1) * full
+
+
+cdef void write_piece_header(unsigned char *out, const Piece *piece) noexcept nogil:
+    put16(out, piece.number)
+    put16(out + 2, piece.index)
+    put16(out + 4, piece.count)
+
+
+cdef bint read_piece_header(
+    const unsigned char *data, Py_ssize_t size, Piece *piece
+) noexcept nogil:
+    """Read the header of a piece; False for too few bytes."""
+    if size < FRAGMENT_HEADER:
+        return False
+    piece.number = get16(data)
+    piece.index = get16(data + 2)
+    piece.count = get16(data + 4)
+    return True
+
+
+cdef inline bint _is_possible(const Piece *piece) noexcept nogil:
+    return 1 <= piece.index <= piece.count <= MAX_PIECES and piece.number != 0
+
+
+def split(uint16_t number, bytes message not None, Py_ssize_t payload_limit):
+    """The APP_FRAGMENT messages that a message is sent in, each with its 6-byte header.
+
+    `number` is that of the fragmented message, `payload_limit` the largest message that is not
+    fragmented. Raises ValueError when it would take more than 8,192 pieces.
+    """
+    cdef Piece piece
+    cdef unsigned char head[FRAGMENT_HEADER]
+    cdef uint32_t index, count = piece_count(len(message), payload_limit)
+    cdef Py_ssize_t offset = 0, size
+    if count > MAX_PIECES:
+        raise ValueError(f"a message of {len(message)} bytes takes {count} pieces, "
+                         f"more than {MAX_PIECES}")
+    pieces = []
+    piece.number = number
+    piece.count = count
+    for index in range(1, count + 1):
+        piece.index = index
+        write_piece_header(head, &piece)
+        size = piece_size(len(message), payload_limit, index)
+        pieces.append(
+            PyBytes_FromStringAndSize(<char *>head, FRAGMENT_HEADER)
+            + message[offset:offset + size]
+        )
+        offset += size
+    return pieces
+
+
+cdef class Reassembly:
+    """One unfinished message."""
+
+    def __cinit__(self, uint16_t count):
+        self.count = count
+        self.pieces = {}
+
+    cdef bytes join(self):
+        """The whole message, when all its pieces are there."""
+        return b"".join([self.pieces[index] for index in range(1, self.count + 1)])
+
+
+cdef class Reassembler:
+    """Puts the pieces of messages together.
+
+    `held_bytes` is what the unfinished messages are charged: their bytes and `COST_OF_PIECE`
+    for each piece, at most `MAX_BYTES`. `discarded` counts messages that were given up.
+    """
+
+    def __cinit__(self):
+        self._unfinished = {}
+
+    def __len__(self):
+        """The number of unfinished messages, at most `MAX_MESSAGES`."""
+        return len(self._unfinished)
+
+    cdef bint has_room(self, const Piece *piece, Py_ssize_t size) except -1:
+        """True when the piece can be held, or need not be."""
+        if not _is_possible(piece):
+            return True
+        if self.held_bytes + size + PIECE_COST > MAX_REASSEMBLY_BYTES:
+            return False
+        return len(self._unfinished) < MAX_REASSEMBLIES or piece.number in self._unfinished
+
+    cdef Reassembly take(
+        self, const Piece *piece, object data, int64_t message_number, double now
+    ):
+        """Take a piece for which there is room; the message's `Reassembly` once it is whole."""
+        cdef Reassembly reassembly = self._unfinished.get(piece.number)
+        if not _is_possible(piece) or (
+            reassembly is not None and reassembly.count != piece.count
+        ):
+            self.discarded += 1
+            self.discard(piece.number)
+            return None
+        if reassembly is None:
+            reassembly = Reassembly(piece.count)
+            self._unfinished[piece.number] = reassembly
+        elif piece.index in reassembly.pieces:
+            return None
+        reassembly.pieces[piece.index] = data
+        reassembly.cost += len(data) + PIECE_COST
+        reassembly.last_arrival = now
+        self.held_bytes += len(data) + PIECE_COST
+        if piece.index == 1:
+            reassembly.first_message = message_number
+        if len(reassembly.pieces) < reassembly.count:
+            return None
+        self.discard(piece.number)
+        return reassembly
+
+    cdef int discard(self, uint16_t number) except -1:
+        """Forget an unfinished message, if there is one of that number."""
+        cdef Reassembly reassembly = self._unfinished.pop(number, None)
+        if reassembly is not None:
+            self.held_bytes -= reassembly.cost
+        return 0
+
+    cpdef double expire(self, double now) except? -1.0:
+        """Discard what has not grown for `REASSEMBLY_TIMEOUT` seconds.
+
+        Returns the time at which the next one would, infinity when nothing is unfinished.
+        """
+        cdef Reassembly reassembly
+        cdef double first = INFINITY
+        for number, reassembly in list(self._unfinished.items()):
+            if now - reassembly.last_arrival >= _TIMEOUT:
+                self.discarded += 1
+                self.discard(number)
+            else:
+                first = min(first, reassembly.last_arrival + _TIMEOUT)
+        return first
+
+    def add(self, bytes message not None, int64_t message_number, double now):
+        """Take an APP_FRAGMENT message that came as message `message_number` at `now`.
+
+        Returns (message number of the first piece, the whole message) when it completes one,
+        else None. Raises PacketError for fewer than 6 bytes, and BufferError when the caps
+        leave no room for it; nothing is changed by either.
+        """
+        cdef Piece piece
+        cdef Reassembly whole
+        cdef const unsigned char *data = <const unsigned char *>PyBytes_AS_STRING(message)
+        if not read_piece_header(data, PyBytes_GET_SIZE(message), &piece):
+            raise PacketError(f"a piece has at least {FRAGMENT_HEADER} bytes, not {len(message)}")
+        if not self.has_room(&piece, len(message) - FRAGMENT_HEADER):
+            raise BufferError(f"no room for a piece of {len(message)} bytes")
+        whole = self.take(&piece, message[FRAGMENT_HEADER:], message_number, now)
+        return None if whole is None else (whole.first_message, whole.join())

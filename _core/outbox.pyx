@@ -1,0 +1,354 @@
+"""What a connection has to say, and what becomes of it.
+
+A message waits until a packet takes it, which gives it its number. Longer ones than a packet
+can carry wait as transfers, cut into pieces only as packets have room for them. From then on the
+retry mode decides:
+
+- RETRY_ON_TIMEOUT: due again whenever the newest packet that carried it is found lost.
+- NONE: over at its timeout.
+- BEST_EFFORT: due again every repeat interval, over at its timeout.
+
+Each message that has a callback is settled exactly once: acked, timed out, or closed with the
+connection. The callbacks gather in `settled` for the owner to call, so that none runs in the
+middle of a packet.
+
+What is due again goes first, then new messages, then pieces; but a piece that found no room goes
+first in the next packet, so that a flood of messages cannot starve a transfer. New messages wait
+while the oldest unacked reliable one is `MESSAGE_SPAN` numbers behind: a receiver's duplicate
+filter must still tell that one from what it has had.
+"""
+
+from libc.math cimport INFINITY
+
+from mpgameserver._core.fragments cimport piece_count, piece_size
+from mpgameserver._core.header cimport APP, APP_FRAGMENT, CHALLENGE_RESP, DISCONNECT
+from mpgameserver._core.packet cimport FRAGMENT_HEADER, MAX_PIECES, max_piece
+from mpgameserver._core.seqnum cimport ring_add
+
+from mpgameserver.errors import SendQueueFullError
+
+__all__ = ["Outbox"]
+
+MAX_PENDING = MAX_PENDING_BYTES
+
+
+cdef class Transfer:
+    """A message on its way in pieces."""
+
+
+cdef class Message:
+    """A message, or a piece of one, that has a number of its own."""
+
+    cdef uint32_t wire_size(self) noexcept:
+        return self.size if self.transfer is None else self.size + FRAGMENT_HEADER
+
+    cdef bint travels_alone(self) noexcept:
+        """A handshake answer or a goodbye is the only message of its packet (sections 5, 6)."""
+        return self.message_type < APP
+
+
+cdef class Outbox:
+    """The messages of one direction of a connection.
+
+    `payload_limit` is the largest message that is not cut, in bytes; `previous` the number of
+    messages that left before (a handshake's hello).
+    """
+
+    def __cinit__(self, Py_ssize_t payload_limit, int64_t previous=0):
+        self._payload_limit = payload_limit
+        self.max_message = (
+            (MAX_PIECES - 1) * max_piece(payload_limit) + payload_limit - FRAGMENT_HEADER - 1
+        )
+        self.max_pending = MAX_PENDING_BYTES
+        self.newest = previous
+        self.settled = []
+        self._waiting = Fifo()
+        self._transfers = Fifo()
+        self._due_again = Fifo()
+        self._repeating = Fifo()
+        self._deadlines = Fifo()
+        self._unacked = Fifo()
+
+    cdef int add(self, object payload, object retry, object callback) except -1:
+        """Queue a message; see `Endpoint.queue`."""
+        cdef bytes data = _as_bytes(payload)
+        cdef int8_t mode = _as_retry_mode(retry)
+        cdef Py_ssize_t size = len(data)
+        if callback is not None and not callable(callback):
+            raise TypeError(f"callback must be callable or None, not {type(callback).__name__}")
+        if size > self.max_message:
+            raise ValueError(
+                f"a message holds at most {self.max_message} bytes, this one has {size}"
+            )
+        if self._charged + size + MESSAGE_COST > self.max_pending:
+            raise SendQueueFullError(
+                f"{self.pending} bytes wait to be sent; a message of {size} more would exceed "
+                f"the limit of {self.max_pending}"
+            )
+        self._charged += size + MESSAGE_COST
+        self.pending += size
+        if size <= self._payload_limit:
+            self._waiting.append(_new_message(data, APP, mode, callback))
+        else:
+            self._transfers.append(self._new_transfer(data, mode, callback))
+        return 0
+
+    cdef Transfer _new_transfer(self, bytes data, int8_t retry, object callback):
+        cdef Transfer transfer = Transfer.__new__(Transfer)
+        transfer.data = data
+        transfer.retry = retry
+        transfer.callback = callback
+        transfer.count = transfer.unacked = piece_count(len(data), self._payload_limit)
+        transfer.next_index = 1
+        return transfer
+
+    cdef int add_control(self, uint8_t message_type, bytes data) except -1:
+        """Queue a handshake answer: reliable, alone in its packet, ahead of all else."""
+        self._due_again.append(_new_message(data, message_type, RETRY_ON_TIMEOUT, None))
+        return 0
+
+    cdef Message next_message(
+        self, Py_ssize_t limit, bint alone, double now, double repeat_interval
+    ):
+        """The next message for a packet, of at most `limit` bytes; None when none fits.
+
+        `alone` says that the packet is empty so far. The caller calls `note_sent` with it.
+        """
+        cdef Message message
+        while self._due_again.size():
+            message = self._due_again.front()
+            if message.settled:
+                self._due_again.pop()
+                continue
+            if message.wire_size() > limit or (message.travels_alone() and not alone):
+                break
+            return self._due_again.pop()
+        if self._pieces_next:
+            message = self._next_piece(limit)
+            if message is not None:
+                return message
+        message = self._next_unsent(limit, alone)
+        if message is None and not self._closing:
+            message = self._next_repeat(limit, now, repeat_interval)
+        if message is None:
+            message = self._next_piece(limit)
+            self._pieces_next = message is None and self._transfers.size() > 0
+        return message
+
+    cdef Message _next_unsent(self, Py_ssize_t limit, bint alone):
+        cdef Message message
+        if self._waiting.size():
+            message = self._waiting.front()
+            if message.size > limit or not self._may_number():
+                return None
+            self.pending -= message.size
+            self._charged -= message.size + MESSAGE_COST
+            return self._waiting.pop()
+        if self._goodbye is not None and alone and self._transfers.size() == 0:
+            message = self._goodbye
+            self._goodbye = None
+            return message
+        return None
+
+    cdef Message _next_repeat(self, Py_ssize_t limit, double now, double repeat_interval):
+        cdef Message message
+        while self._repeating.size():
+            message = self._repeating.front()
+            if message.settled:
+                self._repeating.pop()
+            elif message.wire_size() <= limit and now - message.last_sent >= repeat_interval:
+                return self._repeating.pop()
+            else:
+                break
+        return None
+
+    cdef Message _next_piece(self, Py_ssize_t limit):
+        """Cut the next piece off the first transfer."""
+        cdef Transfer transfer
+        cdef Message piece
+        cdef Py_ssize_t size
+        if self._transfers.size() == 0:
+            return None
+        transfer = self._transfers.front()
+        size = piece_size(len(transfer.data), self._payload_limit, transfer.next_index)
+        if size + FRAGMENT_HEADER > limit or not self._may_number():
+            return None
+        if transfer.next_index == 1:
+            self._newest_transfer = ring_add(self._newest_transfer, 1)
+            transfer.number = self._newest_transfer
+        piece = _new_message(transfer.data, APP_FRAGMENT, transfer.retry, None)
+        piece.transfer = transfer
+        piece.index = transfer.next_index
+        piece.offset = (transfer.next_index - 1) * max_piece(self._payload_limit)
+        piece.size = size
+        self.pending -= size
+        self._charged -= size
+        if transfer.next_index == transfer.count:
+            self._charged -= MESSAGE_COST
+            self._transfers.pop()
+        transfer.next_index += 1
+        self._pieces_next = False
+        return piece
+
+    cdef bint _may_number(self) except -1:
+        """True when a new number keeps within the span of the oldest unacked reliable one."""
+        cdef Message oldest
+        if self._closing:
+            return True
+        while self._unacked.size():
+            oldest = self._unacked.front()
+            if not oldest.settled:
+                return self.newest + 1 - oldest.number < MESSAGE_SPAN
+            self._unacked.pop()
+        return True
+
+    cdef bint note_sent(self, Message message, int64_t carrier, double now) except -1:
+        """The message leaves in packet `carrier`; True when the packet must remember it."""
+        message.carrier = carrier
+        message.last_sent = now
+        if message.number:
+            self.retransmitted += 1
+        else:
+            self.newest += 1
+            message.number = self.newest
+            message.first_sent = now
+            if message.retry == RETRY_ON_TIMEOUT:
+                self._unacked.append(message)
+            elif message.retry == BEST_EFFORT or message.callback is not None or (
+                message.transfer is not None
+            ):
+                self._deadlines.append(message)
+            else:
+                return False
+        if message.retry == BEST_EFFORT:
+            self._repeating.append(message)
+        return True
+
+    cdef int note_acked(self, list messages) except -1:
+        """A packet with these messages was acked."""
+        cdef Message message
+        for message in messages:
+            self._settle(message, True)
+        return 0
+
+    cdef int note_lost(self, list messages, int64_t carrier) except -1:
+        """Packet `carrier` with these messages was lost."""
+        cdef Message message
+        for message in messages:
+            if (
+                message.retry == RETRY_ON_TIMEOUT
+                and not message.settled
+                and message.carrier == carrier
+                and (not self._closing or message.travels_alone())
+            ):
+                self._due_again.append(message)
+        return 0
+
+    cdef int expire(self, double now, double timeout) except -1:
+        """Settle what has waited `timeout` seconds for its ack since it first left."""
+        cdef Message message
+        while self._deadlines.size():
+            message = self._deadlines.front()
+            if not message.settled and now - message.first_sent < timeout:
+                break
+            self._deadlines.pop()
+            self._settle(message, False)
+        return 0
+
+    cdef double next_timer(self, double timeout, double repeat_interval) except? -1.0:
+        """When the next message times out or is due again; infinity when none does."""
+        cdef double when = INFINITY
+        cdef Message message
+        if self._deadlines.size():
+            message = self._deadlines.front()
+            when = message.first_sent + timeout
+        if self._repeating.size() and not self._closing:
+            message = self._repeating.front()
+            when = min(when, message.last_sent + repeat_interval)
+        return when
+
+    cdef bint has_more(self) except -1:
+        """True when something would leave in a packet with room, whatever the time."""
+        return (
+            self._due_again.size() > 0
+            or ((self._waiting.size() > 0 or self._transfers.size() > 0) and self._may_number())
+            or self._goodbye is not None
+        )
+
+    cdef int begin_goodbye(self) except -1:
+        """From here on nothing is sent again; a DISCONNECT leaves behind what still waits."""
+        self._closing = True
+        self._due_again.clear()
+        self._goodbye = _new_message(b"", DISCONNECT, RETRY_ON_TIMEOUT, None)
+        return 0
+
+    cdef int close(self) except -1:
+        """Settle all that is outstanding as not acked, and forget it."""
+        cdef Fifo fifo
+        for fifo in (self._unacked, self._deadlines, self._due_again, self._waiting):
+            for message in fifo.remaining():
+                self._settle(message, False)
+            fifo.clear()
+        for transfer in self._transfers.remaining():
+            self._settle_transfer(transfer, False)
+        self._transfers.clear()
+        self._repeating.clear()
+        self._goodbye = None
+        self.pending = self._charged = 0
+        return 0
+
+    cdef int _settle(self, Message message, bint acked) except -1:
+        cdef Transfer transfer = message.transfer
+        if message.settled:
+            return 0
+        message.settled = True
+        message.data = None
+        if transfer is None:
+            if message.callback is not None:
+                self.settled.append((message.callback, acked))
+                message.callback = None
+            return 0
+        message.transfer = None
+        transfer.unacked -= acked
+        if transfer.unacked == 0 or not acked:
+            self._settle_transfer(transfer, acked)
+        return 0
+
+    cdef int _settle_transfer(self, Transfer transfer, bint acked) except -1:
+        if not transfer.settled:
+            transfer.settled = True
+            if transfer.callback is not None:
+                self.settled.append((transfer.callback, acked))
+                transfer.callback = None
+        return 0
+
+
+cdef bytes _as_bytes(object payload):
+    """The bytes of a bytes-like object, copied unless they cannot change."""
+    if type(payload) is bytes:
+        return payload
+    try:
+        view = memoryview(payload)
+    except TypeError:
+        raise TypeError(
+            f"msg must be a bytes-like object, not {type(payload).__name__}"
+        ) from None
+    return view.tobytes()
+
+
+cdef int8_t _as_retry_mode(object retry) except? -2:
+    if not isinstance(retry, int):
+        raise TypeError(f"retry must be a RetryMode or an int, not {type(retry).__name__}")
+    if not RETRY_ON_TIMEOUT <= retry <= BEST_EFFORT:
+        raise ValueError(f"retry must be one of -1, 0, 1 (see RetryMode), not {retry!r}")
+    return retry
+
+
+cdef Message _new_message(bytes data, uint8_t message_type, int8_t retry, object callback):
+    cdef Message message = Message.__new__(Message)
+    message.data = data
+    message.size = len(data)
+    message.message_type = message_type
+    message.retry = retry
+    message.callback = callback
+    return message

@@ -1,0 +1,295 @@
+"""The two windows over packet numbers of a connection.
+
+`ReceiveWindow` tells fresh packets from recorded ones, before anything is decrypted, and makes
+the ack fields. A packet is judged first and entered only once its seal has opened.
+
+`SentWindow` remembers when each packet left and what it carried, until an ack settles it. Each
+packet that owes an ack is undecided until it is acked or declared lost; one that is acked late,
+after it was declared lost or timed out, is still settled.
+
+Send times are whole seconds that never decrease from one packet to the next, and at most 32,767
+packets share one. So a number that the ring brings round again carries a newer time than the
+packet that had it before: this is what tells a recorded packet from a fresh one after a wrap.
+"""
+
+from cpython.mem cimport PyMem_Calloc, PyMem_Free
+from libc.string cimport memset
+
+from mpgameserver._core.seqnum cimport expand, to_wire
+
+__all__ = ["ReceiveWindow", "SentWindow"]
+
+WIDTH = RECEIVE_WIDTH
+MAX_SEQUENCE_JUMP = MAX_JUMP
+ARRIVALS = ("fresh", "duplicate", "behind", "out of time", "too far ahead")
+
+cdef enum:
+    PACKET_THRESHOLD = 3   # RFC 9002 section 6.1.1: later packets acked that show a loss
+    FIRST_SENT_SLOTS = 32
+    WORD_INDEX = RECEIVE_WORDS - 1
+
+
+cdef class ReceiveWindow:
+    """Which packets were received: the newest, and the 1,024 before it.
+
+    `newest` is the largest absolute number entered (0: none), `newest_time` its send time.
+    """
+
+    cdef Arrival judge(self, uint16_t seq, uint32_t time, int64_t *number) noexcept:
+        """Judge a header; `number` gets the absolute packet number."""
+        cdef int64_t n = expand(seq, self.newest)
+        number[0] = n
+        if n > self.newest:
+            if self.newest != 0 and n - self.newest > MAX_JUMP:
+                return TOO_FAR_AHEAD
+            return FRESH if time >= self.newest_time else OUT_OF_TIME
+        if self.newest - n > RECEIVE_WIDTH:
+            return BEHIND
+        if self._seen[(n >> 6) & WORD_INDEX] >> (n & 63) & 1:
+            return DUPLICATE
+        if time > self.newest_time or time < self._floors[(n >> 6) & WORD_INDEX]:
+            return OUT_OF_TIME
+        return FRESH
+
+    cdef void enter(self, int64_t number, uint32_t time) noexcept:
+        """Enter a packet that was judged fresh and whose seal has opened."""
+        cdef int64_t word, last = number >> 6
+        if number > self.newest:
+            word = max((self.newest >> 6) + 1, last - WORD_INDEX)
+            while word <= last:
+                self._seen[word & WORD_INDEX] = 0
+                self._floors[word & WORD_INDEX] = self.newest_time
+                word += 1
+            self.newest = number
+            self.newest_time = time
+        self._seen[last & WORD_INDEX] |= <uint64_t>1 << (number & 63)
+
+    cdef uint32_t ack_bits_value(self) noexcept:
+        cdef int64_t low = self.newest - ACK_BITS
+        cdef uint32_t shift = low & 63
+        cdef uint64_t bits
+        if self.newest == 0:
+            return 0
+        bits = self._seen[(low >> 6) & WORD_INDEX] >> shift
+        if shift > ACK_BITS:
+            bits |= self._seen[((low >> 6) + 1) & WORD_INDEX] << (64 - shift)
+        return <uint32_t>bits
+
+    @property
+    def ack(self):
+        """The ack field: the newest number on the wire, 0 while there is none."""
+        return 0 if self.newest == 0 else to_wire(self.newest)
+
+    @property
+    def ack_bits(self):
+        """The ack bits field: bit 31 for `ack` - 1, ... bit 0 for `ack` - 32."""
+        return self.ack_bits_value()
+
+    def arrival(self, uint16_t seq, uint32_t time):
+        """What a packet with this number and send time is, as one of `ARRIVALS`.
+
+        Changes nothing. Raises ValueError for the number 0.
+        """
+        cdef int64_t number
+        _check_wire_number(seq)
+        return ARRIVALS[self.judge(seq, time, &number)]
+
+    def receive(self, uint16_t seq, uint32_t time):
+        """Enter a packet if it is fresh; True when it was.
+
+        Raises ValueError for the number 0.
+        """
+        cdef int64_t number
+        _check_wire_number(seq)
+        if self.judge(seq, time, &number) != FRESH:
+            return False
+        self.enter(number, time)
+        return True
+
+
+cdef int _check_wire_number(uint16_t seq) except -1:
+    if seq == 0:
+        raise ValueError("packet sequence number must be 1...65535, not 0")
+    return 0
+
+
+cdef class SentWindow:
+    """The packets sent, and what each carried, until they are settled.
+
+    `newest` is the absolute number of the last one, starting after `previous`;
+    `oldest_undecided` the first that owes an ack and was neither acked nor declared lost.
+    """
+
+    def __cinit__(self, int64_t previous=0):
+        self.newest = previous
+        self.oldest_undecided = self._oldest_waiting = previous + 1
+        self._mask = FIRST_SENT_SLOTS - 1
+        self._packets = <SentPacket *>PyMem_Calloc(FIRST_SENT_SLOTS, sizeof(SentPacket))
+        if self._packets == NULL:
+            raise MemoryError
+        self._contents = [None] * FIRST_SENT_SLOTS
+
+    def __dealloc__(self):
+        PyMem_Free(self._packets)
+
+    cdef int64_t push(self, double now, bint owes_ack, object contents) except -1:
+        """Take the next number for a packet that leaves now."""
+        cdef SentPacket *packet
+        cdef int64_t oldest = min(self._oldest_waiting, self.oldest_undecided)
+        if self.newest + 1 - oldest > self._mask and self._mask + 1 < MAX_SENT_SLOTS:
+            self._grow()
+        self._contents[(self.newest + 1) & self._mask] = contents
+        self.newest += 1
+        packet = self.packet(self.newest)
+        packet.sent_at = now
+        packet.flags = OWES_ACK if owes_ack else 0
+        if not owes_ack and self.oldest_undecided == self.newest:
+            self.oldest_undecided += 1
+        return self.newest
+
+    cdef object contents(self, int64_t number):
+        """What a remembered packet carried."""
+        return self._contents[number & self._mask]
+
+    cdef object take_contents(self, int64_t number):
+        """What a remembered packet carried, which it is made to forget."""
+        contents = self._contents[number & self._mask]
+        self._contents[number & self._mask] = None
+        return contents
+
+    cdef void settle(self, uint16_t ack, uint32_t ack_bits) noexcept:
+        """Settle what an ack reports: `newly_acked` holds the numbers, newest first.
+
+        What was never sent, or was settled before, is passed over.
+        """
+        cdef int64_t number
+        cdef uint32_t bits = ack_bits
+        self.newly_acked_count = 0
+        if ack == 0 or self.newest == 0:
+            return
+        number = expand(ack, self.newest)
+        if number > self.newest:
+            return
+        self._mark_acked(number)
+        while bits:
+            number -= 1
+            if bits & 0x80000000:
+                self._mark_acked(number)
+            bits <<= 1
+        self._skip_decided()
+
+    cdef void _skip_decided(self) noexcept:
+        cdef SentPacket *packet
+        while self.oldest_undecided <= self.newest:
+            packet = self.packet(self.oldest_undecided)
+            if packet.flags & OWES_ACK and not packet.flags & ACKED:
+                return
+            self.oldest_undecided += 1
+
+    cdef bint _mark_acked(self, int64_t number) noexcept:
+        cdef SentPacket *packet
+        if not self.remembers(number):
+            return False
+        packet = self.packet(number)
+        if packet.flags & ACKED:
+            return False
+        packet.flags |= ACKED
+        self.newly_acked[self.newly_acked_count] = number
+        self.newly_acked_count += 1
+        self.newest_acked = max(self.newest_acked, number)
+        return True
+
+    cdef int64_t pop_lost(
+        self, double now, double reorder_delay, double probe_delay
+    ) noexcept:
+        """Decide the oldest packets; the number of the next one that is lost, or 0.
+
+        Lost is what three later packets were acked before, or one later packet and it left
+        `reorder_delay` ago (RFC 9002 section 6.1), or what left `probe_delay` ago.
+        """
+        cdef SentPacket *packet
+        cdef int64_t number
+        cdef double age
+        self._skip_decided()
+        number = self.oldest_undecided
+        if number > self.newest:
+            return 0
+        packet = self.packet(number)
+        age = now - packet.sent_at
+        if not (
+            number + PACKET_THRESHOLD <= self.newest_acked
+            or (number < self.newest_acked and age >= reorder_delay)
+            or age >= probe_delay
+        ):
+            return 0
+        packet.flags |= LOST
+        self.oldest_undecided += 1
+        return number
+
+    cdef int64_t pop_timed_out(self, double now, double timeout) noexcept:
+        """The number of the next packet that owed an ack and did not get it in time, or 0.
+
+        One that is about to leave the window unacked has timed out too: no ack can reach it.
+        """
+        cdef SentPacket *packet
+        cdef int64_t number
+        while self._oldest_waiting <= self.newest:
+            number = self._oldest_waiting
+            packet = self.packet(number)
+            if packet.flags & OWES_ACK and not packet.flags & ACKED:
+                if now - packet.sent_at < timeout and self.newest - number < MAX_SENT_SLOTS - 1:
+                    return 0
+                packet.flags |= TIMED_OUT
+                self._oldest_waiting += 1
+                return number
+            self._oldest_waiting += 1
+        return 0
+
+    cdef int _grow(self) except -1:
+        cdef uint32_t size = (self._mask + 1) * 2
+        cdef uint32_t i
+        cdef int64_t number
+        cdef SentPacket *packets = <SentPacket *>PyMem_Calloc(size, sizeof(SentPacket))
+        if packets == NULL:
+            raise MemoryError
+        contents = [None] * size
+        for i in range(self._mask + 1):
+            number = self.newest - i
+            if number > 0:
+                packets[number & (size - 1)] = self.packet(number)[0]
+                contents[number & (size - 1)] = self._contents[number & self._mask]
+        PyMem_Free(self._packets)
+        self._packets = packets
+        self._contents = contents
+        self._mask = size - 1
+        return 0
+
+    def send(self, double now, contents=None, bint owes_ack=True):
+        """Take the next number for a packet that leaves at `now`; its absolute number."""
+        return self.push(now, owes_ack, contents)
+
+    def acknowledge(self, uint16_t ack, uint32_t ack_bits):
+        """Settle what the ack fields of a received packet report.
+
+        Returns a list of tuples (absolute number, time sent, contents), newest first, of the
+        packets that were not acked before; what was never sent is passed over.
+        """
+        cdef uint32_t i
+        self.settle(ack, ack_bits)
+        return [
+            (self.newly_acked[i], self.packet(self.newly_acked[i]).sent_at,
+             self.take_contents(self.newly_acked[i]))
+            for i in range(self.newly_acked_count)
+        ]
+
+    def lost(self, double now, double reorder_delay, double probe_delay):
+        """The absolute numbers of the packets that are found lost at `now`, once each.
+
+        A packet is lost when three later ones were acked, or one later one and it left
+        `reorder_delay` seconds ago, or when it left `probe_delay` seconds ago.
+        """
+        return list(iter(lambda: self.pop_lost(now, reorder_delay, probe_delay), 0))
+
+    def timed_out(self, double now, double timeout):
+        """The absolute numbers of the packets that were not acked within `timeout` seconds."""
+        return list(iter(lambda: self.pop_timed_out(now, timeout), 0))

@@ -1,0 +1,19 @@
+from typing import Final
+
+MAX_BYTES: Final[int]
+MAX_MESSAGES: Final[int]
+COST_OF_PIECE: Final[int]
+REASSEMBLY_TIMEOUT: Final[float]
+
+def split(number: int, message: bytes, payload_limit: int) -> list[bytes]: ...
+
+class Reassembler:
+    @property
+    def held_bytes(self) -> int: ...
+    @property
+    def discarded(self) -> int: ...
+    def __len__(self) -> int: ...
+    def expire(self, now: float) -> float: ...
+    def add(
+        self, message: bytes, message_number: int, now: float
+    ) -> tuple[int, bytes] | None: ...

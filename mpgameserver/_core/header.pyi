@@ -1,0 +1,23 @@
+from typing import NamedTuple
+
+class HeaderFields(NamedTuple):
+    from_server: bool
+    time: int
+    packet_type: int
+    seq: int
+    ack: int
+    ack_bits: int
+    length: int
+    count: int
+
+def encode_header(
+    from_server: bool,
+    time: int,
+    packet_type: int,
+    seq: int,
+    ack: int,
+    ack_bits: int,
+    length: int,
+    count: int,
+) -> bytes: ...
+def decode_header(datagram: bytes) -> HeaderFields: ...

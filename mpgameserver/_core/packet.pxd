@@ -1,0 +1,36 @@
+# The payload of a packet: none, one or many messages. Sizes follow from the MTU.
+
+from libc.stdint cimport uint8_t, uint16_t
+
+cdef enum:
+    SINGLE_OVERHEAD = 2    # message number, of a message alone in its packet
+    SHARED_OVERHEAD = 5    # length, message number and type, of each of two or more
+    FRAGMENT_HEADER = 6    # fragmented-message number, index, count
+    PREFERRED_PIECE = 1024  # leaves room in its datagram for a game's small messages
+    MAX_PIECES = 8192
+    MIN_MTU = 512          # a SERVER_HELLO (341 bytes) never exceeds the hello it answers
+
+# Where one message lies in a payload.
+cdef struct MessageView:
+    const unsigned char *data
+    uint16_t size
+    uint16_t seq
+    uint8_t message_type
+
+# A cursor over the messages of a payload that `payload_is_valid` has checked.
+cdef struct PayloadReader:
+    const unsigned char *next
+    Py_ssize_t size
+    uint8_t count
+    uint8_t packet_type
+
+
+cdef bint payload_is_valid(
+    const unsigned char *data, Py_ssize_t size, uint8_t count
+) noexcept nogil
+cdef void read_message(PayloadReader *reader, MessageView *view) noexcept nogil
+cdef void write_shared_head(
+    unsigned char *out, uint16_t size, uint16_t seq, uint8_t message_type
+) noexcept nogil
+cdef Py_ssize_t max_payload(Py_ssize_t max_datagram) noexcept nogil
+cdef Py_ssize_t max_piece(Py_ssize_t payload_limit) noexcept nogil

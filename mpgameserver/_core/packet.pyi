@@ -1,0 +1,16 @@
+from collections.abc import Sequence
+from typing import Final, NamedTuple
+
+MAX_FRAGMENTS: Final[int]
+
+class SizeLimits(NamedTuple):
+    datagram: int
+    payload: int
+    piece: int
+    message: int
+
+def size_limits(mtu: int, ip_udp_header: int = 28) -> SizeLimits: ...
+def encode_payload(messages: Sequence[tuple[int, int, bytes]]) -> bytes: ...
+def decode_payload(
+    payload: bytes, count: int, packet_type: int
+) -> list[tuple[int, int, bytes]]: ...

@@ -1,0 +1,66 @@
+# What was received of the other side's packets, and what became of our own.
+
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+
+cdef enum:
+    ACK_BITS = 32          # an ack reports its number and the 32 below it
+    RECEIVE_WIDTH = 1024   # a packet up to this much late is still honest
+    MAX_JUMP = 16384       # more is no honest gap: it takes half a second at the fastest rate
+    RECEIVE_WORDS = 32     # 2048 bits: any RECEIVE_WIDTH + 1 numbers have words of their own
+    MAX_SENT_SLOTS = 4096
+
+cdef enum Arrival:
+    FRESH = 0
+    DUPLICATE = 1          # a packet with this number was accepted before
+    BEHIND = 2             # too late to tell
+    OUT_OF_TIME = 3        # its send time contradicts its number: a recorded packet
+    TOO_FAR_AHEAD = 4
+
+cdef enum SentFlag:
+    OWES_ACK = 1
+    ACKED = 2
+    LOST = 4
+    TIMED_OUT = 8
+
+cdef class ReceiveWindow:
+    cdef readonly int64_t newest       # absolute; 0: none yet
+    cdef readonly uint32_t newest_time
+    cdef uint64_t _seen[RECEIVE_WORDS]
+    cdef uint32_t _floors[RECEIVE_WORDS]
+
+    cdef Arrival judge(self, uint16_t seq, uint32_t time, int64_t *number) noexcept
+    cdef void enter(self, int64_t number, uint32_t time) noexcept
+    cdef uint32_t ack_bits_value(self) noexcept
+
+cdef struct SentPacket:
+    double sent_at
+    uint8_t flags
+
+cdef class SentWindow:
+    cdef readonly int64_t newest            # absolute; 0: none sent
+    cdef readonly int64_t newest_acked
+    cdef readonly int64_t oldest_undecided  # newest + 1 when all are decided
+    cdef readonly uint32_t newly_acked_count
+    cdef int64_t newly_acked[ACK_BITS + 1]
+    cdef int64_t _oldest_waiting            # neither acked nor timed out
+    cdef SentPacket *_packets
+    cdef list _contents
+    cdef uint32_t _mask
+
+    cdef inline SentPacket *packet(self, int64_t number) noexcept:
+        return &self._packets[number & self._mask]
+
+    cdef inline bint remembers(self, int64_t number) noexcept:
+        return 0 < number <= self.newest and self.newest - number <= self._mask
+
+    cdef int64_t push(self, double now, bint owes_ack, object contents) except -1
+    cdef object contents(self, int64_t number)
+    cdef object take_contents(self, int64_t number)
+    cdef void settle(self, uint16_t ack, uint32_t ack_bits) noexcept
+    cdef int64_t pop_lost(
+        self, double now, double reorder_delay, double probe_delay
+    ) noexcept
+    cdef int64_t pop_timed_out(self, double now, double timeout) noexcept
+    cdef void _skip_decided(self) noexcept
+    cdef bint _mark_acked(self, int64_t number) noexcept
+    cdef int _grow(self) except -1

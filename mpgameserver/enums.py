@@ -1,0 +1,88 @@
+"""The enumerations that users and the wire share."""
+
+from __future__ import annotations
+
+from enum import Enum, IntEnum
+
+__all__ = [
+    "ConnectFailure",
+    "ConnectionStatus",
+    "DisconnectReason",
+    "PacketIdentifier",
+    "PacketType",
+    "RetryMode",
+]
+
+
+class ConnectionStatus(IntEnum):
+    """Where a connection is in its life."""
+
+    CONNECTING = 1
+    """The client is attempting to connect; there are no session keys."""
+    CONNECTED = 2
+    """The session keys are set, and the other side has proved that it holds them."""
+    DISCONNECTING = 3
+    """A goodbye is under way."""
+    DISCONNECTED = 4
+    """Not connected: never was, or ended by a goodbye or by a failed attempt."""
+    DROPPED = 5
+    """The other side fell silent for longer than the connection allows."""
+
+
+class RetryMode(IntEnum):
+    """How hard one message is tried."""
+
+    RETRY_ON_TIMEOUT = -1
+    """Sent again until it is acked or the connection ends."""
+    NONE = 0
+    """Sent once."""
+    BEST_EFFORT = 1
+    """Sent again every keep-alive interval until it is acked or the message timeout has passed."""
+
+
+class PacketType(IntEnum):
+    """The kind of a message, and of the packet that it comes first in."""
+
+    UNKNOWN = 0
+    CLIENT_HELLO = 1
+    SERVER_HELLO = 2
+    CHALLENGE_RESP = 3
+    KEEP_ALIVE = 4
+    DISCONNECT = 5
+    APP = 6
+    APP_FRAGMENT = 7
+
+
+class PacketIdentifier(bytes, Enum):
+    """The first four bytes of a datagram: which way it travels."""
+
+    TO_SERVER = b"FSOS"
+    TO_CLIENT = b"FSOC"
+
+
+class DisconnectReason(Enum):
+    """Why a session on the server ended."""
+
+    GOODBYE = "goodbye"
+    """The client said goodbye."""
+    TIMEOUT = "timeout"
+    """The client fell silent."""
+    KICKED = "kicked"
+    """The server's own code disconnected the client."""
+    SHUTDOWN = "shutdown"
+    """The server is stopping."""
+    REPLACED = "replaced"
+    """The client came back from the same address with a new session."""
+
+
+class ConnectFailure(Enum):
+    """Why an attempt to connect did not succeed."""
+
+    TIMEOUT = "timeout"
+    """Nothing answered in time."""
+    REFUSED = "refused"
+    """Every address refused: no socket is bound to that port there."""
+    WRONG_KEY = "wrong key"
+    """An answer came, signed by another key than the one that the client was given."""
+    UNRESOLVED = "unresolved name"
+    """The host name has no address."""
