@@ -5,16 +5,10 @@ import os
 from Cython.Build import cythonize
 from setuptools import Extension, setup
 
-MODULES = (
-    "build",
-    "duplicates",
-    "header",
-    "packet",
-    "roundtrip",
-    "seqnum",
-    "traffic",
-    "window",
-)
+MODULES = """
+    build duplicates endpoint fifo fragments header outbox packet roundtrip seqnum traffic
+    window
+""".split()
 # A None where a compiled class is expected would crash the interpreter: such arguments are refused.
 DIRECTIVES = {"language_level": 3, "embedsignature": True, "allow_none_for_extension_args": False}
 

@@ -1,0 +1,218 @@
+"""The shape of the source: layers, sizes, and what must not be in it."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+from graphlib import TopologicalSorter
+from importlib.util import resolve_name
+from pathlib import Path
+from statistics import quantiles
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGE = ROOT / "mpgameserver"
+CORE = ROOT / "_core"
+COMPILED = sorted(path.stem for path in CORE.glob("*.pyx"))
+PYTHON = sorted(path.relative_to(ROOT) for path in PACKAGE.rglob("*.py"))
+
+# Time is an argument, and the network is bytes in and bytes out.
+WITHOUT_IO_OR_CLOCK = ("connecting", "connection", "crypto", "handshake", "stats")
+IO_AND_CLOCKS = {
+    "asyncio",
+    "concurrent",
+    "multiprocessing",
+    "select",
+    "selectors",
+    "socket",
+    "threading",
+    "time",
+}
+# Lowest first: a module imports from rows above its own, and from its own row.
+LAYERS = (
+    {"enums", "errors"},
+    {"_core"},
+    {"crypto", "netsim"},
+    {"handshake"},
+    {"connection", "connecting", "packet", "stats"},
+    {"client", "server"},
+    {"cli"},
+)
+
+MAX_PXD_LINES = 60
+MAX_FUNCTION_LINES = 80
+MAX_FUNCTION_LINES_OF_NINE_IN_TEN = 45
+
+CYTHON_IMPORT = re.compile(
+    r"^\s*(?:from\s+([\w.]+)\s+c?import\s+(\([^)]*\)|[^\n]*)|c?import\s+([\w.]+))", re.M
+)
+CYTHON_FUNCTION = re.compile(
+    r"^(\s*)(?:(?:async )?def|cdef|cpdef)\b(?!\s+(?:class|extern|enum|struct)\b)[^=]*\("
+)
+
+
+def module_name(path: Path) -> str:
+    """Return the dotted name of the module that a source file of the tree is."""
+    if path.is_relative_to(CORE):
+        return f"mpgameserver._core.{path.stem}"
+    parts = path.resolve().relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def python_imports(path: Path) -> set[str]:
+    """Return every dotted name that a Python file imports, wherever in it."""
+    package = module_name(path)
+    if path.name != "__init__.py":
+        package = package.rpartition(".")[0]
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = resolve_name("." * node.level + (node.module or ""), package)
+            names.update({base} | {f"{base}.{alias.name}" for alias in node.names})
+    return names
+
+
+def cython_imports(path: Path) -> set[str]:
+    """Return every dotted name that a .pyx or .pxd file imports or cimports."""
+    names = set()
+    for base, members, whole in CYTHON_IMPORT.findall(path.read_text()):
+        names.add(base or whole)
+        names.update(f"{base}.{member}" for member in re.findall(r"\w+", members))
+    return names
+
+
+def source_files() -> list[Path]:
+    return [*PACKAGE.rglob("*.py"), *CORE.glob("*.pyx"), *PACKAGE.rglob("*.pxd")]
+
+
+def imports_of(path: Path) -> set[str]:
+    return python_imports(path) if path.suffix == ".py" else cython_imports(path)
+
+
+def import_graph() -> dict[str, set[str]]:
+    """Return, for each module of the package, which others it imports."""
+    names = {module_name(path) for path in source_files()}
+    graph: dict[str, set[str]] = {name: set() for name in names}
+    for path in source_files():
+        name = module_name(path)
+        graph[name] |= (imports_of(path) & names) - {name}
+    # `from mpgameserver import x` names the package and the module: the module is what is meant.
+    return {
+        name: {
+            wanted for wanted in wants if not any(other.startswith(f"{wanted}.") for other in wants)
+        }
+        for name, wants in graph.items()
+    }
+
+
+def layer_of(module: str) -> int | None:
+    """Return the row of LAYERS that a module is in; None where the order says nothing."""
+    parts = module.split(".")
+    if len(parts) == 1:
+        return None
+    for number, layer in enumerate(LAYERS):
+        if any(parts[1] == name or parts[1].startswith(f"{name}_") for name in layer):
+            return number
+    return None
+
+
+def function_lengths(path: Path) -> dict[str, int]:
+    """Return the lines of each function of a file, from its `def` to its last statement."""
+    if path.suffix == ".py":
+        tree = ast.walk(ast.parse(path.read_text()))
+        functions = [n for n in tree if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef)]
+        return {f"{path.name}:{f.lineno} {f.name}": f.end_lineno - f.lineno + 1 for f in functions}
+    return cython_function_lengths(path)
+
+
+def cython_function_lengths(path: Path) -> dict[str, int]:
+    lines = path.read_text().splitlines()
+    lengths = {}
+    for start, line in enumerate(lines):
+        if not (match := CYTHON_FUNCTION.match(line)):
+            continue
+        last = start
+        for number in range(start + 1, len(lines)):
+            text = lines[number]
+            # A closing bracket in the column of the `def` still belongs to the signature.
+            if text.strip() and not text.startswith((match[1] + " ", match[1] + ")")):
+                break
+            last = number if text.strip() else last
+        lengths[f"{path.name}:{start + 1} {line.strip()}"] = last - start + 1
+    return lengths
+
+
+def test_every_compiled_module_is_in_setup_py():
+    listed = re.search(r'^MODULES = """(.*?)"""', (ROOT / "setup.py").read_text(), re.M | re.S)
+    assert listed[1].split() == COMPILED
+
+
+@pytest.mark.parametrize("name", COMPILED)
+def test_every_compiled_module_has_its_types(name):
+    assert (PACKAGE / "_core" / f"{name}.pyi").is_file()
+
+
+def test_every_declaration_file_is_short():
+    lines = {path.name: len(path.read_text().splitlines()) for path in PACKAGE.rglob("*.pxd")}
+    assert {name: count for name, count in lines.items() if count > MAX_PXD_LINES} == {}
+
+
+def test_functions_are_short():
+    lengths = {}
+    for path in source_files():
+        lengths |= function_lengths(path)
+    assert {name: n for name, n in lengths.items() if n > MAX_FUNCTION_LINES} == {}
+    assert quantiles(lengths.values(), n=10)[-1] <= MAX_FUNCTION_LINES_OF_NINE_IN_TEN
+
+
+def test_setup_py_stays_small():
+    assert len((ROOT / "setup.py").read_text().splitlines()) <= 60
+
+
+def test_no_module_imports_itself_in_a_circle():
+    TopologicalSorter(import_graph()).prepare()
+
+
+def test_imports_point_down_the_layers():
+    upward = {
+        f"{name} imports {wanted}"
+        for name, wants in import_graph().items()
+        for wanted in wants
+        if None not in (layer_of(name), layer_of(wanted)) and layer_of(name) < layer_of(wanted)
+    }
+    assert upward == set()
+
+
+def test_the_protocol_knows_no_network_no_thread_and_no_clock():
+    protocol = [*CORE.glob("*.pyx"), *(PACKAGE / "_core").iterdir()]
+    protocol += [PACKAGE / f"{name}.py" for name in WITHOUT_IO_OR_CLOCK]
+    found = {
+        f"{path.name} imports {name}"
+        for path in protocol
+        if path.suffix in (".py", ".pyx", ".pxd") and path.exists()
+        for name in imports_of(path)
+        if name.partition(".")[0] in IO_AND_CLOCKS
+    }
+    assert found == set()
+
+
+def test_no_compiled_module_switches_hooks_on_or_checks_off():
+    banned = re.compile(r"\b(profile|linetrace|boundscheck|wraparound|initializedcheck)\s*(=|\()")
+    found = {
+        f"{path.name}: {match[0]}"
+        for path in [*CORE.glob("*.pyx"), *PACKAGE.rglob("*.pxd")]
+        if (match := banned.search(path.read_text()))
+    }
+    assert found == set()
+
+
+@pytest.mark.parametrize("name", sorted(module_name(ROOT / path) for path in PYTHON))
+def test_each_module_is_the_first_to_be_imported(name, tmp_path):
+    if name == "mpgameserver.__main__":
+        pytest.skip("is a program")
+    subprocess.run([sys.executable, "-I", "-c", f"import {name}"], cwd=tmp_path, check=True)

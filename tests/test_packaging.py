@@ -1,0 +1,264 @@
+"""What is in the sdist and the wheel, and what the build switches do."""
+
+from __future__ import annotations
+
+import email
+import email.message
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tarfile
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+import mpgameserver
+
+ROOT = Path(__file__).resolve().parent.parent
+COMPILED = sorted(path.stem for path in (ROOT / "_core").glob("*.pyx"))
+SOURCE_SUFFIXES = {".pyx", ".pxd", ".py", ".pyi", ".typed"}
+GENERATED = re.compile(r"\.(c|html|so|pyd|pyc|o)$|(^|/)(build|dist|__pycache__)/")
+NO_SOURCES = (".git", ".venv*", "build", "dist", "*.egg-info", "__pycache__", ".*_cache", "*.so")
+HOOK = b"__Pyx_Trace"
+SWITCHES = ("MPGAMESERVER_PROFILE", "MPGAMESERVER_DEBUG")
+
+SEE_WHAT_IS_INSTALLED = """
+import importlib, sys
+import mpgameserver
+for name in sys.argv[1:]:
+    module = importlib.import_module(f"mpgameserver._core.{name}")
+    print(type(module.__loader__).__name__, module.__file__)
+info = mpgameserver.build_info()
+print(info.kind, mpgameserver.__version__)
+assert info.modules == tuple(f"mpgameserver._core.{name}" for name in sys.argv[1:])
+"""
+SEE_WHAT_IS_PROFILED = """
+import cProfile, pstats
+from mpgameserver import build_info
+from mpgameserver._core import seqnum
+profile = cProfile.Profile()
+profile.runcall(seqnum.wire_number, 65536)
+files = {file for file, line, name in pstats.Stats(profile).stats}
+print(build_info().kind, sorted(file for file in files if file.endswith(".pyx")))
+"""
+SEE_WHAT_IS_TRACED = """
+import sys
+from mpgameserver import build_info
+from mpgameserver._core import seqnum
+lines = set()
+def trace(frame, event, arg):
+    if event == "line":
+        lines.add(frame.f_code.co_filename)
+    return trace
+sys.settrace(trace)
+seqnum.wire_number(65536)
+sys.settrace(None)
+print(build_info().kind, sorted(file for file in lines if file.endswith(".pyx")))
+"""
+
+
+@dataclass(frozen=True)
+class Built:
+    """An sdist, the wheel that was built from it, and what the build said."""
+
+    sdist: Path
+    wheel: Path
+    log: str
+
+
+def run(*command: str | Path, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run a program without the build switches and the Python settings of this process."""
+    kept = {k: v for k, v in os.environ.items() if k not in SWITCHES and k != "PYTHONPATH"}
+    return subprocess.run(
+        [str(part) for part in command],
+        cwd=cwd,
+        env=kept | environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def succeed(*command: str | Path, cwd: Path, **environment: str) -> str:
+    """Run a program that must succeed, and return what it printed."""
+    done = run(*command, cwd=cwd, **environment)
+    assert done.returncode == 0, done.stdout
+    return done.stdout
+
+
+def files_under(folder: Path) -> set[str]:
+    return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+
+
+def export(folder: Path) -> Path:
+    """Copy the tree into a folder without anything that was built or installed in it."""
+    shutil.copytree(ROOT, folder, ignore=shutil.ignore_patterns(*NO_SOURCES), dirs_exist_ok=True)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
+    tree, out = export(tmp_path_factory.mktemp("tree")), tmp_path_factory.mktemp("dist")
+    log = succeed(sys.executable, "-m", "build", "--outdir", out, cwd=tree)
+    return Built(next(out.glob("*.tar.gz")), next(out.glob("*.whl")), log)
+
+
+@pytest.fixture(scope="module")
+def in_sdist(built: Built) -> set[str]:
+    """The files of the sdist, relative to its only folder."""
+    with tarfile.open(built.sdist) as archive:
+        return {member.name.partition("/")[2] for member in archive if member.isfile()}
+
+
+@pytest.fixture(scope="module")
+def in_wheel(built: Built) -> dict[str, bytes]:
+    """The files of the wheel without its metadata, by name."""
+    with zipfile.ZipFile(built.wheel) as archive:
+        names = [name for name in archive.namelist() if ".dist-info/" not in name]
+        return {name: archive.read(name) for name in names}
+
+
+@pytest.fixture(scope="module")
+def metadata(built: Built) -> email.message.Message:
+    with zipfile.ZipFile(built.wheel) as archive:
+        name = next(name for name in archive.namelist() if name.endswith(".dist-info/METADATA"))
+        return email.message_from_bytes(archive.read(name))
+
+
+@dataclass(frozen=True)
+class InPlace:
+    """A build in a copy of the tree: the folder of the built package, and what was written."""
+
+    package: Path
+    written: set[str]
+    log: str
+
+
+def build_in_place(folder: Path, **switches: str) -> InPlace:
+    before = files_under(export(folder))
+    log = succeed(sys.executable, "setup.py", "build", cwd=folder, **switches)
+    return InPlace(next(folder.glob("build/*/lib*")), files_under(folder) - before, log)
+
+
+@pytest.fixture(scope="module")
+def profile_build(tmp_path_factory: pytest.TempPathFactory) -> InPlace:
+    return build_in_place(tmp_path_factory.mktemp("profile"), MPGAMESERVER_PROFILE="1")
+
+
+@pytest.fixture(scope="module")
+def debug_build(tmp_path_factory: pytest.TempPathFactory) -> InPlace:
+    return build_in_place(tmp_path_factory.mktemp("debug"), MPGAMESERVER_DEBUG="1")
+
+
+def test_the_sdist_holds_every_source(in_sdist):
+    sources = {
+        str(path.relative_to(ROOT))
+        for folder in ("_core", "mpgameserver", "tests")
+        for path in (ROOT / folder).rglob("*")
+        if path.suffix in SOURCE_SUFFIXES
+    }
+    assert sources - in_sdist == set()
+    assert {"setup.py", "pyproject.toml", "README.md", "LICENSE", "Makefile"} <= in_sdist
+
+
+def test_the_sdist_holds_nothing_generated(in_sdist):
+    assert {name for name in in_sdist if GENERATED.search(name)} == set()
+
+
+def test_the_wheel_holds_the_package_and_nothing_else(in_wheel):
+    suffix = next(name.partition(".")[2] for name in in_wheel if "_core/build.c" in name)
+    expected = {
+        str(path.relative_to(ROOT))
+        for pattern in ("*.py", "*.pyi", "py.typed")
+        for path in (ROOT / "mpgameserver").rglob(pattern)
+    }
+    expected |= {f"mpgameserver/_core/{name}.{suffix}" for name in COMPILED}
+    assert set(in_wheel) == expected
+
+
+def test_the_metadata_is_what_the_package_says_of_itself(metadata):
+    assert metadata["Name"] == "mpgameserver"
+    assert metadata["Version"] == mpgameserver.__version__
+    assert metadata["License-Expression"] == "MIT"
+    assert metadata["License-File"] == "LICENSE"
+    assert metadata["Requires-Python"] == ">=3.10"
+    required = [name for name in metadata.get_all("Requires-Dist") if "extra ==" not in name]
+    assert [re.match(r"\w+", name)[0] for name in required] == ["cryptography"]
+
+
+def test_the_compiler_has_nothing_to_warn_of(built):
+    warned = re.compile(r"\.(c|pyx|pxd):\d.*warning")
+    assert [line for line in built.log.splitlines() if warned.search(line)] == []
+
+
+def test_a_release_build_carries_no_hooks(in_wheel):
+    assert [name for name, content in in_wheel.items() if HOOK in content] == []
+
+
+def test_the_wheel_works_in_an_empty_environment_from_another_folder(built, tmp_path):
+    succeed(sys.executable, "-m", "venv", tmp_path / "venv", cwd=tmp_path)
+    python = tmp_path / "venv" / "bin" / "python"
+    succeed(python, "-m", "pip", "install", "--quiet", built.wheel, cwd=tmp_path)
+    (tmp_path / "elsewhere").mkdir()
+    output = succeed(python, "-c", SEE_WHAT_IS_INSTALLED, *COMPILED, cwd=tmp_path / "elsewhere")
+    *modules, kind = output.splitlines()
+    assert kind == f"release {mpgameserver.__version__}"
+    assert len(modules) == len(COMPILED)
+    for line in modules:
+        assert line.startswith(f"ExtensionFileLoader {tmp_path}/venv/")
+        assert "/site-packages/mpgameserver/_core/" in line
+
+
+def test_a_profile_build_shows_the_compiled_functions_to_cprofile(profile_build, tmp_path):
+    path = str(profile_build.package)
+    output = succeed(sys.executable, "-c", SEE_WHAT_IS_PROFILED, cwd=tmp_path, PYTHONPATH=path)
+    assert output == "profile ['_core/seqnum.pyx']\n"
+
+
+def test_a_debug_build_traces_lines(debug_build, tmp_path):
+    path = str(debug_build.package)
+    output = succeed(sys.executable, "-c", SEE_WHAT_IS_TRACED, cwd=tmp_path, PYTHONPATH=path)
+    assert output == "debug ['_core/seqnum.pyx']\n"
+
+
+def test_every_module_of_a_build_with_hooks_has_them(profile_build, debug_build):
+    for build in (profile_build, debug_build):
+        modules = list(build.package.rglob("*.so"))
+        assert len(modules) == len(COMPILED)
+        assert [module.name for module in modules if HOOK not in module.read_bytes()] == []
+
+
+def test_a_build_says_which_one_it_is(profile_build, debug_build, built):
+    assert "mpgameserver: profile build" in profile_build.log
+    assert "mpgameserver: debug build" in debug_build.log
+    assert "mpgameserver: release build" in built.log
+
+
+def test_a_build_writes_nothing_outside_its_folder(profile_build, debug_build):
+    for build in (profile_build, debug_build):
+        assert {name for name in build.written if not name.startswith("build/")} == set()
+
+
+def test_both_switches_at_once_are_refused(tmp_path):
+    done = run(
+        sys.executable,
+        "setup.py",
+        "build",
+        cwd=export(tmp_path),
+        MPGAMESERVER_PROFILE="1",
+        MPGAMESERVER_DEBUG="1",
+    )
+    assert done.returncode != 0
+    assert "exclude each other" in done.stdout
+    assert not (tmp_path / "build").exists()
+
+
+@pytest.mark.parametrize("switch", SWITCHES)
+def test_a_switch_is_on_or_off_and_nothing_else(switch, tmp_path):
+    done = run(sys.executable, "setup.py", "build", cwd=export(tmp_path), **{switch: "yes"})
+    assert done.returncode != 0
+    assert f"{switch}=yes: expected 0 or 1" in done.stdout
