@@ -39,7 +39,7 @@ test: $(INSTALLED) $(DEV_TOOLS)
 # Exit code 5: no test was collected.
 test-extra: $(INSTALLED) $(DEV_TOOLS)
 	@if $(BIN)/pytest -m extra --collect-only --quiet $(ARGS) >/dev/null; then \
-		$(BIN)/pytest -m extra -rs $(ARGS); \
+		$(BIN)/pytest -m extra $(ARGS); \
 	elif test $$? -eq 5; then \
 		echo 'skipped: no test needs a system program'; \
 	else \

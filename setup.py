@@ -8,7 +8,7 @@ from setuptools import Extension, setup
 MODULES = """
     build duplicates endpoint fifo fragments header outbox packet roundtrip seqnum traffic
     window
-""".split()
+"""
 # A None where a compiled class is expected would crash the interpreter: such arguments are refused.
 DIRECTIVES = {"language_level": 3, "embedsignature": True, "allow_none_for_extension_args": False}
 
@@ -41,7 +41,10 @@ def extensions(kind: str) -> list[Extension]:
         macros = [("CYTHON_TRACE", "1"), ("CYTHON_TRACE_NOGIL", "1")]
         flags += ["/Od", "/Z7"] if os.name == "nt" else ["-O0", "-g3", "-UNDEBUG"]
     c = {"define_macros": macros, "extra_compile_args": flags}
-    modules = [Extension(f"mpgameserver._core.{m}", [f"_core/{m}.pyx"], **c) for m in MODULES]
+    modules = [
+        Extension(f"mpgameserver._core.{name}", [f"_core/{name}.pyx"], **c)
+        for name in MODULES.split()
+    ]
     cython = {"build_dir": f"build/{kind}/cython", "annotate": kind == "debug"}
     return cythonize(modules, compiler_directives=directives, **cython)
 
