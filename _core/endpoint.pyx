@@ -148,9 +148,27 @@ cdef class Endpoint:
         """Send what waits once more, then a DISCONNECT; nothing else is sent again."""
         self.outbox.begin_goodbye()
 
+    @property
+    def goodbye_acked(self):
+        """True once the DISCONNECT of `begin_goodbye` was acked."""
+        return self.outbox._goodbye is not None and self.outbox._goodbye.settled
+
     def close(self):
-        """Settle all that is outstanding as not acked."""
+        """Settle all that is outstanding as not acked, and send no message any more."""
         self.outbox.close()
+
+    def farewell(self, double now):
+        """Close, and make the one DISCONNECT that is sent without waiting for an answer.
+
+        None while no nonce is left.
+        """
+        self.outbox.close()
+        if not self._tick(now):
+            return None
+        self.outbox.add_control(DISCONNECT, b"")
+        self._start_body()
+        self._fill()
+        return self._seal()
 
     @property
     def inbox_size(self):
@@ -275,13 +293,16 @@ cdef class Endpoint:
         """
         if not self._tick(now):
             return None
-        self._body_size = self._body_count = 0
-        self._body_contents = None
+        self._start_body()
         if self._has_room():
             self._fill()
         if self._body_count == 0 and not self._must_speak():
             return None
         return self._seal()
+
+    cdef void _start_body(self) noexcept:
+        self._body_size = self._body_count = 0
+        self._body_contents = None
 
     cdef int _fill(self) except -1:
         """Coalesce what is due into the body."""

@@ -144,10 +144,9 @@ cdef class Outbox:
             self.pending -= message.size
             self._charged -= message.size + MESSAGE_COST
             return self._waiting.pop()
-        if self._goodbye is not None and alone and self._transfers.size() == 0:
-            message = self._goodbye
-            self._goodbye = None
-            return message
+        if self._goodbye_waits and alone and self._transfers.size() == 0:
+            self._goodbye_waits = False
+            return self._goodbye
         return None
 
     cdef Message _next_repeat(self, Py_ssize_t limit, double now, double repeat_interval):
@@ -272,7 +271,7 @@ cdef class Outbox:
         return (
             self._due_again.size() > 0
             or ((self._waiting.size() > 0 or self._transfers.size() > 0) and self._may_number())
-            or self._goodbye is not None
+            or self._goodbye_waits
         )
 
     cdef int begin_goodbye(self) except -1:
@@ -280,6 +279,7 @@ cdef class Outbox:
         self._closing = True
         self._due_again.clear()
         self._goodbye = _new_message(b"", DISCONNECT, RETRY_ON_TIMEOUT, None)
+        self._goodbye_waits = True
         return 0
 
     cdef int close(self) except -1:
@@ -293,7 +293,7 @@ cdef class Outbox:
             self._settle_transfer(transfer, False)
         self._transfers.clear()
         self._repeating.clear()
-        self._goodbye = None
+        self._goodbye_waits = False
         self.pending = self._charged = 0
         return 0
 

@@ -73,6 +73,7 @@ cdef class Endpoint:
     cdef bint _tick(self, double now) noexcept
     cdef double _probe_delay(self)
     cdef bint _has_room(self) noexcept
+    cdef void _start_body(self) noexcept
     cdef int _fill(self) except -1
     cdef int _put(self, Message message) except -1
     cdef bint _must_speak(self) noexcept

@@ -60,7 +60,8 @@ cdef class Outbox:
     cdef uint16_t _newest_transfer
     cdef bint _pieces_next          # the last packet had no room for a piece
     cdef bint _closing
-    cdef Message _goodbye
+    cdef Message _goodbye           # None until there is one to say
+    cdef bint _goodbye_waits
     cdef Fifo _waiting              # messages that never left
     cdef Fifo _transfers            # fragmented messages with pieces that never left
     cdef Fifo _due_again            # reliable messages whose packet was lost

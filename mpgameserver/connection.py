@@ -1,0 +1,173 @@
+"""A session without a socket or a clock: status, delivery, goodbye.
+
+The owner gives it every datagram that came from the other side's address (`receive`), tells it
+the time once per frame or tick (`advance`), sends what `next_datagram` makes until that is None,
+and calls the callbacks of `take_settled`. Nothing here raises for what the other side does.
+
+    CONNECTED ── disconnect() ──> DISCONNECTING ── answer, or 1 s ──> DISCONNECTED
+        │ └─────── the other side's goodbye ──────────────────────────────^
+        └───────── silence ──> DROPPED
+
+A goodbye is a DISCONNECT message behind everything that was queued before it. The side that gets
+one is disconnected at once and answers with one DISCONNECT.
+
+The names that users of the protocol know (`SeqNum`, `PacketHeader`, ...) are importable from here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from mpgameserver._core.endpoint import DROP_REASONS, Endpoint
+from mpgameserver._core.seqnum import SeqNum
+from mpgameserver.enums import ConnectionStatus, PacketIdentifier, PacketType, RetryMode
+from mpgameserver.errors import (
+    DuplicationError,
+    NotConnectedError,
+    PacketError,
+    ProtocolError,
+)
+from mpgameserver.packet import BitField, Packet, PacketHeader, PendingMessage
+from mpgameserver.stats import ConnectionStats
+from mpgameserver.timing import Timing
+
+__all__ = [
+    "BitField",
+    "Connection",
+    "ConnectionStats",
+    "ConnectionStatus",
+    "DuplicationError",
+    "Packet",
+    "PacketError",
+    "PacketHeader",
+    "PacketIdentifier",
+    "PacketType",
+    "PendingMessage",
+    "ProtocolError",
+    "RetryMode",
+    "SeqNum",
+]
+
+GOODBYE_TIMEOUT = 1.0
+"""Seconds that a goodbye waits for what was queued before it and for its answer."""
+
+
+class Connection:
+    """An established session, seen from one side.
+
+    `endpoint` has the session's key, `token` names the session, `timing` is read when the
+    connection starts and on `retime`.
+    """
+
+    def __init__(self, endpoint: Endpoint, token: int, timing: Timing) -> None:
+        self.endpoint = endpoint
+        self.token = token
+        self.status = ConnectionStatus.CONNECTED
+        self._goodbye_deadline = 0.0
+        self._answer_goodbye = False
+        endpoint.established = True
+        self.retime(timing)
+
+    def retime(self, timing: Timing) -> None:
+        """Use other intervals from now on."""
+        self.endpoint.keep_alive_interval = timing.keep_alive
+        self.endpoint.message_timeout = timing.message
+        self._silence_timeout = timing.silence
+
+    @property
+    def is_live(self) -> bool:
+        """True until the connection has ended."""
+        return self.status in (ConnectionStatus.CONNECTED, ConnectionStatus.DISCONNECTING)
+
+    # -- messages ---------------------------------------------------------------------------
+
+    def send(
+        self,
+        payload: bytes | bytearray | memoryview,
+        retry: int = RetryMode.RETRY_ON_TIMEOUT,
+        callback: Callable[[bool], object] | None = None,
+    ) -> None:
+        """Queue a message; see `Endpoint.queue`.
+
+        Raises NotConnectedError, which names the status, unless CONNECTED.
+        """
+        if self.status != ConnectionStatus.CONNECTED:
+            raise NotConnectedError(f"cannot send while {self.status.name}")
+        self.endpoint.queue(payload, retry, callback)
+
+    def take_settled(self) -> list[tuple[Callable[[bool], object], bool]]:
+        """Take the callbacks of the messages that are over, each with what to call it with."""
+        return self.endpoint.take_settled()
+
+    @property
+    def latency(self) -> float:
+        """The weighted average round trip in seconds, 0.0 before the first ack."""
+        return self.endpoint.round_trip.smoothed
+
+    @property
+    def pending(self) -> int:
+        """The bytes of messages that wait to be sent for the first time."""
+        return self.endpoint.outbox.pending
+
+    def stats(self, now: float) -> ConnectionStats:
+        """A snapshot of the figures."""
+        return ConnectionStats.of(self.endpoint, now)
+
+    # -- datagrams --------------------------------------------------------------------------
+
+    def receive(self, datagram: bytes, now: float) -> str | None:
+        """Take a datagram; the reason (of `DROP_REASONS`) when it was dropped, else None."""
+        verdict = self.endpoint.receive(datagram, now)
+        if self.endpoint.goodbye_received and self.is_live:
+            self._answer_goodbye = self.status == ConnectionStatus.CONNECTED
+            self._end(ConnectionStatus.DISCONNECTED)
+        return DROP_REASONS[verdict - 1] if verdict else None
+
+    def advance(self, now: float) -> None:
+        """Do what the time asks for, once per frame or tick."""
+        if not self.is_live:
+            return
+        self.endpoint.advance(now)
+        if self.status == ConnectionStatus.DISCONNECTING:
+            if self.endpoint.goodbye_acked or now >= self._goodbye_deadline:
+                self._end(ConnectionStatus.DISCONNECTED)
+        elif now - self.endpoint.last_received >= self._silence_timeout:
+            self._end(ConnectionStatus.DROPPED)
+
+    def next_datagram(self, now: float) -> bytes | None:
+        """The next datagram to send now; None when there is none."""
+        if self.is_live:
+            return self.endpoint.next_datagram(now)
+        if self._answer_goodbye:
+            self._answer_goodbye = False
+            return self.endpoint.farewell(now)
+        return None
+
+    def next_timer(self) -> float:
+        """When `advance` and `next_datagram` should be called, if nothing happens before."""
+        if not self.is_live:
+            return 0.0 if self._answer_goodbye else float("inf")
+        if self.status == ConnectionStatus.DISCONNECTING:
+            return min(self.endpoint.next_timer(), self._goodbye_deadline)
+        silence = self.endpoint.last_received + self._silence_timeout
+        return min(self.endpoint.next_timer(), silence)
+
+    # -- the end ----------------------------------------------------------------------------
+
+    def disconnect(self, now: float) -> None:
+        """Say goodbye, behind what was queued before; of no effect unless CONNECTED."""
+        if self.status == ConnectionStatus.CONNECTED:
+            self.status = ConnectionStatus.DISCONNECTING
+            self._goodbye_deadline = now + GOODBYE_TIMEOUT
+            self.endpoint.begin_goodbye()
+
+    def abandon(self, now: float) -> bytes | None:
+        """End at once; one last datagram that tells the other side, None when it was over."""
+        if not self.is_live:
+            return None
+        self._end(ConnectionStatus.DISCONNECTED)
+        return self.endpoint.farewell(now)
+
+    def _end(self, status: ConnectionStatus) -> None:
+        self.status = status
+        self.endpoint.close()

@@ -1,0 +1,31 @@
+"""Log lines that the other side can cause, at a limited rate."""
+
+from __future__ import annotations
+
+import logging
+
+__all__ = ["LimitedLog"]
+
+LOG_INTERVAL = 1.0
+"""Seconds between two lines: what an attacker sends must not fill a disk."""
+
+
+class LimitedLog:
+    """Logs at most one line per `LOG_INTERVAL`, with the number of those that were left out."""
+
+    def __init__(self, logger: logging.Logger | logging.LoggerAdapter[logging.Logger]) -> None:
+        self._logger = logger
+        self._next = float("-inf")
+        self._left_out = 0
+
+    def warning(self, now: float, message: str, *args: object) -> None:
+        """Log a warning, at the monotonic time `now` in seconds, or count it as left out."""
+        if now < self._next:
+            self._left_out += 1
+            return
+        self._next = now + LOG_INTERVAL
+        if self._left_out:
+            message += " (and %d more like it)"
+            args = (*args, self._left_out)
+            self._left_out = 0
+        self._logger.warning(message, *args)

@@ -1,0 +1,78 @@
+"""What a connection has done so far, in figures."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from mpgameserver._core.endpoint import DROP_REASONS, Endpoint
+from mpgameserver._core.traffic import BINS
+
+__all__ = ["ConnectionStats"]
+
+
+def _zeros() -> list[int]:
+    return [0] * BINS
+
+
+def _no_drops() -> dict[str, int]:
+    return dict.fromkeys(DROP_REASONS, 0)
+
+
+@dataclass(frozen=True)
+class ConnectionStats:
+    """A snapshot of a connection's figures, which later traffic does not change.
+
+    The lists have always 300 bins of one second each, the oldest first and the current second
+    last; seconds before the connection and seconds without traffic are 0. Packets are the sealed
+    ones, bytes are bytes of UDP payload.
+    """
+
+    acked: int = 0
+    """Packets sent that the other side reported as received."""
+    assembled: int = 0
+    """Packets created."""
+    sent: int = 0
+    """Packets handed to the network; fewer than `assembled` while the network takes no more."""
+    received: int = 0
+    """Packets that arrived and were accepted."""
+    dropped: int = 0
+    """Datagrams that arrived and were not accepted: duplicates, forgeries, malformed ones."""
+    timeouts: int = 0
+    """Packets sent that owed an ack and were not acked within the message timeout."""
+    retransmitted: int = 0
+    """Messages, or pieces of one, that were sent again."""
+    repeated_messages: int = 0
+    """Messages received that had been received before, and were not delivered again."""
+    drops: dict[str, int] = field(default_factory=_no_drops)
+    """`dropped`, by reason."""
+    bytes_sent: list[int] = field(default_factory=_zeros)
+    """Bytes of the packets sent in each second."""
+    bytes_recv: list[int] = field(default_factory=_zeros)
+    """Bytes of the packets accepted in each second."""
+    pkts_sent: list[int] = field(default_factory=_zeros)
+    """Packets sent in each second."""
+    pkts_recv: list[int] = field(default_factory=_zeros)
+    """Packets accepted in each second."""
+    latency: list[int] = field(default_factory=_zeros)
+    """Mean round trip of the packets acked in each second, in rounded whole milliseconds."""
+
+    @classmethod
+    def of(cls, endpoint: Endpoint, now: float) -> ConnectionStats:
+        """The figures of an endpoint at the monotonic time `now`, in seconds."""
+        bytes_sent, bytes_recv, pkts_sent, pkts_recv, latency = endpoint.traffic.lists(now)
+        return cls(
+            acked=endpoint.acked,
+            assembled=endpoint.assembled,
+            sent=endpoint.sent,
+            received=endpoint.received,
+            dropped=endpoint.dropped,
+            timeouts=endpoint.timeouts,
+            retransmitted=endpoint.outbox.retransmitted,
+            repeated_messages=endpoint.repeated_messages,
+            drops=endpoint.drops,
+            bytes_sent=bytes_sent,
+            bytes_recv=bytes_recv,
+            pkts_sent=pkts_sent,
+            pkts_recv=pkts_recv,
+            latency=latency,
+        )
