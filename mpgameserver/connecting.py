@@ -115,6 +115,7 @@ class ClientHandshake:
         for candidate in self._candidates:
             candidate.endpoint.advance(now)
             while (datagram := candidate.endpoint.next_datagram(now)) is not None:
+                candidate.endpoint.note_sent(len(datagram), now)
                 leaving.append((candidate.path, datagram))
         return leaving
 

@@ -3,9 +3,17 @@
 from __future__ import annotations
 
 import errno
+import selectors
 import socket
+from typing import Protocol
 
-__all__ = ["RECEIVE_SIZE", "ConnectedSocket", "new_udp_socket", "would_block"]
+__all__ = [
+    "RECEIVE_SIZE",
+    "ConnectedSocket",
+    "new_udp_socket",
+    "wait_readable",
+    "would_block",
+]
 
 RECEIVE_SIZE = 65536
 """Larger than any UDP payload, so that nothing is ever cut."""
@@ -42,6 +50,17 @@ def _ignore_port_unreachable(sock: socket.socket) -> None:
     ioctl = getattr(sock, "ioctl", None)
     if ioctl is not None:
         ioctl(_SIO_UDP_CONNRESET, False)
+
+
+class _HasFileno(Protocol):
+    def fileno(self) -> int: ...
+
+
+def wait_readable(sock: _HasFileno, seconds: float) -> None:
+    """Block until something can be read, for at most `seconds`."""
+    with selectors.DefaultSelector() as selector:
+        selector.register(sock, selectors.EVENT_READ)
+        selector.select(seconds)
 
 
 class ConnectedSocket:

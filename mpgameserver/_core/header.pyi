@@ -8,7 +8,7 @@ class HeaderFields(NamedTuple):
     ack: int
     ack_bits: int
     length: int
-    count: int
+    count: int  # type: ignore[assignment]
 
 def encode_header(
     from_server: bool,

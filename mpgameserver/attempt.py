@@ -1,0 +1,215 @@
+"""One attempt to connect: names resolved, sockets opened, the handshake driven over them.
+
+A name is resolved on a thread of its own, for that can take longer than a frame. Every address
+gets a socket, a new one each `ADDRESS_INTERVAL` (the connection attempt delay of RFC 8305). A
+server that still has a handshake open with a port ignores a new hello from there, so each
+address gets one more, fresh, port after `FRESH_PORT_DELAY`; the first is read on until the end.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import socket
+import threading
+from dataclasses import dataclass
+
+from mpgameserver._core.packet import SizeLimits, size_limits
+from mpgameserver.connecting import ClientHandshake, EstablishedSession
+from mpgameserver.crypto import EllipticCurvePublicKey
+from mpgameserver.enums import ConnectFailure
+from mpgameserver.packet import Packet
+from mpgameserver.udpsocket import ConnectedSocket
+
+__all__ = ["Attempt", "check_address", "limits_towards"]
+
+ADDRESS_INTERVAL = 0.25
+"""Seconds before the next address of a name is tried too."""
+FRESH_PORT_DELAY = 1.0
+"""Seconds before an address is tried from one more port."""
+MAX_ADDRESSES = 8
+"""Addresses of a name that are tried: each takes two sockets."""
+MAX_DATAGRAMS_PER_READ = 64
+"""Datagrams that one socket is read for in one frame, while nobody has proved anything."""
+IPV6_UDP_HEADER = 48
+
+_LOG = logging.getLogger("mpgameserver.client")
+
+_Resolved = list[tuple[socket.AddressFamily, tuple[object, ...]]]
+
+
+def check_address(addr: object) -> tuple[str, int]:
+    """`addr` when it is a (host, port) pair of a string and 1...65535.
+
+    Raises TypeError or ValueError that says what was given.
+    """
+    if not isinstance(addr, (tuple, list)) or len(addr) != 2:
+        raise TypeError(f"addr must be a pair (host, port), not {addr!r}")
+    host, port = addr
+    if not isinstance(host, str) or isinstance(port, bool) or not isinstance(port, int):
+        raise TypeError(f"addr must be a pair of a str and an int, not {addr!r}")
+    if not host or not 1 <= port <= 65535:
+        raise ValueError(f"addr must have a host and a port of 1...65535, not {addr!r}")
+    return host, port
+
+
+def limits_towards(address: tuple[object, ...]) -> SizeLimits:
+    """The sizes that the MTU leaves towards a socket address."""
+    host = str(address[0])
+    if ":" in host and not host.lower().startswith("::ffff:"):
+        return size_limits(Packet.MTU, IPV6_UDP_HEADER)
+    return size_limits(Packet.MTU)
+
+
+def _resolve(host: str, port: int, flags: int = 0) -> _Resolved:
+    found = socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM, flags=flags)
+    unique: dict[tuple[socket.AddressFamily, tuple[object, ...]], None] = dict.fromkeys(
+        (family, address) for family, _, _, _, address in found
+    )
+    return list(unique)[:MAX_ADDRESSES]
+
+
+class _Resolver:
+    """Resolves a host: at once when it is an address, else on a thread."""
+
+    def __init__(self, host: str, port: int) -> None:
+        self._answer: queue.SimpleQueue[_Resolved] = queue.SimpleQueue()
+        try:
+            self._answer.put(_resolve(host, port, socket.AI_NUMERICHOST))
+        except (socket.gaierror, UnicodeError):
+            threading.Thread(
+                target=self._look_up, args=(host, port), name="mpgameserver-resolver", daemon=True
+            ).start()
+
+    def _look_up(self, host: str, port: int) -> None:
+        try:
+            self._answer.put(_resolve(host, port))
+        except (OSError, UnicodeError) as error:
+            _LOG.info("cannot resolve %r: %s", host, error)
+            self._answer.put([])
+
+    def poll(self) -> _Resolved | None:
+        """The addresses, once; None while there is no answer."""
+        try:
+            return self._answer.get_nowait()
+        except queue.Empty:
+            return None
+
+
+@dataclass(eq=False)
+class _Route:
+    """An address, and the sockets that try it: the paths of the handshake."""
+
+    family: socket.AddressFamily
+    address: tuple[object, ...]
+    next_socket: float
+    sockets: list[ConnectedSocket]
+
+    @property
+    def refused(self) -> bool:
+        return bool(self.sockets) and all(sock.refused for sock in self.sockets)
+
+
+class Attempt:
+    """An attempt to reach the server at `addr`, until it succeeds or fails.
+
+    `failure` is None while it is under way. `close` ends it; the socket of a session that was
+    established is not closed, but belongs to the caller.
+    """
+
+    def __init__(
+        self,
+        addr: tuple[str, int],
+        trusted_key: EllipticCurvePublicKey | None,
+        timeout: float,
+        now: float,
+        wall_now: float,
+    ) -> None:
+        self.addr = addr
+        self.failure: ConnectFailure | None = None
+        self._deadline = now + timeout
+        self._handshake = ClientHandshake(trusted_key, now, wall_now)
+        self._resolver: _Resolver | None = _Resolver(*addr)
+        self._routes: list[_Route] = []
+        self._advance_routes(now)
+
+    def fileno(self) -> int:
+        """The file descriptor of the first socket; -1 while there is none."""
+        return next((s.fileno() for route in self._routes for s in route.sockets), -1)
+
+    def update(self, now: float) -> tuple[ConnectedSocket, EstablishedSession] | None:
+        """Read what arrived and send what is due; the session and its socket once there is one."""
+        self._advance_routes(now)
+        for route in self._routes:
+            for sock in route.sockets:
+                session = self._read(sock, now)
+                if session is not None:
+                    route.sockets.remove(sock)
+                    self.close()
+                    return sock, session
+        for path, datagram in self._handshake.datagrams(now):
+            assert isinstance(path, ConnectedSocket)
+            path.send(datagram)
+        self._check_failure(now)
+        return None
+
+    def close(self) -> None:
+        """Give up, and close every socket."""
+        for route in self._routes:
+            for sock in route.sockets:
+                sock.close()
+            route.sockets.clear()
+        self._routes.clear()
+        self._resolver = None
+
+    def _advance_routes(self, now: float) -> None:
+        """Take what the resolver found, and open the sockets that are due."""
+        resolved = self._resolver.poll() if self._resolver else None
+        if resolved is not None:
+            self._resolver = None
+            self._routes = [
+                _Route(family, address, now + i * ADDRESS_INTERVAL, [])
+                for i, (family, address) in enumerate(resolved)
+            ]
+            if not resolved:
+                self.failure = ConnectFailure.UNRESOLVED
+        for route in self._routes:
+            if now >= route.next_socket:
+                self._open_socket(route, now)
+
+    def _open_socket(self, route: _Route, now: float) -> None:
+        route.next_socket = now + FRESH_PORT_DELAY if not route.sockets else float("inf")
+        try:
+            sock = ConnectedSocket(route.family, route.address)
+        except OSError as error:
+            _LOG.info("no way to %s: %s", route.address, error)
+            route.next_socket = now + FRESH_PORT_DELAY
+            return
+        route.sockets.append(sock)
+        self._handshake.add_path(
+            sock, now, size_limits(Packet.MTU).payload, limits_towards(route.address).datagram
+        )
+
+    def _read(self, sock: ConnectedSocket, now: float) -> EstablishedSession | None:
+        for _ in range(MAX_DATAGRAMS_PER_READ):
+            datagram = sock.receive()
+            if datagram is None:
+                break
+            session = self._handshake.receive(sock, datagram, now)
+            if session is not None:
+                return session
+        return None
+
+    def _check_failure(self, now: float) -> None:
+        if self.failure is not None:
+            return
+        if self._routes and all(route.refused for route in self._routes):
+            self.failure = ConnectFailure.REFUSED
+        elif now >= self._deadline:
+            self.failure = (
+                ConnectFailure.WRONG_KEY
+                if self._handshake.saw_wrong_key
+                else ConnectFailure.UNRESOLVED
+                if self._resolver is not None
+                else ConnectFailure.TIMEOUT
+            )

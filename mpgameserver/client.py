@@ -1,0 +1,385 @@
+"""The client: a socket, a clock and a connection, driven by one call per frame.
+
+`update` reads all that has arrived, does what the time asks for, calls the callbacks of the
+messages that are over, and sends. It never blocks, and what the network does is never raised.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections import deque
+from collections.abc import Callable
+from types import TracebackType
+
+from mpgameserver._core.seqnum import SeqNum
+from mpgameserver.attempt import Attempt, check_address
+from mpgameserver.connection import Connection
+from mpgameserver.crypto import EllipticCurvePublicKey, load_public_key
+from mpgameserver.enums import ConnectFailure, ConnectionStatus, RetryMode
+from mpgameserver.errors import NotConnectedError
+from mpgameserver.limitedlog import LimitedLog
+from mpgameserver.stats import ConnectionStats
+from mpgameserver.timing import Timing, check_interval
+from mpgameserver.udpsocket import ConnectedSocket, wait_readable
+
+__all__ = ["UdpClient"]
+
+CONNECTION_TIMEOUT = 5.0
+"""Seconds that an attempt to connect may take."""
+MAX_DATAGRAMS_PER_UPDATE = 1024
+"""Datagrams read in one `update`: twice what the fastest sender sends in a frame of 1/60 s."""
+MIN_WAIT = 0.001
+"""Seconds that a blocking call waits at least, while the socket takes no more datagrams."""
+
+_LOG = logging.getLogger("mpgameserver.client")
+
+_Settled = tuple[Callable[[bool], object], bool]
+
+
+class UdpClient:
+    """A connection to a server, over UDP.
+
+    `server_public_key` is the server's public key: an `EllipticCurvePublicKey`, its PEM text or
+    the path of a PEM file. Without one, whoever answers first is trusted, and nothing protects
+    from somebody in the middle.
+
+    Call `update` once per frame. All calls must come from one thread. Delivery is not ordered.
+    """
+
+    def __init__(
+        self,
+        server_public_key: EllipticCurvePublicKey | str | bytes | os.PathLike[str] | None = None,
+    ) -> None:
+        self._server_key = None if server_public_key is None else load_public_key(server_public_key)
+        self._timing = Timing()
+        self._connection_timeout = CONNECTION_TIMEOUT
+        self._attempt: Attempt | None = None
+        self._connect_callback: Callable[[bool], object] | None = None
+        self._connection: Connection | None = None
+        self._socket: ConnectedSocket | None = None
+        self._unsent: bytes | None = None
+        self._due_callbacks: deque[_Settled] = deque()
+        self._in_callbacks = False
+        self._failure: ConnectFailure | None = None
+        self._drop_log = LimitedLog(_LOG)
+
+    def __enter__(self) -> UdpClient:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.forceDisconnect()
+
+    def __repr__(self) -> str:
+        place = "" if self._attempt is None else " to {}:{}".format(*self._attempt.addr)
+        if self._socket is not None:
+            place = " with {}:{}".format(*self._socket.address[:2])
+        return f"<UdpClient {self.status().name}{place}, latency {self.latency() * 1000:.1f} ms>"
+
+    # -- connecting -------------------------------------------------------------------------
+
+    def connect(
+        self, addr: tuple[str, int], callback: Callable[[bool], object] | None = None
+    ) -> None:
+        """Start to connect to the server at `addr`, a pair (host, port).
+
+        The host is a name, an IPv4 or an IPv6 address. `callback` is called once, from `update`:
+        with True when connected, with False when the attempt failed (`failure` says why) or was
+        ended by another call. A connection that exists gets a goodbye first; the callbacks of its
+        messages, and of an earlier attempt, are called with False by the next `update`.
+
+        Raises TypeError or ValueError for what is no address, with nothing changed.
+        """
+        address = check_address(addr)
+        if callback is not None and not callable(callback):
+            raise TypeError(f"callback must be callable or None, not {type(callback).__name__}")
+        self._leave()
+        self._connection = None
+        self._failure = None
+        self._connect_callback = callback
+        self._attempt = Attempt(
+            address, self._server_key, self._connection_timeout, time.monotonic(), time.time()
+        )
+
+    def connected(self) -> bool:
+        """True while the client is connected to the server."""
+        return self.status() == ConnectionStatus.CONNECTED
+
+    def status(self) -> ConnectionStatus:
+        """The ConnectionStatus; DISCONNECTED before the first `connect`."""
+        if self._attempt is not None:
+            return ConnectionStatus.CONNECTING
+        if self._connection is not None:
+            return self._connection.status
+        return ConnectionStatus.DISCONNECTED
+
+    @property
+    def failure(self) -> ConnectFailure | None:
+        """Why the last attempt to connect did not succeed; None if it did, or is under way."""
+        return self._failure
+
+    def token(self) -> int:
+        """The number that names this session on the server; 0 while not connected.
+
+        It is no credential: do not let it stand for who the player is.
+        """
+        if self._connection is not None and self._connection.is_live:
+            return self._connection.token
+        return 0
+
+    def fileno(self) -> int:
+        """The file descriptor of the socket, for `select` and its kin; -1 while there is none.
+
+        It stays the same from when the client is connected until that connection has ended.
+        """
+        if self._attempt is not None:
+            return self._attempt.fileno()
+        return -1 if self._socket is None else self._socket.fileno()
+
+    # -- messages ---------------------------------------------------------------------------
+
+    def send(
+        self,
+        msg: bytes | bytearray | memoryview,
+        retry: int = -1,
+        callback: Callable[[bool], object] | None = None,
+    ) -> None:
+        """Queue a message for the server; the next `update` sends it.
+
+        `msg` is any bytes-like object, of 0 bytes to the largest that can be fragmented
+        (8,389,011 bytes at the default MTU over IPv4), and is copied at once. `retry` is a
+        `RetryMode` or its number, RETRY_ON_TIMEOUT by default. `callback` is called once, from a
+        later `update` or a call that ends the connection: with True when the message, with all
+        its fragments, was acked; with False when it timed out (not with RETRY_ON_TIMEOUT) or the
+        connection ended.
+
+        Raises NotConnectedError unless connected; TypeError or ValueError for another type, retry
+        mode or length; SendQueueFullError while too much waits. Nothing is queued by these, and
+        the client stays usable.
+        """
+        if self._connection is None or self._attempt is not None:
+            raise NotConnectedError(f"cannot send while {self.status().name}")
+        self._connection.send(msg, retry, callback)
+
+    def send_guaranteed(
+        self,
+        payload: bytes | bytearray | memoryview,
+        callback: Callable[[bool], object] | None = None,
+    ) -> None:
+        """Queue a message that is sent until it is acked: `send` with RETRY_ON_TIMEOUT."""
+        self.send(payload, RetryMode.RETRY_ON_TIMEOUT, callback)
+
+    def hasMessages(self) -> bool:
+        """True while messages from the server wait to be read."""
+        return self._connection is not None and self._connection.endpoint.inbox_size > 0
+
+    def getMessage(self) -> tuple[SeqNum, bytes]:
+        """Take one message from the server: (seqnum, msg), in order of arrival.
+
+        Raises IndexError when none waits, connected or not.
+        """
+        if not self.hasMessages():
+            raise IndexError("no message waits")
+        assert self._connection is not None
+        return self._connection.endpoint.take_message()
+
+    def getMessages(self) -> list[tuple[SeqNum, bytes]]:
+        """Take all messages from the server, in order of arrival: a list of (seqnum, msg)."""
+        if self._connection is None:
+            return []
+        return self._connection.endpoint.take_messages()
+
+    @property
+    def pending(self) -> int:
+        """The bytes of messages that wait to be sent for the first time."""
+        return 0 if self._connection is None else self._connection.pending
+
+    def latency(self) -> float:
+        """The weighted average time from sending a packet until it is acked, in seconds.
+
+        0.0 before the first ack.
+        """
+        return 0.0 if self._connection is None else self._connection.latency
+
+    def stats(self) -> ConnectionStats:
+        """A snapshot of the figures of the current connection, or of the last one."""
+        if self._connection is None:
+            return ConnectionStats()
+        return self._connection.stats(time.monotonic())
+
+    # -- settings ---------------------------------------------------------------------------
+
+    def setConnectionTimeout(self, timeout: float) -> None:
+        """Set how many seconds an attempt to connect may take; 5 by default.
+
+        It holds from the next `connect` on. TypeError or ValueError unless above 0.
+        """
+        self._connection_timeout = check_interval("timeout", timeout)
+
+    def setKeepAliveInterval(self, interval: float) -> None:
+        """Set after how many seconds of saying nothing a keep-alive is sent; 0.1 by default.
+
+        Messages with BEST_EFFORT are repeated at this interval. It holds at once. TypeError or
+        ValueError unless above 0.
+        """
+        self._timing.keep_alive = check_interval("interval", interval)
+        self._retime()
+
+    def setMessageTimeout(self, timeout: float) -> None:
+        """Set after how many seconds without an ack a message has timed out; 1 by default.
+
+        It holds at once. TypeError or ValueError unless above 0.
+        """
+        self._timing.message = check_interval("timeout", timeout)
+        self._retime()
+
+    def _retime(self) -> None:
+        if self._connection is not None:
+            self._connection.retime(self._timing)
+
+    # -- the frame --------------------------------------------------------------------------
+
+    def update(self) -> None:
+        """Receive and send; to be called once per frame.
+
+        All that waits is sent in as many datagrams as it takes, as far as the server's acks
+        allow. Callbacks run in here. Never blocks; raises nothing but RuntimeError when it is
+        called from a callback.
+        """
+        self._refuse_in_callback("update")
+        now = time.monotonic()
+        if self._attempt is not None:
+            self._update_attempt(self._attempt, now)
+        if self._connection is not None:
+            self._read(self._connection, now)
+            self._connection.advance(now)
+        self._run_callbacks()
+        self._write(now)
+
+    def _refuse_in_callback(self, name: str) -> None:
+        if self._in_callbacks:
+            raise RuntimeError(f"{name}() was called from a callback")
+
+    def _update_attempt(self, attempt: Attempt, now: float) -> None:
+        established = attempt.update(now)
+        if established is not None:
+            self._socket, session = established
+            self._connection = Connection(session.endpoint, session.token, self._timing)
+            self._end_attempt(True)
+        elif attempt.failure is not None:
+            self._failure = attempt.failure
+            self._end_attempt(False)
+
+    def _end_attempt(self, succeeded: bool) -> None:
+        if self._attempt is not None:
+            self._attempt.close()
+            self._attempt = None
+        if self._connect_callback is not None:
+            self._due_callbacks.append((self._connect_callback, succeeded))
+            self._connect_callback = None
+
+    def _read(self, connection: Connection, now: float) -> None:
+        sock = self._socket
+        if sock is None:
+            return
+        for _ in range(MAX_DATAGRAMS_PER_UPDATE):
+            datagram = sock.receive()
+            if datagram is None:
+                break
+            reason = connection.receive(datagram, now)
+            if reason is not None:
+                self._drop_log.warning(now, "dropped a datagram: %s", reason)
+            elif connection.endpoint.ack_is_due:
+                self._write(now)
+
+    def _write(self, now: float) -> None:
+        """Send what is due, as far as the socket takes it; close it after the last."""
+        connection, sock = self._connection, self._socket
+        if connection is None or sock is None:
+            return
+        while True:
+            datagram = self._unsent or connection.next_datagram(now)
+            if datagram is None:
+                break
+            if not sock.send(datagram):
+                self._unsent = datagram
+                return
+            self._unsent = None
+            connection.endpoint.note_sent(len(datagram), now)
+        if not connection.is_live:
+            self._close_socket()
+
+    def _run_callbacks(self) -> None:
+        """Call the callbacks of all that is over, each once, whatever they raise or call."""
+        if self._connection is not None:
+            self._due_callbacks += self._connection.take_settled()
+        was_in_callbacks, self._in_callbacks = self._in_callbacks, True
+        try:
+            for _ in range(len(self._due_callbacks)):
+                if not self._due_callbacks:  # a callback ended the connection
+                    break
+                callback, result = self._due_callbacks.popleft()
+                try:
+                    callback(result)
+                except Exception:
+                    _LOG.exception("a callback raised")
+        finally:
+            self._in_callbacks = was_in_callbacks
+
+    # -- the end ----------------------------------------------------------------------------
+
+    def disconnect(self) -> None:
+        """Say goodbye to the server, behind what was queued before.
+
+        The `update` calls to come, or `waitForDisconnect`, do it. An attempt to connect is given
+        up. Safe in any state.
+        """
+        if self._attempt is not None:
+            self._end_attempt(False)
+        elif self._connection is not None:
+            self._connection.disconnect(time.monotonic())
+
+    def waitForDisconnect(self) -> None:
+        """Disconnect, and wait for up to 1 second until the server has answered.
+
+        Callbacks run in here. Safe in any state; RuntimeError when it is called from a callback.
+        """
+        self._refuse_in_callback("waitForDisconnect")
+        self.disconnect()
+        connection = self._connection
+        self.update()
+        while connection is not None and connection is self._connection and connection.is_live:
+            wait_readable(self, max(connection.next_timer() - time.monotonic(), MIN_WAIT))
+            self.update()
+
+    def forceDisconnect(self) -> None:
+        """Close the connection, or give up the attempt, at once.
+
+        The server is told by one datagram that it may or may not get. The callbacks of what is
+        outstanding are called with False before this returns. Safe in any state.
+        """
+        self._leave()
+        self._run_callbacks()
+
+    def _leave(self) -> None:
+        """End whatever is under way; its callbacks become due."""
+        self._end_attempt(False)
+        if self._connection is None:
+            return
+        last = self._connection.abandon(time.monotonic())
+        if last is not None and self._socket is not None:
+            self._socket.send(last)
+        self._due_callbacks += self._connection.take_settled()
+        self._close_socket()
+
+    def _close_socket(self) -> None:
+        self._unsent = None
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
