@@ -79,7 +79,7 @@ class BitField:
         return self._filter.newest > 0 and self._filter.contains(self._number(seqnum))
 
     def _number(self, seqnum: int) -> int:
-        return expand_number(seqnum, self._filter.newest)
+        return expand_number(int(seqnum), self._filter.newest)
 
     def __repr__(self) -> str:
         digits = self.nbits // 4
@@ -120,7 +120,12 @@ class PacketHeader:
         Raises ValueError for a type that is none, or a sequence number outside 0...65535.
         """
         return PacketHeader(
-            bool(isServer), ctime, PacketType(pkt_type), SeqNum(seq), SeqNum(ack), ack_bits
+            bool(isServer),
+            ctime,
+            PacketType(pkt_type),
+            SeqNum(int(seq)),
+            SeqNum(int(ack)),
+            ack_bits,
         )
 
     @staticmethod
@@ -231,7 +236,7 @@ class Packet:
         """
         if msgs and msgs[0].type != hdr.pkt_type:
             raise ValueError(f"a {hdr.pkt_type.name} packet that starts with {msgs[0].type!r}")
-        msg = encode_payload([(m.seq, m.type, m.payload) for m in msgs])
+        msg = encode_payload([(int(m.seq), m.type, m.payload) for m in msgs])
         return Packet(replace(hdr, length=len(msg), count=len(msgs)), msgs, msg)
 
     @staticmethod
