@@ -1,0 +1,178 @@
+"""The client's side of the handshake: what it sends, and what convinces it."""
+
+from __future__ import annotations
+
+import pytest
+from support.answering import WALL_START, Answer, answer
+
+from mpgameserver.connecting import (
+    HELLO_INTERVAL,
+    MAX_CANDIDATES,
+    MAX_VERIFICATIONS,
+    ClientHandshake,
+    EstablishedSession,
+)
+from mpgameserver.crypto import EllipticCurvePrivateKey
+from mpgameserver.enums import PacketType
+from mpgameserver.handshake import decode_challenge_response, decode_clear_packet
+
+PATH, OTHER_PATH = "first port", "fresh port"
+ROOT_KEY = EllipticCurvePrivateKey.new()
+STRANGER = EllipticCurvePrivateKey.new()
+
+
+def handshake(trusted: EllipticCurvePrivateKey | None = ROOT_KEY) -> ClientHandshake:
+    attempt = ClientHandshake(trusted and trusted.getPublicKey(), 0.0, WALL_START)
+    attempt.add_path(PATH, 0.0, 1434, 1472)
+    return attempt
+
+
+def hello_of(attempt: ClientHandshake, now: float = 0.0) -> bytes:
+    [(_, datagram)] = attempt.datagrams(now)
+    return datagram
+
+
+def sealed_by(server: Answer, now: float = 1.0) -> bytes:
+    """A keep-alive of the server."""
+    server.endpoint.established = True
+    datagram = server.endpoint.next_datagram(now)
+    assert datagram is not None
+    return datagram
+
+
+class TestHello:
+    def test_it_is_packet_1_message_1_of_the_size_that_the_mtu_asks_for(self) -> None:
+        packet = decode_clear_packet(hello_of(handshake()), PacketType.CLIENT_HELLO)
+        assert (packet.header.seq, packet.message_seq) == (1, 1)
+        assert packet.header.time == WALL_START
+        assert len(packet.message) == 1412
+
+    def test_it_is_sent_again_the_same_but_for_the_packet_number(self) -> None:
+        attempt = handshake()
+        first = decode_clear_packet(hello_of(attempt), PacketType.CLIENT_HELLO)
+        assert attempt.datagrams(HELLO_INTERVAL / 2) == []
+        assert attempt.next_timer() == HELLO_INTERVAL
+        second = decode_clear_packet(hello_of(attempt, HELLO_INTERVAL), PacketType.CLIENT_HELLO)
+        assert second.message == first.message
+        assert (second.header.seq, second.message_seq) == (2, 1)
+
+    def test_every_path_has_packet_numbers_of_its_own(self) -> None:
+        attempt = handshake()
+        attempt.datagrams(0.0)
+        attempt.add_path(OTHER_PATH, 1.0, 1434, 1472)
+        numbers = {
+            path: decode_clear_packet(datagram, PacketType.CLIENT_HELLO).header.seq
+            for path, datagram in attempt.datagrams(1.0)
+        }
+        assert numbers == {PATH: 2, OTHER_PATH: 1}
+
+
+class TestAnswer:
+    def test_the_challenge_is_answered_with_packet_2_message_2(self) -> None:
+        attempt = handshake()
+        server = answer(hello_of(attempt), ROOT_KEY)
+        assert attempt.receive(PATH, server.datagram, 0.1) is None
+        [(path, response)] = attempt.datagrams(0.1)
+        assert path == PATH
+        assert response[8:10] == b"\0\2"
+        assert server.endpoint.receive(response, 0.2) == 0
+        assert server.endpoint.challenge is not None
+        assert decode_challenge_response(server.endpoint.challenge) == server.token
+
+    def test_the_challenge_response_is_sent_again_until_a_sealed_packet_opens(self) -> None:
+        attempt = handshake()
+        server = answer(hello_of(attempt), ROOT_KEY)
+        attempt.receive(PATH, server.datagram, 0.0)
+        sent = [
+            datagram
+            for tick in range(40)
+            for _, datagram in attempt.datagrams(tick / 10)
+            if datagram[12] == PacketType.CHALLENGE_RESP
+        ]
+        assert len(sent) >= 12
+        assert len({datagram[8:10] for datagram in sent}) == len(sent)
+
+    def test_a_sealed_packet_proves_the_session(self) -> None:
+        attempt = handshake()
+        server = answer(hello_of(attempt), ROOT_KEY)
+        attempt.receive(PATH, server.datagram, 0.1)
+        session = attempt.receive(PATH, sealed_by(server), 0.2)
+        assert isinstance(session, EstablishedSession)
+        assert (session.path, session.token) == (PATH, server.token)
+
+    def test_it_counts_only_on_the_path_that_it_came_from(self) -> None:
+        attempt = handshake()
+        attempt.add_path(OTHER_PATH, 0.0, 1434, 1472)
+        server = answer(attempt.datagrams(0.0)[0][1], ROOT_KEY)
+        attempt.receive(PATH, server.datagram, 0.1)
+        assert attempt.receive(OTHER_PATH, sealed_by(server), 0.2) is None
+
+    def test_without_a_trusted_key_any_server_is_taken(self) -> None:
+        attempt = handshake(trusted=None)
+        server = answer(hello_of(attempt), STRANGER)
+        attempt.receive(PATH, server.datagram, 0.1)
+        assert attempt.receive(PATH, sealed_by(server), 0.2) is not None
+
+
+class TestForgery:
+    def test_another_root_key_is_never_believed(self) -> None:
+        attempt = handshake()
+        server = answer(hello_of(attempt), STRANGER)
+        attempt.receive(PATH, server.datagram, 0.1)
+        assert attempt.saw_wrong_key
+        assert attempt.datagrams(0.1) == []
+        assert attempt.receive(PATH, sealed_by(server), 0.2) is None
+
+    def test_a_forged_answer_does_not_end_the_wait_for_the_real_one(self) -> None:
+        attempt = handshake()
+        hello = hello_of(attempt)
+        attempt.receive(PATH, answer(hello, STRANGER).datagram, 0.1)
+        attempt.receive(PATH, b"FSOC" + bytes(60), 0.1)
+        server = answer(hello, ROOT_KEY)
+        attempt.receive(PATH, server.datagram, 0.1)
+        assert attempt.receive(PATH, sealed_by(server), 0.2) is not None
+
+    def test_a_recorded_answer_verifies_but_leads_to_no_session(self) -> None:
+        recorded = answer(hello_of(handshake()), ROOT_KEY)
+        attempt = handshake()
+        hello = hello_of(attempt)
+        attempt.receive(PATH, recorded.datagram, 0.1)
+        assert attempt.receive(PATH, sealed_by(recorded), 0.2) is None
+        server = answer(hello, ROOT_KEY)
+        attempt.receive(PATH, server.datagram, 0.3)
+        assert attempt.receive(PATH, sealed_by(server), 0.4) is not None
+
+    def test_an_answer_that_is_repeated_is_one_candidate(self) -> None:
+        attempt = handshake()
+        server = answer(hello_of(attempt), ROOT_KEY)
+        for _ in range(100):
+            attempt.receive(PATH, server.datagram, 0.1)
+        assert len(attempt.datagrams(0.1)) == 1
+
+    def test_few_signatures_are_checked_between_two_calls(self) -> None:
+        attempt = handshake()
+        hello = hello_of(attempt)
+        for _ in range(MAX_VERIFICATIONS + 3):
+            attempt.receive(PATH, answer(hello, ROOT_KEY).datagram, 0.1)
+        assert len(attempt.datagrams(0.1)) == MAX_VERIFICATIONS
+
+    def test_recorded_answers_push_out_the_oldest_candidate_only(self) -> None:
+        attempt = handshake()
+        hello = hello_of(attempt)
+        servers = []
+        for i in range(MAX_CANDIDATES + 4):
+            servers.append(answer(hello, ROOT_KEY))
+            attempt.receive(PATH, servers[-1].datagram, 0.1)
+            if i % MAX_VERIFICATIONS == MAX_VERIFICATIONS - 1:
+                attempt.datagrams(0.1)
+        assert attempt.receive(PATH, sealed_by(servers[0]), 0.2) is None
+        assert attempt.receive(PATH, sealed_by(servers[-1]), 0.2) is not None
+
+    @pytest.mark.parametrize("position", range(0, 341, 17))
+    def test_a_damaged_answer_is_ignored(self, position: int) -> None:
+        attempt = handshake()
+        datagram = bytearray(answer(hello_of(attempt), ROOT_KEY).datagram)
+        datagram[min(position, len(datagram) - 1)] ^= 0x10
+        assert attempt.receive(PATH, bytes(datagram), 0.1) is None
+        assert attempt.datagrams(0.1) == []
+        assert not attempt.saw_wrong_key
