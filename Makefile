@@ -50,7 +50,7 @@ lint: $(INSTALLED) $(DEV_TOOLS)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/cython-lint _core mpgameserver/_core
+	PATH='$(abspath $(BIN))':"$$PATH" cython-lint _core mpgameserver/_core
 
 wheel: $(WHEEL)
 	@ls dist/*.whl
