@@ -103,10 +103,8 @@ def encode_clear_packet(
     Raises ValueError for a type that is always sealed, and OverflowError for a number that its
     field does not hold.
     """
-    if packet_type not in _FROM_SERVER:
-        raise ValueError(f"only a hello goes in the clear, not {packet_type!r}")
     header = encode_header(
-        _FROM_SERVER[packet_type],
+        _is_from_server(packet_type),
         time,
         packet_type,
         seq,
@@ -123,10 +121,12 @@ def decode_clear_packet(datagram: bytes, packet_type: PacketType) -> ClearPacket
     """The packet in the clear, of the given type, that a datagram is.
 
     It carries one message of the packet's own type, and travels the way of that type: whatever
-    else a datagram claims must be sealed, and raises PacketError here.
+    else a datagram claims must be sealed, and raises PacketError here. ValueError for a type that
+    is always sealed.
     """
+    from_server = _is_from_server(packet_type)
     header = decode_header(datagram)
-    if header.packet_type != packet_type or header.from_server != _FROM_SERVER[packet_type]:
+    if header.packet_type != packet_type or header.from_server != from_server:
         raise PacketError(f"not a {packet_type.name}: {header}")
     if header.count != 1 or len(datagram) < _CLEAR_OVERHEAD:
         raise PacketError(f"a packet in the clear of {len(datagram)} bytes: {header}")
@@ -139,6 +139,12 @@ def decode_clear_packet(datagram: bytes, packet_type: PacketType) -> ClearPacket
     if header.seq == 0 or message_seq == 0:
         raise PacketError("0 is no sequence number")
     return ClearPacket(header, message_seq, datagram[message_start:-_CRC_SIZE])
+
+
+def _is_from_server(packet_type: PacketType) -> bool:
+    if packet_type not in _FROM_SERVER:
+        raise ValueError(f"only a hello goes in the clear, not {packet_type!r}")
+    return _FROM_SERVER[packet_type]
 
 
 def _crc(data: bytes) -> bytes:

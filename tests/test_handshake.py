@@ -317,9 +317,11 @@ class TestClearPacket:
         assert decode_clear_packet(clear(), PacketType.CLIENT_HELLO).message == b"hello"
 
     @pytest.mark.parametrize("packet_type", list(PacketType)[3:])
-    def test_nothing_but_a_hello_is_written_in_the_clear(self, packet_type):
+    def test_nothing_but_a_hello_goes_in_the_clear(self, packet_type):
         with pytest.raises(ValueError, match="only a hello"):
             encode_clear_packet(packet_type, 1, 1, b"", 0)
+        with pytest.raises(ValueError, match="only a hello"):
+            decode_clear_packet(clear(), packet_type)
 
     @pytest.mark.parametrize(
         "changed",
