@@ -6,7 +6,7 @@ from Cython.Build import cythonize
 from setuptools import Extension, setup
 
 MODULES = """
-    build duplicates endpoint fifo fragments header outbox packet roundtrip seqnum traffic
+    build duplicates endpoint fifo fragments header message outbox packet roundtrip seqnum traffic
     window
 """
 # A None where a compiled class is expected would crash the interpreter: such arguments are refused.

@@ -50,6 +50,18 @@ from mpgameserver._core.packet cimport (
     write_shared_head,
 )
 from mpgameserver._core.seqnum cimport HALF_RING, expand, to_wire
+from mpgameserver._core.verdict cimport (
+    ACCEPTED,
+    FORGED,
+    IMPLAUSIBLE,
+    INBOX_FULL,
+    MALFORMED,
+    MISDIRECTED,
+    REASSEMBLY_FULL,
+    REPEATED,
+    TOO_LATE,
+    UNEXPECTED,
+)
 from mpgameserver._core.window cimport (
     ACK_BITS,
     BEHIND,

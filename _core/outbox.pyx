@@ -21,7 +21,15 @@ filter must still tell that one from what it has had.
 from libc.math cimport INFINITY
 
 from mpgameserver._core.fragments cimport piece_count, piece_size
-from mpgameserver._core.header cimport APP, APP_FRAGMENT, CHALLENGE_RESP, DISCONNECT
+from mpgameserver._core.header cimport APP, APP_FRAGMENT, DISCONNECT
+from mpgameserver._core.message cimport (
+    BEST_EFFORT,
+    RETRY_ON_TIMEOUT,
+    as_bytes,
+    as_retry_mode,
+    new_message,
+    new_transfer,
+)
 from mpgameserver._core.packet cimport FRAGMENT_HEADER, MAX_PIECES, max_piece
 from mpgameserver._core.seqnum cimport ring_add
 
@@ -30,21 +38,6 @@ from mpgameserver.errors import SendQueueFullError
 __all__ = ["Outbox"]
 
 MAX_PENDING = MAX_PENDING_BYTES
-
-
-cdef class Transfer:
-    """A message on its way in pieces."""
-
-
-cdef class Message:
-    """A message, or a piece of one, that has a number of its own."""
-
-    cdef uint32_t wire_size(self) noexcept:
-        return self.size if self.transfer is None else self.size + FRAGMENT_HEADER
-
-    cdef bint travels_alone(self) noexcept:
-        """A handshake answer or a goodbye is the only message of its packet (sections 5, 6)."""
-        return self.message_type < APP
 
 
 cdef class Outbox:
@@ -71,8 +64,8 @@ cdef class Outbox:
 
     cdef int add(self, object payload, object retry, object callback) except -1:
         """Queue a message; see `Endpoint.queue`."""
-        cdef bytes data = _as_bytes(payload)
-        cdef int8_t mode = _as_retry_mode(retry)
+        cdef bytes data = as_bytes(payload)
+        cdef int8_t mode = as_retry_mode(retry)
         cdef Py_ssize_t size = len(data)
         if callback is not None and not callable(callback):
             raise TypeError(f"callback must be callable or None, not {type(callback).__name__}")
@@ -88,23 +81,15 @@ cdef class Outbox:
         self._charged += size + MESSAGE_COST
         self.pending += size
         if size <= self._payload_limit:
-            self._waiting.append(_new_message(data, APP, mode, callback))
+            self._waiting.append(new_message(data, APP, mode, callback))
         else:
-            self._transfers.append(self._new_transfer(data, mode, callback))
+            count = piece_count(size, self._payload_limit)
+            self._transfers.append(new_transfer(data, mode, callback, count))
         return 0
-
-    cdef Transfer _new_transfer(self, bytes data, int8_t retry, object callback):
-        cdef Transfer transfer = Transfer.__new__(Transfer)
-        transfer.data = data
-        transfer.retry = retry
-        transfer.callback = callback
-        transfer.count = transfer.unacked = piece_count(len(data), self._payload_limit)
-        transfer.next_index = 1
-        return transfer
 
     cdef int add_control(self, uint8_t message_type, bytes data) except -1:
         """Queue a handshake answer: reliable, alone in its packet, ahead of all else."""
-        self._due_again.append(_new_message(data, message_type, RETRY_ON_TIMEOUT, None))
+        self._due_again.append(new_message(data, message_type, RETRY_ON_TIMEOUT, None))
         return 0
 
     cdef Message next_message(
@@ -175,7 +160,7 @@ cdef class Outbox:
         if transfer.next_index == 1:
             self._newest_transfer = ring_add(self._newest_transfer, 1)
             transfer.number = self._newest_transfer
-        piece = _new_message(transfer.data, APP_FRAGMENT, transfer.retry, None)
+        piece = new_message(transfer.data, APP_FRAGMENT, transfer.retry, None)
         piece.transfer = transfer
         piece.index = transfer.next_index
         piece.offset = (transfer.next_index - 1) * max_piece(self._payload_limit)
@@ -278,7 +263,7 @@ cdef class Outbox:
         """From here on nothing is sent again; a DISCONNECT leaves behind what still waits."""
         self._closing = True
         self._due_again.clear()
-        self._goodbye = _new_message(b"", DISCONNECT, RETRY_ON_TIMEOUT, None)
+        self._goodbye = new_message(b"", DISCONNECT, RETRY_ON_TIMEOUT, None)
         self._goodbye_waits = True
         return 0
 
@@ -321,34 +306,3 @@ cdef class Outbox:
                 self.settled.append((transfer.callback, acked))
                 transfer.callback = None
         return 0
-
-
-cdef bytes _as_bytes(object payload):
-    """The bytes of a bytes-like object, copied unless they cannot change."""
-    if type(payload) is bytes:
-        return payload
-    try:
-        view = memoryview(payload)
-    except TypeError:
-        raise TypeError(
-            f"msg must be a bytes-like object, not {type(payload).__name__}"
-        ) from None
-    return view.tobytes()
-
-
-cdef int8_t _as_retry_mode(object retry) except? -2:
-    if not isinstance(retry, int):
-        raise TypeError(f"retry must be a RetryMode or an int, not {type(retry).__name__}")
-    if not RETRY_ON_TIMEOUT <= retry <= BEST_EFFORT:
-        raise ValueError(f"retry must be one of -1, 0, 1 (see RetryMode), not {retry!r}")
-    return retry
-
-
-cdef Message _new_message(bytes data, uint8_t message_type, int8_t retry, object callback):
-    cdef Message message = Message.__new__(Message)
-    message.data = data
-    message.size = len(data)
-    message.message_type = message_type
-    message.retry = retry
-    message.callback = callback
-    return message

@@ -125,7 +125,7 @@ def encode_payload(messages):
     cdef unsigned char head[SHARED_OVERHEAD]
     parts = []
     for seq, message_type, message in messages:
-        if not (1 <= seq <= 0xFFFF and 0 <= message_type <= 0xFF and len(message) <= 0xFFFF):
+        if not (1 <= int(seq) <= 0xFFFF and 0 <= message_type <= 0xFF and len(message) <= 0xFFFF):
             raise ValueError(
                 f"not a message: number {seq!r}, type {message_type!r}, {len(message)} bytes"
             )

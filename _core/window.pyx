@@ -26,6 +26,7 @@ ARRIVALS = ("fresh", "duplicate", "behind", "out of time", "too far ahead")
 cdef enum:
     PACKET_THRESHOLD = 3   # RFC 9002 section 6.1.1: later packets acked that show a loss
     FIRST_SENT_SLOTS = 32
+    MAX_SENT_SLOTS = 4096  # room for the packets of a second beside those under way
     WORD_INDEX = RECEIVE_WORDS - 1
 
 
@@ -199,9 +200,7 @@ cdef class SentWindow:
         self.newest_acked = max(self.newest_acked, number)
         return True
 
-    cdef int64_t pop_lost(
-        self, double now, double reorder_delay, double probe_delay
-    ) noexcept:
+    cdef int64_t pop_lost(self, double now, double reorder_delay, double probe_delay) noexcept:
         """Decide the oldest packets; the number of the next one that is lost, or 0.
 
         Lost is what three later packets were acked before, or one later packet and it left

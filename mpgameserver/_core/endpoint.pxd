@@ -5,25 +5,13 @@ from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t
 from mpgameserver._core.duplicates cimport DuplicateFilter
 from mpgameserver._core.fragments cimport Reassembler
 from mpgameserver._core.header cimport PacketFields
-from mpgameserver._core.outbox cimport Message, Outbox
+from mpgameserver._core.message cimport Message
+from mpgameserver._core.outbox cimport Outbox
 from mpgameserver._core.packet cimport MessageView
 from mpgameserver._core.roundtrip cimport RoundTrip
 from mpgameserver._core.traffic cimport TrafficBins
+from mpgameserver._core.verdict cimport VERDICTS, Verdict
 from mpgameserver._core.window cimport ReceiveWindow, SentWindow
-
-# What became of a datagram that arrived.
-cdef enum Verdict:
-    ACCEPTED = 0
-    MALFORMED = 1
-    MISDIRECTED = 2      # the identifier of the other direction, or of no packet at all
-    UNEXPECTED = 3       # before the session is established
-    REPEATED = 4         # its packet number was had
-    TOO_LATE = 5         # behind the receive window
-    IMPLAUSIBLE = 6      # its number and send time belong to no fresh packet
-    FORGED = 7           # its seal does not open
-    INBOX_FULL = 8
-    REASSEMBLY_FULL = 9
-    VERDICTS = 10
 
 cdef class Endpoint:
     cdef readonly ReceiveWindow received_packets
@@ -32,40 +20,24 @@ cdef class Endpoint:
     cdef readonly TrafficBins traffic
     cdef readonly Outbox outbox
     cdef readonly Reassembler reassembler
-    cdef public double keep_alive_interval    # seconds
-    cdef public double message_timeout        # seconds
+    cdef public double keep_alive_interval, message_timeout     # seconds
     cdef public bint established
-    cdef readonly double last_received        # time of the last accepted packet, or the start
     cdef readonly bint goodbye_received
+    cdef readonly double last_received        # time of the last accepted packet, or the start
     cdef readonly bytes challenge             # the last CHALLENGE_RESP message
-    cdef readonly int64_t assembled
-    cdef readonly int64_t sent
-    cdef readonly int64_t received
-    cdef readonly int64_t acked
-    cdef readonly int64_t timeouts
+    cdef readonly int64_t assembled, sent, received, acked, timeouts   # packets
     cdef readonly int64_t repeated_messages   # dropped by the duplicate filter
     cdef object _inbox                        # deque of (SeqNum, bytes)
-    cdef Py_ssize_t _inbox_charge
     cdef DuplicateFilter _had_messages
-    cdef object _encrypt
-    cdef object _decrypt
+    cdef object _encrypt, _decrypt
     cdef bint _is_server
-    cdef double _start
-    cdef double _wall_start
-    cdef double _now
-    cdef double _last_sent
-    cdef double _ack_due_at
-    cdef uint32_t _acks_owed
-    cdef uint32_t _probes_unanswered
-    cdef int64_t _written_second
-    cdef uint32_t _written_count
+    cdef double _start, _wall_start, _now, _last_sent, _ack_due_at
+    cdef uint32_t _acks_owed, _probes_unanswered
+    cdef int64_t _written_second, _written_count   # and the packets under it
     cdef int64_t _dropped[VERDICTS]
-    cdef Py_ssize_t _body_limit               # of a packet that several messages share
-    cdef Py_ssize_t _body_size
-    cdef uint8_t _body_count
-    cdef uint8_t _body_type
+    cdef Py_ssize_t _body_limit, _body_size, _inbox_charge
+    cdef uint8_t _body_count, _body_type
     cdef list _body_contents                  # the messages that the packet must remember
-
     cpdef bytes next_datagram(self, double now)
     cpdef Verdict receive(self, bytes datagram, double now) except *
     cpdef void advance(self, double now)

@@ -1,8 +1,9 @@
 # What a connection has to say: messages that wait, that are in flight, that are due again.
 
-from libc.stdint cimport int8_t, int64_t, uint8_t, uint16_t, uint32_t
+from libc.stdint cimport int8_t, int64_t, uint8_t, uint16_t
 
 from mpgameserver._core.fifo cimport Fifo
+from mpgameserver._core.message cimport Message, Transfer
 
 cdef enum:
     # The published receiver's duplicate filter reaches 256 numbers back.
@@ -11,42 +12,6 @@ cdef enum:
     MAX_PENDING_BYTES = 64 * 1024 * 1024
     # What a waiting message costs beside its bytes, so that empty ones are bounded too.
     MESSAGE_COST = 128
-
-# The retry modes (twin of enums.RetryMode).
-cdef enum:
-    RETRY_ON_TIMEOUT = -1
-    NO_RETRY = 0
-    BEST_EFFORT = 1
-
-cdef class Transfer:
-    # A message on its way in pieces.
-    cdef bytes data
-    cdef object callback
-    cdef int8_t retry
-    cdef bint settled
-    cdef uint16_t number    # of the fragmented message, on the wire
-    cdef uint32_t count
-    cdef uint32_t next_index
-    cdef uint32_t unacked
-
-cdef class Message:
-    # A message, or a piece of one, that has a number of its own.
-    cdef bytes data
-    cdef Transfer transfer  # None: not a piece
-    cdef object callback
-    cdef double first_sent
-    cdef double last_sent
-    cdef int64_t number     # absolute; 0 before it first left
-    cdef int64_t carrier    # the newest packet that it left in
-    cdef uint32_t offset    # of the piece, in data
-    cdef uint32_t size
-    cdef uint16_t index     # of the piece, from 1
-    cdef uint8_t message_type
-    cdef int8_t retry
-    cdef bint settled
-
-    cdef uint32_t wire_size(self) noexcept
-    cdef bint travels_alone(self) noexcept
 
 cdef class Outbox:
     cdef readonly list settled      # (callback, acked) of messages that are over
@@ -82,7 +47,6 @@ cdef class Outbox:
     cdef bint has_more(self) except -1
     cdef int begin_goodbye(self) except -1
     cdef int close(self) except -1
-    cdef Transfer _new_transfer(self, bytes data, int8_t retry, object callback)
     cdef bint _may_number(self) except -1
     cdef Message _next_unsent(self, Py_ssize_t limit, bint alone)
     cdef Message _next_piece(self, Py_ssize_t limit)

@@ -7,7 +7,6 @@ cdef enum:
     RECEIVE_WIDTH = 1024   # a packet up to this much late is still honest
     MAX_JUMP = 16384       # more is no honest gap: it takes half a second at the fastest rate
     RECEIVE_WORDS = 32     # 2048 bits: any RECEIVE_WIDTH + 1 numbers have words of their own
-    MAX_SENT_SLOTS = 4096
 
 cdef enum Arrival:
     FRESH = 0
@@ -37,19 +36,16 @@ cdef struct SentPacket:
     uint8_t flags
 
 cdef class SentWindow:
-    cdef readonly int64_t newest            # absolute; 0: none sent
-    cdef readonly int64_t newest_acked
+    cdef readonly int64_t newest, newest_acked   # absolute; 0: none
     cdef readonly int64_t oldest_undecided  # newest + 1 when all are decided
     cdef readonly uint32_t newly_acked_count
-    cdef int64_t newly_acked[ACK_BITS + 1]
+    cdef int64_t newly_acked[ACK_BITS + 1]       # newest first
     cdef int64_t _oldest_waiting            # neither acked nor timed out
     cdef SentPacket *_packets
     cdef list _contents
     cdef uint32_t _mask
-
     cdef inline SentPacket *packet(self, int64_t number) noexcept:
         return &self._packets[number & self._mask]
-
     cdef inline bint remembers(self, int64_t number) noexcept:
         return 0 < number <= self.newest and self.newest - number <= self._mask
 
@@ -57,9 +53,7 @@ cdef class SentWindow:
     cdef object contents(self, int64_t number)
     cdef object take_contents(self, int64_t number)
     cdef void settle(self, uint16_t ack, uint32_t ack_bits) noexcept
-    cdef int64_t pop_lost(
-        self, double now, double reorder_delay, double probe_delay
-    ) noexcept
+    cdef int64_t pop_lost(self, double now, double reorder_delay, double probe_delay) noexcept
     cdef int64_t pop_timed_out(self, double now, double timeout) noexcept
     cdef void _skip_decided(self) noexcept
     cdef bint _mark_acked(self, int64_t number) noexcept

@@ -1,0 +1,59 @@
+"""One message on its way out: its bytes, its retry mode, and what became of it so far."""
+
+from mpgameserver._core.header cimport APP
+from mpgameserver._core.packet cimport FRAGMENT_HEADER
+
+cdef class Transfer:
+    """A message on its way in pieces."""
+
+
+cdef class Message:
+    """A message, or a piece of one, that has a number of its own."""
+
+    cdef uint32_t wire_size(self) noexcept:
+        return self.size if self.transfer is None else self.size + FRAGMENT_HEADER
+
+    cdef bint travels_alone(self) noexcept:
+        """A handshake answer or a goodbye is the only message of its packet (sections 5, 6)."""
+        return self.message_type < APP
+
+
+cdef bytes as_bytes(object payload):
+    """The bytes of a bytes-like object, copied unless they cannot change."""
+    if type(payload) is bytes:
+        return payload
+    try:
+        view = memoryview(payload)
+    except TypeError:
+        raise TypeError(
+            f"msg must be a bytes-like object, not {type(payload).__name__}"
+        ) from None
+    return view.tobytes()
+
+
+cdef int8_t as_retry_mode(object retry) except? -2:
+    if not isinstance(retry, int):
+        raise TypeError(f"retry must be a RetryMode or an int, not {type(retry).__name__}")
+    if not RETRY_ON_TIMEOUT <= retry <= BEST_EFFORT:
+        raise ValueError(f"retry must be one of -1, 0, 1 (see RetryMode), not {retry!r}")
+    return retry
+
+
+cdef Message new_message(bytes data, uint8_t message_type, int8_t retry, object callback):
+    cdef Message message = Message.__new__(Message)
+    message.data = data
+    message.size = len(data)
+    message.message_type = message_type
+    message.retry = retry
+    message.callback = callback
+    return message
+
+
+cdef Transfer new_transfer(bytes data, int8_t retry, object callback, uint32_t count):
+    cdef Transfer transfer = Transfer.__new__(Transfer)
+    transfer.data = data
+    transfer.retry = retry
+    transfer.callback = callback
+    transfer.count = transfer.unacked = count
+    transfer.next_index = 1
+    return transfer

@@ -1,0 +1,45 @@
+# One message on its way out, whole or in pieces.
+
+from libc.stdint cimport int8_t, int64_t, uint8_t, uint16_t, uint32_t
+
+# The retry modes (twin of enums.RetryMode).
+cdef enum:
+    RETRY_ON_TIMEOUT = -1
+    NO_RETRY = 0
+    BEST_EFFORT = 1
+
+cdef class Transfer:
+    # A message on its way in pieces.
+    cdef bytes data
+    cdef object callback
+    cdef int8_t retry
+    cdef bint settled
+    cdef uint16_t number    # of the fragmented message, on the wire
+    cdef uint32_t count
+    cdef uint32_t next_index
+    cdef uint32_t unacked
+
+cdef class Message:
+    # A message, or a piece of one, that has a number of its own.
+    cdef bytes data
+    cdef Transfer transfer  # None: not a piece
+    cdef object callback
+    cdef double first_sent
+    cdef double last_sent
+    cdef int64_t number     # absolute; 0 before it first left
+    cdef int64_t carrier    # the newest packet that it left in
+    cdef uint32_t offset    # of the piece, in data
+    cdef uint32_t size
+    cdef uint16_t index     # of the piece, from 1
+    cdef uint8_t message_type
+    cdef int8_t retry
+    cdef bint settled
+
+    cdef uint32_t wire_size(self) noexcept
+    cdef bint travels_alone(self) noexcept
+
+
+cdef Message new_message(bytes data, uint8_t message_type, int8_t retry, object callback)
+cdef Transfer new_transfer(bytes data, int8_t retry, object callback, uint32_t count)
+cdef bytes as_bytes(object payload)
+cdef int8_t as_retry_mode(object retry) except? -2
