@@ -20,6 +20,13 @@ class LimitedLog:
 
     def warning(self, now: float, message: str, *args: object) -> None:
         """Log a warning, at the monotonic time `now` in seconds, or count it as left out."""
+        self._log(logging.WARNING, now, message, args)
+
+    def exception(self, now: float, message: str, *args: object) -> None:
+        """Log an error with the traceback of the exception that is being handled, likewise."""
+        self._log(logging.ERROR, now, message, args)
+
+    def _log(self, level: int, now: float, message: str, args: tuple[object, ...]) -> None:
         if now < self._next:
             self._left_out += 1
             return
@@ -28,4 +35,4 @@ class LimitedLog:
             message += " (and %d more like it)"
             args = (*args, self._left_out)
             self._left_out = 0
-        self._logger.warning(message, *args)
+        self._logger.log(level, message, *args, exc_info=level >= logging.ERROR)
