@@ -1,0 +1,62 @@
+"""Addresses as sockets tell them, and what follows from them.
+
+A server that is bound to "::" sees the IPv4 host 192.0.2.1 as ::ffff:192.0.2.1. Such a mapped
+address counts as the IPv4 address that it holds, everywhere.
+"""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Address, IPv6Address, ip_address
+from typing import Any
+
+from mpgameserver._core.packet import SizeLimits, size_limits
+from mpgameserver.packet import Packet
+
+__all__ = [
+    "IpAddress",
+    "SocketAddress",
+    "format_address",
+    "host_group",
+    "host_of",
+    "limits_towards",
+    "plain_address",
+]
+
+IpAddress = IPv4Address | IPv6Address
+SocketAddress = tuple[Any, ...]
+"""What the socket module says and takes: (host, port), with two more fields over IPv6."""
+
+IPV6_UDP_HEADER = 48
+"""Bytes of the headers of IPv6 and UDP."""
+_SUBSCRIBER_BYTES = 8  # the /64 that one subscriber of a network has at the least (RFC 6177)
+
+
+def host_of(address: SocketAddress) -> IpAddress:
+    """The host of a socket address."""
+    host = ip_address(address[0])
+    if isinstance(host, IPv6Address) and host.ipv4_mapped is not None:
+        return host.ipv4_mapped
+    return host
+
+
+def host_group(host: IpAddress) -> bytes:
+    """What the addresses that one party can use have in common: IPv4 whole, IPv6 by /64."""
+    return host.packed if isinstance(host, IPv4Address) else host.packed[:_SUBSCRIBER_BYTES]
+
+
+def limits_towards(host: IpAddress) -> SizeLimits:
+    """The sizes that the MTU leaves on the way to a host."""
+    if isinstance(host, IPv6Address):
+        return size_limits(Packet.MTU, IPV6_UDP_HEADER)
+    return size_limits(Packet.MTU)
+
+
+def plain_address(address: SocketAddress) -> tuple[str, int]:
+    """The pair (host, port) of a socket address."""
+    return str(host_of(address)), address[1]
+
+
+def format_address(address: tuple[str, int]) -> str:
+    """The pair as text: "192.0.2.1:5000", "[2001:db8::1]:5000"."""
+    host, port = address
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
