@@ -1,0 +1,158 @@
+"""Handshakes that have been answered, and not proved yet.
+
+Anybody can open one from any address, so all that they may take is bounded, by `Limits` and by
+time. Where a bound is reached the oldest goes: an honest client needs a round trip, and one that
+comes too late sends the same hello again.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict, defaultdict
+from collections.abc import Hashable
+from dataclasses import dataclass, field
+
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from mpgameserver._core.endpoint import Endpoint
+from mpgameserver.address import IpAddress, SocketAddress, host_group, limits_towards
+from mpgameserver.crypto import EllipticCurvePrivateKey, EllipticCurvePublicKey
+from mpgameserver.enums import PacketType
+from mpgameserver.errors import HandshakeError
+from mpgameserver.handshake import (
+    ServerHello,
+    decode_challenge_response,
+    encode_clear_packet,
+    session_key,
+)
+from mpgameserver.limits import Limits
+
+__all__ = ["HalfOpenSession", "HalfOpenTable"]
+
+
+@dataclass(eq=False)
+class HalfOpenSession:
+    """One answered hello: the answer, and what it takes to open the proof.
+
+    The packet numbers of the answers are not those of the session: the endpoint is made when the
+    proof arrives, and counts on from the answers sent until then. `now` is the monotonic time of
+    the first answer and `wall_now` the Unix time then, in seconds.
+    """
+
+    address: SocketAddress
+    host: IpAddress
+    client_key_der: bytes
+    client_key: EllipticCurvePublicKey = field(repr=False)
+    private_key: EllipticCurvePrivateKey = field(repr=False)
+    hello: ServerHello = field(repr=False)
+    now: float
+    wall_now: float
+    answers: int = 0
+    _message: bytes = field(init=False, repr=False)
+    _aead: AESGCM | None = field(init=False, repr=False, default=None)
+
+    def __post_init__(self) -> None:
+        self._message = self.hello.encode()
+
+    def answer(self, now: float) -> bytes:
+        """The answer once more: the same message in the next packet."""
+        self.answers += 1
+        time = int(self._wall_at(now))
+        return encode_clear_packet(PacketType.SERVER_HELLO, self.answers, 1, self._message, time)
+
+    def prove(self, datagram: bytes, now: float) -> Endpoint | None:
+        """The session's endpoint if the datagram is the CHALLENGE_RESP to the answer.
+
+        The ECDH exchange waits until here, so that a flood of hellos does not pay for it.
+        """
+        if self._aead is None:
+            key = session_key(self.private_key, self.client_key, self.hello.salt)
+            self._aead = AESGCM(key)
+        endpoint = Endpoint(
+            self._aead,
+            True,
+            now,
+            self._wall_at(now),
+            max_datagram=limits_towards(self.host).datagram,
+            packets_before=self.answers,
+            messages_before=1,
+        )
+        if endpoint.receive(datagram, now) != 0 or endpoint.challenge is None:
+            return None
+        try:
+            token = decode_challenge_response(endpoint.challenge)
+        except HandshakeError:
+            return None
+        return endpoint if token == self.hello.token else None
+
+    def _wall_at(self, now: float) -> float:
+        return self.wall_now + (now - self.now)
+
+
+_Group = OrderedDict[tuple[SocketAddress, bytes], HalfOpenSession]
+
+
+class HalfOpenTable:
+    """The half-open sessions: one for each address and client key, the oldest first."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._all: _Group = OrderedDict()
+        self._by_host: defaultdict[Hashable, _Group] = defaultdict(OrderedDict)
+        self._by_address: defaultdict[Hashable, _Group] = defaultdict(OrderedDict)
+        self._tokens: set[int] = set()
+        self.evicted = 0
+        """How many were pushed out by a bound, before their time."""
+
+    def __len__(self) -> int:
+        return len(self._all)
+
+    def get(self, address: SocketAddress, client_key_der: bytes) -> HalfOpenSession | None:
+        """The half-open session of a hello, if there is one."""
+        return self._all.get((address, client_key_der))
+
+    def at(self, address: SocketAddress) -> tuple[HalfOpenSession, ...]:
+        """The half-open sessions of an address, the oldest first."""
+        return tuple(self._by_address[address].values()) if address in self._by_address else ()
+
+    def all(self) -> tuple[HalfOpenSession, ...]:
+        """All of them, the oldest first."""
+        return tuple(self._all.values())
+
+    def has_token(self, token: int) -> bool:
+        """True when one of them has offered this token."""
+        return token in self._tokens
+
+    def add(self, half_open: HalfOpenSession) -> None:
+        """Add one; the oldest of its address, of its host or of all goes where a bound asks it."""
+        address, host = half_open.address, host_group(half_open.host)
+        key = (address, half_open.client_key_der)
+        self._make_room(self._by_address.get(address), self._limits.half_open_per_address)
+        self._make_room(self._by_host.get(host), self._limits.half_open_per_host)
+        self._make_room(self._all, self._limits.half_open)
+        for group in (self._all, self._by_host[host], self._by_address[address]):
+            group[key] = half_open
+        self._tokens.add(half_open.hello.token)
+
+    def _make_room(self, group: _Group | None, limit: int) -> None:
+        if group and len(group) >= limit:
+            self.evicted += 1
+            self.remove(next(iter(group.values())))
+
+    def remove(self, half_open: HalfOpenSession) -> None:
+        """Remove one that is in the table."""
+        address, host = half_open.address, host_group(half_open.host)
+        key = (address, half_open.client_key_der)
+        del self._all[key]
+        for groups, name in ((self._by_host, host), (self._by_address, address)):
+            del groups[name][key]
+            if not groups[name]:
+                del groups[name]
+        self._tokens.discard(half_open.hello.token)
+
+    def expire(self, before: float) -> None:
+        """Remove those that were opened before a time."""
+        while self._all:
+            oldest = next(iter(self._all.values()))
+            if oldest.now >= before:
+                break
+            self.remove(oldest)

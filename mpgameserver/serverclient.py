@@ -1,0 +1,139 @@
+"""A client as the events of a server's handler get it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, MutableMapping
+from typing import TYPE_CHECKING, Any, Protocol
+
+from mpgameserver.address import format_address
+from mpgameserver.connection import Connection
+from mpgameserver.enums import ConnectionStatus, DisconnectReason, RetryMode
+from mpgameserver.stats import ConnectionStats
+
+__all__ = ["ClientSession", "ServerClient"]
+
+_LOG = logging.getLogger("mpgameserver.server")
+
+if TYPE_CHECKING:
+    _LoggerAdapter = logging.LoggerAdapter[logging.Logger]
+else:  # not generic before Python 3.11
+    _LoggerAdapter = logging.LoggerAdapter
+
+
+class ClientSession(Protocol):
+    """What a client asks of the session that it stands for."""
+
+    connection: Connection
+    reason: DisconnectReason | None
+
+    @property
+    def now(self) -> float:
+        """The monotonic time, in seconds."""
+
+    def wants_out(self) -> None:
+        """Something was queued, and is to leave as soon as the handler returns."""
+
+    def say_goodbye(self, reason: DisconnectReason) -> None:
+        """Disconnect, for that reason, unless it is over already."""
+
+
+class ClientLog(_LoggerAdapter):
+    """Puts the client's address before each line; `extra` has it as `client`."""
+
+    def process(
+        self, msg: Any, kwargs: MutableMapping[str, Any]
+    ) -> tuple[Any, MutableMapping[str, Any]]:
+        """Add the address to a message and to its record."""
+        msg, kwargs = super().process(msg, kwargs)
+        return f"{(self.extra or {})['client']} {msg}", kwargs
+
+
+class ServerClient:
+    """A client that is connected to the server, or was.
+
+    It is used on the handler's thread only. It can be a key of a dict, and takes attributes of
+    the game's own.
+    """
+
+    def __init__(self, session: ClientSession, addr: tuple[str, int]) -> None:
+        self.addr = addr
+        """(host, port); an IPv4 client is shown as such by a server for both, too."""
+        self._session = session
+
+    @property
+    def token(self) -> int:
+        """The number that names this session: no other client that is connected has it.
+
+        It is no credential: do not let it stand for who the player is.
+        """
+        return self._session.connection.token
+
+    @property
+    def status(self) -> ConnectionStatus:
+        """CONNECTED, or how far the end has come: DISCONNECTING, DISCONNECTED or DROPPED."""
+        return self._session.connection.status
+
+    @property
+    def reason(self) -> DisconnectReason | None:
+        """Why the session has ended; None until the `disconnect` event."""
+        return self._session.reason
+
+    @property
+    def latency(self) -> float:
+        """The weighted average time from sending a packet until it is acked, in seconds.
+
+        0.0 before the first ack.
+        """
+        return self._session.connection.latency
+
+    @property
+    def stats(self) -> ConnectionStats:
+        """A snapshot of the session's figures."""
+        return self._session.connection.stats(self._session.now)
+
+    @property
+    def log(self) -> _LoggerAdapter:
+        """Logs to "mpgameserver.server", with the client's address before each line."""
+        return ClientLog(_LOG, {"client": format_address(self.addr)})
+
+    def send(
+        self,
+        payload: bytes | bytearray | memoryview,
+        retry: int = RetryMode.NONE,
+        callback: Callable[[bool], object] | None = None,
+    ) -> None:
+        """Queue a message for the client; it leaves when the handler returns.
+
+        `payload` is any bytes-like object, of 0 bytes to the largest that can be fragmented
+        (8,389,011 bytes at the default MTU over IPv4), and is copied at once. `retry` is a
+        `RetryMode` or its number. `callback` is called once on the handler's thread: with True
+        when the message, with all its fragments, was acked; with False when it timed out (not
+        with RETRY_ON_TIMEOUT) or the session ended.
+
+        Raises NotConnectedError, which names the status, unless CONNECTED; TypeError or
+        ValueError for another type, retry mode or length; SendQueueFullError while too much
+        waits. Nothing is queued by these, and the client stays usable.
+        """
+        self._session.connection.send(payload, retry, callback)
+        self._session.wants_out()
+
+    def send_guaranteed(
+        self,
+        payload: bytes | bytearray | memoryview,
+        callback: Callable[[bool], object] | None = None,
+    ) -> None:
+        """Queue a message that is sent until it is acked: `send` with RETRY_ON_TIMEOUT."""
+        self.send(payload, RetryMode.RETRY_ON_TIMEOUT, callback)
+
+    def disconnect(self) -> None:
+        """Say goodbye to the client, behind what was queued for it.
+
+        From here on nothing can be sent to it and no message of it is handled. The `disconnect`
+        event follows when it has answered, or after 1 second. Of no effect on one that is gone.
+        """
+        self._session.say_goodbye(DisconnectReason.KICKED)
+
+    def __repr__(self) -> str:
+        address = format_address(self.addr)
+        return f"<ServerClient {address} {self.status.name}, latency {self.latency * 1000:.1f} ms>"
