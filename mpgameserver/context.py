@@ -1,0 +1,245 @@
+"""What a game gives to a server, and what it can ask of it: the handler and the context."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections import deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
+from typing import Protocol
+
+from mpgameserver.accesslog import AccessLog
+from mpgameserver.blocklist import BlockEntry, BlockList
+from mpgameserver.crypto import EllipticCurvePrivateKey
+from mpgameserver.enums import RetryMode
+from mpgameserver.errors import SendQueueFullError
+from mpgameserver.limitedlog import LimitedLog
+from mpgameserver.serverclient import ServerClient
+from mpgameserver.timing import Timing, check_interval
+
+__all__ = ["EventHandler", "ServerContext", "ServerSettings"]
+
+_LOG = logging.getLogger("mpgameserver.server")
+
+Call = tuple[Callable[..., object], tuple[object, ...]]
+
+
+class EventHandler:
+    """The game's side of a server: derive from it, and override what is needed.
+
+    All events come from one thread, one at a time. What one raises is logged and concerns
+    nobody else. What an event queues for clients leaves when it returns.
+    """
+
+    def starting(self) -> None:
+        """The server listens, and is about to serve."""
+
+    def shutdown(self) -> None:
+        """The server has stopped: every client has had its `disconnect` event."""
+
+    def connect(self, client: ServerClient) -> None:
+        """A client has connected, and can be sent messages."""
+
+    def disconnect(self, client: ServerClient) -> None:
+        """A client that had a `connect` event is gone; `client.reason` says why."""
+
+    def update(self, delta_t: float) -> None:
+        """Called once per interval; `delta_t` is the time since the last call, in seconds.
+
+        Calls that the server was too late for are left out, not made up for.
+        """
+
+    def handle_message(self, client: ServerClient, seqnum: int, msg: bytes = b"") -> None:
+        """A message of a client has arrived. Messages arrive once each, but not in order.
+
+        `seqnum` is a `SeqNum`: the number under which the client sent it.
+        """
+
+
+@dataclass(frozen=True)
+class ServerSettings:
+    """The settings of a server, which its context replaces as a whole."""
+
+    interval: float = 1 / 60
+    """Seconds from one `update` event to the next."""
+    timing: Timing = field(default_factory=Timing)
+    """The intervals of the sessions."""
+    handshake_timeout: float = 2.0
+    """Seconds that a handshake may take from the first answer on."""
+    blocklist: BlockList = field(default_factory=BlockList)
+
+
+class Serving(Protocol):
+    """What a context asks of the server that it is attached to."""
+
+    @property
+    def clients(self) -> tuple[ServerClient, ...]:
+        """The clients that are connected."""
+
+    @property
+    def now(self) -> float:
+        """The monotonic time, in seconds."""
+
+    def wake(self) -> None:
+        """Look at the context soon; from any thread."""
+
+
+class ServerContext:
+    """A handler, the settings of the server that runs it, and the way to its clients.
+
+    `root_key` is the key that clients know the server by: they are given `root_key.getPublicKey()`.
+    Without one a new key is made, which clients cannot know beforehand.
+
+    `call_soon_threadsafe` and `shutdown` may be called from any thread, all else before the server
+    runs or on the handler's thread. What a setter sets holds within one interval, also for the
+    clients that are connected. One server at a time can run a context.
+
+    Raises TypeError for what is no EventHandler or no private key.
+    """
+
+    def __init__(
+        self, handler: EventHandler, root_key: EllipticCurvePrivateKey | None = None
+    ) -> None:
+        if not isinstance(handler, EventHandler):
+            raise TypeError(f"handler must be an EventHandler, not {handler!r}")
+        if root_key is not None and not isinstance(root_key, EllipticCurvePrivateKey):
+            raise TypeError(
+                f"root_key must be an EllipticCurvePrivateKey, not {type(root_key).__name__}"
+            )
+        self.handler = handler
+        self.root_key = EllipticCurvePrivateKey.new() if root_key is None else root_key
+        self.settings = ServerSettings()
+        self.access_log: AccessLog | None = None
+        self._calls: deque[Call] = deque()
+        self._is_shutting_down = False
+        self._server: Serving | None = None
+        self._slow_log = LimitedLog(_LOG)
+
+    # -- the game's side --------------------------------------------------------------------
+
+    @property
+    def clients(self) -> tuple[ServerClient, ...]:
+        """The clients that are connected now, in the order in which they came."""
+        return () if self._server is None else self._server.clients
+
+    def broadcast(
+        self,
+        payload: bytes | bytearray | memoryview,
+        retry: int = RetryMode.NONE,
+        exclude: Iterable[ServerClient] = (),
+    ) -> None:
+        """Queue a message for every client that is connected, but for those in `exclude`.
+
+        A client for which too much waits already is left out, which is logged: one that is too
+        slow must not keep the message from the others.
+
+        Raises TypeError or ValueError as `ServerClient.send` does.
+        """
+        data = bytes(memoryview(payload))
+        mode = RetryMode(retry)
+        excluded, server = set(exclude), self._server
+        if server is None:
+            return
+        for client in server.clients:
+            if client in excluded:
+                continue
+            try:
+                client.send(data, mode)
+            except SendQueueFullError as error:
+                self._slow_log.warning(server.now, "%r misses a broadcast: %s", client, error)
+
+    def call_soon_threadsafe(self, fn: Callable[..., object], *args: object) -> None:
+        """Call `fn(*args)` on the handler's thread, soon, or once a server runs this context.
+
+        Calls are made in the order of their asking. What one raises is logged. TypeError for
+        what cannot be called.
+        """
+        if not callable(fn):
+            raise TypeError(f"fn must be callable, not {fn!r}")
+        self._calls.append((fn, args))
+        self._wake()
+
+    def shutdown(self) -> None:
+        """Ask the server to stop: it says goodbye to every client, which takes up to 1 second.
+
+        Returns at once. When no server runs, the next one stops as soon as it has started.
+        """
+        self._is_shutting_down = True
+        self._wake()
+
+    # -- settings ---------------------------------------------------------------------------
+
+    def setInterval(self, interval: float) -> None:
+        """Set how many seconds are between two `update` events; 1/60 by default.
+
+        TypeError or ValueError unless above 0, here and below.
+        """
+        self._set(interval=check_interval("interval", interval))
+
+    def setKeepAliveInterval(self, interval: float) -> None:
+        """Set after how many seconds of saying nothing a keep-alive is sent; 0.1 by default.
+
+        Messages with BEST_EFFORT are repeated at this interval.
+        """
+        self._set_timing(keep_alive=check_interval("interval", interval))
+
+    def setConnectionTimeout(self, timeout: float) -> None:
+        """Set after how many seconds of silence a client is dropped; 5 by default."""
+        self._set_timing(silence=check_interval("timeout", timeout))
+
+    def setTempConnectionTimeout(self, timeout: float) -> None:
+        """Set how many seconds a handshake may take; 2 by default."""
+        self._set(handshake_timeout=check_interval("timeout", timeout))
+
+    def setMessageTimeout(self, timeout: float) -> None:
+        """Set after how many seconds without an ack a message has timed out; 1 by default."""
+        self._set_timing(message=check_interval("timeout", timeout))
+
+    def setBlockList(self, blocklist: Iterable[BlockEntry]) -> None:
+        """Set which hosts get no answer: addresses and networks in CIDR form, IPv4 and IPv6.
+
+        Clients that are connected from one of them are disconnected, with the reason KICKED.
+        Raises TypeError or ValueError for what is no address and no network, and nothing changes.
+        """
+        self._set(blocklist=BlockList(blocklist))
+
+    def enableAccessLogs(self, path: str | os.PathLike[str] | None) -> None:
+        """Append a line to a file for each client that connects or disconnects; None: no more.
+
+        Raises OSError where the file cannot be written, and nothing changes.
+        """
+        self.access_log = None if path is None else AccessLog(path)
+
+    def _set(self, **changes: float | BlockList | Timing) -> None:
+        self.settings = replace(self.settings, **changes)  # type: ignore[arg-type]
+
+    def _set_timing(self, **changes: float) -> None:
+        self._set(timing=replace(self.settings.timing, **changes))
+
+    # -- the server's side ------------------------------------------------------------------
+
+    def attach(self, server: Serving) -> None:
+        """Called by a server that starts. RuntimeError while another one runs this context."""
+        if self._server is not None:
+            raise RuntimeError("another server runs this context")
+        self._server = server
+
+    def detach(self) -> None:
+        """Called by the server when it has stopped."""
+        self._server = None
+        self._is_shutting_down = False
+
+    @property
+    def is_shutting_down(self) -> bool:
+        """True from `shutdown` until the server has stopped."""
+        return self._is_shutting_down
+
+    def take_calls(self) -> list[Call]:
+        """Take what `call_soon_threadsafe` was given."""
+        return [self._calls.popleft() for _ in range(len(self._calls))]
+
+    def _wake(self) -> None:
+        server = self._server
+        if server is not None:
+            server.wake()

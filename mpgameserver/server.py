@@ -1,0 +1,291 @@
+"""The server on a socket: one loop over `selectors`, in the caller's thread or in one of its own.
+
+The loop reads what has arrived, up to a cap, lets the engine work, and sends until the kernel
+takes no more. What it waits for is the socket, the engine's next timer, or a byte in the wake
+pipe, by which other threads and signals ask for attention.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import selectors
+import signal
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from types import TracebackType
+
+from mpgameserver.address import SocketAddress
+from mpgameserver.context import EventHandler, ServerContext
+from mpgameserver.serverclient import ServerClient
+from mpgameserver.serverengine import ServerEngine
+from mpgameserver.serversocket import ListeningSocket
+
+__all__ = ["EventHandler", "ServerClient", "ServerContext", "ThreadedServer", "UdpServer"]
+
+MAX_READS = 256
+"""Datagrams read before the handler, the tick and the sending have their turn: some 2 ms."""
+MAX_WAIT = 1.0
+"""Seconds that the loop sleeps at most, for systems where a signal does not interrupt it."""
+
+_LOG = logging.getLogger("mpgameserver.server")
+
+
+class _WakePipe:
+    """Ends the wait of a selector, from any thread and from signal handlers."""
+
+    def __init__(self) -> None:
+        self._reader, self._writer = socket.socketpair()
+        self._reader.setblocking(False)
+        self._writer.setblocking(False)
+
+    def fileno(self) -> int:
+        return self._reader.fileno()
+
+    def wake(self) -> None:
+        with contextlib.suppress(OSError):  # full: it wakes anyway; closed: nobody sleeps
+            self._writer.send(b"\0")
+
+    def drain(self) -> None:
+        with contextlib.suppress(BlockingIOError):
+            while self._reader.recv(4096):
+                pass
+
+    def close(self) -> None:
+        self._reader.close()
+        self._writer.close()
+
+
+class UdpServer:
+    """A server that runs the handler of a context, for the clients that come to `addr`.
+
+    `addr` is a pair (host, port): an IPv4 or IPv6 address or a name, "::" for both versions, and
+    port 0 for a free port. It listens from the moment it is made; `run` serves. With
+    `install_signals`, and in the main thread, SIGINT and SIGTERM end `run`.
+
+    Raises TypeError or ValueError for what is no such pair, and an OSError that names the address
+    where it cannot be had.
+    """
+
+    def __init__(
+        self, ctxt: ServerContext, addr: tuple[str, int], install_signals: bool = True
+    ) -> None:
+        if not isinstance(ctxt, ServerContext):
+            raise TypeError(f"ctxt must be a ServerContext, not {ctxt!r}")
+        self._context = ctxt
+        self._install_signals = install_signals
+        self._lock = threading.RLock()  # over the two flags; a signal may come while it is held
+        self._has_run = False
+        self._is_over = False
+        self._unsent: tuple[bytes, SocketAddress] | None = None
+        self._engine = ServerEngine(ctxt)
+        self._socket = ListeningSocket(addr)
+        self._pipe = _WakePipe()
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """(host, port) that it listens on; also after it has stopped."""
+        return self._socket.address
+
+    def run(self) -> None:
+        """Serve until `stop`, `ServerContext.shutdown`, SIGINT or SIGTERM.
+
+        Before it returns it has said goodbye to every client, for up to 1 second. It can be
+        called once: RuntimeError the second time, and while another server runs the context.
+        """
+        if self._claim():
+            self._run()
+
+    def stop(self) -> None:
+        """Ask `run` to end, or see to it that it does not begin. Returns at once.
+
+        From any thread, any number of times.
+        """
+        with self._lock:
+            if self._is_over:
+                return
+            if self._has_run:
+                self._context.shutdown()
+            else:
+                self._close()
+
+    # -- what the context asks --------------------------------------------------------------
+
+    @property
+    def clients(self) -> tuple[ServerClient, ...]:
+        """The clients that are connected, in the order of arrival."""
+        return self._engine.clients
+
+    @property
+    def now(self) -> float:
+        """The monotonic time of the loop, in seconds."""
+        return self._engine.now
+
+    def wake(self) -> None:
+        """End the loop's wait."""
+        self._pipe.wake()
+
+    # -- the loop ---------------------------------------------------------------------------
+
+    def _claim(self) -> bool:
+        """Make the context this server's own; False when it was stopped before."""
+        with self._lock:
+            if self._has_run:
+                raise RuntimeError("this server has run; a new one is needed")
+            if self._is_over:
+                return False
+            self._context.attach(self)
+            self._has_run = True
+            return True
+
+    def _run(self) -> None:
+        try:
+            with self._signals():
+                self._serve()
+        finally:
+            with self._lock:
+                self._context.detach()
+                self._close()
+
+    def _serve(self) -> None:
+        engine = self._engine
+        try:
+            engine.start(time.monotonic())
+            with selectors.DefaultSelector() as selector:
+                selector.register(self._pipe, selectors.EVENT_READ)
+                selector.register(self._socket, selectors.EVENT_READ)
+                self._update()
+                while not engine.is_stopped:
+                    self._wait(selector)
+                    self._update()
+        finally:
+            if not engine.is_stopped:
+                engine.abort()
+                self._send()
+
+    def _wait(self, selector: selectors.BaseSelector) -> None:
+        events = selectors.EVENT_READ | (selectors.EVENT_WRITE if self._unsent else 0)
+        if selector.get_key(self._socket).events != events:
+            selector.modify(self._socket, events)
+        seconds = min(max(self._engine.next_timer() - time.monotonic(), 0.0), MAX_WAIT)
+        if any(key.fileobj is self._pipe for key, _ in selector.select(seconds)):
+            self._pipe.drain()
+
+    def _update(self) -> None:
+        """Read, work, send."""
+        now, wall_now = time.monotonic(), time.time()
+        for _ in range(MAX_READS):
+            received = self._socket.receive()
+            if received is None:
+                break
+            if self._engine.receive(*received, now, wall_now):
+                self._send()
+        self._engine.advance(now)
+        self._send()
+
+    def _send(self) -> None:
+        """Send what is ready, as far as the socket takes it."""
+        now = time.monotonic()
+        while True:
+            leaving = self._unsent or self._engine.next_datagram(now)
+            if leaving is None or not self._socket.send(*leaving):
+                self._unsent = leaving
+                return
+            self._unsent = None
+
+    def _close(self) -> None:
+        self._is_over = True
+        self._socket.close()
+        self._pipe.close()
+
+    @contextlib.contextmanager
+    def _signals(self) -> Iterator[None]:
+        """Let SIGINT and SIGTERM stop the server, if that was asked for and is possible."""
+        wanted = self._install_signals and threading.current_thread() is threading.main_thread()
+        previous = {
+            number: signal.signal(number, lambda *_: self.stop())
+            for number in ((signal.SIGINT, signal.SIGTERM) if wanted else ())
+        }
+        try:
+            yield
+        finally:
+            for number, handler in previous.items():
+                if handler is not None:  # None: not set from Python, and not to be set again
+                    signal.signal(number, handler)
+
+
+class ThreadedServer:
+    """A `UdpServer` in a thread of its own.
+
+    It can be a context manager, which starts and stops it. After `stop` it can be started again.
+    """
+
+    def __init__(self, ctxt: ServerContext, addr: tuple[str, int]) -> None:
+        self._context = ctxt
+        self._addr = addr
+        self._server: UdpServer | None = None
+        self._thread: threading.Thread | None = None
+        self._error: BaseException | None = None
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """(host, port) that it listens on; what it was given, before it has started."""
+        return self._addr if self._server is None else self._server.address
+
+    def start(self) -> None:
+        """Listen, and serve in a new thread.
+
+        Raises what `UdpServer` does, an OSError that names the address among it, and RuntimeError
+        when it runs already.
+        """
+        if self._thread is not None:
+            raise RuntimeError("this server is running")
+        server = UdpServer(self._context, self._addr, install_signals=False)
+        try:
+            server._claim()
+        except BaseException:
+            server.stop()
+            raise
+        self._server = server
+        self._thread = threading.Thread(
+            target=self._run, args=(server,), name="mpgameserver-server", daemon=True
+        )
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Say goodbye to every client and return when the thread has ended; up to 1 second.
+
+        Of no effect unless it is running. On the handler's own thread it only asks for the stop.
+        Raises what has ended the loop, if anything has.
+        """
+        if self._server is None or self._thread is None:
+            return
+        self._server.stop()
+        if self._thread is threading.current_thread():
+            return
+        self._thread.join()
+        self._thread = None
+        error, self._error = self._error, None
+        if error is not None:
+            raise error
+
+    def _run(self, server: UdpServer) -> None:
+        try:
+            server._run()
+        except BaseException as error:
+            _LOG.exception("the server has failed")
+            self._error = error
+
+    def __enter__(self) -> ThreadedServer:
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.stop()

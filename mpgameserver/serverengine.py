@@ -1,0 +1,346 @@
+"""A server without a socket or a clock: sessions, events and the tick.
+
+The owner gives it every datagram with the address that it came from (`receive`), lets it work
+(`advance`) after each batch of datagrams and when `next_timer` has come, and then sends what
+`next_datagram` makes until that is None. It may stop in between, while the network takes no more:
+nothing is made that is not sent.
+
+    receive ──> touched ──┐                        ┌──> ready ──> next_datagram
+    timers  ──> touched ──┴─ advance: the events ──┤
+    update, calls of other threads ────────────────┘
+
+A session is touched when a datagram of it was accepted or its timer has come, and ready when it
+may have something to send. Sessions that are neither cost nothing. All events of the handler run
+inside `receive`, `advance` and `start`; what one raises is logged.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter, defaultdict, deque
+from collections.abc import Callable
+
+from mpgameserver.accepting import ProvedSession, ServerHandshakes
+from mpgameserver.address import SocketAddress, format_address, host_of
+from mpgameserver.connection import Connection
+from mpgameserver.context import ServerContext
+from mpgameserver.enums import ConnectionStatus, DisconnectReason, PacketType
+from mpgameserver.errors import ProtocolError
+from mpgameserver.limitedlog import LimitedLog
+from mpgameserver.limits import Limits
+from mpgameserver.serverclient import ServerClient
+from mpgameserver.session import Session, SessionTable
+from mpgameserver.timers import Timers
+
+__all__ = ["ServerEngine"]
+
+MIN_TIMER = 0.001
+"""Seconds until a session is looked at again at the earliest: a timer that has come and has
+nothing to do, were it for a rounding of the time, must not keep the loop spinning."""
+
+_LOG = logging.getLogger("mpgameserver.server")
+_TYPE_OFFSET = 12
+_ORDINARY_DROPS = frozenset({"repeated", "too late", "no session", "late hello"})
+"""What honest clients on an honest network cause, and no log needs to tell."""
+
+
+class ServerEngine:
+    """The sessions of a server, the handshakes of those to come, and the handler's events.
+
+    `now` is monotonic, in seconds, everywhere.
+    """
+
+    def __init__(self, context: ServerContext, limits: Limits | None = None) -> None:
+        self.drops: Counter[str] = Counter()
+        """Datagrams that came to nothing, by reason; those of a session are in its `stats` too."""
+        self.is_stopped = False
+        """The handler has had its `shutdown` event, and there is nothing more to do."""
+        self.now = 0.0
+        """The latest time that the engine was told."""
+        self._context = context
+        self._handler = context.handler
+        self._settings = context.settings
+        self._limits = limits or Limits()
+        self._sessions = SessionTable()
+        self._handshakes = ServerHandshakes(context.root_key, self._sessions, self._limits)
+        self._timers: Timers[Session] = Timers()
+        self._touched: dict[Session, None] = {}
+        self._ready: deque[Session] = deque()
+        self._answers: deque[tuple[bytes, SocketAddress]] = deque()
+        self._is_stopping = False
+        self._last_tick = self._next_tick = float("inf")
+        self._drop_log = LimitedLog(_LOG)
+        self._full_log = LimitedLog(_LOG)
+        self._error_logs: defaultdict[str, LimitedLog] = defaultdict(lambda: LimitedLog(_LOG))
+
+    @property
+    def clients(self) -> tuple[ServerClient, ...]:
+        """The clients that are connected and known to the handler, in the order of arrival."""
+        return tuple(
+            session.client
+            for session in self._sessions
+            if session.is_announced and session.connection.status == ConnectionStatus.CONNECTED
+        )
+
+    @property
+    def half_open(self) -> int:
+        """The number of handshakes that wait for their proof."""
+        return len(self._handshakes.half_open)
+
+    # -- in ---------------------------------------------------------------------------------
+
+    def start(self, now: float) -> None:
+        """Begin to serve."""
+        self.now = self._last_tick = now
+        self._next_tick = now + self._settings.interval
+        self._call("starting", self._handler.starting)
+
+    def receive(self, datagram: bytes, address: SocketAddress, now: float, wall_now: float) -> bool:
+        """Take a datagram; True when something should leave before the next one is taken.
+
+        `wall_now` is the Unix time in seconds; a session reads it once, when its handshake opens.
+        """
+        self.now = max(self.now, now)
+        kind = datagram[_TYPE_OFFSET] if len(datagram) > _TYPE_OFFSET else PacketType.UNKNOWN
+        if kind == PacketType.CLIENT_HELLO:
+            self._receive_hello(datagram, address, wall_now)
+            return False
+        session = self._sessions.get(address)
+        if session is None:
+            if not (kind == PacketType.CHALLENGE_RESP and self._receive_proof(datagram, address)):
+                self._drop("no session", address)
+            return False
+        if kind == PacketType.DISCONNECT and session in self._touched:
+            # What came before the goodbye is handled while it can still be replied to.
+            self._dispatch(session)
+        return self._receive_sealed(session, datagram, kind)
+
+    def _receive_sealed(self, session: Session, datagram: bytes, kind: int) -> bool:
+        reason = session.connection.receive(datagram, self.now)
+        if reason is None:
+            self._touched[session] = None
+            if session.connection.endpoint.ack_is_due:
+                self.make_ready(session)
+                return True
+        elif kind != PacketType.CHALLENGE_RESP or not self._receive_proof(
+            datagram, session.address
+        ):
+            self._drop(reason, session.address)
+        return False
+
+    def _receive_hello(self, datagram: bytes, address: SocketAddress, wall_now: float) -> None:
+        reason = self._refusal(address)
+        if reason is None:
+            try:
+                answer = self._handshakes.answer(datagram, address, self.now, wall_now)
+            except ProtocolError:
+                reason = "malformed hello"
+            else:
+                reason = "late hello" if answer is None else self._queue_answer(answer, address)
+        if reason is not None:
+            self._drop(reason, address)
+
+    def _refusal(self, address: SocketAddress) -> str | None:
+        """Why no handshake is begun with an address; None where one is."""
+        if self._is_stopping:
+            return "stopping"
+        if self._settings.blocklist and host_of(address) in self._settings.blocklist:
+            return "blocked"
+        return "full" if self._is_full(address) else None
+
+    def _is_full(self, address: SocketAddress) -> bool:
+        if len(self._sessions) < self._limits.clients or address in self._sessions:
+            return False
+        self._full_log.warning(self.now, "the server is full: %d clients", len(self._sessions))
+        return True
+
+    def _queue_answer(self, datagram: bytes, address: SocketAddress) -> str | None:
+        if len(self._answers) >= self._limits.unsent_answers:
+            return "unsent"
+        self._answers.append((datagram, address))
+        return None
+
+    def _receive_proof(self, datagram: bytes, address: SocketAddress) -> bool:
+        """True when the datagram has proved a handshake: there is a new session."""
+        proved = self._handshakes.prove(datagram, address, self.now)
+        if proved is None or self._is_full(address):
+            return False
+        old = self._sessions.get(address)
+        if old is not None:
+            self._replace(old)
+        self._add_session(proved, address)
+        return True
+
+    def _replace(self, session: Session) -> None:
+        """End a session whose address another one takes over."""
+        self._dispatch(session)
+        session.ending = session.ending or DisconnectReason.REPLACED
+        session.connection.abandon(self.now)  # nobody is left who could open its goodbye
+        self._sessions.remove(session)
+        self._touched[session] = None
+
+    def _add_session(self, proved: ProvedSession, address: SocketAddress) -> None:
+        connection = Connection(proved.endpoint, proved.token, self._settings.timing)
+        session = Session(connection, address, proved.client_key, self)
+        self._sessions.add(session)
+        self._touched[session] = None
+
+    def _drop(self, reason: str, address: SocketAddress) -> None:
+        self.drops[reason] += 1
+        if reason not in _ORDINARY_DROPS:
+            self._drop_log.warning(self.now, "dropped a datagram from %s: %s", address, reason)
+
+    # -- time and events --------------------------------------------------------------------
+
+    def advance(self, now: float) -> None:
+        """Do what arrived and what the time asks for: the handler's events, and timeouts."""
+        self.now = max(self.now, now)
+        self._apply_settings()
+        self._handshakes.half_open.expire(self.now - self._settings.handshake_timeout)
+        for function, arguments in self._context.take_calls():
+            self._call("call_soon_threadsafe", function, *arguments)
+        for session in self._timers.pop_due(self.now):
+            self._touched[session] = None
+        self._serve_touched()
+        if self._context.is_shutting_down and not self._is_stopping:
+            self._begin_to_stop()
+        elif self.now >= self._next_tick:
+            self._tick()
+        if self._is_stopping and not self._sessions and not self.is_stopped:
+            self.is_stopped = True
+            self._call("shutdown", self._handler.shutdown)
+
+    def next_timer(self) -> float:
+        """When `advance` has something to do, if nothing arrives before."""
+        return min(self._next_tick, self._timers.next_time())
+
+    def abort(self) -> None:
+        """Stop at once: each client is told by one datagram, the handler as ever."""
+        self._begin_to_stop()
+        for session in self._sessions:
+            farewell = session.connection.abandon(self.now)
+            if farewell is not None:
+                self._queue_answer(farewell, session.address)
+            self._touched[session] = None
+        self.advance(self.now)
+
+    def _tick(self) -> None:
+        delta_t, self._last_tick = self.now - self._last_tick, self.now
+        self._next_tick += self._settings.interval
+        if self._next_tick <= self.now:
+            self._next_tick = self.now + self._settings.interval
+        self._call("update", self._handler.update, delta_t)
+
+    def _apply_settings(self) -> None:
+        settings, previous = self._context.settings, self._settings
+        if settings is previous:
+            return
+        self._settings = settings
+        if not self._is_stopping:
+            self._next_tick = min(self._next_tick, self.now + settings.interval)
+        for session in self._sessions:
+            session.connection.retime(settings.timing)
+            self.make_ready(session)
+        if settings.blocklist is not previous.blocklist:
+            self._enforce_blocklist()
+
+    def _enforce_blocklist(self) -> None:
+        blocklist = self._settings.blocklist
+        self._handshakes.block(blocklist)
+        for session in self._sessions:
+            if host_of(session.address) in blocklist:
+                session.say_goodbye(DisconnectReason.KICKED)
+
+    def _begin_to_stop(self) -> None:
+        self._is_stopping = True
+        self._next_tick = float("inf")
+        self._handshakes.clear()
+        for session in self._sessions:
+            session.say_goodbye(DisconnectReason.SHUTDOWN)
+
+    def _serve_touched(self) -> None:
+        touched, self._touched = iter(self._touched), {}
+        try:
+            for session in touched:
+                self._serve(session)
+        finally:
+            # What is no Exception, such as KeyboardInterrupt, ends the server, but not these.
+            self._touched |= dict.fromkeys(touched)
+
+    def _serve(self, session: Session) -> None:
+        """Bring a session up to date, and the handler about it."""
+        connection = session.connection
+        connection.advance(self.now)
+        self._dispatch(session)
+        for callback, acked in connection.take_settled():
+            self._call("a message callback", callback, acked)
+        if not connection.is_live and session.reason is None:
+            self._finish(session)
+        self.make_ready(session)
+
+    def _dispatch(self, session: Session) -> None:
+        """Tell the handler of a session's arrival, and of its messages."""
+        client = session.client
+        if not session.is_announced:
+            session.is_announced = True
+            self._log_access(session, "connect")
+            self._call("connect", self._handler.connect, client)
+        handle_message = self._handler.handle_message
+        for seqnum, message in session.connection.endpoint.take_messages():
+            if session.ending is not None:
+                break
+            try:
+                handle_message(client, seqnum, message)
+            except Exception:
+                self._log_raised("handle_message")
+
+    def _finish(self, session: Session) -> None:
+        """The session is over: forget it, and tell the handler."""
+        self._sessions.remove(session)
+        self._timers.cancel(session)
+        reason = session.end()
+        self._log_access(
+            session, f"disconnect {reason.value} after {self.now - session.connected_at:.3f} s"
+        )
+        self._call("disconnect", self._handler.disconnect, session.client)
+
+    def _log_access(self, session: Session, what: str) -> None:
+        log = self._context.access_log
+        if log is not None:
+            self._call("the access log", log.write, f"{format_address(session.client.addr)} {what}")
+
+    def _call(self, name: str, function: Callable[..., object], *arguments: object) -> None:
+        """Call what is not ours; what it raises is logged and goes no further."""
+        try:
+            function(*arguments)
+        except Exception:
+            self._log_raised(name)
+
+    def _log_raised(self, name: str) -> None:
+        self._error_logs[name].exception(self.now, "%s raised", name)
+
+    # -- out --------------------------------------------------------------------------------
+
+    def make_ready(self, session: Session) -> None:
+        """Give the session a turn to send."""
+        if not session.is_ready:
+            session.is_ready = True
+            self._ready.append(session)
+
+    def next_datagram(self, now: float) -> tuple[bytes, SocketAddress] | None:
+        """The next datagram to send now, and where to; None when there is none."""
+        if self._answers:
+            return self._answers.popleft()
+        self.now = max(self.now, now)
+        while self._ready:
+            session = self._ready[0]
+            datagram = session.connection.next_datagram(self.now)
+            if datagram is not None:
+                session.connection.endpoint.note_sent(len(datagram), self.now)
+                return datagram, session.address
+            self._ready.popleft()
+            session.is_ready = False
+            self._timers.schedule(
+                session, max(session.connection.next_timer(), self.now + MIN_TIMER)
+            )
+        return None
