@@ -5,7 +5,56 @@ from __future__ import annotations
 from importlib.metadata import version
 
 from mpgameserver.buildinfo import BuildInfo, build_info
+from mpgameserver.client import UdpClient
+from mpgameserver.crypto import (
+    EllipticCurvePrivateKey,
+    EllipticCurvePublicKey,
+    InvalidSignature,
+)
+from mpgameserver.enums import ConnectFailure, ConnectionStatus, DisconnectReason, RetryMode
+from mpgameserver.errors import (
+    DuplicationError,
+    HandshakeError,
+    MpGameServerError,
+    NotConnectedError,
+    PacketError,
+    ProtocolError,
+    SendQueueFullError,
+)
+from mpgameserver.server import (
+    EventHandler,
+    ServerClient,
+    ServerContext,
+    ThreadedServer,
+    UdpServer,
+)
+from mpgameserver.stats import ConnectionStats
 
-__all__ = ["BuildInfo", "__version__", "build_info"]
+__all__ = [
+    "BuildInfo",
+    "ConnectFailure",
+    "ConnectionStats",
+    "ConnectionStatus",
+    "DisconnectReason",
+    "DuplicationError",
+    "EllipticCurvePrivateKey",
+    "EllipticCurvePublicKey",
+    "EventHandler",
+    "HandshakeError",
+    "InvalidSignature",
+    "MpGameServerError",
+    "NotConnectedError",
+    "PacketError",
+    "ProtocolError",
+    "RetryMode",
+    "SendQueueFullError",
+    "ServerClient",
+    "ServerContext",
+    "ThreadedServer",
+    "UdpClient",
+    "UdpServer",
+    "__version__",
+    "build_info",
+]
 
 __version__ = version("mpgameserver")

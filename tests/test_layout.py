@@ -19,8 +19,6 @@ CORE = ROOT / "_core"
 COMPILED = sorted(path.stem for path in CORE.glob("*.pyx"))
 PYTHON = sorted(path.relative_to(ROOT) for path in PACKAGE.rglob("*.py"))
 
-# Time is an argument, and the network is bytes in and bytes out.
-WITHOUT_IO_OR_CLOCK = ("connecting", "connection", "crypto", "handshake", "stats")
 IO_AND_CLOCKS = {
     "asyncio",
     "concurrent",
@@ -31,16 +29,15 @@ IO_AND_CLOCKS = {
     "threading",
     "time",
 }
-# Lowest first: a module imports from rows above its own, and from its own row.
-LAYERS = (
-    {"enums", "errors"},
-    {"_core"},
-    {"crypto", "netsim"},
-    {"handshake"},
-    {"connection", "connecting", "packet", "stats"},
-    {"client", "server"},
-    {"cli"},
-)
+# Time is an argument, and the network is bytes in and bytes out, for these and all they import.
+PROTOCOL = ("connecting", "connection", "crypto", "handshake", "packet", "stats")
+# No module knows, not even through another, of those above it.
+UNKNOWN_TO = {
+    "connection": {"client", "server", "cli"},
+    "connecting": {"client", "server", "cli"},
+    "client": {"server", "cli"},
+    "server": {"client", "cli"},
+}
 
 MAX_PXD_LINES = 60
 MAX_FUNCTION_LINES = 80
@@ -110,15 +107,14 @@ def import_graph() -> dict[str, set[str]]:
     }
 
 
-def layer_of(module: str) -> int | None:
-    """Return the row of LAYERS that a module is in; None where the order says nothing."""
-    parts = module.split(".")
-    if len(parts) == 1:
-        return None
-    for number, layer in enumerate(LAYERS):
-        if any(parts[1] == name or parts[1].startswith(f"{name}_") for name in layer):
-            return number
-    return None
+def all_imports(name: str) -> set[str]:
+    """Return the modules of the package that a module imports, directly or through others."""
+    graph, found, waiting = import_graph(), set(), [f"mpgameserver.{name}"]
+    while waiting:
+        new = graph[waiting.pop()] - found
+        found |= new
+        waiting.extend(new)
+    return found
 
 
 def function_lengths(path: Path) -> dict[str, int]:
@@ -178,23 +174,26 @@ def test_no_module_imports_itself_in_a_circle():
     TopologicalSorter(import_graph()).prepare()
 
 
-def test_imports_point_down_the_layers():
-    upward = {
-        f"{name} imports {wanted}"
-        for name, wants in import_graph().items()
-        for wanted in wants
-        if None not in (layer_of(name), layer_of(wanted)) and layer_of(name) < layer_of(wanted)
-    }
-    assert upward == set()
+@pytest.mark.parametrize("name", UNKNOWN_TO)
+def test_imports_point_one_way(name):
+    above = {f"mpgameserver.{other}" for other in UNKNOWN_TO[name]}
+    assert all_imports(name) & above == set()
+
+
+def test_the_compiled_core_imports_nothing_of_the_package_but_its_errors():
+    core = {name for name in import_graph() if name.startswith("mpgameserver._core")}
+    imported = set().union(*(import_graph()[name] for name in core))
+    assert imported - core <= {"mpgameserver.errors"}
 
 
 def test_the_protocol_knows_no_network_no_thread_and_no_clock():
-    protocol = [*CORE.glob("*.pyx"), *(PACKAGE / "_core").iterdir()]
-    protocol += [PACKAGE / f"{name}.py" for name in WITHOUT_IO_OR_CLOCK]
+    protocol = {name for name in import_graph() if name.startswith("mpgameserver._core")}
+    for name in PROTOCOL:
+        protocol |= {f"mpgameserver.{name}"} | all_imports(name)
     found = {
         f"{path.name} imports {name}"
-        for path in protocol
-        if path.suffix in (".py", ".pyx", ".pxd") and path.exists()
+        for path in source_files()
+        if module_name(path) in protocol
         for name in imports_of(path)
         if name.partition(".")[0] in IO_AND_CLOCKS
     }
