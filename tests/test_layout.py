@@ -6,6 +6,7 @@ import ast
 import re
 import subprocess
 import sys
+from functools import cache
 from graphlib import TopologicalSorter
 from importlib.util import resolve_name
 from pathlib import Path
@@ -91,6 +92,7 @@ def imports_of(path: Path) -> set[str]:
     return python_imports(path) if path.suffix == ".py" else cython_imports(path)
 
 
+@cache
 def import_graph() -> dict[str, set[str]]:
     """Return, for each module of the package, which others it imports."""
     names = {module_name(path) for path in source_files()}
