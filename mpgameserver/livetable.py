@@ -1,0 +1,164 @@
+"""Tables on a terminal: redrawn in place with rich where it is installed, else plain lines.
+
+rich is the extra `mpgameserver[cli]`. Without it, and where the output is no terminal, what goes
+on is told in a line per second, and tables are columns of plain text.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from types import TracebackType
+from typing import TYPE_CHECKING, TextIO
+
+if TYPE_CHECKING:
+    from rich.table import Table as RichTable
+
+__all__ = ["Display", "PlainDisplay", "RichDisplay", "Table", "open_display", "plain_table"]
+
+LINE_INTERVAL = 1.0
+"""Seconds between two plain lines."""
+REDRAW_INTERVAL = 0.25
+"""Seconds between two drawings of the live table: as often as figures can be read."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """Text in rows and columns: the first column is aligned left, the others right."""
+
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    caption: str
+    """One line that says the most important of it."""
+
+
+class Display(AbstractContextManager["Display"]):
+    """Where the user sees what goes on, between entering and leaving it; shows nothing itself."""
+
+    interval = float("inf")
+    """Seconds between two times to show something."""
+
+    def __init__(self) -> None:
+        self._next = time.monotonic()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Leave what was shown last."""
+
+    def is_due(self) -> bool:
+        """True when it is time to show something; then not again before the next time."""
+        now = time.monotonic()
+        if now < self._next:
+            return False
+        self._next = now + self.interval
+        return True
+
+    def show(self, table: Table) -> None:
+        """Show how things are now."""
+
+    def print(self, *parts: Table | str) -> None:
+        """Print what stays, one part below the other."""
+
+
+class PlainDisplay(Display):
+    """Plain text: while things go on, the captions."""
+
+    interval = LINE_INTERVAL
+
+    def __init__(self, stream: TextIO) -> None:
+        super().__init__()
+        self._stream = stream
+
+    def show(self, table: Table) -> None:
+        """Print the caption."""
+        self.print(table.caption)
+
+    def print(self, *parts: Table | str) -> None:
+        """Print the parts; a table without its caption."""
+        for part in parts:
+            text = plain_table(part) if isinstance(part, Table) else part
+            print(text, file=self._stream, flush=True)
+
+
+class RichDisplay(Display):
+    """A terminal: while things go on, a table that is redrawn in place.
+
+    Raises ImportError where rich is not installed.
+    """
+
+    interval = REDRAW_INTERVAL
+
+    def __init__(self, stream: TextIO) -> None:
+        super().__init__()
+        from rich.console import Console
+        from rich.live import Live
+
+        self._console = Console(file=stream, highlight=False)
+        self._live = Live(console=self._console, auto_refresh=False)
+
+    def __enter__(self) -> Display:
+        self._live.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Leave the last table where it is."""
+        self._live.stop()
+
+    def show(self, table: Table) -> None:
+        """Draw the table in place of the one before."""
+        self._live.update(_rich_table(table, table.caption), refresh=True)
+
+    def print(self, *parts: Table | str) -> None:
+        """Print the parts; a table without its caption."""
+        for part in parts:
+            if isinstance(part, Table):
+                self._console.print(_rich_table(part, None))
+            else:
+                self._console.print(part, markup=False, soft_wrap=True)
+
+
+def open_display(stream: TextIO) -> Display:
+    """The display that fits the stream and what is installed."""
+    if stream.isatty():
+        try:
+            return RichDisplay(stream)
+        except ImportError:
+            pass
+    return PlainDisplay(stream)
+
+
+def plain_table(table: Table) -> str:
+    """The table as lines of text, without its caption."""
+    lines = [table.columns, *table.rows]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return "\n".join(
+        "  ".join(
+            cell.rjust(width) if place else cell.ljust(width)
+            for place, (cell, width) in enumerate(zip(line, widths, strict=True))
+        ).rstrip()
+        for line in lines
+    )
+
+
+def _rich_table(table: Table, caption: str | None) -> RichTable:
+    from rich import box
+    from rich.table import Table as RichTable
+    from rich.text import Text
+
+    drawn = RichTable(box=box.SIMPLE, pad_edge=False, caption=caption, caption_justify="left")
+    for place, name in enumerate(table.columns):
+        drawn.add_column(Text(name), justify="right" if place else "left")
+    for row in table.rows:
+        drawn.add_row(*map(Text, row))
+    return drawn
