@@ -1,0 +1,131 @@
+"""Round trips through an echo server, told and summed up as ping(8) does.
+
+The server must send every message back as it came, once, as `mpgameserver serve` does. Messages
+are sent unreliably, so what is lost on either way shows as a loss. A time includes what the
+server takes: it may answer on its next tick only.
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+import time
+from collections.abc import Callable
+
+from mpgameserver.client import CONNECTION_TIMEOUT, UdpClient
+from mpgameserver.crypto import EllipticCurvePublicKey
+from mpgameserver.enums import ConnectFailure, ConnectionStatus, RetryMode
+from mpgameserver.figures import percentile
+from mpgameserver.udpsocket import wait_readable
+
+__all__ = ["PingError", "ping"]
+
+INTERVAL = 1.0
+"""Seconds from one message to the next."""
+PATIENCE = 1.0
+"""Seconds that an answer to the last message is waited for."""
+
+_FRAME = 1 / 60
+_MESSAGE = struct.Struct("!I28x")
+"""The sequence number, in a message of the size that a game's usually has."""
+
+_FAILURES = {
+    ConnectFailure.TIMEOUT: f"nothing answered within {CONNECTION_TIMEOUT:.0f} s",
+    ConnectFailure.REFUSED: "nothing listens on that port",
+    ConnectFailure.WRONG_KEY: "the server has another key than the one given",
+    ConnectFailure.UNRESOLVED: "the host name has no address",
+}
+
+
+class PingError(Exception):
+    """The server could not be connected to; the text says why."""
+
+
+def ping(
+    address: tuple[str, int],
+    key: EllipticCurvePublicKey | None,
+    count: int | None,
+    tell: Callable[[str], object],
+) -> bool:
+    """Send `count` messages to an echo server; True when any came back.
+
+    `key` is the server's public key, unchecked if None. Without a `count` it goes on until
+    KeyboardInterrupt, which then ends it as the count does. `tell` gets each line that a user
+    should see. Raises PingError when it cannot connect.
+    """
+    with UdpClient(key) as client:
+        client.connect(address)
+        while client.status() == ConnectionStatus.CONNECTING:
+            client.update()
+            time.sleep(_FRAME)
+        if client.failure is not None:
+            raise PingError(_FAILURES[client.failure])
+        trips = _RoundTrips(client, tell)
+        try:
+            trips.run(math.inf if count is None else count)
+        except KeyboardInterrupt:
+            tell("")
+        if not client.connected():
+            tell(f"the connection ended: {client.status().name.lower()}")
+        client.waitForDisconnect()
+    _tell_summary(trips, tell)
+    return bool(trips.times)
+
+
+class _RoundTrips:
+    """Messages to and from an echo server."""
+
+    def __init__(self, client: UdpClient, tell: Callable[[str], object]) -> None:
+        self.sent = 0
+        self.times: list[float] = []
+        """Seconds, of each answer."""
+        self._client = client
+        self._tell = tell
+        self._sent_at: dict[int, float] = {}
+        """Of the messages without an answer, by sequence number."""
+
+    def run(self, count: float) -> None:
+        """Send `count` messages, and wait for the answers while the connection lasts."""
+        next_at = time.monotonic()
+        while self._client.connected():
+            now = time.monotonic()
+            if now >= next_at:
+                if self.sent == count:
+                    return
+                self._send(now)
+                next_at = now + (INTERVAL if self.sent < count else PATIENCE)
+            self._client.update()
+            self._read()
+            if self.sent == count and not self._sent_at:
+                return
+            if self._client.connected():
+                wait_readable(self._client, min(_FRAME, max(0.0, next_at - time.monotonic())))
+
+    def _send(self, now: float) -> None:
+        self.sent += 1
+        self._sent_at[self.sent] = now
+        self._client.send(_MESSAGE.pack(self.sent), RetryMode.NONE)
+
+    def _read(self) -> None:
+        now = time.monotonic()
+        for _, message in self._client.getMessages():
+            sequence = _MESSAGE.unpack(message)[0] if len(message) == _MESSAGE.size else 0
+            sent_at = self._sent_at.pop(sequence, None)
+            if sent_at is None:
+                self._tell(f"{len(message)} bytes that are no answer")
+                continue
+            self.times.append(now - sent_at)
+            self._tell(f"{len(message)} bytes: seq={sequence} time={_ms(now - sent_at)} ms")
+
+
+def _tell_summary(trips: _RoundTrips, tell: Callable[[str], object]) -> None:
+    times = trips.times
+    lost = 100 * (1 - len(times) / trips.sent) if trips.sent else 0.0
+    tell(f"{trips.sent} sent, {len(times)} received, {lost:.1f} % lost")
+    if times:
+        figures = (min(times), sum(times) / len(times), max(times), percentile(times, 99))
+        tell(f"round trip min/avg/max/p99 = {'/'.join(map(_ms, figures))} ms")
+
+
+def _ms(seconds: float) -> str:
+    return f"{seconds * 1000:.2f}"
