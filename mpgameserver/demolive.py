@@ -1,0 +1,68 @@
+"""How the demo stands while it runs, as a table with a row per client."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from mpgameserver.connection import ConnectionStats
+from mpgameserver.demoplayer import Player
+from mpgameserver.demoroom import Progress
+from mpgameserver.demotraffic import Counts, Kind
+from mpgameserver.figures import kilobytes_per_second, milliseconds
+from mpgameserver.livetable import Table
+from mpgameserver.udpproxy import ProxyStats
+
+__all__ = ["live_table"]
+
+_COLUMNS = (
+    *("client", "round trip", "up", "down"),
+    *(f"{kind.name.lower()}\n{direction}" for kind in Kind for direction in ("up", "down")),
+)
+
+
+def live_table(
+    phase: str, players: Sequence[Player], progress: Progress, link: ProxyStats
+) -> Table:
+    """The table; its caption starts with `phase`, and counts everything together."""
+    stats = [player.client.stats() for player in players]
+    up = kilobytes_per_second(sum(map(_sent_per_second, stats)))
+    down = kilobytes_per_second(sum(map(_received_per_second, stats)))
+    datagrams = link.up + link.down
+    connected = sum(player.client.connected() for player in players)
+    lost = 100 * datagrams.lost / max(1, datagrams.sent)
+    files = sum(player.ledger.counts().received[Kind.FILE] for player in players) + sum(
+        counts.received[Kind.FILE] for counts in progress.members.values()
+    )
+    return Table(
+        _COLUMNS,
+        [_row(p, s, progress.members.get(p.token)) for p, s in zip(players, stats, strict=True)],
+        f"{phase}: {connected} of {len(players)} connected, {up} up, {down} down, "
+        f"{lost:.1f} % of the datagrams lost, {files} of {2 * len(players)} files arrived",
+    )
+
+
+def _row(player: Player, stats: ConnectionStats, there: Counts | None) -> tuple[str, ...]:
+    here = player.ledger.counts()
+    state = player.client.status().name.lower()
+    cells = [
+        str(player.number),
+        milliseconds(player.client.latency()) if player.client.connected() else state,
+        kilobytes_per_second(_sent_per_second(stats)),
+        kilobytes_per_second(_received_per_second(stats)),
+    ]
+    for kind in Kind:
+        if there is None:
+            cells += ["-", "-"]
+        else:
+            cells.append(f"{there.received[kind]}/{here.sent[kind]}")
+            cells.append(f"{here.received[kind]}/{there.sent[kind]}")
+    return tuple(cells)
+
+
+def _sent_per_second(stats: ConnectionStats) -> int:
+    """Bytes in the last second that is over."""
+    return stats.bytes_sent[-2]
+
+
+def _received_per_second(stats: ConnectionStats) -> int:
+    return stats.bytes_recv[-2]
