@@ -1,0 +1,9 @@
+"""`python -m mpgameserver`: the command line."""
+
+from __future__ import annotations
+
+import sys
+
+from mpgameserver.cli import main
+
+sys.exit(main())

@@ -1,0 +1,109 @@
+"""The command line: the commands, and the exit codes that they end with."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import os
+import random
+import sys
+from collections.abc import Sequence
+
+from mpgameserver.cliargs import new_parser
+from mpgameserver.demo import run_demo
+from mpgameserver.demoreport import DemoSettings
+from mpgameserver.genkey import write_key_pair
+from mpgameserver.livetable import Display, open_display
+from mpgameserver.ping import PingError, ping
+from mpgameserver.serve import serve
+
+__all__ = ["main"]
+
+EXIT_OK = 0
+EXIT_FAILED = 1
+EXIT_INTERRUPTED = 130
+"""128 + SIGINT, as shells have it."""
+
+MAX_PROBLEMS_SHOWN = 20
+"""Lines about what went wrong: one cause can break a promise to every client."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command, `sys.argv` by default; returns the exit code.
+
+    Raises SystemExit, as argparse does, for --help and for a command line that makes no sense.
+    """
+    arguments = new_parser().parse_args(argv)
+    try:
+        return _COMMANDS[arguments.command](arguments)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:
+        # The reader of stdout is gone; the interpreter's own flush at exit must not fail on it.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_FAILED
+    except (OSError, PingError) as error:
+        print(f"mpgameserver {arguments.command}: {error}", file=sys.stderr)
+        return EXIT_FAILED
+
+
+def _demo(arguments: argparse.Namespace) -> int:
+    # The link duplicates and delays on purpose: warnings about it would tear the table up.
+    logging.basicConfig(level=logging.ERROR)
+    settings = DemoSettings(
+        seconds=arguments.seconds,
+        loss=arguments.loss,
+        latency=arguments.latency,
+        jitter=arguments.jitter,
+        duplicate=arguments.duplicate,
+        clients=arguments.clients,
+        seed=random.randrange(2**32) if arguments.seed is None else arguments.seed,
+    )
+    if arguments.json:
+        report = run_demo(settings, Display())
+        print(json.dumps(report.as_json(), indent=2))
+    else:
+        display = open_display(sys.stdout)
+        display.print(settings.summary())
+        report = run_demo(settings, display)
+        display.print(*report.as_tables(), *_verdict(report.problems))
+    return EXIT_FAILED if report.problems else EXIT_OK
+
+
+def _verdict(problems: Sequence[str]) -> list[str]:
+    """The last lines of the demo."""
+    if not problems:
+        return ["every reliable byte arrived exactly once, and every callback came exactly once"]
+    lines = [f"failed: {problem}" for problem in problems[:MAX_PROBLEMS_SHOWN]]
+    if len(problems) > MAX_PROBLEMS_SHOWN:
+        lines.append(f"... and {len(problems) - MAX_PROBLEMS_SHOWN} problems more")
+    return lines
+
+
+def _serve(arguments: argparse.Namespace) -> int:
+    logging.basicConfig(level=logging.WARNING)
+    serve((arguments.host, arguments.port), arguments.key, 1 / arguments.tick, _tell)
+    return EXIT_OK
+
+
+def _ping(arguments: argparse.Namespace) -> int:
+    logging.basicConfig(level=logging.ERROR)
+    answered = ping(arguments.address, arguments.key, arguments.count, _tell)
+    return EXIT_OK if answered else EXIT_FAILED
+
+
+def _genkey(arguments: argparse.Namespace) -> int:
+    public = write_key_pair(arguments.out)
+    _tell(f"{arguments.out}: the private key, for the server only")
+    _tell(f"{public}: the public key, for the clients")
+    return EXIT_OK
+
+
+def _tell(line: str) -> None:
+    """Print a line at once, for a program may be reading."""
+    print(line, flush=True)
+
+
+_COMMANDS = {"demo": _demo, "serve": _serve, "ping": _ping, "genkey": _genkey}

@@ -1,0 +1,314 @@
+"""What the commands take, with their help; a mistake is told in one line."""
+
+from __future__ import annotations
+
+import argparse
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NoReturn
+
+from mpgameserver.crypto import EllipticCurvePrivateKey, EllipticCurvePublicKey
+from mpgameserver.demo import WAIT_LIMIT
+from mpgameserver.demoroom import MAX_PLAYERS
+from mpgameserver.ping import INTERVAL, PATIENCE
+
+__all__ = ["EXIT_USAGE", "new_parser"]
+
+EXIT_USAGE = 2
+"""The command line makes no sense; what argparse and the shells use."""
+DEFAULT_PORT = 1474
+"""The port that the examples of the protocol's users have."""
+MAX_PORT = 65535
+
+_DESCRIPTION = """\
+Encrypted messages over UDP for multiplayer games: see them work, measure them, make keys.
+"""
+
+_EPILOG = """\
+exit codes:
+  0    it did what it was asked to do
+  1    it did not: the help of each command says what that means
+  2    the command line makes no sense
+  130  interrupted
+
+examples:
+  mpgameserver demo --loss 30
+  mpgameserver genkey server.pem
+  mpgameserver serve --key server.pem
+  mpgameserver ping localhost:1474 --key server.pem.pub
+"""
+
+_DEMO_DESCRIPTION = f"""\
+Run a server and clients in one process, over a bad link on loopback.
+
+Each client plays at 60 frames a second. In each it tells its position (unreliable), twice a
+second it says a line of chat (reliable), and a file of 1 MiB goes each way (reliable). The server
+tells everybody's position in each of its ticks, and passes the chat on to all.
+
+When the seconds are over, the demo waits for up to {WAIT_LIMIT:.0f} s for what is outstanding.
+Then it shows what became of the datagrams and of the messages: how many were sent, delivered,
+lost and duplicated; how many messages, or pieces of one, were retried; the median and the 99th
+percentile of the time from sending to reading; and the bytes delivered per second.
+"""
+
+_DEMO_EPILOG = """\
+The same seed makes the same link: it loses, duplicates and delays the same datagrams, counted by
+client and direction.
+
+exit codes:
+  0    every reliable byte arrived exactly once, and every callback came exactly once
+  1    not so; lines below the tables, or `problems` in the JSON, say what went wrong
+  2    the command line makes no sense
+  130  interrupted
+
+examples:
+  mpgameserver demo
+  mpgameserver demo --loss 30 --latency 120 --seed 7
+  mpgameserver demo --seconds 30 --clients 16 --json > report.json
+"""
+
+_SERVE_DESCRIPTION = """\
+Run an echo server: each message goes back to its sender as it came, once, with RetryMode.NONE.
+
+It prints its address and its public key, and a line for each client that comes or goes. It serves
+until SIGINT (Ctrl-C) or SIGTERM, and says goodbye to every client then.
+"""
+
+_SERVE_EPILOG = """\
+exit codes:
+  0    stopped by a signal
+  1    it cannot serve: no such address here, or the port is in use
+  2    the command line makes no sense, or the key cannot be read
+
+examples:
+  mpgameserver serve                                all IPv4 addresses, a key for this time
+  mpgameserver serve --host :: --key server.pem     IPv4 and IPv6, a key that the clients have
+  mpgameserver serve --host 127.0.0.1 --port 0      loopback, a free port
+"""
+
+_PING_DESCRIPTION = f"""\
+Measure the round trip to a server that echoes, as `mpgameserver serve` does.
+
+A message of 32 bytes leaves every {INTERVAL:.0f} s, with RetryMode.NONE. For each answer a line
+tells the time from sending to reading in milliseconds; the server's tick is part of it. At the
+end come the messages sent, received and lost, and the minimum, mean, maximum and 99th percentile
+of the times. The answer to the last message is waited for {PATIENCE:.0f} s.
+"""
+
+_PING_EPILOG = """\
+exit codes:
+  0    an answer came, or more
+  1    no answer came, or there was no connection: nobody answers, another key, ...
+  2    the command line makes no sense, or the key cannot be read
+  130  interrupted before there was a connection; later, Ctrl-C ends the measuring
+
+examples:
+  mpgameserver ping game.example.org:1474 --key server.pem.pub
+  mpgameserver ping [::1]:1474 --count 10
+"""
+
+_GENKEY_DESCRIPTION = """\
+Make the key pair of a server: OUT is the private key, which stays on the server and which only
+its owner may read (mode 0600); OUT.pub is the public key, which the clients are given. Both are
+PEM files. Nothing is ever overwritten.
+"""
+
+_GENKEY_EPILOG = """\
+exit codes:
+  0    both files are written
+  1    neither is: one is there already, or cannot be written
+  2    the command line makes no sense
+
+example:
+  mpgameserver genkey server.pem
+"""
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser that prints its texts as they are, and an error in one line."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(
+            **settings,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
+        )
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(EXIT_USAGE, f"{self.prog}: {message} (see {self.prog} --help)\n")
+
+
+def new_parser() -> argparse.ArgumentParser:
+    """The parser of the command line; what it parses has the name of the command in `command`."""
+    parser = _Parser(prog="mpgameserver", description=_DESCRIPTION, epilog=_EPILOG)
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    _add_demo(commands)
+    _add_serve(commands)
+    _add_ping(commands)
+    _add_genkey(commands)
+    return parser
+
+
+_Commands = Any  # argparse has no public name for what add_subparsers returns
+
+
+def _add_demo(commands: _Commands) -> None:
+    demo = commands.add_parser(
+        "demo",
+        help="play over a bad link, and see what arrives",
+        description=_DEMO_DESCRIPTION,
+        epilog=_DEMO_EPILOG,
+    )
+
+    def add(name: str, low: float, high: float, default: float, text: str) -> None:
+        demo.add_argument(
+            f"--{name}",
+            metavar="N",
+            type=_number(float, low, high),
+            default=default,
+            help=f"{text} (default: {default})",
+        )
+
+    add("seconds", 0.1, 86_400, 8, "how long the clients play, in seconds")
+    add("loss", 0, 100, 5, "lost, in per cent of the datagrams of each direction")
+    add("latency", 0, 10_000, 50, "what the link adds to the round trip, in milliseconds")
+    add("jitter", 0, 10_000, 10, "by how much that varies up and down, in milliseconds")
+    add("duplicate", 0, 100, 2, "duplicated, in per cent of the datagrams of each direction")
+    demo.add_argument(
+        "--clients",
+        metavar="N",
+        type=_number(int, 1, MAX_PLAYERS),
+        default=4,
+        help=f"how many clients play, at most {MAX_PLAYERS} (default: 4)",
+    )
+    demo.add_argument(
+        "--seed",
+        metavar="N",
+        type=_number(int, -math.inf, math.inf),
+        help="seed of the link and the files, a whole number (default: another each time, shown)",
+    )
+    demo.add_argument(
+        "--json",
+        action="store_true",
+        help="print nothing but one JSON document at the end; its times are in seconds",
+    )
+
+
+def _add_serve(commands: _Commands) -> None:
+    serve = commands.add_parser(
+        "serve",
+        help="run an echo server",
+        description=_SERVE_DESCRIPTION,
+        epilog=_SERVE_EPILOG,
+    )
+    serve.add_argument(
+        "--host",
+        default="0.0.0.0",
+        help="address or name to listen on (default: 0.0.0.0, all IPv4 addresses)",
+    )
+    serve.add_argument(
+        "--port",
+        metavar="N",
+        type=_number(int, 0, MAX_PORT),
+        default=DEFAULT_PORT,
+        help=f"UDP port to listen on, 0 for a free one (default: {DEFAULT_PORT})",
+    )
+    serve.add_argument(
+        "--key",
+        metavar="FILE",
+        type=_key(EllipticCurvePrivateKey.fromPEM),
+        help="private key, as genkey writes it (default: a new key each time)",
+    )
+    serve.add_argument(
+        "--tick",
+        metavar="N",
+        type=_number(float, 1, 1000),
+        default=60,
+        help="ticks per second (default: 60)",
+    )
+
+
+def _add_ping(commands: _Commands) -> None:
+    ping = commands.add_parser(
+        "ping",
+        help="measure the round trip to an echo server",
+        description=_PING_DESCRIPTION,
+        epilog=_PING_EPILOG,
+    )
+    ping.add_argument(
+        "address",
+        metavar="HOST:PORT",
+        type=_address,
+        help="the server: a name, an IPv4 address or an IPv6 address in brackets, and a port",
+    )
+    ping.add_argument(
+        "--key",
+        metavar="FILE",
+        type=_key(EllipticCurvePublicKey.fromPEM),
+        help="the server's public key (default: whoever answers is trusted)",
+    )
+    ping.add_argument(
+        "--count",
+        metavar="N",
+        type=_number(int, 1, 2**32 - 1),
+        help="how many messages to send (default: until interrupted)",
+    )
+
+
+def _add_genkey(commands: _Commands) -> None:
+    genkey = commands.add_parser(
+        "genkey",
+        help="make the key pair of a server",
+        description=_GENKEY_DESCRIPTION,
+        epilog=_GENKEY_EPILOG,
+    )
+    genkey.add_argument("out", metavar="OUT", help="file of the private key")
+
+
+def _number(kind: Callable[[str], float], low: float, high: float) -> Callable[[str], float]:
+    """The argparse type of the numbers from `low` to `high`; `kind` is int or float."""
+    wanted = "a whole number" if kind is int else "a number"
+    if low > -math.inf:
+        wanted += f" from {low:,} to {high:,}"
+
+    def parse(text: str) -> float:
+        try:
+            value = kind(text)
+        except ValueError:
+            value = math.nan
+        if not low <= value <= high:
+            raise argparse.ArgumentTypeError(f"must be {wanted}, not {text!r}")
+        return value
+
+    return parse
+
+
+def _key(from_pem: Callable[[bytes], Any]) -> Callable[[str], Any]:
+    """The argparse type of a file with a key."""
+
+    def parse(text: str) -> Any:
+        try:
+            return from_pem(Path(text).read_bytes())
+        except OSError as error:
+            raise argparse.ArgumentTypeError(f"cannot read {text!r}: {error.strerror}") from error
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(f"cannot use {text!r}: {error}") from error
+
+    return parse
+
+
+def _address(text: str) -> tuple[str, int]:
+    """The argparse type of HOST:PORT."""
+    host, _, port = text.rpartition(":")
+    if host.startswith("[") and host.endswith("]"):
+        host = host[1:-1]
+    elif ":" in host:
+        raise argparse.ArgumentTypeError(
+            f"must have an IPv6 address in brackets, as [::1]:{DEFAULT_PORT}, not {text!r}"
+        )
+    if not host or not port.isdecimal() or not 1 <= int(port) <= MAX_PORT:
+        raise argparse.ArgumentTypeError(
+            f"must be HOST:PORT with a port from 1 to {MAX_PORT}, not {text!r}"
+        )
+    return host, int(port)
