@@ -44,7 +44,7 @@ class TestRange:
         with pytest.raises(ValueError, match=str(value)):
             getattr(SeqNum(1), method)(value)
 
-    @pytest.mark.parametrize("value", ["5", None, b"5", 5j])
+    @pytest.mark.parametrize("value", [None, 5j, [5]])
     def test_it_is_made_of_integers_only(self, value):
         with pytest.raises(TypeError):
             SeqNum(value)
