@@ -1,0 +1,246 @@
+"""A server and its clients in memory, over seeded links, on a clock of their own."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from mpgameserver._core.packet import size_limits
+from mpgameserver.connecting import ClientHandshake
+from mpgameserver.connection import Connection
+from mpgameserver.context import EventHandler, ServerContext
+from mpgameserver.crypto import EllipticCurvePrivateKey
+from mpgameserver.limits import Limits
+from mpgameserver.netsim import LinkConditions, LinkPair
+from mpgameserver.packet import Packet
+from mpgameserver.serverclient import ServerClient
+from mpgameserver.serverengine import ServerEngine
+from mpgameserver.timing import Timing
+
+FRAME = 1 / 120
+WALL_START = 1_700_000_000.0
+ROOT_KEY = EllipticCurvePrivateKey.new()
+PERFECT = LinkConditions()
+DEAD = LinkConditions(loss=1.0)
+
+
+class Recorder(EventHandler):
+    """Writes down every event but `update`; `on` says what else an event does."""
+
+    def __init__(self, **on: Callable[..., object]) -> None:
+        self.on = on
+        self.events: list[tuple[Any, ...]] = []
+        self.updates: list[float] = []
+        self.clients: list[ServerClient] = []
+
+    def _record(self, name: str, *arguments: Any) -> None:
+        self.events.append((name, *arguments))
+        if name in self.on:
+            self.on[name](*arguments)
+
+    def starting(self) -> None:
+        self._record("starting")
+
+    def shutdown(self) -> None:
+        self._record("shutdown")
+
+    def connect(self, client: ServerClient) -> None:
+        self.clients.append(client)
+        self._record("connect", client)
+
+    def disconnect(self, client: ServerClient) -> None:
+        assert client.reason is not None
+        self._record("disconnect", client)
+
+    def update(self, delta_t: float) -> None:
+        self.updates.append(delta_t)
+        if "update" in self.on:
+            self.on["update"](delta_t)
+
+    def handle_message(self, client: ServerClient, seqnum: int, msg: bytes = b"") -> None:
+        self._record("handle_message", client, bytes(msg))
+
+    def named(self, name: str) -> list[tuple[Any, ...]]:
+        """The arguments of the events of that name."""
+        return [event[1:] for event in self.events if event[0] == name]
+
+    @property
+    def messages(self) -> list[bytes]:
+        return [message for _, message in self.named("handle_message")]
+
+    @property
+    def reasons(self) -> list[str]:
+        """Why clients left, in the order in which they did."""
+        return [client.reason.value for (client,) in self.named("disconnect")]
+
+
+class World:
+    """A server engine, its clock, and the players that step with it."""
+
+    def __init__(
+        self,
+        handler: EventHandler | None = None,
+        conditions: LinkConditions = PERFECT,
+        seed: int = 0,
+        limits: Limits | None = None,
+    ) -> None:
+        self.now = 100.0
+        self.handler = handler or Recorder()
+        self.context = ServerContext(self.handler, ROOT_KEY)
+        self.engine = ServerEngine(self.context, limits)
+        self.players: list[Player] = []
+        self.sent: list[tuple[bytes, tuple[Any, ...]]] = []
+        self.is_blocked = False
+        self.wakes = 0
+        self._conditions = conditions
+        self._seed = seed
+        self.context.attach(self)
+        self.engine.start(self.now)
+
+    # What the context asks of a server.
+
+    @property
+    def clients(self) -> tuple[ServerClient, ...]:
+        return self.engine.clients
+
+    def wake(self) -> None:
+        self.wakes += 1
+
+    # Time.
+
+    @property
+    def wall_now(self) -> float:
+        return WALL_START + self.now
+
+    def run(self, seconds: float) -> None:
+        """Let that much time pass, in frames of 1/120 s."""
+        for _ in range(math.ceil(seconds / FRAME)):
+            self.frame()
+
+    def frame(self) -> None:
+        self.now += FRAME
+        for player in self.players:
+            player.frame()
+        self.serve(
+            (datagram, player.address)
+            for player in self.players
+            for datagram in player.links.up.receive(self.now)
+        )
+
+    def serve(self, arrivals: Iterable[tuple[bytes, tuple[Any, ...]]] = ()) -> None:
+        """One turn of the server's loop: read, work, send."""
+        for datagram, address in arrivals:
+            if self.engine.receive(datagram, address, self.now, self.wall_now):
+                self.flush()
+        self.engine.advance(self.now)
+        self.flush()
+
+    def flush(self) -> list[tuple[bytes, tuple[Any, ...]]]:
+        """Put what the server sends on its links; what it was."""
+        leaving = []
+        while not self.is_blocked:
+            item = self.engine.next_datagram(self.now)
+            if item is None:
+                break
+            leaving.append(item)
+            for player in self.players:
+                if player.address == item[1]:
+                    player.links.down.send(item[0], self.now)
+        self.sent += leaving
+        return leaving
+
+    # Players.
+
+    def player(self, *address: Any, **options: Any) -> Player:
+        """A player that has just begun to connect, by default from a host of its own."""
+        number = len(self.players) + 1
+        default = (f"10.0.{number // 250}.{number % 250 + 1}", 5000)
+        player = Player(self, address or default, f"{self._seed}/{number}", **options)
+        self.players.append(player)
+        return player
+
+    def join(self, *address: Any, **options: Any) -> Player:
+        """A player that is connected."""
+        player = self.player(*address, **options)
+        for _ in range(1200):
+            if player.connection is not None:
+                return player
+            self.frame()
+        raise AssertionError("the player did not get in")
+
+    def client_of(self, player: Player) -> ServerClient:
+        """What the server's handler has for a player."""
+        [client] = [c for c in self.engine.clients if c.token == player.token]
+        return client
+
+
+class Player:
+    """A client without a socket."""
+
+    def __init__(
+        self,
+        world: World,
+        address: tuple[Any, ...],
+        seed: str,
+        conditions: LinkConditions | None = None,
+        timing: Timing | None = None,
+    ) -> None:
+        self.address = address
+        self.messages: list[bytes] = []
+        self.sent: list[bytes] = []
+        self.drops: list[str] = []
+        self.connection: Connection | None = None
+        self._world = world
+        self._timing = timing or Timing()
+        self._seed = seed
+        self.links = LinkPair(conditions or world._conditions, seed=seed)
+        limits = size_limits(Packet.MTU)
+        self.handshake = ClientHandshake(ROOT_KEY.getPublicKey(), world.now, world.wall_now)
+        self.handshake.add_path("path", world.now, limits.payload, limits.datagram)
+
+    @property
+    def token(self) -> int:
+        return 0 if self.connection is None else self.connection.token
+
+    def relink(self, conditions: LinkConditions) -> None:
+        """Change what its links do from now on; what is under way is lost."""
+        self.links = LinkPair(conditions, seed=self._seed)
+
+    def send(self, message: bytes, retry: int = -1) -> None:
+        assert self.connection is not None
+        self.connection.send(message, retry)
+
+    def frame(self) -> None:
+        """Receive, advance, send."""
+        now = self._world.now
+        for datagram in self.links.down.receive(now):
+            self._receive(datagram, now)
+        leaving = (
+            [datagram for _, datagram in self.handshake.datagrams(now)]
+            if self.connection is None
+            else self._connection_datagrams(self.connection, now)
+        )
+        for datagram in leaving:
+            self.sent.append(datagram)
+            self.links.up.send(datagram, now)
+
+    def _receive(self, datagram: bytes, now: float) -> None:
+        if self.connection is not None:
+            reason = self.connection.receive(datagram, now)
+            if reason is not None:
+                self.drops.append(reason)
+            self.messages += [m for _, m in self.connection.endpoint.take_messages()]
+            return
+        session = self.handshake.receive("path", datagram, now)
+        if session is not None:
+            self.connection = Connection(session.endpoint, session.token, self._timing)
+            self.messages += [m for _, m in session.endpoint.take_messages()]
+
+    def _connection_datagrams(self, connection: Connection, now: float) -> list[bytes]:
+        connection.advance(now)
+        leaving = []
+        while (datagram := connection.next_datagram(now)) is not None:
+            connection.endpoint.note_sent(len(datagram), now)
+            leaving.append(datagram)
+        return leaving
