@@ -474,11 +474,11 @@ cdef class Endpoint:
         cdef MessageView view
         cdef Piece piece
         cdef Py_ssize_t size = 0
-        cdef uint8_t i
+        cdef uint8_t _
         _start_reading(&reader, fields, payload)
         if not payload_is_valid(reader.next, reader.size, reader.count):
             return MALFORMED
-        for i in range(fields.count):
+        for _ in range(fields.count):
             read_message(&reader, &view)
             if not CHALLENGE_RESP <= view.message_type <= APP_FRAGMENT:
                 return MALFORMED
@@ -514,9 +514,9 @@ cdef class Endpoint:
         cdef PayloadReader reader
         cdef MessageView view
         cdef bint owes_ack = False
-        cdef uint8_t i
+        cdef uint8_t _
         _start_reading(&reader, fields, payload)
-        for i in range(fields.count):
+        for _ in range(fields.count):
             read_message(&reader, &view)
             if view.message_type == KEEP_ALIVE:
                 continue

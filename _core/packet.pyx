@@ -8,7 +8,9 @@ a packet is used before all of it is known to be sound; `read_message` then walk
 """
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
-from libc.string cimport memcpy
+
+from operator import index
+from typing import NamedTuple
 
 from mpgameserver._core.bigendian cimport get16, put16
 from mpgameserver._core.header cimport HEADER_SIZE, MAX_MESSAGES, TAG_SIZE
@@ -16,8 +18,6 @@ from mpgameserver._core.header cimport HEADER_SIZE, MAX_MESSAGES, TAG_SIZE
 from mpgameserver.errors import PacketError
 
 __all__ = ["SizeLimits", "decode_payload", "encode_payload", "size_limits"]
-
-from typing import NamedTuple
 
 MAX_FRAGMENTS = MAX_PIECES
 _UDP_HEADER_V4 = 28
@@ -28,12 +28,9 @@ class SizeLimits(NamedTuple):
     """What an MTU leaves for each part of a datagram, in bytes."""
 
     datagram: int
-    payload: int
-    """The largest message that is not fragmented."""
-    piece: int
-    """A full piece of a fragmented message."""
-    message: int
-    """The largest message."""
+    payload: int  # the largest message that is not fragmented
+    piece: int    # a full piece of a fragmented message
+    message: int  # the largest message
 
 
 cdef Py_ssize_t max_payload(Py_ssize_t max_datagram) noexcept nogil:
@@ -72,12 +69,12 @@ cdef bint payload_is_valid(
 ) noexcept nogil:
     """True when exactly `count` messages fill the payload, each with a number."""
     cdef Py_ssize_t offset = 0
-    cdef uint8_t i
+    cdef uint8_t _
     if count == 0:
         return size == 0
     if count == 1:
         return size >= SINGLE_OVERHEAD and get16(data) != 0
-    for i in range(count):
+    for _ in range(count):
         if size - offset < SHARED_OVERHEAD or get16(data + offset + 2) == 0:
             return False
         offset += SHARED_OVERHEAD + get16(data + offset)
@@ -125,7 +122,7 @@ def encode_payload(messages):
     cdef unsigned char head[SHARED_OVERHEAD]
     parts = []
     for seq, message_type, message in messages:
-        if not (1 <= int(seq) <= 0xFFFF and 0 <= message_type <= 0xFF and len(message) <= 0xFFFF):
+        if not (1 <= index(seq) <= 0xFFFF and 0 <= message_type <= 0xFF and len(message) <= 0xFFFF):
             raise ValueError(
                 f"not a message: number {seq!r}, type {message_type!r}, {len(message)} bytes"
             )

@@ -6,6 +6,8 @@ towards Python.
 
 from libc.stdint cimport uint16_t
 
+from operator import index
+
 __all__ = ["SeqNum", "expand_number", "wire_number"]
 
 MAXIMUM = RING_SIZE
@@ -20,7 +22,7 @@ cdef uint16_t _wire(object value) except? 0:
 
 def wire_number(number):
     """The wire form, 1...65535, of an absolute number (1, 2, 3, ... without wrapping)."""
-    if int(number) < 1:
+    if index(number) < 1:
         raise ValueError(f"absolute sequence number must be 1 or more, not {number!r}")
     return to_wire(number)
 
@@ -30,9 +32,9 @@ def expand_number(wire, near):
 
     `near` 0 means that nothing is known yet.
     """
-    if not 1 <= int(wire) <= RING_SIZE:
+    if not 1 <= index(wire) <= RING_SIZE:
         raise ValueError(f"wire sequence number must be 1...65535, not {wire!r}")
-    if int(near) < 0:
+    if index(near) < 0:
         raise ValueError(f"absolute sequence number must be 0 or more, not {near!r}")
     return expand(wire, near)
 
@@ -49,7 +51,7 @@ class SeqNum(int):
     __slots__ = ()
 
     def __new__(cls, value=0):
-        if not 0 <= int(value) <= RING_SIZE:
+        if not 0 <= index(value) <= RING_SIZE:
             raise ValueError(f"sequence number must be 0...65535, not {value!r}")
         return int.__new__(cls, value)
 

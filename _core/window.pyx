@@ -13,7 +13,6 @@ packet that had it before: this is what tells a recorded packet from a fresh one
 """
 
 from cpython.mem cimport PyMem_Calloc, PyMem_Free
-from libc.string cimport memset
 
 from mpgameserver._core.seqnum cimport expand, to_wire
 

@@ -1,0 +1,89 @@
+"""The whole handshake, both sides, over a link that loses what it likes."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+
+from mpgameserver.client import CONNECTION_TIMEOUT
+from mpgameserver.connecting import ClientHandshake
+from mpgameserver.connection import Connection
+from mpgameserver.crypto import EllipticCurvePrivateKey
+from mpgameserver.netsim import LinkConditions, LinkPair
+from mpgameserver.server import EventHandler, ServerClient, ServerContext
+from mpgameserver.serverengine import ServerEngine
+from mpgameserver.timing import Timing
+
+CLIENTS = 30
+FRAME = 1 / 60
+WALL_START = 1_700_000_000.0
+ROOT_KEY = EllipticCurvePrivateKey.new()
+
+
+class Arrivals(EventHandler):
+    """Counts the connect and disconnect events of each address."""
+
+    def __init__(self) -> None:
+        self.connected: Counter[object] = Counter()
+        self.disconnected: Counter[object] = Counter()
+
+    def connect(self, client: ServerClient) -> None:
+        self.connected[client.addr] += 1
+
+    def disconnect(self, client: ServerClient) -> None:
+        self.disconnected[client.addr] += 1
+
+
+def connect_all(conditions: LinkConditions, seed: int) -> tuple[Arrivals, list[float | None]]:
+    """Let clients connect for as long as `connect` waits; when each of them succeeded."""
+    handler = Arrivals()
+    engine = ServerEngine(ServerContext(handler, ROOT_KEY))
+    engine.start(0.0)
+    addresses = [("192.0.2.1", 50_000 + i) for i in range(CLIENTS)]
+    links = [LinkPair(conditions, seed=f"{seed}/{i}") for i in range(CLIENTS)]
+    attempts = [ClientHandshake(ROOT_KEY.getPublicKey(), 0.0, WALL_START) for _ in links]
+    connections: list[Connection | None] = [None] * CLIENTS
+    connected_at: list[float | None] = [None] * CLIENTS
+    for attempt in attempts:
+        attempt.add_path("port", 0.0, 1434, 1472)
+    now = 0.0
+    while now < CONNECTION_TIMEOUT:
+        now += FRAME
+        for i, (attempt, link) in enumerate(zip(attempts, links, strict=True)):
+            for datagram in link.down.receive(now):
+                connection = connections[i]
+                if connection is not None:
+                    connection.receive(datagram, now)
+                elif (session := attempt.receive("port", datagram, now)) is not None:
+                    connections[i] = Connection(session.endpoint, session.token, Timing())
+                    connected_at[i] = now
+            connection = connections[i]
+            if connection is None:
+                leaving = [datagram for _, datagram in attempt.datagrams(now)]
+            else:
+                connection.advance(now)
+                leaving = list(iter(lambda c=connection: c.next_datagram(now), None))
+            for datagram in leaving:
+                link.up.send(datagram, now)
+            for datagram in link.up.receive(now):
+                engine.receive(datagram, addresses[i], now, WALL_START + now)
+        engine.advance(now)
+        while (outgoing := engine.next_datagram(now)) is not None:
+            links[addresses.index(outgoing[1][:2])].down.send(outgoing[0], now)
+    return handler, connected_at
+
+
+@pytest.mark.parametrize("latency", [0.0, 0.1])
+def test_thirty_of_thirty_connect_at_20_percent_loss_each_way(latency: float, seed: int) -> None:
+    conditions = LinkConditions(loss=0.2, duplicate=0.05, latency=latency, jitter=latency / 4)
+    handler, connected_at = connect_all(conditions, seed)
+    assert None not in connected_at
+    assert len(handler.connected) == CLIENTS
+    assert set(handler.connected.values()) == {1}
+    assert not handler.disconnected
+
+
+def test_without_loss_it_takes_two_round_trips(seed: int) -> None:
+    _, connected_at = connect_all(LinkConditions(latency=0.05), seed)
+    assert all(at is not None and 0.2 <= at <= 0.2 + 5 * FRAME for at in connected_at)
