@@ -260,12 +260,13 @@ class ThreadedServer:
         Of no effect unless it is running. On the handler's own thread it only asks for the stop.
         Raises what has ended the loop, if anything has.
         """
-        if self._server is None or self._thread is None:
+        server, thread = self._server, self._thread
+        if server is None or thread is None:
             return
-        self._server.stop()
-        if self._thread is threading.current_thread():
+        server.stop()
+        if thread is threading.current_thread():
             return
-        self._thread.join()
+        thread.join()
         self._thread = None
         error, self._error = self._error, None
         if error is not None:

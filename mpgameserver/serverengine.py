@@ -144,6 +144,8 @@ class ServerEngine:
         """Why no handshake is begun with an address; None where one is."""
         if self._is_stopping:
             return "stopping"
+        if address[1] == 0:
+            return "no port"  # forged: it cannot be answered
         if self._settings.blocklist and host_of(address) in self._settings.blocklist:
             return "blocked"
         return "full" if self._is_full(address) else None
