@@ -1,0 +1,103 @@
+"""The context: what it takes, and what it refuses at once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mpgameserver.context import EventHandler, ServerContext
+from mpgameserver.crypto import EllipticCurvePrivateKey
+from mpgameserver.timing import Timing
+
+SETTERS = {
+    "setInterval": lambda settings: settings.interval,
+    "setKeepAliveInterval": lambda settings: settings.timing.keep_alive,
+    "setConnectionTimeout": lambda settings: settings.timing.silence,
+    "setTempConnectionTimeout": lambda settings: settings.handshake_timeout,
+    "setMessageTimeout": lambda settings: settings.timing.message,
+}
+
+
+@pytest.fixture
+def context() -> ServerContext:
+    return ServerContext(EventHandler())
+
+
+def test_without_a_root_key_it_makes_one(context: ServerContext) -> None:
+    assert isinstance(context.root_key, EllipticCurvePrivateKey)
+    key = EllipticCurvePrivateKey.new()
+    assert ServerContext(EventHandler(), key).root_key is key
+
+
+@pytest.mark.parametrize("handler", [EventHandler, None, object()])
+def test_what_is_no_handler_is_refused(handler: Any) -> None:
+    with pytest.raises(TypeError, match="EventHandler"):
+        ServerContext(handler)
+
+
+def test_what_is_no_private_key_is_refused() -> None:
+    public_key: Any = EllipticCurvePrivateKey.new().getPublicKey()
+    with pytest.raises(TypeError, match="EllipticCurvePrivateKey"):
+        ServerContext(EventHandler(), public_key)
+
+
+def test_the_defaults(context: ServerContext) -> None:
+    assert context.settings.timing == Timing(keep_alive=0.1, message=1.0, silence=5.0)
+    assert context.settings.handshake_timeout == 2.0
+    assert not context.settings.blocklist
+
+
+@pytest.mark.parametrize("setter", SETTERS)
+def test_a_setter_sets_what_it_says_and_nothing_else(context: ServerContext, setter: str) -> None:
+    before = {name: get(context.settings) for name, get in SETTERS.items()}
+    getattr(context, setter)(7)
+    after = {name: get(context.settings) for name, get in SETTERS.items()}
+    assert after == before | {setter: 7.0}
+
+
+@pytest.mark.parametrize("setter", SETTERS)
+@pytest.mark.parametrize("value", [0, -1, float("nan"), float("inf"), "1", None, True])
+def test_a_setter_refuses_what_is_no_time(context: ServerContext, setter: str, value: Any) -> None:
+    before = context.settings
+    with pytest.raises((TypeError, ValueError)):
+        getattr(context, setter)(value)
+    assert context.settings is before
+
+
+def test_a_block_list_that_is_wrong_leaves_the_old_one(context: ServerContext) -> None:
+    context.setBlockList(["192.0.2.1"])
+    before = context.settings
+    with pytest.raises(ValueError, match="block list"):
+        context.setBlockList(["192.0.2.2", "nobody"])
+    assert context.settings is before
+
+
+def test_an_access_log_that_cannot_be_written_leaves_the_old_one(
+    context: ServerContext, tmp_path: Path
+) -> None:
+    context.enableAccessLogs(tmp_path / "access.log")
+    before = context.access_log
+    with pytest.raises(OSError, match="nowhere"):
+        context.enableAccessLogs(tmp_path / "nowhere" / "access.log")
+    assert context.access_log is before
+
+
+def test_without_a_server_there_are_no_clients(context: ServerContext) -> None:
+    assert context.clients == ()
+    context.broadcast(b"nobody hears")
+
+
+@pytest.mark.parametrize(("payload", "retry"), [("text", 0), (b"", 2), (b"", "often"), (5, 0)])
+def test_a_wrong_broadcast_is_refused_whoever_is_there(
+    context: ServerContext, payload: Any, retry: Any
+) -> None:
+    with pytest.raises((TypeError, ValueError)):
+        context.broadcast(payload, retry)
+
+
+def test_what_cannot_be_called_is_refused_at_once(context: ServerContext) -> None:
+    call: Any = "not a function"
+    with pytest.raises(TypeError, match="callable"):
+        context.call_soon_threadsafe(call)

@@ -1,0 +1,370 @@
+"""The server on real sockets: addresses, threads, signals, and a small crowd."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from support.serverworld import Recorder
+
+from mpgameserver.client import UdpClient
+from mpgameserver.enums import ConnectionStatus, RetryMode
+from mpgameserver.server import EventHandler, ServerContext, ThreadedServer, UdpServer
+from mpgameserver.serversocket import ListeningSocket
+
+LOOPBACK = ("127.0.0.1", 0)
+PATIENCE = 10.0
+
+
+def echo() -> Recorder:
+    return Recorder(handle_message=lambda client, message: client.send(message, -1))
+
+
+def play(clients: list[UdpClient], until: Callable[[], bool], seconds: float = PATIENCE) -> None:
+    """Update the clients until something holds."""
+    end = time.monotonic() + seconds
+    while not until():
+        assert time.monotonic() < end, clients
+        for client in clients:
+            client.update()
+        time.sleep(0.002)
+
+
+def joined(context: ServerContext, host: str, port: int) -> UdpClient:
+    client = UdpClient(context.root_key.getPublicKey())
+    client.connect((host, port))
+    try:
+        play([client], client.connected)
+    except BaseException:
+        client.forceDisconnect()
+        raise
+    return client
+
+
+def can_bind(address: tuple[str, int]) -> bool:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.bind(address)
+        except OSError:
+            return False
+        return True
+
+
+class TestAddresses:
+    @pytest.mark.parametrize(
+        ("bound", "host"),
+        [("127.0.0.1", "127.0.0.1"), ("::1", "::1"), ("::", "127.0.0.1"), ("::", "::1")],
+    )
+    def test_a_client_plays_over_every_version(self, bound: str, host: str) -> None:
+        context = ServerContext(echo())
+        with ThreadedServer(context, (bound, 0)) as server:
+            assert server.address[0] == bound
+            with joined(context, host, server.address[1]) as client:
+                client.send(b"x" * 5000)
+                play([client], client.hasMessages)
+                assert client.getMessage()[1] == b"x" * 5000
+        assert context.handler.clients[0].addr[0] == host
+
+    def test_a_port_in_use_is_an_error_from_start_that_names_it(self) -> None:
+        with ThreadedServer(ServerContext(EventHandler()), LOOPBACK) as server:
+            other = ThreadedServer(ServerContext(EventHandler()), server.address)
+            with pytest.raises(OSError, match=str(server.address[1])):
+                other.start()
+            other.stop()
+
+    def test_the_address_is_known_before_it_runs(self) -> None:
+        server = UdpServer(ServerContext(EventHandler()), LOOPBACK)
+        assert server.address[1] > 0
+        server.stop()
+
+    def test_what_is_no_context_is_refused(self) -> None:
+        with pytest.raises(TypeError, match="ServerContext"):
+            UdpServer(EventHandler(), LOOPBACK)  # type: ignore[arg-type]
+
+
+class TestUdpServer:
+    def test_all_events_come_from_the_thread_that_runs_it(self) -> None:
+        threads = set()
+
+        class Handler(Recorder):
+            def _record(self, name: str, *arguments: object) -> None:
+                threads.add(threading.current_thread())
+                super()._record(name, *arguments)
+
+            def update(self, delta_t: float) -> None:
+                threads.add(threading.current_thread())
+
+        context = ServerContext(Handler())
+        server = UdpServer(context, LOOPBACK)
+        thread = threading.Thread(target=server.run)
+        thread.start()
+        with joined(context, *server.address) as client:
+            client.send(b"x")
+            play([client], lambda: bool(context.handler.messages))
+            context.call_soon_threadsafe(lambda: threads.add(threading.current_thread()))
+        server.stop()
+        thread.join(PATIENCE)
+        assert threads == {thread}
+        names = [event[0] for event in context.handler.events]
+        assert names == ["starting", "connect", "handle_message", "disconnect", "shutdown"]
+
+    def test_the_handler_can_stop_it(self) -> None:
+        context = ServerContext(Recorder(update=lambda delta_t: context.shutdown()))
+        UdpServer(context, LOOPBACK).run()
+        assert context.handler.events == [("starting",), ("shutdown",)]
+
+    def test_a_stop_or_shutdown_that_comes_first_counts(self) -> None:
+        server = UdpServer(ServerContext(Recorder()), LOOPBACK)
+        server.stop()
+        server.run()
+        server.stop()
+        context = ServerContext(Recorder())
+        context.shutdown()
+        UdpServer(context, LOOPBACK).run()
+        assert context.handler.events == [("starting",), ("shutdown",)]
+
+    def test_it_runs_once(self) -> None:
+        context = ServerContext(Recorder(update=lambda delta_t: context.shutdown()))
+        server = UdpServer(context, LOOPBACK)
+        server.run()
+        with pytest.raises(RuntimeError, match="has run"):
+            server.run()
+
+    def test_what_is_no_exception_ends_it_and_the_clients_are_told(self) -> None:
+        def end(client: object, message: bytes) -> None:
+            raise KeyboardInterrupt
+
+        context = ServerContext(Recorder(handle_message=end))
+        server = UdpServer(context, LOOPBACK)
+        raised = []
+
+        def run() -> None:
+            try:
+                server.run()
+            except KeyboardInterrupt as error:
+                raised.append(error)
+
+        thread = threading.Thread(target=run)
+        thread.start()
+        with joined(context, *server.address) as client:
+            client.send(b"stop it")
+            play([client], lambda: not client.connected())
+            assert client.status() == ConnectionStatus.DISCONNECTED
+        thread.join(PATIENCE)
+        assert len(raised) == 1
+        assert context.handler.reasons == ["shutdown"]
+        assert context.handler.events[-1] == ("shutdown",)
+
+    def test_a_message_is_answered_at_once_and_not_at_the_next_tick(self) -> None:
+        context = ServerContext(echo())
+        context.setInterval(60)
+        with ThreadedServer(context, LOOPBACK) as server:
+            began = time.monotonic()
+            with joined(context, *server.address) as client:
+                client.send(b"x")
+                play([client], client.hasMessages)
+            assert time.monotonic() - began < PATIENCE
+
+    def test_a_socket_that_takes_no_more_loses_nothing(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        send, refusals = ListeningSocket.send, itertools.cycle([True, True, False])
+
+        def reluctant(self: ListeningSocket, datagram: bytes, address: Any) -> bool:
+            return False if next(refusals) else send(self, datagram, address)
+
+        monkeypatch.setattr(ListeningSocket, "send", reluctant)
+        context = ServerContext(
+            Recorder(handle_message=lambda client, message: client.send(message))
+        )
+        messages = [bytes([i]) * 1000 for i in range(20)]
+        received: list[bytes] = []
+
+        def all_there() -> bool:
+            received.extend(message for _, message in client.getMessages())
+            return len(received) == len(messages)
+
+        with (
+            ThreadedServer(context, LOOPBACK) as server,
+            joined(context, *server.address) as client,
+        ):
+            for message in messages:
+                client.send(message, RetryMode.NONE)
+            play([client], all_there)
+        assert sorted(received) == messages
+
+
+class TestThreadedServer:
+    def test_it_starts_and_stops_again_and_again(self) -> None:
+        context = ServerContext(Recorder())
+        server = ThreadedServer(context, LOOPBACK)
+        for _ in range(20):
+            server.start()
+            assert not can_bind(server.address)
+            server.stop()
+            server.stop()
+            assert can_bind(server.address)
+        assert context.handler.events == [("starting",), ("shutdown",)] * 20
+
+    def test_it_cannot_be_started_twice(self) -> None:
+        with (
+            ThreadedServer(ServerContext(EventHandler()), LOOPBACK) as server,
+            pytest.raises(RuntimeError, match="is running"),
+        ):
+            server.start()
+
+    def test_two_servers_cannot_run_one_context(self) -> None:
+        context = ServerContext(EventHandler())
+        with ThreadedServer(context, LOOPBACK):
+            second = ThreadedServer(context, LOOPBACK)
+            with pytest.raises(RuntimeError, match="another server"):
+                second.start()
+
+    def test_stopping_says_goodbye_to_every_client(self) -> None:
+        context = ServerContext(Recorder())
+        server = ThreadedServer(context, LOOPBACK)
+        server.start()
+        clients = [joined(context, *server.address) for _ in range(3)]
+        outcomes: list[bool] = []
+        context.call_soon_threadsafe(
+            lambda: [client.send(b"last", -1, outcomes.append) for client in context.clients]
+        )
+        stopper = threading.Thread(target=server.stop)
+        stopper.start()
+        play(clients, lambda: not stopper.is_alive())
+        stopper.join()
+        for client in clients:
+            client.update()
+        assert {client.status() for client in clients} == {ConnectionStatus.DISCONNECTED}
+        assert [client.getMessages()[-1][1] for client in clients] == [b"last"] * 3
+        assert context.handler.reasons == ["shutdown"] * 3
+        assert outcomes == [True] * 3
+
+    def test_clients_that_do_not_answer_delay_it_by_a_second(self) -> None:
+        context = ServerContext(Recorder())
+        outcomes: list[bool] = []
+        with ThreadedServer(context, LOOPBACK) as server:
+            client = joined(context, *server.address)
+            context.call_soon_threadsafe(lambda: context.clients[0].send(b"x", -1, outcomes.append))
+            began = time.monotonic()
+        took = time.monotonic() - began
+        client.forceDisconnect()
+        assert 0.9 < took < 3
+        assert outcomes == [False]
+
+    def test_the_handler_can_stop_it_too(self) -> None:
+        context = ServerContext(Recorder(update=lambda delta_t: server.stop()))
+        server = ThreadedServer(context, LOOPBACK)
+        server.start()
+        end = time.monotonic() + PATIENCE
+        while context.handler.events[-1:] != [("shutdown",)] and time.monotonic() < end:
+            time.sleep(0.001)
+        server.stop()
+        assert context.handler.events == [("starting",), ("shutdown",)]
+
+    def test_what_ends_the_loop_comes_out_of_stop(self, caplog: pytest.LogCaptureFixture) -> None:
+        def fail() -> None:
+            raise SystemExit("out of order")
+
+        context = ServerContext(Recorder(starting=fail))
+        server = ThreadedServer(context, LOOPBACK)
+        server.start()
+        with pytest.raises(SystemExit, match="out of order"):
+            server.stop()
+        server.stop()
+        assert "the server has failed" in caplog.text
+        assert context.handler.events[-1] == ("shutdown",)
+
+    def test_calls_from_many_threads_all_arrive(self) -> None:
+        context, calls = ServerContext(EventHandler()), []
+        with ThreadedServer(context, LOOPBACK):
+
+            def ask(number: int) -> None:
+                for i in range(200):
+                    context.call_soon_threadsafe(calls.append, (number, i))
+
+            threads = [threading.Thread(target=ask, args=(n,)) for n in range(5)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+        assert sorted(calls) == [(n, i) for n in range(5) for i in range(200)]
+        for number in range(5):
+            assert [i for n, i in calls if n == number] == list(range(200))
+
+
+SIGNALLED = """
+import signal
+from mpgameserver.server import EventHandler, ServerContext, UdpServer
+
+class Handler(EventHandler):
+    def starting(self):
+        print("starting", flush=True)
+    def shutdown(self):
+        print("shutdown", flush=True)
+
+before = [signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)]
+UdpServer(ServerContext(Handler()), ("127.0.0.1", 0)).run()
+assert before == [signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)]
+print("returned", flush=True)
+"""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no signals to send to a process")
+class TestSignals:
+    @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+    def test_a_signal_ends_run_and_the_old_handlers_are_back(self, number: signal.Signals) -> None:
+        with subprocess.Popen(
+            [sys.executable, "-c", SIGNALLED], stdout=subprocess.PIPE, text=True
+        ) as program:
+            assert program.stdout is not None
+            assert program.stdout.readline() == "starting\n"
+            program.send_signal(number)
+            output, _ = program.communicate(timeout=PATIENCE)
+        assert output.split() == ["shutdown", "returned"]
+        assert program.returncode == 0
+
+    def test_without_them_the_handlers_stay_as_they_are(self) -> None:
+        seen = []
+        context = ServerContext(EventHandler())
+
+        def look() -> None:
+            seen.append(signal.getsignal(signal.SIGINT))
+            context.shutdown()
+
+        context.call_soon_threadsafe(look)
+        UdpServer(context, LOOPBACK, install_signals=False).run()
+        assert seen == [signal.getsignal(signal.SIGINT)]
+
+
+class TestCrowd:
+    def test_two_hundred_clients_play_at_once(self, caplog: pytest.LogCaptureFixture) -> None:
+        caplog.set_level(logging.WARNING)
+        context = ServerContext(echo())
+        with ThreadedServer(context, LOOPBACK) as server:
+            clients = [UdpClient(context.root_key.getPublicKey()) for _ in range(200)]
+            try:
+                for client in clients:
+                    client.connect(server.address)
+                play(clients, lambda: all(client.connected() for client in clients))
+                for number, client in enumerate(clients):
+                    client.send(b"%d" % number)
+                play(clients, lambda: all(client.hasMessages() for client in clients))
+                heard = [client.getMessage()[1] for client in clients]
+                assert heard == [b"%d" % number for number in range(200)]
+            finally:
+                for client in clients:
+                    client.forceDisconnect()
+        assert len(context.handler.clients) == 200
+        assert sorted(set(context.handler.reasons)) == ["goodbye"]
+        assert "raised" not in caplog.text

@@ -1,0 +1,925 @@
+"""A server without a socket: sessions, events, and what the network cannot do to them."""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from support.serverworld import DEAD, FRAME, PERFECT, ROOT_KEY, Player, Recorder, World
+
+from mpgameserver.connection import GOODBYE_TIMEOUT, Connection
+from mpgameserver.enums import ConnectionStatus, DisconnectReason, PacketType, RetryMode
+from mpgameserver.errors import NotConnectedError
+from mpgameserver.limits import Limits
+from mpgameserver.netsim import LinkConditions
+from mpgameserver.serverclient import ServerClient
+from mpgameserver.timing import Timing
+
+LATE = LinkConditions(latency=0.05)
+ADDRESS = ("192.0.2.1", 5000)
+
+
+def kind_of(datagram: bytes) -> int:
+    return datagram[12]
+
+
+def sent_to(world: World, address: tuple[Any, ...]) -> list[bytes]:
+    return [datagram for datagram, to in world.sent if to == address]
+
+
+class TestConnecting:
+    def test_a_client_connects_and_its_messages_come_once_each(self) -> None:
+        world = World()
+        player = world.join()
+        for i in range(10):
+            player.send(b"%d" % i)
+        world.run(0.5)
+        [(client,)] = world.handler.named("connect")
+        assert sorted(world.handler.messages) == [b"%d" % i for i in range(10)]
+        assert client.token == player.token
+        assert client.addr == player.address
+        assert client.status == ConnectionStatus.CONNECTED
+        assert client.reason is None
+
+    def test_starting_comes_before_everything_else(self) -> None:
+        world = World()
+        world.join()
+        assert world.handler.events[0] == ("starting",)
+
+    def test_the_proof_is_answered_in_the_same_turn_with_what_connect_sends(self) -> None:
+        world = World(Recorder(connect=lambda client: client.send(b"welcome")))
+        player = world.player(conditions=LATE)
+        while not world.handler.clients:
+            world.frame()
+        assert kind_of(world.sent[-1][0]) == PacketType.APP
+        world.run(0.06)
+        assert player.messages == [b"welcome"]
+
+    def test_connect_comes_before_the_messages_and_disconnect_after_them(self) -> None:
+        world = World()
+        player = world.join(conditions=LATE)
+        player.send(b"last words")
+        player.connection.disconnect(world.now)
+        world.run(0.2)
+        names = [event[0] for event in world.handler.events]
+        assert names == ["starting", "connect", "handle_message", "disconnect"]
+
+    def test_thirty_of_thirty_clients_connect_at_twenty_per_cent_loss(self, seed: int) -> None:
+        world = World(conditions=LinkConditions(loss=0.2, latency=0.03), seed=seed)
+        players = [world.player() for _ in range(30)]
+        world.run(5)
+        assert all(player.connection is not None for player in players)
+        tokens = [client.token for client in world.engine.clients]
+        assert tokens == sorted({player.token for player in players}, key=tokens.index)
+        assert world.engine.half_open == 0
+
+    def test_hundreds_play_at_once(self) -> None:
+        handler = Recorder(handle_message=lambda client, message: client.send(message, -1))
+        world = World(handler)
+        players = [world.player() for _ in range(300)]
+        world.run(0.1)
+        for player in players:
+            player.send(b"hello")
+        world.run(0.2)
+        assert [player.messages for player in players] == [[b"hello"]] * 300
+
+    def test_over_ipv6_a_datagram_has_twenty_bytes_less(self) -> None:
+        world = World()
+        for address in (("2001:db8::1", 5000, 0, 0), ("::ffff:192.0.2.1", 5000, 0, 0), ADDRESS):
+            world.join(*address)
+        for client in world.engine.clients:
+            client.send(bytes(5000))
+        world.flush()
+        assert max(map(len, sent_to(world, ("2001:db8::1", 5000, 0, 0)))) <= 1452
+        hosts = [client.addr for client in world.engine.clients]
+        assert hosts == [("2001:db8::1", 5000), ADDRESS, ADDRESS]
+
+    def test_the_wall_clock_is_read_when_the_handshake_opens_and_never_again(self) -> None:
+        world = World()
+        player = world.join(conditions=LATE)
+        start = int.from_bytes(sent_to(world, player.address)[0][4:8], "big")
+        world.engine.receive(b"", ADDRESS, world.now, 1e9)
+        world.run(2)
+        written = int.from_bytes(sent_to(world, player.address)[-1][4:8], "big")
+        assert written - start in (2, 3)
+
+
+class TestTakeover:
+    def test_a_restarted_client_replaces_its_old_session(self) -> None:
+        world = World()
+        old = world.join(*ADDRESS)
+        old.send(b"from the old one")
+        world.run(0.1)
+        world.players.clear()
+        new = world.join(*ADDRESS)
+        first, second = world.handler.clients
+        assert world.handler.events[-2:] == [("disconnect", first), ("connect", second)]
+        assert first.reason is DisconnectReason.REPLACED
+        assert (first.status, second.status) == (
+            ConnectionStatus.DISCONNECTED,
+            ConnectionStatus.CONNECTED,
+        )
+        assert second.token == new.token != old.token
+        with pytest.raises(NotConnectedError):
+            first.send(b"too late")
+
+    def test_what_the_old_one_sent_is_handled_before_it_goes(self) -> None:
+        handler = Recorder(handle_message=lambda client, message: client.send(message))
+        world = World(handler)
+        old = world.join(*ADDRESS)
+        world.players.clear()
+        new = world.player(*ADDRESS, conditions=LATE)
+        while world.engine.half_open == 0:
+            world.frame()
+        world.run(0.06)
+        [proof] = new.links.up.receive(world.now + 1)
+        old.send(b"still here")
+        old.connection.advance(world.now)
+        last = old.connection.next_datagram(world.now)
+        world.serve([(last, ADDRESS), (proof, ADDRESS)])
+        assert [event[0] for event in handler.events[-3:]] == [
+            "handle_message",
+            "disconnect",
+            "connect",
+        ]
+
+    def test_its_outstanding_callbacks_get_false(self) -> None:
+        world, outcomes = World(), []
+        world.join(*ADDRESS).relink(DEAD)
+        world.handler.clients[0].send(b"x", -1, outcomes.append)
+        world.run(0.1)
+        world.players.clear()
+        world.join(*ADDRESS)
+        assert outcomes == [False]
+
+    def test_a_forged_or_replayed_hello_does_not_touch_the_live_session(self) -> None:
+        world = World()
+        earlier = world.join(*ADDRESS)
+        hello = earlier.sent[0]
+        earlier.connection.disconnect(world.now)
+        world.run(0.2)
+        world.players.clear()
+        live = world.join(*ADDRESS)
+        stranger = World().player()
+        stranger.frame()
+        for datagram in (hello, stranger.sent[0]):
+            world.serve([(datagram, ADDRESS)])
+        assert world.engine.half_open == 2
+        before = world.handler.clients[-1].stats
+        live.send(b"unharmed")
+        world.run(3)
+        assert world.handler.messages == [b"unharmed"]
+        assert world.engine.half_open == 0
+        assert before.dropped == 0
+        assert world.handler.clients[-1].status == ConnectionStatus.CONNECTED
+
+    def test_a_late_copy_of_the_hello_of_the_live_session_is_ignored(self) -> None:
+        world = World()
+        player = world.join(*ADDRESS)
+        sent = len(world.sent)
+        for address in (ADDRESS, ("192.0.2.99", 1)):
+            world.serve([(player.sent[0], address)])
+        assert world.engine.half_open == 0
+        assert len(world.sent) == sent
+        assert world.engine.drops["late hello"] == 2
+
+    def test_one_attempt_over_two_ports_becomes_one_session(self) -> None:
+        world = World()
+        player = world.player(*ADDRESS, conditions=LATE)
+        player.handshake.add_path("fresh port", world.now, 1434, 1472)
+        other = ("192.0.2.1", 5001)
+        proofs = []
+        for _ in range(60):
+            world.now += FRAME
+            for path, datagram in player.handshake.datagrams(world.now):
+                address = ADDRESS if path == "path" else other
+                proofs.append((datagram, address))
+                world.serve([(datagram, address)] if kind_of(datagram) == 1 else ())
+                for answer, to in world.sent:
+                    player.handshake.receive(
+                        "path" if to == ADDRESS else "fresh port", answer, world.now
+                    )
+        world.serve(proofs)
+        assert len(world.handler.named("connect")) == 1
+
+
+class TestReplay:
+    def recorded(self) -> tuple[World, list[bytes]]:
+        """A world whose session at ADDRESS has ended, and all that its client sent."""
+        world = World()
+        player = world.join(*ADDRESS)
+        for i in range(5):
+            player.send(b"pay %d" % i)
+        world.run(0.3)
+        player.connection.disconnect(world.now)
+        world.run(0.3)
+        world.players.clear()
+        return world, player.sent
+
+    def test_what_was_recorded_opens_nothing_after_the_session(self) -> None:
+        world, recorded = self.recorded()
+        events = len(world.handler.events)
+        for _ in range(2):
+            world.serve([(datagram, ADDRESS) for datagram in recorded])
+            world.run(0.5)
+        assert len(world.handler.events) == events
+
+    def test_nor_during_the_next_one_from_the_same_address(self) -> None:
+        world, recorded = self.recorded()
+        world.join(*ADDRESS)
+        events = len(world.handler.events)
+        world.serve([(datagram, ADDRESS) for datagram in recorded])
+        world.run(0.5)
+        assert len(world.handler.events) == events
+        assert world.handler.clients[-1].status == ConnectionStatus.CONNECTED
+
+    def test_nor_during_its_own(self) -> None:
+        world = World()
+        player = world.join(*ADDRESS)
+        for i in range(5):
+            player.send(b"pay %d" % i)
+            world.run(0.1)
+        world.serve([(datagram, ADDRESS) for datagram in player.sent])
+        world.run(0.2)
+        assert sorted(world.handler.messages) == [b"pay %d" % i for i in range(5)]
+        assert len(world.handler.clients) == 1
+
+    def test_a_proof_counts_only_from_the_address_of_its_hello(self) -> None:
+        world = World()
+        player = world.player(*ADDRESS, conditions=LATE)
+        while world.engine.half_open == 0:
+            world.frame()
+        world.run(0.07)
+        proof = player.sent[-1]
+        assert kind_of(proof) == PacketType.CHALLENGE_RESP
+        world.serve([(proof, ("192.0.2.66", 5000))])
+        assert world.handler.clients == []
+        world.serve([(proof, ADDRESS)])
+        assert len(world.handler.clients) == 1
+
+
+class TestHostility:
+    def test_any_bytes_leave_everybody_unharmed(self, seed: int) -> None:
+        chance = random.Random(seed)
+        world = World()
+        player = world.join(*ADDRESS)
+        clean = world.handler.clients[0].stats.received
+        for _ in range(2000):
+            base = chance.choice([*player.sent, chance.randbytes(chance.randrange(1600))])
+            datagram = bytearray(base[: chance.randrange(len(base) + 1)])
+            if datagram:
+                datagram[chance.randrange(len(datagram))] ^= 1 << chance.randrange(8)
+            source = ADDRESS if chance.random() < 0.5 else ("203.0.113.9", 7)
+            world.serve([(bytes(datagram), source)])
+        assert world.handler.clients[0].stats.received == clean
+        player.send(b"still here")
+        world.run(0.2)
+        assert world.handler.messages == [b"still here"]
+        assert len(world.handler.clients) == 1
+
+    def test_what_is_dropped_is_counted_and_logged_once_a_second(
+        self, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        world = World()
+        player = world.join(*ADDRESS)
+        forged = bytearray(player.sent[-1])
+        forged[8:10] = (60_000).to_bytes(2, "big")
+        forged[8:10] = (int.from_bytes(player.sent[-1][8:10], "big") + 9).to_bytes(2, "big")
+        for _ in range(100):
+            world.serve([(bytes(forged), ADDRESS)])
+        assert world.engine.drops["forged"] == 100
+        assert len(caplog.records) == 1
+
+    def test_a_forged_goodbye_ends_nothing(self) -> None:
+        world = World()
+        player = world.join(*ADDRESS)
+        forged = bytearray(player.sent[-1])
+        forged[12] = PacketType.DISCONNECT
+        player.send(b"before")
+        player.frame()
+        world.serve([(player.sent[-1], ADDRESS), (bytes(forged), ADDRESS)])
+        assert world.handler.messages == [b"before"]
+        assert world.handler.clients[0].status == ConnectionStatus.CONNECTED
+
+    def test_no_answer_is_longer_than_what_it_answers(self) -> None:
+        world = World()
+        player = world.player(*ADDRESS)
+        player.frame()
+        for size in range(0, len(player.sent[0]) + 1, 7):
+            world.serve([(player.sent[0][:size], ADDRESS)])
+        assert world.sent == []
+        world.serve([(player.sent[0], ADDRESS)])
+        [(answer, _)] = world.sent
+        assert len(answer) <= len(player.sent[0])
+
+    def test_a_flood_of_hellos_is_bounded_and_a_newcomer_still_gets_in(self) -> None:
+        limits = Limits(half_open=64)
+        world = World(limits=limits)
+        strangers = World()
+        for _ in range(40):
+            strangers.player().frame()
+        for i in range(200):
+            hello = strangers.players[i % 40].sent[0]
+            world.serve([(hello, (f"198.51.{i // 100}.{i % 100}", 1000 + i))])
+        assert world.engine.half_open == limits.half_open
+        world.join(*ADDRESS)
+        assert len(world.engine.clients) == 1
+
+    def test_a_full_server_refuses_and_says_so_but_lets_its_own_come_back(
+        self, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        world = World(limits=Limits(clients=2))
+        world.join(*ADDRESS)
+        world.join()
+        refused = world.player()
+        world.run(1)
+        assert refused.connection is None
+        assert world.engine.drops["full"] > 0
+        assert "the server is full: 2 clients" in caplog.text
+        world.players.clear()
+        world.join(*ADDRESS)
+        assert world.handler.reasons == ["replaced"]
+
+    def test_the_room_is_checked_again_when_the_proof_comes(self) -> None:
+        world = World(limits=Limits(clients=1))
+        world.player()
+        world.player()
+        world.run(1)
+        assert len(world.handler.clients) == 1
+
+    def test_answers_that_the_socket_does_not_take_are_bounded(self) -> None:
+        world = World(limits=Limits(unsent_answers=3))
+        world.is_blocked = True
+        player = world.player(*ADDRESS)
+        player.frame()
+        for _ in range(5):
+            world.serve([(player.sent[0], ADDRESS)])
+        assert world.engine.drops["unsent"] == 2
+        world.is_blocked = False
+        assert len(world.flush()) == 3
+
+
+class TestBlockList:
+    def test_blocked_hosts_get_no_answer(self) -> None:
+        world = World()
+        world.context.setBlockList(["192.0.2.0/24", "2001:db8::/32"])
+        world.serve()
+        for address in (ADDRESS, ("2001:db8::1", 1, 0, 0), ("::ffff:192.0.2.7", 1, 0, 0)):
+            world.player(*address)
+        world.run(1)
+        assert world.sent == []
+        assert world.engine.drops["blocked"] >= 3
+        world.context.setBlockList(())
+        world.run(1)
+        assert len(world.engine.clients) == 3
+
+    def test_it_throws_out_who_is_connected_or_half_open(self) -> None:
+        world = World()
+        player = world.join(*ADDRESS)
+        late = world.player("192.0.2.2", 1, conditions=LATE)
+        while world.engine.half_open == 0:
+            world.frame()
+        world.join()
+        world.context.setBlockList(["192.0.2.0/24"])
+        world.run(1)
+        assert player.connection.status == ConnectionStatus.DISCONNECTED
+        assert world.handler.reasons == ["kicked"]
+        assert late.connection is None
+        assert len(world.engine.clients) == 1
+
+
+class TestTheEnd:
+    def test_a_goodbye_is_answered_at_once(self) -> None:
+        world = World()
+        player = world.join()
+        player.connection.disconnect(world.now)
+        world.run(3 * FRAME)
+        assert world.handler.reasons == ["goodbye"]
+        assert player.connection.status == ConnectionStatus.DISCONNECTED
+        assert world.engine.clients == ()
+
+    def test_what_arrives_with_the_goodbye_can_still_be_replied_to(
+        self, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        handler = Recorder(handle_message=lambda client, message: client.send(message))
+        world = World(handler)
+        player = world.join(conditions=LATE)
+        player.send(b"and now goodbye")
+        player.connection.disconnect(world.now)
+        world.run(0.2)
+        assert handler.messages == [b"and now goodbye"]
+        assert caplog.records == []
+
+    def test_silence_drops_a_client(self) -> None:
+        world, outcomes = World(), []
+        world.join().relink(DEAD)
+        client = world.handler.clients[0]
+        client.send(b"x", -1, outcomes.append)
+        world.run(4.9)
+        assert world.handler.reasons == []
+        world.run(0.2)
+        assert world.handler.reasons == ["timeout"]
+        assert client.status == ConnectionStatus.DROPPED
+        assert outcomes == [False]
+
+    def test_a_kicked_client_first_gets_what_was_queued_for_it(self) -> None:
+        world, outcomes = World(), []
+        player = world.join(conditions=LATE)
+        client = world.handler.clients[0]
+        client.send(b"x" * 20_000, -1, outcomes.append)
+        client.send(b"you are out", RetryMode.NONE)
+        client.disconnect()
+        assert client.reason is None
+        assert world.engine.clients == ()
+        with pytest.raises(NotConnectedError, match="DISCONNECTING"):
+            client.send(b"too late")
+        world.run(0.3)
+        assert sorted(player.messages, key=len) == [b"you are out", b"x" * 20_000]
+        assert player.connection.status == ConnectionStatus.DISCONNECTED
+        assert world.handler.reasons == ["kicked"]
+        assert outcomes == [True]
+
+    def test_no_message_of_a_kicked_client_is_handled(self) -> None:
+        handler = Recorder(handle_message=lambda client, message: client.disconnect())
+        world = World(handler)
+        player = world.join(conditions=LATE)
+        for i in range(5):
+            player.send(b"%d" % i)
+        world.run(0.3)
+        assert len(handler.messages) == 1
+
+    def test_a_kicked_client_that_does_not_answer_is_gone_after_a_second(self) -> None:
+        world, outcomes = World(), []
+        world.join().relink(DEAD)
+        client = world.handler.clients[0]
+        client.send(b"x", -1, outcomes.append)
+        client.disconnect()
+        client.disconnect()
+        world.run(GOODBYE_TIMEOUT - 2 * FRAME)
+        assert world.handler.reasons == []
+        world.run(4 * FRAME)
+        assert world.handler.reasons == ["kicked"]
+        assert outcomes == [False]
+
+    def test_the_same_player_may_come_back(self) -> None:
+        world = World()
+        for _ in range(3):
+            player = world.join(*ADDRESS)
+            player.connection.disconnect(world.now)
+            world.run(0.1)
+            world.players.clear()
+        assert world.handler.reasons == ["goodbye"] * 3
+
+    def test_nothing_is_remembered_of_those_who_left(self) -> None:
+        world = World()
+        for _ in range(20):
+            world.join().connection.disconnect(world.now)
+        world.run(6)
+        assert len(world.handler.reasons) == 20
+        engine = world.engine
+        assert (len(engine._sessions), len(engine._timers), engine.half_open) == (0, 0, 0)
+        assert not engine._sessions._tokens
+        assert not engine._sessions._client_keys
+
+
+class TestStopping:
+    def test_every_client_is_told_after_what_was_queued(self) -> None:
+        world, outcomes = World(), []
+        players = [world.join(conditions=LATE) for _ in range(3)]
+        for client in world.engine.clients:
+            client.send(b"see you", -1, outcomes.append)
+        world.context.shutdown()
+        assert world.wakes == 1
+        world.run(0.3)
+        assert [player.messages for player in players] == [[b"see you"]] * 3
+        assert {p.connection.status for p in players} == {ConnectionStatus.DISCONNECTED}
+        assert world.handler.reasons == ["shutdown"] * 3
+        assert world.handler.events[-1] == ("shutdown",)
+        assert outcomes == [True] * 3
+        assert world.engine.is_stopped
+
+    def test_it_takes_a_second_at_most(self) -> None:
+        world, outcomes = World(), []
+        world.join().relink(DEAD)
+        world.handler.clients[0].send(b"x" * 100_000, -1, outcomes.append)
+        world.context.shutdown()
+        world.run(GOODBYE_TIMEOUT + 3 * FRAME)
+        assert world.engine.is_stopped
+        assert outcomes == [False]
+        assert world.handler.reasons == ["shutdown"]
+
+    def test_an_empty_server_stops_at_once(self) -> None:
+        world = World()
+        world.context.shutdown()
+        world.frame()
+        assert world.engine.is_stopped
+        assert world.handler.events == [("starting",), ("shutdown",)]
+
+    def test_nobody_new_is_let_in_and_no_update_comes(self) -> None:
+        world = World()
+        world.join().relink(DEAD)
+        world.context.shutdown()
+        world.frame()
+        updates = len(world.handler.updates)
+        late = world.player()
+        world.context.setInterval(0.01)
+        world.run(0.8)
+        assert late.connection is None
+        assert len(world.handler.updates) == updates
+        assert len(world.handler.clients) == 1
+
+    def test_one_that_was_kicked_before_stays_kicked(self) -> None:
+        world = World()
+        world.join().relink(DEAD)
+        world.handler.clients[0].disconnect()
+        world.context.shutdown()
+        world.run(1.1)
+        assert world.handler.reasons == ["kicked"]
+
+    def test_abort_tells_everybody_in_one_datagram(self) -> None:
+        world, outcomes = World(), []
+        player = world.join()
+        world.handler.clients[0].send(b"x" * 100_000, -1, outcomes.append)
+        world.engine.abort()
+        world.flush()
+        world.frame()
+        assert world.engine.is_stopped
+        assert outcomes == [False]
+        assert world.handler.events[-2:] == [
+            ("disconnect", world.handler.clients[0]),
+            ("shutdown",),
+        ]
+        assert player.connection.status == ConnectionStatus.DISCONNECTED
+
+
+class TestCallbacks:
+    def test_each_is_called_once_with_what_became_of_its_message(self, seed: int) -> None:
+        world = World(conditions=LinkConditions(loss=0.2, duplicate=0.2, latency=0.02), seed=seed)
+        outcomes: dict[int, list[bool]] = {i: [] for i in range(300)}
+        players = [world.join() for _ in range(3)]
+        for i in outcomes:
+            client = world.engine.clients[i % 3]
+            client.send(b"%d" % i, i // 3 % 3 - 1, outcomes[i].append)
+            world.frame()
+        world.run(1)
+        players[0].relink(DEAD)
+        world.run(6)
+        assert all(len(calls) == 1 for calls in outcomes.values())
+        delivered = {int(message) for player in players for message in player.messages}
+        assert {i for i, calls in outcomes.items() if calls == [True]} <= delivered
+
+    def test_one_that_raises_is_logged_and_the_next_is_called(
+        self, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        world, outcomes = World(), []
+        world.join()
+        [client] = world.engine.clients
+
+        def fail(acked: bool) -> None:
+            raise RuntimeError("broken callback")
+
+        client.send(b"a", -1, fail)
+        client.send(b"b", -1, outcomes.append)
+        world.run(0.2)
+        assert outcomes == [True]
+        assert "broken callback" in caplog.text
+
+    def test_one_may_send_and_disconnect(self) -> None:
+        world, outcomes = World(), []
+        player = world.join()
+        [client] = world.engine.clients
+
+        def answer(acked: bool) -> None:
+            client.send(b"second", -1, outcomes.append)
+            client.disconnect()
+
+        client.send(b"first", -1, answer)
+        world.run(0.3)
+        assert player.messages == [b"first", b"second"]
+        assert outcomes == [True]
+
+
+class TestHandler:
+    @pytest.mark.parametrize(
+        "event", ["starting", "connect", "disconnect", "update", "handle_message", "shutdown"]
+    )
+    def test_one_that_raises_harms_nobody(
+        self, event: str, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        def fail(*arguments: object) -> None:
+            raise RuntimeError("broken handler")
+
+        world = World(Recorder(**{event: fail}))
+        players = [world.join() for _ in range(2)]
+        for player in players:
+            player.send(b"a")
+            player.send(b"b")
+        world.run(0.5)
+        world.context.broadcast(b"to all")
+        world.run(0.1)
+        players[0].connection.disconnect(world.now)
+        world.run(0.5)
+        assert sorted(world.handler.messages) == [b"a", b"a", b"b", b"b"]
+        assert [player.messages for player in players] == [[b"to all"]] * 2
+        assert world.handler.reasons == ["goodbye"]
+        world.context.shutdown()
+        world.run(0.5)
+        assert world.engine.is_stopped
+        assert f"{event} raised" in caplog.text
+        assert "broken handler" in caplog.text
+
+    def test_a_flood_of_errors_fills_no_disk(self, caplog: pytest.LogCaptureFixture) -> None:
+        def fail(delta_t: float) -> None:
+            raise RuntimeError("every tick")
+
+        world = World(Recorder(update=fail))
+        world.run(3)
+        assert len(world.handler.updates) > 150
+        assert len(caplog.records) in (3, 4)
+        assert "more like it" in caplog.text
+
+    def test_update_comes_every_interval_and_says_how_long_it_was(self) -> None:
+        world = World()
+        world.context.setInterval(1 / 30)
+        world.run(2)
+        assert len(world.handler.updates) == pytest.approx(60, abs=2)
+        assert sum(world.handler.updates) == pytest.approx(2, abs=0.1)
+
+    def test_updates_that_were_missed_are_not_made_up_for(self) -> None:
+        world = World()
+        world.now += 3
+        world.serve()
+        world.serve()
+        assert world.handler.updates == [3]
+        assert world.engine.next_timer() == pytest.approx(world.now + 1 / 60)
+
+    def test_what_it_queues_leaves_in_the_same_turn(self) -> None:
+        echo = Recorder(handle_message=lambda client, message: client.send(message))
+        world = World(echo)
+        player = world.join()
+        player.send(b"ping")
+        before = len(world.sent)
+        world.frame()
+        assert echo.messages == [b"ping"]
+        assert any(kind_of(datagram) == PacketType.APP for datagram, _ in world.sent[before:])
+
+    def test_it_can_send_to_others(self) -> None:
+        world = World()
+        sender, other = world.join(), world.join()
+        target = world.client_of(other)
+        world.handler.on["handle_message"] = lambda client, message: target.send(message, -1)
+        sender.send(b"pass it on")
+        world.run(0.2)
+        assert (sender.messages, other.messages) == ([], [b"pass it on"])
+
+
+class TestContext:
+    def test_broadcast_reaches_all_but_those_excluded(self) -> None:
+        world = World()
+        players = [world.join() for _ in range(4)]
+        world.context.broadcast(bytearray(b"news"), exclude=[world.client_of(players[2])])
+        world.run(0.1)
+        assert [len(player.messages) for player in players] == [1, 1, 0, 1]
+
+    def test_a_reliable_broadcast_survives_loss(self, seed: int) -> None:
+        world = World(conditions=LinkConditions(loss=0.3), seed=seed)
+        players = [world.join() for _ in range(4)]
+        world.context.broadcast(b"news", RetryMode.RETRY_ON_TIMEOUT)
+        world.run(4)
+        assert [player.messages for player in players] == [[b"news"]] * 4
+
+    def test_one_client_that_does_not_keep_up_is_left_out_of_it(
+        self, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        world = World()
+        slow, quick = world.join(), world.join()
+        world.client_of(slow)._session.connection.endpoint.outbox.max_pending = 0
+        for _ in range(100):
+            world.context.broadcast(b"news")
+        world.run(0.1)
+        assert len(quick.messages) == 100
+        assert slow.messages == []
+        assert len(caplog.records) == 1
+
+    def test_broadcast_in_the_disconnect_event_passes_over_the_one_that_left(self) -> None:
+        world = World()
+        world.handler.on["disconnect"] = lambda client: world.context.broadcast(b"one left")
+        players = [world.join() for _ in range(3)]
+        for player in players[:2]:
+            player.connection.disconnect(world.now)
+        world.run(0.1)
+        assert players[2].messages == [b"one left"] * 2
+
+    def test_calls_from_other_threads_run_in_their_order(
+        self, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        world, calls = World(), []
+
+        def fail() -> None:
+            raise RuntimeError("broken call")
+
+        world.context.call_soon_threadsafe(calls.append, 1)
+        world.context.call_soon_threadsafe(fail)
+        world.context.call_soon_threadsafe(world.context.call_soon_threadsafe, calls.append, 3)
+        world.context.call_soon_threadsafe(calls.append, 2)
+        assert (calls, world.wakes) == ([], 4)
+        world.serve()
+        assert calls == [1, 2]
+        world.serve()
+        assert calls == [1, 2, 3]
+        assert "broken call" in caplog.text
+
+    def test_settings_hold_at_once_for_those_who_are_connected(self) -> None:
+        world = World()
+        world.join().relink(DEAD)
+        world.run(1)
+        world.context.setConnectionTimeout(1.5)
+        world.context.setKeepAliveInterval(0.25)
+        world.run(2 * FRAME)
+        sent = len(world.sent)
+        world.run(0.4)
+        assert len(world.sent) - sent in (1, 2)
+        assert world.handler.reasons == []
+        world.run(0.2)
+        assert world.handler.reasons == ["timeout"]
+
+    def test_a_handshake_may_take_as_long_as_the_setting_says(self) -> None:
+        slow = LinkConditions(latency=0.6)
+        world = World(conditions=slow)
+        world.context.setTempConnectionTimeout(0.5)
+        world.player()
+        world.run(3)
+        assert world.handler.clients == []
+        world.context.setTempConnectionTimeout(2.0)
+        world.run(3)
+        assert len(world.handler.clients) == 1
+
+    def test_the_access_log_tells_who_came_and_went(self, tmp_path: Any) -> None:
+        path = tmp_path / "access.log"
+        world = World()
+        world.context.enableAccessLogs(path)
+        player = world.join(*ADDRESS)
+        world.run(1)
+        player.connection.disconnect(world.now)
+        world.run(0.1)
+        world.context.enableAccessLogs(None)
+        world.join()
+        first, second = path.read_text().splitlines()
+        assert first.endswith("192.0.2.1:5000 connect")
+        assert " 192.0.2.1:5000 disconnect goodbye after 1.0" in second
+        assert str(player.token) not in path.read_text()
+
+    def test_an_access_log_that_cannot_be_written_stops_nobody(
+        self, tmp_path: Any, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        folder = tmp_path / "logs"
+        folder.mkdir()
+        world = World()
+        world.context.enableAccessLogs(folder / "access.log")
+        (folder / "access.log").unlink()
+        folder.rmdir()
+        world.join()
+        assert "the access log raised" in caplog.text
+
+
+class TestWork:
+    """Counted in calls, for time depends on the machine."""
+
+    @pytest.fixture
+    def calls(self, monkeypatch: pytest.MonkeyPatch) -> list[Connection]:
+        """The connections that were advanced or asked for datagrams."""
+        calls: list[Connection] = []
+
+        def counting(method: Callable[..., Any]) -> Callable[..., Any]:
+            def counted(self: Connection, now: float) -> Any:
+                calls.append(self)
+                return method(self, now)
+
+            return counted
+
+        for name in ("advance", "next_datagram"):
+            monkeypatch.setattr(Connection, name, counting(getattr(Connection, name)))
+        return calls
+
+    def crowd(self, size: int) -> World:
+        world = World()
+        world.context.setKeepAliveInterval(1000)
+        world.context.setConnectionTimeout(1000)
+        timing = Timing(keep_alive=1000, silence=1000)
+        for _ in range(size):
+            world.player(timing=timing)
+        world.run(1)
+        assert len(world.engine.clients) == size
+        world.players.clear()
+        return world
+
+    def test_a_tick_costs_nothing_for_clients_that_are_idle(self, calls: list[Connection]) -> None:
+        world = self.crowd(100)
+        calls.clear()
+        for _ in range(100):
+            world.now += 1 / 60
+            world.serve()
+        assert calls == []
+
+    def test_a_message_costs_the_same_in_a_crowd(self, calls: list[Connection]) -> None:
+        counts = []
+        for size in (2, 100):
+            world = self.crowd(size)
+            calls.clear()
+            world.engine.clients[1].send(b"to one")
+            world.serve()
+            counts.append(len(calls))
+            assert len(set(calls)) == 1
+        assert counts[0] == counts[1]
+
+    def test_the_timers_of_a_busy_client_do_not_pile_up(self) -> None:
+        world = World(Recorder(handle_message=lambda client, message: client.send(message, -1)))
+        player = world.join(conditions=LATE)
+        for _ in range(500):
+            player.send(b"x", RetryMode.NONE)
+            world.frame()
+        assert len(world.engine._timers._heap) <= 8
+
+    def test_a_timer_that_finds_nothing_to_do_does_not_spin(self) -> None:
+        world = World()
+        world.join()
+        world.players.clear()
+        turns = 0
+        end = world.now + 1
+        while world.now < end:
+            world.now = max(world.now, world.engine.next_timer())
+            world.serve()
+            turns += 1
+        assert turns < 100
+
+
+class TestAcks:
+    def test_sixteen_datagrams_are_acked_in_the_middle_of_a_batch(self) -> None:
+        world = World()
+        player = world.join()
+        world.run(0.2)
+        batch = []
+        for i in range(32):
+            player.send(b"%d" % i, RetryMode.NONE)
+            player.connection.advance(world.now)
+            batch.append((player.connection.next_datagram(world.now), ADDRESS))
+        leaving = []
+        for datagram, _ in batch:
+            if world.engine.receive(datagram, player.address, world.now, world.wall_now):
+                leaving.append(len(world.flush()))
+        assert leaving == [1, 1]
+
+    def test_a_repeated_proof_is_acked_again(self) -> None:
+        world = World()
+        player = world.player(*ADDRESS, conditions=LATE)
+        while not world.handler.clients:
+            world.frame()
+        player.relink(LATE)  # the answer to the proof is lost
+        world.run(1)
+        assert player.connection is not None
+        assert len(world.handler.clients) == 1
+
+
+class TestBlockedSocket:
+    def test_nothing_is_lost_or_made_in_vain_while_it_takes_no_more(self) -> None:
+        world = World()
+        player = world.join()
+        client: ServerClient = world.engine.clients[0]
+        world.is_blocked = True
+        assembled = client.stats.assembled
+        for i in range(50):
+            client.send(b"%d" % i, RetryMode.NONE)
+            world.frame()
+        assert client.stats.assembled == assembled
+        world.is_blocked = False
+        world.run(0.2)
+        assert player.messages == [b"%d" % i for i in range(50)]
+
+
+class TestSecrets:
+    def test_no_log_line_and_no_repr_has_a_key_or_a_token(
+        self, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        caplog.set_level(logging.DEBUG)
+        world = World()
+        player: Player = world.join(*ADDRESS)
+        client = world.engine.clients[0]
+        client.log.info("says hello")
+        world.serve([(b"FSOS" + bytes(40), ADDRESS), (player.sent[0][:-1], ADDRESS)])
+        text = caplog.text + repr(client) + repr(world.context.root_key)
+        for half_open in world.engine._handshakes.half_open.all():
+            text += repr(half_open)
+        assert "192.0.2.1:5000 says hello" in text
+        assert str(client.token) not in text
+        assert ROOT_KEY.getPrivateKeyPEM().splitlines()[1] not in text
+
+    def test_log_is_an_adapter_over_one_logger(self) -> None:
+        world = World(conditions=PERFECT)
+        world.join()
+        world.join()
+        first, second = world.engine.clients
+        assert isinstance(first.log, logging.LoggerAdapter)
+        assert first.log.logger is second.log.logger

@@ -1,0 +1,98 @@
+"""The socket that a server listens on."""
+
+from __future__ import annotations
+
+import socket
+from typing import Any
+
+import pytest
+
+from mpgameserver.serversocket import ListeningSocket
+from mpgameserver.udpsocket import wait_readable
+
+
+@pytest.mark.parametrize(
+    ("addr", "error"),
+    [
+        ("127.0.0.1:80", TypeError),
+        (("127.0.0.1",), TypeError),
+        (("127.0.0.1", "80"), TypeError),
+        ((b"127.0.0.1", 80), TypeError),
+        (("127.0.0.1", True), TypeError),
+        (("127.0.0.1", -1), ValueError),
+        (("127.0.0.1", 65536), ValueError),
+    ],
+)
+def test_what_is_no_address_is_refused(addr: Any, error: type[Exception]) -> None:
+    with pytest.raises(error, match="addr must"):
+        ListeningSocket(addr)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1", "::", "", "localhost"])
+def test_port_0_is_a_free_port(host: str) -> None:
+    sock = ListeningSocket((host, 0))
+    sock.close()
+    assert sock.address[1] > 0
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+def test_a_port_in_use_is_an_error_that_names_it(host: str) -> None:
+    first = ListeningSocket((host, 0))
+    try:
+        port = first.address[1]
+        with pytest.raises(OSError, match=rf"cannot listen on .*{port}") as caught:
+            ListeningSocket((host, port))
+        assert caught.value.errno is not None
+    finally:
+        first.close()
+
+
+def test_an_address_of_another_machine_is_an_error_that_names_it() -> None:
+    with pytest.raises(OSError, match=r"192\.0\.2\.1:5000"):
+        ListeningSocket(("192.0.2.1", 5000))
+
+
+@pytest.mark.parametrize(
+    ("bound", "family", "host"),
+    [
+        ("127.0.0.1", socket.AF_INET, "127.0.0.1"),
+        ("::1", socket.AF_INET6, "::1"),
+        ("::", socket.AF_INET, "127.0.0.1"),
+        ("::", socket.AF_INET6, "::1"),
+    ],
+)
+def test_datagrams_go_both_ways(bound: str, family: socket.AddressFamily, host: str) -> None:
+    sock = ListeningSocket((bound, 0))
+    with socket.socket(family, socket.SOCK_DGRAM) as peer:
+        peer.settimeout(5)
+        assert sock.receive() is None
+        peer.sendto(b"there", (host, sock.address[1]))
+        wait_readable(sock, 5)
+        received = sock.receive()
+        assert received is not None
+        datagram, address = received
+        assert datagram == b"there"
+        assert sock.send(b"and back", address)
+        assert peer.recv(100) == b"and back"
+    sock.close()
+
+
+def test_what_the_network_cannot_carry_counts_as_sent() -> None:
+    sock = ListeningSocket(("127.0.0.1", 0))
+    assert sock.send(bytes(65536), ("127.0.0.1", 9))
+    assert sock.send(b"x", ("127.0.0.1", 0))
+    sock.close()
+
+
+def test_what_the_kernel_does_not_take_now_is_told() -> None:
+    class Full:
+        def sendto(self, *arguments: object) -> None:
+            raise BlockingIOError(11, "no room")
+
+        def close(self) -> None:
+            pass
+
+    sock = ListeningSocket(("127.0.0.1", 0))
+    sock.close()
+    sock._socket = Full()  # type: ignore[assignment]
+    assert not sock.send(b"x", ("127.0.0.1", 9))
