@@ -1,0 +1,54 @@
+"""Addresses: mapped ones, groups, sizes, text."""
+
+from __future__ import annotations
+
+from ipaddress import ip_address
+
+import pytest
+
+from mpgameserver.address import (
+    format_address,
+    host_group,
+    host_of,
+    limits_towards,
+    plain_address,
+)
+from mpgameserver.packet import Packet
+
+
+def test_a_mapped_address_counts_as_the_ipv4_one() -> None:
+    mapped = ("::ffff:192.0.2.1", 5000, 0, 0)
+    assert host_of(mapped) == ip_address("192.0.2.1")
+    assert plain_address(mapped) == ("192.0.2.1", 5000)
+    assert limits_towards(host_of(mapped)).datagram == 1472
+
+
+def test_over_ipv6_the_headers_are_twenty_bytes_longer() -> None:
+    host = host_of(("2001:db8::1", 5000, 0, 0))
+    assert limits_towards(host).datagram == 1452
+
+
+def test_the_sizes_follow_the_mtu() -> None:
+    Packet.setMTU(1400)
+    try:
+        assert limits_towards(ip_address("192.0.2.1")).datagram == 1372
+    finally:
+        Packet.setMTU(1500)
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "together"),
+    [
+        ("192.0.2.1", "192.0.2.1", True),
+        ("192.0.2.1", "192.0.2.2", False),
+        ("2001:db8:0:1::1", "2001:db8:0:1:ffff::9", True),
+        ("2001:db8:0:1::1", "2001:db8:0:2::1", False),
+    ],
+)
+def test_groups_are_ipv4_hosts_and_ipv6_subnets(one: str, other: str, together: bool) -> None:
+    assert (host_group(ip_address(one)) == host_group(ip_address(other))) is together
+
+
+def test_as_text_an_ipv6_host_has_brackets() -> None:
+    assert format_address(("192.0.2.1", 5000)) == "192.0.2.1:5000"
+    assert format_address(("2001:db8::1", 5000)) == "[2001:db8::1]:5000"

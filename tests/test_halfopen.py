@@ -1,0 +1,116 @@
+"""Half-open sessions: what they take, and what goes when there are too many."""
+
+from __future__ import annotations
+
+from ipaddress import ip_address
+
+import pytest
+
+from mpgameserver.crypto import EllipticCurvePrivateKey
+from mpgameserver.halfopen import HalfOpenSession, HalfOpenTable
+from mpgameserver.handshake import ServerHello
+from mpgameserver.limits import Limits
+
+KEY = EllipticCurvePrivateKey.new()
+PUBLIC_KEY = KEY.getPublicKey()
+FIRST_TOKEN = 1 << 30
+
+
+class Opener:
+    """Opens half-open sessions, one after the other, with client keys and tokens of their own."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def open(self, host: str = "192.0.2.1", port: int = 5000, now: float = 0.0) -> HalfOpenSession:
+        self.count += 1
+        hello = ServerHello.create(KEY, PUBLIC_KEY, bytes(16), FIRST_TOKEN + self.count)
+        return HalfOpenSession(
+            (host, port), ip_address(host), b"%d" % self.count, PUBLIC_KEY, KEY, hello, now, 1e9
+        )
+
+
+@pytest.fixture
+def opener() -> Opener:
+    return Opener()
+
+
+def filled(opener: Opener, count: int, limits: Limits, **where: object) -> HalfOpenTable:
+    table = HalfOpenTable(limits)
+    for i in range(count):
+        table.add(opener.open(**{"host": f"192.0.2.{i}", "port": i, **where}))
+    return table
+
+
+def test_it_is_found_by_address_and_client_key(opener: Opener) -> None:
+    table = HalfOpenTable(Limits())
+    first, second = opener.open(), opener.open()
+    table.add(first)
+    table.add(second)
+    table.add(opener.open(port=5001))
+    assert table.get(("192.0.2.1", 5000), b"1") is first
+    assert table.get(("192.0.2.1", 5001), b"1") is None
+    assert table.at(("192.0.2.1", 5000)) == (first, second)
+    assert table.at(("192.0.2.9", 5000)) == ()
+    assert table.has_token(FIRST_TOKEN + 1)
+
+
+def test_nothing_is_left_of_one_that_was_removed(opener: Opener) -> None:
+    table = HalfOpenTable(Limits())
+    half_open = opener.open()
+    table.add(half_open)
+    table.remove(half_open)
+    assert len(table) == 0
+    assert table.at(half_open.address) == ()
+    assert not table.has_token(half_open.hello.token)
+    assert not table._by_host
+    assert not table._by_address
+
+
+def test_the_oldest_of_all_goes_where_there_are_too_many(opener: Opener) -> None:
+    table = filled(opener, 10, Limits(half_open=4))
+    assert [h.client_key_der for h in table.all()] == [b"7", b"8", b"9", b"10"]
+    assert table.evicted == 6
+
+
+def test_one_host_pushes_out_only_its_own(opener: Opener) -> None:
+    limits = Limits(half_open_per_host=3)
+    table = filled(opener, 2, limits)
+    for port in range(50):
+        table.add(opener.open("198.51.100.1", port))
+    assert len(table) == 5
+    assert table.at(("192.0.2.0", 0)) != ()
+
+
+def test_the_ipv6_hosts_of_a_64_count_as_one(opener: Opener) -> None:
+    table = HalfOpenTable(Limits(half_open_per_host=3))
+    for i in range(10):
+        table.add(opener.open(f"2001:db8:0:1::{i}"))
+    table.add(opener.open("2001:db8:0:2::1"))
+    assert len(table) == 4
+
+
+def test_one_address_pushes_out_only_its_own(opener: Opener) -> None:
+    table = HalfOpenTable(Limits(half_open_per_address=2))
+    neighbour = opener.open(port=1)
+    table.add(neighbour)
+    for _ in range(10):
+        table.add(opener.open(port=2))
+    assert len(table.at(("192.0.2.1", 2))) == 2
+    assert table.at(("192.0.2.1", 1)) == (neighbour,)
+
+
+def test_they_expire(opener: Opener) -> None:
+    table = HalfOpenTable(Limits())
+    for now in (1.0, 2.0, 3.0):
+        table.add(opener.open(now=now))
+    table.expire(2.0)
+    assert [half_open.now for half_open in table.all()] == [2.0, 3.0]
+    table.expire(10.0)
+    assert len(table) == 0
+
+
+def test_the_repr_shows_no_key_and_no_token(opener: Opener) -> None:
+    half_open = opener.open()
+    assert str(half_open.hello.token) not in repr(half_open)
+    assert "PrivateKey" not in repr(half_open)
