@@ -35,10 +35,7 @@ class DuplicateModel:
     def __init__(self, width: int) -> None:
         self.width = width
         self.inserted: set[int] = set()
-
-    @property
-    def newest(self) -> int:
-        return max(self.inserted, default=0)
+        self.newest = 0
 
     def contains(self, number: int) -> bool:
         return number in self.inserted or (self.newest > 0 and number <= self.newest - self.width)
@@ -47,6 +44,7 @@ class DuplicateModel:
         if self.contains(number):
             return False
         self.inserted.add(number)
+        self.newest = max(self.newest, number)
         return True
 
 
