@@ -12,7 +12,7 @@ class Limits:
     """The caps of a server, all of them counts."""
 
     clients: int = 8192
-    """Sessions. Twice what one core serves; a session takes some 10 kB while it is idle."""
+    """Sessions. Twice what one core serves; a session takes some 13 kB while it is idle."""
     half_open: int = 2048
     """Handshakes that wait for their CHALLENGE_RESP. An honest one is over in a round trip, so
     the one that goes at the cap, the oldest, is unlikely to be honest. Some 3 kB each."""

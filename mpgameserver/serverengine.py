@@ -52,7 +52,9 @@ class ServerEngine:
 
     def __init__(self, context: ServerContext, limits: Limits | None = None) -> None:
         self.drops: Counter[str] = Counter()
-        """Datagrams that came to nothing, by reason; those of a session are in its `stats` too."""
+        """Datagrams that came to nothing, by reason: those of `DROP_REASONS`, which are in the
+        stats of a session too, and for those that belong to none "no session", "malformed hello",
+        "late hello", "no port", "blocked", "full", "stopping" and "unsent"."""
         self.is_stopped = False
         """The handler has had its `shutdown` event, and there is nothing more to do."""
         self.now = 0.0
@@ -110,6 +112,10 @@ class ServerEngine:
             if not (kind == PacketType.CHALLENGE_RESP and self._receive_proof(datagram, address)):
                 self._drop("no session", address)
             return False
+        if not session.connection.is_live:
+            # Behind its goodbye: nobody could be replied to, and what is dropped is not acked.
+            self._drop("no session", address)
+            return False
         if kind == PacketType.DISCONNECT and session in self._touched:
             # What came before the goodbye is handled while it can still be replied to.
             self._dispatch(session)
@@ -164,8 +170,10 @@ class ServerEngine:
 
     def _receive_proof(self, datagram: bytes, address: SocketAddress) -> bool:
         """True when the datagram has proved a handshake: there is a new session."""
+        if not self._handshakes.half_open.at(address) or self._is_full(address):
+            return False
         proved = self._handshakes.prove(datagram, address, self.now)
-        if proved is None or self._is_full(address):
+        if proved is None:
             return False
         old = self._sessions.get(address)
         if old is not None:

@@ -345,10 +345,20 @@ class TestHostility:
 
     def test_the_room_is_checked_again_when_the_proof_comes(self) -> None:
         world = World(limits=Limits(clients=1))
-        world.player()
-        world.player()
+        players = [world.player(), world.player()]
         world.run(1)
         assert len(world.handler.clients) == 1
+        [inside] = [player for player in players if player.connection is not None]
+        inside.connection.disconnect(world.now)
+        world.run(1)
+        assert len(world.handler.clients) == 2
+
+    def test_a_hello_from_port_0_is_not_answered(self) -> None:
+        world = World()
+        world.player("192.0.2.1", 0)
+        world.run(1)
+        assert world.sent == []
+        assert world.engine.drops["no port"] == 4
 
     def test_answers_that_the_socket_does_not_take_are_bounded(self) -> None:
         world = World(limits=Limits(unsent_answers=3))
@@ -360,6 +370,42 @@ class TestHostility:
         assert world.engine.drops["unsent"] == 2
         world.is_blocked = False
         assert len(world.flush()) == 3
+
+
+class TestChurn:
+    def test_every_arrival_has_one_end_whatever_the_link_and_the_players_do(
+        self, seed: int, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        chance = random.Random(seed)
+        bad = LinkConditions(
+            loss=0.1, duplicate=0.25, latency=0.05, jitter=0.05, corrupt=0.05, replay=0.1
+        )
+        handler = Recorder(handle_message=lambda client, message: client.send(message, -1))
+        world = World(handler, bad, seed)
+        for _ in range(1500):
+            if len(world.players) < 12 and chance.random() < 0.1:
+                world.player(f"192.0.2.{chance.randrange(6)}", 5000 + chance.randrange(4))
+            for player in [p for p in world.players if p.connection is not None]:
+                if player.connection.status == ConnectionStatus.CONNECTED:
+                    player.send(b"%d %d" % (player.token, len(player.sent)))
+                if chance.random() < 0.005:
+                    player.connection.disconnect(world.now)
+                if chance.random() < 0.005 or not player.connection.is_live:
+                    world.players.remove(player)
+            if handler.clients and chance.random() < 0.002:
+                chance.choice(handler.clients).disconnect()
+            world.frame()
+        world.players.clear()
+        world.run(6)
+        arrivals = [client for (client,) in handler.named("connect")]
+        ends = [client for (client,) in handler.named("disconnect")]
+        assert len(arrivals) > 20
+        assert sorted(map(id, arrivals)) == sorted(map(id, ends))
+        assert len(set(handler.messages)) == len(handler.messages)
+        for client, message in handler.named("handle_message"):
+            assert message.startswith(b"%d " % client.token)
+        assert world.engine.clients == ()
+        assert "raised" not in caplog.text
 
 
 class TestBlockList:
@@ -412,6 +458,19 @@ class TestTheEnd:
         world.run(0.2)
         assert handler.messages == [b"and now goodbye"]
         assert caplog.records == []
+
+    def test_what_the_goodbye_has_overtaken_is_neither_handled_nor_acked(self) -> None:
+        world = World()
+        player = world.join(*ADDRESS)
+        outcomes: list[bool] = []
+        player.connection.send(b"overtaken", -1, outcomes.append)
+        message = player.connection.next_datagram(world.now)
+        player.connection.disconnect(world.now)
+        goodbye = player.connection.next_datagram(world.now)
+        world.serve([(goodbye, ADDRESS), (message, ADDRESS)])
+        world.run(0.1)
+        assert world.handler.messages == []
+        assert [acked for _, acked in player.connection.take_settled()] == [False]
 
     def test_silence_drops_a_client(self) -> None:
         world, outcomes = World(), []
