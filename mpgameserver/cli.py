@@ -44,9 +44,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         # The reader of stdout is gone; the interpreter's own flush at exit must not fail on it.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_FAILED
-    except (OSError, PingError) as error:
-        print(f"mpgameserver {arguments.command}: {error}", file=sys.stderr)
-        return EXIT_FAILED
+    except OSError as error:
+        return _fail(arguments.command, error.strerror or str(error))
+    except PingError as error:
+        return _fail(arguments.command, str(error))
+
+
+def _fail(command: str, reason: str) -> int:
+    print(f"mpgameserver {command}: {reason}", file=sys.stderr)
+    return EXIT_FAILED
 
 
 def _demo(arguments: argparse.Namespace) -> int:

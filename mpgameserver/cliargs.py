@@ -91,9 +91,9 @@ _PING_DESCRIPTION = f"""\
 Measure the round trip to a server that echoes, as `mpgameserver serve` does.
 
 A message of 32 bytes leaves every {INTERVAL:.0f} s, with RetryMode.NONE. For each answer a line
-tells the time from sending to reading in milliseconds; the server's tick is part of it. At the
-end come the messages sent, received and lost, and the minimum, mean, maximum and 99th percentile
-of the times. The answer to the last message is waited for {PATIENCE:.0f} s.
+tells the time from sending to reading in milliseconds. At the end come the messages sent,
+received and lost, and the minimum, mean, maximum and 99th percentile of the times. Answers are
+waited for until {PATIENCE:.0f} s after the last message.
 """
 
 _PING_EPILOG = """\
@@ -167,14 +167,14 @@ def _add_demo(commands: _Commands) -> None:
             metavar="N",
             type=_number(float, low, high),
             default=default,
-            help=f"{text} (default: {default})",
+            help=f"{text} (default: {default:g})",
         )
 
-    add("seconds", 0.1, 86_400, 8, "how long the clients play, in seconds")
-    add("loss", 0, 100, 5, "lost, in per cent of the datagrams of each direction")
-    add("latency", 0, 10_000, 50, "what the link adds to the round trip, in milliseconds")
-    add("jitter", 0, 10_000, 10, "by how much that varies up and down, in milliseconds")
-    add("duplicate", 0, 100, 2, "duplicated, in per cent of the datagrams of each direction")
+    add("seconds", 0.1, 86_400, 8.0, "how long the clients play, in seconds")
+    add("loss", 0, 100, 5.0, "lost, in per cent of the datagrams of each direction")
+    add("latency", 0, 10_000, 50.0, "what the link adds to the round trip, in milliseconds")
+    add("jitter", 0, 10_000, 10.0, "by how much that varies up and down, in milliseconds")
+    add("duplicate", 0, 100, 2.0, "duplicated, in per cent of the datagrams of each direction")
     demo.add_argument(
         "--clients",
         metavar="N",
@@ -224,7 +224,7 @@ def _add_serve(commands: _Commands) -> None:
         "--tick",
         metavar="N",
         type=_number(float, 1, 1000),
-        default=60,
+        default=60.0,
         help="ticks per second (default: 60)",
     )
 

@@ -91,15 +91,18 @@ class _Game:
         """Connect, play, wait for what is outstanding, and leave."""
         self._do_frames("connecting", self._nobody_is_connecting)
         end = time.monotonic() + self._settings.seconds
-        self._played = self._do_frames("playing", lambda: time.monotonic() >= end, True)
+        self._played = self._do_frames(
+            "playing", lambda: self._everybody_has_left() or time.monotonic() >= end, True
+        )
         self._context.call_soon_threadsafe(self._room.stop_playing)
         end = time.monotonic() + WAIT_LIMIT
         self._waited = self._do_frames(
             "waiting", lambda: self._nothing_is_outstanding() or time.monotonic() >= end
         )
+        self._show("done")
         for player in self._players:
             player.leave()
-        self._do_frames("leaving", self._everybody_has_left)
+        self._do_frames(None, self._everybody_has_left)
 
     def report(self) -> DemoReport:
         """What was found; not before the stack is closed, for the server's thread writes too."""
@@ -137,16 +140,16 @@ class _Game:
         )
 
     def _do_frames(
-        self, phase: str, is_over: Callable[[], bool], is_playing: bool = False
+        self, phase: str | None, is_over: Callable[[], bool], is_playing: bool = False
     ) -> float:
-        """Do frames until `is_over`; returns how many seconds that took."""
+        """Do frames until `is_over`, shown unless `phase` is None; how many seconds it took."""
         began = time.monotonic()
         while not is_over():
             self._pace.wait()
             for player in self._players:
                 player.frame(is_playing)
-            if self._display.is_due():
-                self._show(f"{phase}, {time.monotonic() - began:.0f} s")
+            if phase is not None and self._display.is_due():
+                self._show(f"{phase} {time.monotonic() - began:.0f} s")
         return time.monotonic() - began
 
     def _show(self, phase: str) -> None:

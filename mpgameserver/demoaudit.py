@@ -34,6 +34,8 @@ class Tally:
     """Arrivals of messages that had arrived before."""
     acked: int
     """Those whose callback said so."""
+    callbacks: int
+    """Calls of callbacks: one for each message, if all is well."""
     bytes_sent: int
     bytes_delivered: int
     """Duplicates among them."""
@@ -63,6 +65,7 @@ def tally_of(kind: Kind, direction: str, books: Books) -> Tally:
         lost=count - delivered,
         duplicated=sum(each.arrivals.total() - len(each.arrivals) for each in received),
         acked=sum(len(each.acked) for each in sent),
+        callbacks=sum(each.calls.total() for each in sent),
         bytes_sent=sum(each.bytes for each in sent),
         bytes_delivered=sum(each.bytes for each in received),
         latency_median=percentile(latencies, 50) if latencies else None,

@@ -8,14 +8,14 @@ from mpgameserver.connection import ConnectionStats
 from mpgameserver.demoplayer import Player
 from mpgameserver.demoroom import Progress
 from mpgameserver.demotraffic import Counts, Kind
-from mpgameserver.figures import kilobytes_per_second, milliseconds
+from mpgameserver.figures import kilobytes, milliseconds
 from mpgameserver.livetable import Table
 from mpgameserver.udpproxy import ProxyStats
 
 __all__ = ["live_table"]
 
 _COLUMNS = (
-    *("client", "round trip", "up", "down"),
+    *("client", "trip\nms", "kB/s\nup", "kB/s\ndown"),
     *(f"{kind.name.lower()}\n{direction}" for kind in Kind for direction in ("up", "down")),
 )
 
@@ -23,32 +23,33 @@ _COLUMNS = (
 def live_table(
     phase: str, players: Sequence[Player], progress: Progress, link: ProxyStats
 ) -> Table:
-    """The table; its caption starts with `phase`, and counts everything together."""
+    """The table; its caption starts with `phase`, and counts everything together.
+
+    Of the messages it shows how many have arrived of how many were sent.
+    """
     stats = [player.client.stats() for player in players]
-    up = kilobytes_per_second(sum(map(_sent_per_second, stats)))
-    down = kilobytes_per_second(sum(map(_received_per_second, stats)))
+    up = kilobytes(sum(map(_sent_per_second, stats)))
+    down = kilobytes(sum(map(_received_per_second, stats)))
     datagrams = link.up + link.down
-    connected = sum(player.client.connected() for player in players)
     lost = 100 * datagrams.lost / max(1, datagrams.sent)
-    files = sum(player.ledger.counts().received[Kind.FILE] for player in players) + sum(
-        counts.received[Kind.FILE] for counts in progress.members.values()
-    )
+    connected = sum(player.client.connected() for player in players)
+    sides = [player.ledger.counts() for player in players] + list(progress.members.values())
+    files = sum(counts.received[Kind.FILE] for counts in sides)
     return Table(
         _COLUMNS,
         [_row(p, s, progress.members.get(p.token)) for p, s in zip(players, stats, strict=True)],
-        f"{phase}: {connected} of {len(players)} connected, {up} up, {down} down, "
-        f"{lost:.1f} % of the datagrams lost, {files} of {2 * len(players)} files arrived",
+        f"{phase}: {connected}/{len(players)} connected, {up} kB/s up, {down} down, "
+        f"{lost:.1f} % lost, {files}/{2 * len(players)} files",
     )
 
 
 def _row(player: Player, stats: ConnectionStats, there: Counts | None) -> tuple[str, ...]:
     here = player.ledger.counts()
-    state = player.client.status().name.lower()
     cells = [
         str(player.number),
-        milliseconds(player.client.latency()) if player.client.connected() else state,
-        kilobytes_per_second(_sent_per_second(stats)),
-        kilobytes_per_second(_received_per_second(stats)),
+        milliseconds(player.client.latency() if player.client.connected() else None),
+        kilobytes(_sent_per_second(stats)),
+        kilobytes(_received_per_second(stats)),
     ]
     for kind in Kind:
         if there is None:

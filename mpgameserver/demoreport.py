@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from mpgameserver.demoaudit import Tally
-from mpgameserver.figures import kilobytes_per_second, milliseconds
+from mpgameserver.figures import kilobytes, milliseconds
 from mpgameserver.livetable import Table
 from mpgameserver.netsim import LinkStats
 
@@ -116,7 +116,7 @@ class DemoReport:
         )
         yield ""
         yield Table(
-            ("messages", "sent", "delivered", "lost", "duplicated", "median", "p99", "throughput"),
+            ("messages", "sent", "delivered", "lost", "duplicated", "median ms", "p99 ms", "kB/s"),
             [_message_row(tally) for tally in self.messages],
             "",
         )
@@ -140,5 +140,5 @@ def _message_row(tally: Tally) -> tuple[str, ...]:
         *(f"{number:,}" for number in numbers),
         milliseconds(tally.latency_median),
         milliseconds(tally.latency_p99),
-        kilobytes_per_second(tally.throughput),
+        kilobytes(tally.throughput),
     )

@@ -1,11 +1,11 @@
-"""Figures as people read them: percentiles, and times and rates with their unit."""
+"""Figures as people read them: percentiles, and numbers of the units that tables use."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 
-__all__ = ["kilobytes_per_second", "milliseconds", "percentile"]
+__all__ = ["kilobytes", "milliseconds", "percentile"]
 
 
 def percentile(values: Sequence[float], percent: float) -> float:
@@ -22,13 +22,14 @@ def percentile(values: Sequence[float], percent: float) -> float:
 
 
 def milliseconds(seconds: float | None) -> str:
-    """Seconds as milliseconds, with a decimal below 100; "-" for None."""
-    if seconds is None:
-        return "-"
-    value = seconds * 1000
-    return f"{value:.1f} ms" if value < 100 else f"{value:.0f} ms"
+    """Seconds as a number of milliseconds, with a decimal below 100; "-" for None."""
+    return "-" if seconds is None else _short(seconds * 1000)
 
 
-def kilobytes_per_second(rate: float | None) -> str:
-    """Bytes per second as kilobytes (1,000 bytes) per second; "-" for None."""
-    return "-" if rate is None else f"{rate / 1000:.1f} kB/s"
+def kilobytes(count: float | None) -> str:
+    """Bytes as a number of kilobytes (1,000 bytes), with a decimal below 100; "-" for None."""
+    return "-" if count is None else _short(count / 1000)
+
+
+def _short(value: float) -> str:
+    return f"{value:.1f}" if value < 100 else f"{value:.0f}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from mpgameserver.crypto import EllipticCurvePrivateKey
+from mpgameserver.crypto import EllipticCurvePrivateKey, EllipticCurvePublicKey
 
 __all__ = ["write_key_pair"]
 
@@ -22,10 +22,18 @@ def write_key_pair(path: str | os.PathLike[str]) -> Path:
         if os.path.lexists(target):
             raise FileExistsError(f"{str(target)!r} exists, and is not overwritten")
     key = EllipticCurvePrivateKey.new()
-    key.savePEM(private)
+    _save(key, private)
     try:
-        key.getPublicKey().savePEM(public)
+        _save(key.getPublicKey(), public)
     except BaseException:
         private.unlink()
         raise
     return public
+
+
+def _save(key: EllipticCurvePrivateKey | EllipticCurvePublicKey, path: Path) -> None:
+    """Write a key; the error names the file that was asked for, not one that is on the way."""
+    try:
+        key.savePEM(path)
+    except OSError as error:
+        raise OSError(error.errno, f"cannot write {str(path)!r}: {error.strerror}") from error

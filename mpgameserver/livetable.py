@@ -156,7 +156,13 @@ def _rich_table(table: Table, caption: str | None) -> RichTable:
     from rich.table import Table as RichTable
     from rich.text import Text
 
-    drawn = RichTable(box=box.SIMPLE, pad_edge=False, caption=caption, caption_justify="left")
+    drawn = RichTable(
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+        collapse_padding=True,
+        caption=caption,
+        caption_justify="left",
+    )
     for place, name in enumerate(table.columns):
         drawn.add_column(Text(name), justify="right" if place else "left")
     for row in table.rows:

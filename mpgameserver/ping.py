@@ -1,8 +1,7 @@
 """Round trips through an echo server, told and summed up as ping(8) does.
 
 The server must send every message back as it came, once, as `mpgameserver serve` does. Messages
-are sent unreliably, so what is lost on either way shows as a loss. A time includes what the
-server takes: it may answer on its next tick only.
+are sent unreliably, so what is lost on either way shows as a loss.
 """
 
 from __future__ import annotations
@@ -12,6 +11,7 @@ import struct
 import time
 from collections.abc import Callable
 
+from mpgameserver.address import format_address
 from mpgameserver.client import CONNECTION_TIMEOUT, UdpClient
 from mpgameserver.crypto import EllipticCurvePublicKey
 from mpgameserver.enums import ConnectFailure, ConnectionStatus, RetryMode
@@ -38,7 +38,7 @@ _FAILURES = {
 
 
 class PingError(Exception):
-    """The server could not be connected to; the text says why."""
+    """The server could not be connected to; the text says which, and why."""
 
 
 def ping(
@@ -59,7 +59,10 @@ def ping(
             client.update()
             time.sleep(_FRAME)
         if client.failure is not None:
-            raise PingError(_FAILURES[client.failure])
+            reason = _FAILURES[client.failure]
+            raise PingError(f"cannot connect to {format_address(address)}: {reason}")
+        checked = "checked" if key else "not checked"
+        tell(f"connected to {format_address(address)}, whose key was {checked}")
         trips = _RoundTrips(client, tell)
         try:
             trips.run(math.inf if count is None else count)

@@ -153,7 +153,7 @@ def test_a_tally_adds_up_all_connections():
     tally = tally_of(Kind.CHAT, "down", [(first, there), (second, Ledger())])
     assert (tally.kind, tally.direction, tally.reliable) == ("chat", "down", True)
     assert (tally.sent, tally.delivered, tally.lost, tally.duplicated) == (5, 3, 2, 1)
-    assert tally.acked == 3
+    assert (tally.acked, tally.callbacks) == (3, 3)
     assert (tally.latency_median, tally.latency_p99) == (0.5, 2.5)
     size = len(post[0][0])
     assert (tally.bytes_sent, tally.bytes_delivered) == (5 * size, 4 * size)

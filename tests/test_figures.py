@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mpgameserver.figures import kilobytes_per_second, milliseconds, percentile
+from mpgameserver.figures import kilobytes, milliseconds, percentile
 
 
 def test_a_percentile_is_one_of_the_values():
@@ -29,9 +29,10 @@ def test_a_percentile_of_nothing_and_one_out_of_range_are_mistakes():
             percentile([1.0], percent)
 
 
-def test_times_and_rates_have_their_unit():
-    assert milliseconds(0.05234) == "52.3 ms"
-    assert milliseconds(1.5) == "1500 ms"
+def test_times_are_shown_in_milliseconds_and_sizes_in_kilobytes():
+    assert milliseconds(0.05234) == "52.3"
+    assert milliseconds(1.5) == "1500"
     assert milliseconds(None) == "-"
-    assert kilobytes_per_second(1_048_576) == "1048.6 kB/s"
-    assert kilobytes_per_second(None) == "-"
+    assert kilobytes(15_449) == "15.4"
+    assert kilobytes(1_048_576) == "1049"
+    assert kilobytes(None) == "-"

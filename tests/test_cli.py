@@ -1,0 +1,367 @@
+"""The command line: what it says, and the exit codes that it ends with."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+import stat
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from mpgameserver import ping as ping_module
+from mpgameserver.cli import main
+from mpgameserver.crypto import EllipticCurvePrivateKey, EllipticCurvePublicKey
+from mpgameserver.ping import ping
+from mpgameserver.server import EventHandler, ServerContext, ThreadedServer
+
+PATIENCE = 20.0
+"""Seconds that a program may take; nothing waits so long unless it fails."""
+COMMANDS = ("demo", "serve", "ping", "genkey")
+
+Program = subprocess.Popen[str]
+Start = Callable[..., Program]
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Start]:
+    """Start the command line as a program; ended at the end, whatever happens."""
+    programs: list[Program] = []
+
+    def start(*arguments: str) -> Program:
+        environment = {name: v for name, v in os.environ.items() if name != "PYTHONPATH"}
+        program = subprocess.Popen(
+            [sys.executable, "-m", "mpgameserver", *arguments],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            cwd=tmp_path,
+            env=environment,
+        )
+        programs.append(program)
+        return program
+
+    yield start
+    for program in programs:
+        program.kill()
+        program.communicate()
+
+
+@pytest.fixture
+def serving(start: Start) -> Callable[..., tuple[Program, str, EllipticCurvePublicKey]]:
+    """Start an echo server: the program, its address, and the public key that it prints."""
+
+    def serving(*arguments: str) -> tuple[Program, str, EllipticCurvePublicKey]:
+        program = start("serve", "--port", "0", *arguments)
+        assert program.stdout is not None
+        line = program.stdout.readline()
+        match = re.fullmatch(r"listening on (\S+:\d+)\n", line)
+        assert match is not None, line + program.communicate(timeout=PATIENCE)[1]
+        pem = ""
+        while "END PUBLIC KEY" not in pem:
+            pem += program.stdout.readline()
+        return program, match[1], EllipticCurvePublicKey.fromPEM(pem)
+
+    return serving
+
+
+def run(start: Start, *arguments: str) -> tuple[int, str, str]:
+    """Run a command to its end: (exit code, stdout, stderr)."""
+    program = start(*arguments)
+    out, err = program.communicate(timeout=PATIENCE)
+    return program.returncode, out, err
+
+
+def needs_ipv6() -> None:
+    with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.bind(("::1", 0))
+        except OSError as error:
+            pytest.skip(f"no IPv6 loopback: {error}")
+
+
+# -- help and mistakes ----------------------------------------------------------------------
+
+
+def test_the_help_names_every_command_and_the_exit_codes(capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(["--help"])
+    assert ended.value.code == 0
+    text = capsys.readouterr().out
+    for word in (*COMMANDS, "exit codes", "130", "examples"):
+        assert word in text
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_help_of_each_command_has_exit_codes_and_examples(command, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main([command, "--help"])
+    assert ended.value.code == 0
+    text = capsys.readouterr().out
+    assert f"usage: mpgameserver {command}" in text
+    assert "exit codes:" in text
+    assert re.search(rf"examples?:\n  mpgameserver {command} ?", text)
+    assert all(len(line) <= 100 for line in text.splitlines())
+
+
+@pytest.mark.parametrize("option", ["seconds", "loss", "latency", "jitter", "duplicate"])
+def test_the_help_of_the_demo_tells_units_and_defaults(option, capsys):
+    with pytest.raises(SystemExit):
+        main(["demo", "--help"])
+    text = " ".join(capsys.readouterr().out.split())
+    help_text = text.split(f" --{option} N ")[1].split(" --")[0]
+    assert re.search(r"in (seconds|milliseconds|per cent of the datagrams of each direction)", text)
+    assert re.search(r"\(default: \d+\)", help_text)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ([], "arguments are required: COMMAND"),
+        (["play"], "invalid choice: 'play'"),
+        (["demo", "--loss", "101"], "--loss: must be a number from 0 to 100, not '101'"),
+        (["demo", "--loss", "-1"], "--loss: must be a number from 0 to 100, not '-1'"),
+        (["demo", "--loss", "nan"], "--loss: must be a number from 0 to 100, not 'nan'"),
+        (["demo", "--seconds", "0"], "--seconds: must be a number from 0.1 to 86,400, not '0'"),
+        (["demo", "--latency", "x"], "--latency: must be a number from 0 to 10,000, not 'x'"),
+        (["demo", "--clients", "0"], "--clients: must be a whole number from 1 to 64, not '0'"),
+        (["demo", "--clients", "2.5"], "--clients: must be a whole number from 1 to 64"),
+        (["demo", "--seed", "x"], "--seed: must be a whole number, not 'x'"),
+        (["demo", "--sec", "1"], "--sec"),
+        (["serve", "--port", "65536"], "--port: must be a whole number from 0 to 65,535"),
+        (["serve", "--tick", "0"], "--tick: must be a number from 1 to 1,000, not '0'"),
+        (["serve", "--key", "nothing.pem"], "--key: cannot read 'nothing.pem': No such file"),
+        (["ping"], "arguments are required: HOST:PORT"),
+        (["ping", "host"], "HOST:PORT: must be HOST:PORT with a port from 1 to 65535, not 'host'"),
+        (["ping", "host:0"], "must be HOST:PORT with a port from 1 to 65535, not 'host:0'"),
+        (["ping", ":1474"], "must be HOST:PORT with a port from 1 to 65535, not ':1474'"),
+        (["ping", "[]:1474"], "must be HOST:PORT with a port from 1 to 65535, not '[]:1474'"),
+        (["ping", "::1"], "must have an IPv6 address in brackets, as [::1]:1474, not '::1'"),
+        (["ping", "host:1", "--count", "0"], "--count: must be a whole number from 1"),
+        (["genkey"], "arguments are required: OUT"),
+    ],
+)
+def test_a_command_line_that_makes_no_sense_is_told_in_one_line(
+    arguments, said, capsys, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    out, err = capsys.readouterr()
+    assert ended.value.code == 2
+    assert out == ""
+    assert said in err
+    assert "--help" in err
+    assert err.count("\n") == 1
+
+
+def test_a_key_of_the_other_kind_is_a_mistake(capsys, tmp_path):
+    main(["genkey", str(tmp_path / "key")])
+    for arguments in (
+        ["serve", "--key", str(tmp_path / "key.pub")],
+        ["ping", "host:1", "--key", str(tmp_path / "key")],
+    ):
+        with pytest.raises(SystemExit) as ended:
+            main(arguments)
+        assert ended.value.code == 2
+        assert "--key: cannot use" in capsys.readouterr().err
+
+
+# -- genkey ---------------------------------------------------------------------------------
+
+
+def test_genkey_writes_a_pair_and_says_which_is_which(capsys, tmp_path):
+    assert main(["genkey", str(tmp_path / "key")]) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        f"{tmp_path / 'key'}: the private key, for the server only",
+        f"{tmp_path / 'key.pub'}: the public key, for the clients",
+    ]
+    private = EllipticCurvePrivateKey.fromPEM((tmp_path / "key").read_text())
+    public = EllipticCurvePublicKey.fromPEM((tmp_path / "key.pub").read_text())
+    assert private.getPublicKey() == public
+    if os.name != "nt":
+        assert stat.S_IMODE((tmp_path / "key").stat().st_mode) == 0o600
+
+
+def test_genkey_overwrites_nothing(capsys, tmp_path):
+    assert main(["genkey", str(tmp_path / "key")]) == 0
+    before = (tmp_path / "key").read_bytes(), (tmp_path / "key.pub").read_bytes()
+    capsys.readouterr()
+    assert main(["genkey", str(tmp_path / "key")]) == 1
+    out, err = capsys.readouterr()
+    assert (out, err) == (
+        "",
+        f"mpgameserver genkey: '{tmp_path / 'key'}' exists, and is not overwritten\n",
+    )
+    assert before == ((tmp_path / "key").read_bytes(), (tmp_path / "key.pub").read_bytes())
+
+
+def test_genkey_names_the_file_that_cannot_be_written(capsys, tmp_path):
+    target = tmp_path / "nowhere" / "key"
+    assert main(["genkey", str(target)]) == 1
+    assert capsys.readouterr().err.startswith(f"mpgameserver genkey: cannot write '{target}': ")
+
+
+# -- serve and ping -------------------------------------------------------------------------
+
+
+def test_a_ping_measures_the_round_trip_to_a_server_whose_key_it_knows(start, serving, tmp_path):
+    main(["genkey", str(tmp_path / "key")])
+    server, address, public_key = serving("--host", "127.0.0.1", "--key", "key")
+    assert public_key == EllipticCurvePublicKey.fromPEM((tmp_path / "key.pub").read_text())
+    code, out, err = run(start, "ping", address, "--key", "key.pub", "--count", "2")
+    assert (code, err) == (0, "")
+    first, *answers, counts, times = out.splitlines()
+    assert first == f"connected to {address}, whose key was checked"
+    assert [line.rpartition("=")[0] for line in answers] == [
+        "32 bytes: seq=1 time",
+        "32 bytes: seq=2 time",
+    ]
+    assert counts == "2 sent, 2 received, 0.0 % lost"
+    assert re.fullmatch(r"round trip min/avg/max/p99 = ([\d.]+/){3}[\d.]+ ms", times)
+    server.send_signal(signal.SIGTERM)
+    out, err = server.communicate(timeout=PATIENCE)
+    assert (server.returncode, err) == (0, "")
+    assert re.fullmatch(r"(\S+) connected\n\1 disconnected: goodbye\n", out)
+
+
+def test_a_server_stops_at_an_interrupt(serving):
+    server, _, _ = serving("--host", "127.0.0.1")
+    server.send_signal(signal.SIGINT)
+    server.communicate(timeout=PATIENCE)
+    assert server.returncode == 0
+
+
+def test_a_server_makes_another_key_each_time_unless_it_is_given_one(serving):
+    _, _, first = serving("--host", "127.0.0.1")
+    _, _, second = serving("--host", "127.0.0.1")
+    assert first != second
+
+
+def test_a_ping_goes_to_ipv6_and_needs_no_key(start, serving):
+    needs_ipv6()
+    _, address, _ = serving("--host", "::1")
+    assert address.startswith("[::1]:")
+    code, out, _ = run(start, "ping", address, "--count", "1")
+    assert code == 0
+    assert out.startswith(f"connected to {address}, whose key was not checked\n")
+    assert "1 sent, 1 received, 0.0 % lost\n" in out
+
+
+def test_an_interrupt_ends_a_ping_with_its_figures(start, serving):
+    _, address, _ = serving("--host", "127.0.0.1")
+    program = start("ping", address)
+    assert program.stdout is not None
+    assert program.stdout.readline().startswith("connected")
+    assert "seq=1" in program.stdout.readline()
+    program.send_signal(signal.SIGINT)
+    out, err = program.communicate(timeout=PATIENCE)
+    assert (program.returncode, err) == (0, "")
+    assert "1 sent, 1 received, 0.0 % lost\nround trip " in out
+
+
+def test_a_ping_of_a_server_with_another_key_fails(capsys, monkeypatch, tmp_path):
+    monkeypatch.setattr("mpgameserver.client.CONNECTION_TIMEOUT", 0.5)
+    main(["genkey", str(tmp_path / "other")])
+    capsys.readouterr()
+    with ThreadedServer(ServerContext(EventHandler()), ("127.0.0.1", 0)) as server:
+        address = f"127.0.0.1:{server.address[1]}"
+        assert main(["ping", address, "--key", str(tmp_path / "other.pub")]) == 1
+    assert capsys.readouterr() == (
+        "",
+        f"mpgameserver ping: cannot connect to {address}: "
+        "the server has another key than the one given\n",
+    )
+
+
+def test_a_ping_of_a_port_where_nothing_listens_fails(capsys):
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as unused:
+        unused.bind(("127.0.0.1", 0))
+        port = unused.getsockname()[1]
+    assert main(["ping", f"127.0.0.1:{port}", "--count", "1"]) == 1
+    assert capsys.readouterr().err == (
+        f"mpgameserver ping: cannot connect to 127.0.0.1:{port}: nothing listens on that port\n"
+    )
+
+
+def test_a_ping_without_an_answer_tells_the_loss(monkeypatch):
+    monkeypatch.setattr(ping_module, "PATIENCE", 0.1)
+    lines: list[str] = []
+    with ThreadedServer(ServerContext(EventHandler()), ("127.0.0.1", 0)) as server:
+        answered = ping(server.address, None, 1, lines.append)
+    assert not answered
+    assert lines[1:] == ["1 sent, 0 received, 100.0 % lost"]
+
+
+def test_a_ping_takes_only_its_own_messages_for_answers():
+    class Babbler(EventHandler):
+        def handle_message(self, client, seqnum, msg=b""):
+            client.send(b"hello")
+            client.send(msg)
+
+    lines: list[str] = []
+    with ThreadedServer(ServerContext(Babbler()), ("127.0.0.1", 0)) as server:
+        assert ping(server.address, None, 1, lines.append)
+    assert "5 bytes that are no answer" in lines
+    assert "1 sent, 1 received, 0.0 % lost" in lines
+
+
+def test_a_ping_ends_when_the_server_says_goodbye():
+    class Porter(EventHandler):
+        def handle_message(self, client, seqnum, msg=b""):
+            client.disconnect()
+
+    lines: list[str] = []
+    with ThreadedServer(ServerContext(Porter()), ("127.0.0.1", 0)) as server:
+        assert not ping(server.address, None, None, lines.append)
+    assert lines[1:] == ["the connection ended: disconnected", "1 sent, 0 received, 100.0 % lost"]
+
+
+def test_a_server_that_cannot_listen_says_where(capsys):
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
+        taken.bind(("127.0.0.1", 0))
+        port = taken.getsockname()[1]
+        assert main(["serve", "--host", "127.0.0.1", "--port", str(port)]) == 1
+    err = capsys.readouterr().err
+    assert err.startswith("mpgameserver serve: ")
+    assert f"127.0.0.1:{port}" in err
+    assert err.count("\n") == 1
+
+
+# -- interruptions --------------------------------------------------------------------------
+
+
+def test_an_interrupted_demo_ends_with_130(start):
+    program = start("demo", "--seconds", "30", "--clients", "1")
+    assert program.stdout is not None
+    assert "seed" in program.stdout.readline()
+    assert "connecting" in program.stdout.readline()
+    program.send_signal(signal.SIGINT)
+    _, err = program.communicate(timeout=PATIENCE)
+    assert (program.returncode, err) == (130, "interrupted\n")
+
+
+def test_an_interrupted_attempt_to_connect_ends_with_130(monkeypatch, capsys):
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(ping_module.time, "sleep", interrupt)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent:
+        silent.bind(("127.0.0.1", 0))
+        assert main(["ping", f"127.0.0.1:{silent.getsockname()[1]}"]) == 130
+    assert capsys.readouterr() == ("", "interrupted\n")
+
+
+def test_a_reader_that_goes_away_ends_the_demo_without_a_traceback(start):
+    program = start("demo", "--seconds", "30", "--clients", "1")
+    assert program.stdout is not None
+    program.stdout.readline()
+    program.stdout.close()
+    assert program.wait(timeout=PATIENCE) == 1
+    assert program.stderr is not None
+    assert program.stderr.read() == ""
