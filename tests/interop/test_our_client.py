@@ -1,0 +1,238 @@
+"""Our client on a server of the published package.
+
+What takes long (a thousand frames, a megabyte, ten idle seconds, a silence) goes on at the same
+time, each with a client of its own. The fixture plays it all; each test is one of the plays.
+"""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import pytest
+from interop.jsonlines import (
+    FRAME,
+    GAME_MESSAGES,
+    RETRY_MODES,
+    SIZES_FROM_PUBLISHED,
+    SIZES_TO_PUBLISHED,
+    content,
+    fingerprint,
+    game_message,
+    game_messages,
+)
+from interop.published import Program, at_the_same_time, published_python
+
+from mpgameserver.client import UdpClient
+from mpgameserver.crypto import EllipticCurvePrivateKey
+from mpgameserver.enums import ConnectFailure, ConnectionStatus
+
+# Its server needs 34 s for a megabyte: it sends 30 pieces of 1024 bytes a second.
+PATIENCE = 60.0
+IDLE = 10.0
+SILENCE = 5.0
+# It acks every 0.115 s, and looks every 1/60 s.
+MAX_LATENCY = 0.25
+
+
+class Player:
+    """Our end of a session with their server."""
+
+    def __init__(self, client: UdpClient) -> None:
+        self.client = client
+        self.token = client.token()
+        self.received: list[bytes] = []
+        self.settled: list[tuple[bytes, bool]] = []
+
+    def send(self, message: bytes, retry: int = -1) -> None:
+        self.client.send(message, retry, lambda acked: self.settled.append((message, acked)))
+
+    def frame(self) -> None:
+        self.client.update()
+        self.received += [message for _, message in self.client.getMessages()]
+        time.sleep(FRAME)
+
+    def frames_until(self, condition: Callable[[], object], seconds: float = PATIENCE) -> None:
+        end = time.monotonic() + seconds
+        while not condition():
+            assert time.monotonic() < end, f"{self.client!r} in vain for {seconds} s"
+            self.frame()
+
+    def frames_for(self, seconds: float) -> None:
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            self.frame()
+
+
+@dataclass
+class PublishedServer:
+    """A running server of the published package, and what a client of it must know."""
+
+    program: Program
+    public_key: str
+    port: int
+
+    @contextmanager
+    def joined(self) -> Iterator[Player]:
+        """A session with it, opened with its key pinned."""
+        with UdpClient(self.public_key) as client:
+            outcomes: list[bool] = []
+            client.connect(("127.0.0.1", self.port), outcomes.append)
+            Player(client).frames_until(lambda: outcomes, 10.0)
+            assert outcomes == [True], client.failure
+            self.program.wait_for("connect", client.token())
+            yield Player(client)
+
+
+def free_port() -> int:
+    """A port that was free a moment ago: the published server cannot say which one it got."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.bind(("127.0.0.1", 0))
+        return sock.getsockname()[1]
+
+
+@contextmanager
+def published_server() -> Iterator[PublishedServer]:
+    port = free_port()
+    with Program(published_python(), "published_server.py", str(port)) as program:
+        program.wait_for("serving")
+        yield PublishedServer(program, program.said("key")[0]["pem"], port)
+
+
+def a_thousand_small_messages_of_each_mode_arrive_each_way(server: PublishedServer) -> None:
+    total = GAME_MESSAGES * len(RETRY_MODES)
+    with server.joined() as player:
+        server.program.tell(player.token, "play")
+        for number in range(GAME_MESSAGES):
+            for retry in RETRY_MODES:
+                player.send(game_message(retry, number), retry)
+            player.frame()
+        player.frames_until(lambda: len(player.settled) >= total)
+        player.frames_until(lambda: server.program.count("settled", player.token) >= total)
+        server.program.tell(player.token, "latency")
+        player.frames_for(1.0)  # for what comes twice
+        latency = player.client.latency()
+
+    assert Counter(player.received) == Counter(game_messages())
+    assert Counter(player.settled) == Counter((message, True) for message in game_messages())
+    heard = [event["message"] for event in server.program.said("message", player.token)]
+    assert Counter(heard) == Counter(map(fingerprint, game_messages()))
+    acked = [event["acked"] for event in server.program.said("settled", player.token)]
+    assert Counter(acked) == {True: total}
+    assert 0 < latency < MAX_LATENCY
+    assert 0 < server.program.said("latency", player.token)[0]["seconds"] < MAX_LATENCY
+
+
+def messages_of_every_size_arrive_there(server: PublishedServer) -> None:
+    with server.joined() as player:
+        for size in SIZES_TO_PUBLISHED:
+            player.send(content(size))
+        player.frames_until(lambda: len(player.settled) == len(SIZES_TO_PUBLISHED))
+        events = server.program.wait_for("message", player.token, len(SIZES_TO_PUBLISHED))
+    expected = [content(size) for size in SIZES_TO_PUBLISHED]
+    assert Counter(event["message"] for event in events) == Counter(map(fingerprint, expected))
+    assert Counter(player.settled) == Counter((message, True) for message in expected)
+
+
+def messages_of_every_size_that_it_can_send_arrive_here(server: PublishedServer) -> None:
+    with server.joined() as player:
+        for size in SIZES_FROM_PUBLISHED:
+            server.program.tell(player.token, "send", size, -1)
+        player.frames_until(lambda: len(player.received) >= len(SIZES_FROM_PUBLISHED))
+        player.frames_for(1.0)  # for what comes twice
+    assert Counter(player.received) == Counter(map(content, SIZES_FROM_PUBLISHED))
+
+
+def a_session_outlives_ten_idle_seconds(server: PublishedServer) -> None:
+    with server.joined() as player:
+        player.frames_for(IDLE)
+        assert player.client.connected()
+        assert not server.program.said("disconnect", player.token)
+        player.send(b"still here")
+        server.program.tell(player.token, "send", 1, -1)
+        player.frames_until(lambda: player.settled and player.received, 5.0)
+    assert player.received == [content(1)]
+
+
+def a_goodbye_is_answered(server: PublishedServer) -> None:
+    with server.joined() as player:
+        player.send(b"last words")
+        player.client.disconnect()
+        began = time.monotonic()
+        player.client.waitForDisconnect()
+        assert time.monotonic() - began < 1.0
+        assert player.client.status() == ConnectionStatus.DISCONNECTED
+        assert player.settled == [(b"last words", True)]
+        server.program.wait_for("disconnect", player.token)
+        heard = [event["message"] for event in server.program.said("message", player.token)]
+        assert heard == [fingerprint(b"last words")]
+
+
+def a_forced_end_is_heard_of(server: PublishedServer) -> None:
+    with server.joined() as player:
+        player.client.forceDisconnect()
+        assert player.client.status() == ConnectionStatus.DISCONNECTED
+        server.program.wait_for("disconnect", player.token, seconds=SILENCE / 2)
+
+
+def a_client_that_falls_silent_is_given_up(server: PublishedServer) -> None:
+    with server.joined() as player:
+        server.program.wait_for("disconnect", player.token, seconds=SILENCE * 2)
+
+
+def a_client_that_is_thrown_out_is_disconnected(server: PublishedServer) -> None:
+    with server.joined() as player:
+        server.program.tell(player.token, "throw_out")
+        player.frames_until(lambda: not player.client.connected(), SILENCE / 2)
+        assert player.client.status() == ConnectionStatus.DISCONNECTED
+
+
+def a_server_that_dies_is_noticed(_: PublishedServer) -> None:
+    with published_server() as another, another.joined() as player:
+        player.frames_for(0.5)
+        another.program.kill()
+        began = time.monotonic()
+        player.frames_until(lambda: not player.client.connected(), SILENCE * 2)
+        assert player.client.status() == ConnectionStatus.DROPPED
+        assert time.monotonic() - began > SILENCE - 1
+
+
+def a_server_with_another_key_is_not_joined(server: PublishedServer) -> None:
+    other_key = EllipticCurvePrivateKey.new().getPublicKey()
+    with UdpClient(other_key) as client:
+        outcomes: list[bool] = []
+        client.setConnectionTimeout(1.0)
+        client.connect(("127.0.0.1", server.port), outcomes.append)
+        Player(client).frames_until(lambda: outcomes, 5.0)
+        assert outcomes == [False]
+        assert client.failure == ConnectFailure.WRONG_KEY
+
+
+PLAYS = (
+    a_thousand_small_messages_of_each_mode_arrive_each_way,
+    messages_of_every_size_arrive_there,
+    messages_of_every_size_that_it_can_send_arrive_here,
+    a_session_outlives_ten_idle_seconds,
+    a_goodbye_is_answered,
+    a_forced_end_is_heard_of,
+    a_client_that_falls_silent_is_given_up,
+    a_client_that_is_thrown_out_is_disconnected,
+    a_server_that_dies_is_noticed,
+    a_server_with_another_key_is_not_joined,
+)
+
+
+@pytest.fixture(scope="module")
+def outcomes() -> dict[Callable[[PublishedServer], None], Future[None]]:
+    with published_server() as server:
+        return at_the_same_time(PLAYS, server)
+
+
+@pytest.mark.parametrize("play", PLAYS, ids=[play.__name__ for play in PLAYS])
+def test_on_a_published_server(play, outcomes):
+    outcomes[play].result()
