@@ -11,6 +11,7 @@ from libc.string cimport memset
 __all__ = ["DuplicateFilter"]
 
 MAX_WIDTH = MESSAGE_FILTER_WIDTH
+MAX_NUMBER = 1 << 62  # at the fastest rate a session reaches it in millions of years
 
 cdef enum:
     WORD_BITS = 64
@@ -45,7 +46,7 @@ cdef class DuplicateFilter:
         """True for a number that was inserted, and for every number behind the filter."""
         if number > self.newest:
             return False
-        if self.newest - number >= self.width:
+        if number <= self.newest - self.width:
             return True
         if number < self._oldest:
             return False
@@ -54,10 +55,10 @@ cdef class DuplicateFilter:
     cpdef bint insert(self, int64_t number) except -1:
         """Insert a number (1 or more); False, and nothing changed, when `contains` has it.
 
-        Raises ValueError for a number below 1, and MemoryError with nothing changed.
+        Raises ValueError for a number below 1 or above `MAX_NUMBER`, and MemoryError with nothing changed.
         """
-        if number < 1:
-            raise ValueError(f"number must be 1 or more, not {number}")
+        if not 1 <= number <= MAX_NUMBER:
+            raise ValueError(f"number must be 1...{MAX_NUMBER}, not {number}")
         if self.newest == 0:
             self._oldest = number
             self.newest = number

@@ -13,6 +13,7 @@ ever share a nonce, and the sender waits beyond that.
 """
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from libc.math cimport INFINITY, floor
 from libc.string cimport memcpy, memmove
 
@@ -94,11 +95,8 @@ cdef enum:
     # 2^5 times the probe delay is the longest wait between probes of a silent path.
     MAX_PROBE_BACKOFF = 5
 
-# The body that a packet is filled in, of whichever endpoint is at work: the GIL is held from the
-# first byte to the seal. A message alone in a packet leaves bytes of its shared head unused.
-cdef unsigned char _body[0xFFFF + SHARED_OVERHEAD]
-
 cdef double ACK_DELAY = 0.025      # RFC 9000's default max_ack_delay
+cdef double CLOCK_ROUNDING = 1e-6  # seconds: more than a double rounds the Unix time by
 cdef double MAX_PROBE_DELAY = 1.0  # unless a single probe delay is longer
 
 
@@ -129,6 +127,10 @@ cdef class Endpoint:
         self.keep_alive_interval = 0.1
         self.message_timeout = 1.0
         self._body_limit = payload_limit + SINGLE_OVERHEAD
+        # A message alone in a packet leaves bytes of the head unused that it would share.
+        self._body = <unsigned char *>PyMem_Malloc(self._body_limit + SHARED_OVERHEAD)
+        if self._body == NULL:
+            raise MemoryError
         self.received_packets = ReceiveWindow()
         self.sent_packets = SentWindow(packets_before)
         self.outbox = Outbox(payload_limit, messages_before)
@@ -137,6 +139,9 @@ cdef class Endpoint:
         self.traffic = TrafficBins(now)
         self._had_messages = DuplicateFilter()
         self._inbox = deque()
+
+    def __dealloc__(self):
+        PyMem_Free(self._body)
 
     # -- what the owner asks for ------------------------------------------------------------
 
@@ -275,10 +280,13 @@ cdef class Endpoint:
         """
         cdef double when = INFINITY
         cdef int64_t oldest = self.sent_packets.oldest_undecided
+        cdef bint may_send = self._has_room()
         if self._written_count >= HALF_RING:
-            return self._start + (self._written_second + 1 - self._wall_start)
+            return self._start + (self._written_second + 1 - self._wall_start) + CLOCK_ROUNDING
         if self.established:
             when = self._last_sent + self.keep_alive_interval
+        if self.ack_is_due:
+            return self._now
         if self._acks_owed:
             when = min(when, self._ack_due_at)
         if oldest <= self.sent_packets.newest:
@@ -286,9 +294,11 @@ cdef class Endpoint:
                 self.round_trip.reorder_delay()
                 if oldest < self.sent_packets.newest_acked else self._probe_delay()
             ))
-        if self.outbox.has_more() and self._has_room():
+        if may_send and self.outbox.has_more():
             return self._now
-        return min(when, self.outbox.next_timer(self.message_timeout, self.keep_alive_interval))
+        return min(when, self.outbox.next_timer(
+            self.message_timeout, self.keep_alive_interval, may_send
+        ))
 
     # -- out --------------------------------------------------------------------------------
 
@@ -322,6 +332,7 @@ cdef class Endpoint:
         cdef bint remember
         cdef Py_ssize_t limit = self._body_limit - SINGLE_OVERHEAD
         cdef int64_t carrier = self.sent_packets.newest + 1
+        self.outbox.quiet = self.sent_packets.oldest_undecided == carrier
         while self._body_count < MAX_MESSAGES and limit >= 0:
             message = self.outbox.next_message(
                 limit, self._body_count == 0, self._now, self.keep_alive_interval
@@ -342,7 +353,7 @@ cdef class Endpoint:
     cdef int _put(self, Message message) except -1:
         """Write a message behind those in the body, with the head of one that shares it."""
         cdef Piece piece
-        cdef unsigned char *out = _body + self._body_size
+        cdef unsigned char *out = self._body + self._body_size
         cdef const unsigned char *data = <const unsigned char *>PyBytes_AS_STRING(message.data)
         cdef uint32_t size = message.wire_size()
         assert self._body_size + SHARED_OVERHEAD + size <= self._body_limit + SHARED_OVERHEAD
@@ -366,18 +377,18 @@ cdef class Endpoint:
         """True when acks or the keep-alive ask for a packet without messages."""
         if self._acks_owed >= ACK_EVERY or (self._acks_owed and self._now >= self._ack_due_at):
             return True
-        return self.established and self._now - self._last_sent >= self.keep_alive_interval
+        return self.established and self._now >= self._last_sent + self.keep_alive_interval
 
     cdef bytes _seal(self):
         """Number the packet in the body and seal it."""
-        cdef unsigned char *body = _body
+        cdef unsigned char *body = self._body
         cdef unsigned char head[HEADER_SIZE]
         cdef PacketFields fields
         cdef bytes header
         if self._body_count == 1:
             self._body_size -= SHARED_OVERHEAD - SINGLE_OVERHEAD
             body += SHARED_OVERHEAD - SINGLE_OVERHEAD
-            memmove(body, _body + 2, SINGLE_OVERHEAD)
+            memmove(body, self._body + 2, SINGLE_OVERHEAD)
         elif self._body_count == 0:
             self._body_type = KEEP_ALIVE
         fields.from_server = self._is_server
@@ -392,6 +403,7 @@ cdef class Endpoint:
         fields.seq = to_wire(
             self.sent_packets.push(self._now, self._body_count > 0, self._body_contents)
         )
+        self.sent_packets.packet(self.sent_packets.newest).newest_message = self.outbox.newest
         self._written_count += 1
         self._last_sent = self._now
         self._acks_owed = 0
@@ -447,14 +459,16 @@ cdef class Endpoint:
             or not CHALLENGE_RESP <= fields.packet_type <= APP_FRAGMENT
         ):
             return MALFORMED
-        if self._is_server and not self.established and fields.packet_type != CHALLENGE_RESP:
+        if self._is_server and not self.established and (
+            fields.packet_type != CHALLENGE_RESP or fields.count != 1
+        ):
             return UNEXPECTED
         arrival = self.received_packets.judge(fields.seq, fields.time, number)
         if arrival != FRESH:
             if arrival == DUPLICATE:
                 return REPEATED
             return TOO_LATE if arrival == BEHIND else IMPLAUSIBLE
-        return ACCEPTED if self._inbox_charge < INBOX_LIMIT else INBOX_FULL
+        return ACCEPTED
 
     cdef bytes _open(self, PacketFields *fields, bytes datagram):
         """The payload of a sealed packet; None when the seal does not open."""
@@ -473,21 +487,27 @@ cdef class Endpoint:
         cdef PayloadReader reader
         cdef MessageView view
         cdef Piece piece
-        cdef Py_ssize_t size = 0
-        cdef uint8_t _
+        cdef Py_ssize_t size = 0, pieces = 0, messages = 0
+        cdef uint8_t i
         _start_reading(&reader, fields, payload)
         if not payload_is_valid(reader.next, reader.size, reader.count):
             return MALFORMED
-        for _ in range(fields.count):
+        for i in range(fields.count):
             read_message(&reader, &view)
             if not CHALLENGE_RESP <= view.message_type <= APP_FRAGMENT:
+                return MALFORMED
+            if i == 0 and view.message_type != fields.packet_type:
                 return MALFORMED
             if view.message_type == APP_FRAGMENT:
                 if not read_piece_header(view.data, view.size, &piece):
                     return MALFORMED
+                pieces += 1
                 size += view.size
-                if not self.reassembler.has_room(&piece, size):
-                    return REASSEMBLY_FULL
+                messages += self.reassembler.is_new(&piece)
+            if view.message_type >= APP and self._inbox_charge >= INBOX_LIMIT:
+                return INBOX_FULL
+        if pieces and not self.reassembler.has_room(size, pieces, messages):
+            return REASSEMBLY_FULL
         return ACCEPTED
 
     cdef int _apply_acks(self, PacketFields *fields) except -1:
@@ -501,6 +521,9 @@ cdef class Endpoint:
             self.acked += 1
             if not self.sent_packets.packet(number).flags & OWES_ACK:
                 continue
+            self.outbox.newest_acked = max(
+                self.outbox.newest_acked, self.sent_packets.packet(number).newest_message
+            )
             elapsed = self._now - self.sent_packets.packet(number).sent_at
             self.round_trip.sample(elapsed)
             self.traffic.round_trip(elapsed, self._now)

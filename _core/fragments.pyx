@@ -77,12 +77,18 @@ def split(uint16_t number, bytes message not None, Py_ssize_t payload_limit):
     """The APP_FRAGMENT messages that a message is sent in, each with its 6-byte header.
 
     `number` is that of the fragmented message, `payload_limit` the largest message that is not
-    fragmented. Raises ValueError when it would take more than 8,192 pieces.
+    fragmented. Raises ValueError for the number 0, for a limit that leaves a piece no room, and
+    when it would take more than 8,192 pieces.
     """
     cdef Piece piece
     cdef unsigned char head[FRAGMENT_HEADER]
-    cdef uint32_t index, count = piece_count(len(message), payload_limit)
+    cdef uint32_t index, count
     cdef Py_ssize_t offset = 0, size
+    if payload_limit <= FRAGMENT_HEADER:
+        raise ValueError(f"payload_limit must be above {FRAGMENT_HEADER}, not {payload_limit}")
+    count = piece_count(len(message), payload_limit)
+    if number == 0:
+        raise ValueError("number must be 1...65535, not 0")
     if count > MAX_PIECES:
         raise ValueError(f"a message of {len(message)} bytes takes {count} pieces, "
                          f"more than {MAX_PIECES}")
@@ -127,13 +133,15 @@ cdef class Reassembler:
         """The number of unfinished messages, at most `MAX_MESSAGES`."""
         return len(self._unfinished)
 
-    cdef bint has_room(self, const Piece *piece, Py_ssize_t size) except -1:
-        """True when the piece can be held, or need not be."""
-        if not _is_possible(piece):
-            return True
-        if self.held_bytes + size + PIECE_COST > MAX_REASSEMBLY_BYTES:
-            return False
-        return len(self._unfinished) < MAX_REASSEMBLIES or piece.number in self._unfinished
+    cdef bint is_new(self, const Piece *piece) except -1:
+        """True when the piece would begin a message."""
+        return _is_possible(piece) and piece.number not in self._unfinished
+
+    cdef bint has_room(self, Py_ssize_t size, Py_ssize_t pieces, Py_ssize_t messages) except -1:
+        """True when pieces of `size` bytes in all can be held, which begin so many messages."""
+        return self.held_bytes + size + pieces * PIECE_COST <= MAX_REASSEMBLY_BYTES and (
+            messages == 0 or len(self._unfinished) + messages <= MAX_REASSEMBLIES
+        )
 
     cdef Reassembly take(
         self, const Piece *piece, object data, int64_t message_number, double now
@@ -196,7 +204,7 @@ cdef class Reassembler:
         cdef const unsigned char *data = <const unsigned char *>PyBytes_AS_STRING(message)
         if not read_piece_header(data, PyBytes_GET_SIZE(message), &piece):
             raise PacketError(f"a piece has at least {FRAGMENT_HEADER} bytes, not {len(message)}")
-        if not self.has_room(&piece, len(message) - FRAGMENT_HEADER):
+        if not self.has_room(len(message) - FRAGMENT_HEADER, 1, self.is_new(&piece)):
             raise BufferError(f"no room for a piece of {len(message)} bytes")
         whole = self.take(&piece, message[FRAGMENT_HEADER:], message_number, now)
         return None if whole is None else (whole.first_message, whole.join())

@@ -13,9 +13,12 @@ connection. The callbacks gather in `settled` for the owner to call, so that non
 middle of a packet.
 
 What is due again goes first, then new messages, then pieces; but a piece that found no room goes
-first in the next packet, so that a flood of messages cannot starve a transfer. New messages wait
-while the oldest unacked reliable one is `MESSAGE_SPAN` numbers behind: a receiver's duplicate
-filter must still tell that one from what it has had.
+first in the next packet, so that a flood of messages cannot starve a transfer.
+
+New messages wait while the oldest unacked reliable one is `MESSAGE_SPAN` numbers behind: a
+receiver's duplicate filter must still tell that one from what it has had. They also wait while
+the newest one that is known to have arrived is `MESSAGE_LEAP` numbers behind, but for one packet
+at a time: over a leap of half the ring, new numbers would look old.
 """
 
 from libc.math cimport INFINITY
@@ -30,7 +33,7 @@ from mpgameserver._core.message cimport (
     new_message,
     new_transfer,
 )
-from mpgameserver._core.packet cimport FRAGMENT_HEADER, MAX_PIECES, max_piece
+from mpgameserver._core.packet cimport FRAGMENT_HEADER, max_message, max_piece
 from mpgameserver._core.seqnum cimport ring_add
 
 from mpgameserver.errors import SendQueueFullError
@@ -49,11 +52,9 @@ cdef class Outbox:
 
     def __cinit__(self, Py_ssize_t payload_limit, int64_t previous=0):
         self._payload_limit = payload_limit
-        self.max_message = (
-            (MAX_PIECES - 1) * max_piece(payload_limit) + payload_limit - FRAGMENT_HEADER - 1
-        )
+        self.max_message = max_message(payload_limit)
         self.max_pending = MAX_PENDING_BYTES
-        self.newest = previous
+        self.newest = self.newest_acked = previous
         self.settled = []
         self._waiting = Fifo()
         self._transfers = Fifo()
@@ -140,7 +141,7 @@ cdef class Outbox:
             message = self._repeating.front()
             if message.settled:
                 self._repeating.pop()
-            elif message.wire_size() <= limit and now - message.last_sent >= repeat_interval:
+            elif message.wire_size() <= limit and now >= message.last_sent + repeat_interval:
                 return self._repeating.pop()
             else:
                 break
@@ -175,8 +176,10 @@ cdef class Outbox:
         return piece
 
     cdef bint _may_number(self) except -1:
-        """True when a new number keeps within the span of the oldest unacked reliable one."""
+        """True when a new number keeps within what the receiver can tell apart."""
         cdef Message oldest
+        if not self.quiet and self.newest - self.newest_acked >= MESSAGE_LEAP:
+            return False
         if self._closing:
             return True
         while self._unacked.size():
@@ -233,20 +236,22 @@ cdef class Outbox:
         cdef Message message
         while self._deadlines.size():
             message = self._deadlines.front()
-            if not message.settled and now - message.first_sent < timeout:
+            if not message.settled and now < message.first_sent + timeout:
                 break
             self._deadlines.pop()
             self._settle(message, False)
         return 0
 
-    cdef double next_timer(self, double timeout, double repeat_interval) except? -1.0:
-        """When the next message times out or is due again; infinity when none does."""
+    cdef double next_timer(
+        self, double timeout, double repeat_interval, bint may_send
+    ) except? -1.0:
+        """When the next message times out, or is due again and may be sent; else infinity."""
         cdef double when = INFINITY
         cdef Message message
         if self._deadlines.size():
             message = self._deadlines.front()
             when = message.first_sent + timeout
-        if self._repeating.size() and not self._closing:
+        if may_send and self._repeating.size() and not self._closing:
             message = self._repeating.front()
             when = min(when, message.last_sent + repeat_interval)
         return when

@@ -45,6 +45,13 @@ cdef Py_ssize_t max_piece(Py_ssize_t payload_limit) noexcept nogil:
     return PREFERRED_PIECE
 
 
+cdef Py_ssize_t max_message(Py_ssize_t payload_limit) noexcept nogil:
+    """The largest message: 8,191 full pieces and a last one, which may be a full one too."""
+    cdef Py_ssize_t piece = max_piece(payload_limit)
+    cdef Py_ssize_t last = payload_limit - FRAGMENT_HEADER - 1
+    return (MAX_PIECES - 1) * piece + (last if last > piece else piece)
+
+
 def size_limits(mtu, ip_udp_header=_UDP_HEADER_V4):
     """The `SizeLimits` that follow from an MTU.
 
@@ -60,7 +67,7 @@ def size_limits(mtu, ip_udp_header=_UDP_HEADER_V4):
     payload = max_payload(datagram)
     piece = max_piece(payload)
     return SizeLimits(
-        datagram, payload, piece, (MAX_PIECES - 1) * piece + payload - FRAGMENT_HEADER - 1
+        datagram, payload, piece, max_message(payload)
     )
 
 
@@ -115,11 +122,12 @@ def encode_payload(messages):
     """The payload that holds `messages`, each a tuple (sequence number, type, bytes).
 
     Raises ValueError for more than 255 messages, a number outside 1...65535, a type outside
-    0...255 or a message that its length field cannot hold.
+    0...255, or more bytes than a length field can tell.
     """
     if len(messages) > MAX_MESSAGES:
         raise ValueError(f"a packet holds at most {MAX_MESSAGES} messages, not {len(messages)}")
     cdef unsigned char head[SHARED_OVERHEAD]
+    cdef Py_ssize_t overhead = SINGLE_OVERHEAD if len(messages) == 1 else SHARED_OVERHEAD
     parts = []
     for seq, message_type, message in messages:
         if not (1 <= index(seq) <= 0xFFFF and 0 <= message_type <= 0xFF and len(message) <= 0xFFFF):
@@ -127,12 +135,15 @@ def encode_payload(messages):
                 f"not a message: number {seq!r}, type {message_type!r}, {len(message)} bytes"
             )
         write_shared_head(head, len(message), seq, message_type)
-        if len(messages) == 1:
+        if overhead == SINGLE_OVERHEAD:
             parts.append(PyBytes_FromStringAndSize(<char *>head + 2, SINGLE_OVERHEAD))
         else:
             parts.append(PyBytes_FromStringAndSize(<char *>head, SHARED_OVERHEAD))
         parts.append(message)
-    return b"".join(parts)
+    payload = b"".join(parts)
+    if len(payload) > 0xFFFF:
+        raise ValueError(f"a payload holds at most 65535 bytes, not {len(payload)}")
+    return payload
 
 
 def decode_payload(bytes payload not None, uint8_t count, uint8_t packet_type):
@@ -147,7 +158,7 @@ def decode_payload(bytes payload not None, uint8_t count, uint8_t packet_type):
     reader.size = PyBytes_GET_SIZE(payload)
     reader.count = count
     reader.packet_type = packet_type
-    if not payload_is_valid(reader.next, reader.size, count):
+    if reader.size > 0xFFFF or not payload_is_valid(reader.next, reader.size, count):
         raise PacketError(f"a payload of {len(payload)} bytes is not {count} messages")
     messages = []
     for _ in range(count):

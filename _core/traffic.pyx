@@ -52,7 +52,7 @@ cdef class TrafficBins:
         cdef Second *second = self._at(now)
         if self._latency_samples == 0:
             self._latency_sum = 0.0
-        self._latency_sum += elapsed
+        self._latency_sum += max(elapsed, 0.0)
         self._latency_samples += 1
         second.latency = <uint16_t>min(
             self._latency_sum / self._latency_samples * 1000 + 0.5, 65535.0

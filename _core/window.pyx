@@ -25,7 +25,7 @@ ARRIVALS = ("fresh", "duplicate", "behind", "out of time", "too far ahead")
 cdef enum:
     PACKET_THRESHOLD = 3   # RFC 9002 section 6.1.1: later packets acked that show a loss
     FIRST_SENT_SLOTS = 32
-    MAX_SENT_SLOTS = 4096  # room for the packets of a second beside those under way
+    MAX_SENT_SLOTS = 32768  # the packets of a second at the fastest rate
     WORD_INDEX = RECEIVE_WORDS - 1
 
 
@@ -118,10 +118,13 @@ cdef class SentWindow:
 
     `newest` is the absolute number of the last one, starting after `previous`;
     `oldest_undecided` the first that owes an ack and was neither acked nor declared lost.
+    `reordering` is how many later packets must be acked to show a loss: three, and twice as many
+    whenever a packet that was declared lost is acked after all, for then the path reorders.
     """
 
     def __cinit__(self, int64_t previous=0):
-        self.newest = previous
+        self.newest = self._previous = previous
+        self.reordering = PACKET_THRESHOLD
         self.oldest_undecided = self._oldest_waiting = previous + 1
         self._mask = FIRST_SENT_SLOTS - 1
         self._packets = <SentPacket *>PyMem_Calloc(FIRST_SENT_SLOTS, sizeof(SentPacket))
@@ -148,8 +151,8 @@ cdef class SentWindow:
         return self.newest
 
     cdef object contents(self, int64_t number):
-        """What a remembered packet carried."""
-        return self._contents[number & self._mask]
+        """What a packet carried; None when that is forgotten."""
+        return self._contents[number & self._mask] if self.remembers(number) else None
 
     cdef object take_contents(self, int64_t number):
         """What a remembered packet carried, which it is made to forget."""
@@ -180,7 +183,7 @@ cdef class SentWindow:
 
     cdef void _skip_decided(self) noexcept:
         cdef SentPacket *packet
-        while self.oldest_undecided <= self.newest:
+        while self.remembers(self.oldest_undecided):
             packet = self.packet(self.oldest_undecided)
             if packet.flags & OWES_ACK and not packet.flags & ACKED:
                 return
@@ -193,6 +196,8 @@ cdef class SentWindow:
         packet = self.packet(number)
         if packet.flags & ACKED:
             return False
+        if packet.flags & LOST:
+            self.reordering = min(self.reordering * 2, <uint32_t>MAX_SENT_SLOTS)
         packet.flags |= ACKED
         self.newly_acked[self.newly_acked_count] = number
         self.newly_acked_count += 1
@@ -202,25 +207,24 @@ cdef class SentWindow:
     cdef int64_t pop_lost(self, double now, double reorder_delay, double probe_delay) noexcept:
         """Decide the oldest packets; the number of the next one that is lost, or 0.
 
-        Lost is what three later packets were acked before, or one later packet and it left
+        Lost is what `reordering` later packets were acked before, or one later packet and it left
         `reorder_delay` ago (RFC 9002 section 6.1), or what left `probe_delay` ago.
         """
         cdef SentPacket *packet
         cdef int64_t number
-        cdef double age
         self._skip_decided()
         number = self.oldest_undecided
         if number > self.newest:
             return 0
-        packet = self.packet(number)
-        age = now - packet.sent_at
-        if not (
-            number + PACKET_THRESHOLD <= self.newest_acked
-            or (number < self.newest_acked and age >= reorder_delay)
-            or age >= probe_delay
-        ):
-            return 0
-        packet.flags |= LOST
+        if self.remembers(number):
+            packet = self.packet(number)
+            if not (
+                number + self.reordering <= self.newest_acked
+                or (number < self.newest_acked and now >= packet.sent_at + reorder_delay)
+                or now >= packet.sent_at + probe_delay
+            ):
+                return 0
+            packet.flags |= LOST
         self.oldest_undecided += 1
         return number
 
@@ -234,10 +238,11 @@ cdef class SentWindow:
         while self._oldest_waiting <= self.newest:
             number = self._oldest_waiting
             packet = self.packet(number)
-            if packet.flags & OWES_ACK and not packet.flags & ACKED:
-                if now - packet.sent_at < timeout and self.newest - number < MAX_SENT_SLOTS - 1:
+            if not self.remembers(number) or (
+                packet.flags & OWES_ACK and not packet.flags & ACKED
+            ):
+                if now < packet.sent_at + timeout and self.newest - number < MAX_SENT_SLOTS - 1:
                     return 0
-                packet.flags |= TIMED_OUT
                 self._oldest_waiting += 1
                 return number
             self._oldest_waiting += 1
@@ -253,7 +258,7 @@ cdef class SentWindow:
         contents = [None] * size
         for i in range(self._mask + 1):
             number = self.newest - i
-            if number > 0:
+            if number > self._previous:
                 packets[number & (size - 1)] = self.packet(number)[0]
                 contents[number & (size - 1)] = self._contents[number & self._mask]
         PyMem_Free(self._packets)
@@ -283,7 +288,7 @@ cdef class SentWindow:
     def lost(self, double now, double reorder_delay, double probe_delay):
         """The absolute numbers of the packets that are found lost at `now`, once each.
 
-        A packet is lost when three later ones were acked, or one later one and it left
+        A packet is lost when `reordering` later ones were acked, or one later one and it left
         `reorder_delay` seconds ago, or when it left `probe_delay` seconds ago.
         """
         return list(iter(lambda: self.pop_lost(now, reorder_delay, probe_delay), 0))

@@ -35,6 +35,9 @@ MIN_WAIT = 0.001
 
 _LOG = logging.getLogger("mpgameserver.client")
 
+_ORDINARY_DROPS = frozenset({"repeated", "too late"})
+"""What an honest server on an honest network causes, and no log needs to tell."""
+
 _Settled = tuple[Callable[[bool], object], bool]
 
 
@@ -294,7 +297,8 @@ class UdpClient:
                 break
             reason = connection.receive(datagram, now)
             if reason is not None:
-                self._drop_log.warning(now, "dropped a datagram: %s", reason)
+                if reason not in _ORDINARY_DROPS:
+                    self._drop_log.warning(now, "dropped a datagram: %s", reason)
             elif connection.endpoint.ack_is_due:
                 self._write(now)
 

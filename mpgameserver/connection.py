@@ -131,7 +131,7 @@ class Connection:
         if self.status == ConnectionStatus.DISCONNECTING:
             if self.endpoint.goodbye_acked or now >= self._goodbye_deadline:
                 self._end(ConnectionStatus.DISCONNECTED)
-        elif now - self.endpoint.last_received >= self._silence_timeout:
+        elif now >= self.endpoint.last_received + self._silence_timeout:
             self._end(ConnectionStatus.DROPPED)
 
     def next_datagram(self, now: float) -> bytes | None:

@@ -121,6 +121,7 @@ class SentModel:
     def __init__(self, previous: int = 0) -> None:
         self.previous = self.newest = previous
         self.newest_acked = 0
+        self.reordering = 3
         self.packets: dict[int, SentRecord] = {}
 
     def send(self, now: float, contents: object, owes_ack: bool) -> int:
@@ -149,6 +150,8 @@ class SentModel:
             packet = self.packets.get(number)
             if packet is not None and not packet.acked:
                 packet.acked = True
+                if packet.lost:
+                    self.reordering = min(self.reordering * 2, 32768)
                 self.newest_acked = max(self.newest_acked, number)
                 settled.append((number, packet.sent_at, packet.contents))
         return settled
@@ -160,7 +163,11 @@ class SentModel:
                 continue
             later = self.newest_acked - packet.number
             age = now - packet.sent_at
-            if not (later >= 3 or (later > 0 and age >= reorder_delay) or age >= probe_delay):
+            if not (
+                later >= self.reordering
+                or (later > 0 and age >= reorder_delay)
+                or age >= probe_delay
+            ):
                 break
             packet.lost = True
             found.append(packet.number)

@@ -35,6 +35,11 @@ class Arrivals(EventHandler):
         self.disconnected[client.addr] += 1
 
 
+def leaving_of(connection: Connection, now: float) -> list[bytes]:
+    """What a connection sends at a time."""
+    return list(iter(lambda: connection.next_datagram(now), None))
+
+
 def connect_all(conditions: LinkConditions, seed: int) -> tuple[Arrivals, list[float | None]]:
     """Let clients connect for as long as `connect` waits; when each of them succeeded."""
     handler = Arrivals()
@@ -63,7 +68,7 @@ def connect_all(conditions: LinkConditions, seed: int) -> tuple[Arrivals, list[f
                 leaving = [datagram for _, datagram in attempt.datagrams(now)]
             else:
                 connection.advance(now)
-                leaving = list(iter(lambda c=connection: c.next_datagram(now), None))
+                leaving = leaving_of(connection, now)
             for datagram in leaving:
                 link.up.send(datagram, now)
             for datagram in link.up.receive(now):

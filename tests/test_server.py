@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -323,9 +324,11 @@ print("returned", flush=True)
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no signals to send to a process")
 class TestSignals:
     @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-    def test_a_signal_ends_run_and_the_old_handlers_are_back(self, number: signal.Signals) -> None:
+    def test_a_signal_ends_run_and_the_old_handlers_are_back(
+        self, number: signal.Signals, tmp_path: Path
+    ) -> None:
         with subprocess.Popen(
-            [sys.executable, "-c", SIGNALLED], stdout=subprocess.PIPE, text=True
+            [sys.executable, "-c", SIGNALLED], stdout=subprocess.PIPE, text=True, cwd=tmp_path
         ) as program:
             assert program.stdout is not None
             assert program.stdout.readline() == "starting\n"

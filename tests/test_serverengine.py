@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import random
 from collections.abc import Callable
@@ -382,12 +383,13 @@ class TestChurn:
         )
         handler = Recorder(handle_message=lambda client, message: client.send(message, -1))
         world = World(handler, bad, seed)
+        numbers = itertools.count()
         for _ in range(1500):
             if len(world.players) < 12 and chance.random() < 0.1:
                 world.player(f"192.0.2.{chance.randrange(6)}", 5000 + chance.randrange(4))
             for player in [p for p in world.players if p.connection is not None]:
                 if player.connection.status == ConnectionStatus.CONNECTED:
-                    player.send(b"%d %d" % (player.token, len(player.sent)))
+                    player.send(b"%d %d" % (player.token, next(numbers)))
                 if chance.random() < 0.005:
                     player.connection.disconnect(world.now)
                 if chance.random() < 0.005 or not player.connection.is_live:

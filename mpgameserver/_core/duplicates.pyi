@@ -1,6 +1,7 @@
 from typing import Final
 
 MAX_WIDTH: Final[int]
+MAX_NUMBER: Final[int]
 
 class DuplicateFilter:
     def __init__(self, width: int = 32768) -> None: ...

@@ -36,6 +36,7 @@ cdef class Endpoint:
     cdef int64_t _written_second, _written_count   # and the packets under it
     cdef int64_t _dropped[VERDICTS]
     cdef Py_ssize_t _body_limit, _body_size, _inbox_charge
+    cdef unsigned char *_body
     cdef uint8_t _body_count, _body_type
     cdef list _body_contents                  # the messages that the packet must remember
     cpdef bytes next_datagram(self, double now)

@@ -5,8 +5,8 @@ from libc.stdint cimport int64_t, uint16_t, uint32_t
 cdef enum:
     # Two of the largest messages at once, and half of one more.
     MAX_REASSEMBLY_BYTES = 20 * 1024 * 1024
-    # A sender works on its fragmented messages in order: more unfinished ones are no game's.
-    MAX_REASSEMBLIES = 64
+    # Each unreliable one that lost a piece stays until it expires: a hundred a second do.
+    MAX_REASSEMBLIES = 4096
     # What a piece costs beside its bytes, so that a flood of empty pieces is bounded too.
     PIECE_COST = 128
 
@@ -39,7 +39,8 @@ cdef class Reassembler:
     cdef readonly int64_t discarded     # messages: contradictory, or unfinished for too long
     cdef dict _unfinished               # number on the wire -> Reassembly
 
-    cdef bint has_room(self, const Piece *piece, Py_ssize_t size) except -1
+    cdef bint is_new(self, const Piece *piece) except -1
+    cdef bint has_room(self, Py_ssize_t size, Py_ssize_t pieces, Py_ssize_t messages) except -1
     cdef Reassembly take(
         self, const Piece *piece, object data, int64_t message_number, double now
     )

@@ -8,6 +8,7 @@ from mpgameserver._core.message cimport Message, Transfer
 cdef enum:
     # The published receiver's duplicate filter reaches 256 numbers back.
     MESSAGE_SPAN = 256
+    MESSAGE_LEAP = 16384
     # Several of the largest messages; a game that has more waiting is not keeping up.
     MAX_PENDING_BYTES = 64 * 1024 * 1024
     # What a waiting message costs beside its bytes, so that empty ones are bounded too.
@@ -17,6 +18,8 @@ cdef class Outbox:
     cdef readonly list settled      # (callback, acked) of messages that are over
     cdef readonly Py_ssize_t pending     # bytes of messages and pieces that never left
     cdef readonly int64_t newest    # message number; absolute
+    cdef int64_t newest_acked       # of the numbers that are known to have arrived
+    cdef bint quiet                 # no packet is under way
     cdef readonly int64_t retransmitted
     cdef public Py_ssize_t max_pending
     cdef readonly Py_ssize_t max_message
@@ -43,7 +46,9 @@ cdef class Outbox:
     cdef int note_acked(self, list messages) except -1
     cdef int note_lost(self, list messages, int64_t carrier) except -1
     cdef int expire(self, double now, double timeout) except -1
-    cdef double next_timer(self, double timeout, double repeat_interval) except? -1.0
+    cdef double next_timer(
+        self, double timeout, double repeat_interval, bint may_send
+    ) except? -1.0
     cdef bint has_more(self) except -1
     cdef int begin_goodbye(self) except -1
     cdef int close(self) except -1

@@ -34,3 +34,4 @@ cdef void write_shared_head(
 ) noexcept nogil
 cdef Py_ssize_t max_payload(Py_ssize_t max_datagram) noexcept nogil
 cdef Py_ssize_t max_piece(Py_ssize_t payload_limit) noexcept nogil
+cdef Py_ssize_t max_message(Py_ssize_t payload_limit) noexcept nogil

@@ -19,7 +19,6 @@ cdef enum SentFlag:
     OWES_ACK = 1
     ACKED = 2
     LOST = 4
-    TIMED_OUT = 8
 
 cdef class ReceiveWindow:
     cdef readonly int64_t newest       # absolute; 0: none yet
@@ -33,21 +32,23 @@ cdef class ReceiveWindow:
 
 cdef struct SentPacket:
     double sent_at
+    int64_t newest_message  # the newest message number that had left by then
     uint8_t flags
 
 cdef class SentWindow:
     cdef readonly int64_t newest, newest_acked   # absolute; 0: none
     cdef readonly int64_t oldest_undecided  # newest + 1 when all are decided
-    cdef readonly uint32_t newly_acked_count
+    cdef readonly uint32_t reordering            # later packets acked that show a loss
+    cdef readonly uint32_t newly_acked_count     # how many of `newly_acked` are
     cdef int64_t newly_acked[ACK_BITS + 1]       # newest first
-    cdef int64_t _oldest_waiting            # neither acked nor timed out
+    cdef int64_t _previous, _oldest_waiting      # before the first; neither acked nor timed out
     cdef SentPacket *_packets
     cdef list _contents
     cdef uint32_t _mask
     cdef inline SentPacket *packet(self, int64_t number) noexcept:
         return &self._packets[number & self._mask]
     cdef inline bint remembers(self, int64_t number) noexcept:
-        return 0 < number <= self.newest and self.newest - number <= self._mask
+        return self._previous < number <= self.newest and self.newest - number <= self._mask
 
     cdef int64_t push(self, double now, bint owes_ack, object contents) except -1
     cdef object contents(self, int64_t number)

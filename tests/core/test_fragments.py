@@ -215,17 +215,17 @@ class TestReassembler:
             assert reassembler.expire(now) == now + REASSEMBLY_TIMEOUT
         assert reassembler.add(piece(1, 10, 10, b"x"), 10, 200.0) == (1, b"x" * 10)
 
-    def test_no_more_than_64_messages_are_unfinished(self):
+    def test_only_so_many_messages_are_unfinished(self):
         reassembler = Reassembler()
         for number in range(1, MAX_MESSAGES + 1):
             reassembler.add(piece(number, 1, 3), number, 0.0)
-        for number in range(1000, 5000):
+        for number in range(MAX_MESSAGES + 1, MAX_MESSAGES + 5000):
             with pytest.raises(BufferError):
                 reassembler.add(piece(number, 1, 2), number, 0.0)
         assert (len(reassembler), reassembler.discarded) == (MAX_MESSAGES, 0)
         assert reassembler.held_bytes == MAX_MESSAGES * COST_OF_PIECE
 
-    def test_with_64_messages_unfinished_each_of_them_can_still_be_finished(self):
+    def test_at_the_bound_each_of_them_can_still_be_finished(self):
         reassembler = Reassembler()
         for number in range(1, MAX_MESSAGES + 1):
             reassembler.add(piece(number, 1, 2, b"a"), number, 0.0)

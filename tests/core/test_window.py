@@ -414,7 +414,7 @@ class TestSentWindow:
 
     def test_what_it_can_no_longer_hold_has_timed_out(self):
         window = sent(1)
-        for _ in range(4095):
+        for _ in range(32767):
             window.send(2.0, None, False)
         assert window.timed_out(2.0, 100.0) == [1]
 
@@ -438,3 +438,44 @@ class TestSentWindow:
         numbers = [number for number, _, _ in settled]
         assert len(set(numbers)) == len(numbers)
         assert set(numbers) <= {65501 + i for i, passes in enumerate(arrives) if passes}
+
+
+class TestReordering:
+    """How many later packets must be acked before a packet counts as lost."""
+
+    def test_it_is_three_on_a_path_that_keeps_the_order(self) -> None:
+        window = SentWindow()
+        for _ in range(4):
+            window.send(0.0)
+        window.acknowledge(3, 0)
+        assert window.lost(0.0, 1.0, 1.0) == []
+        window.acknowledge(4, 0)
+        assert window.lost(0.0, 1.0, 1.0) == [1]
+        assert window.reordering == 3
+
+    def test_it_doubles_when_a_packet_found_lost_is_acked_after_all(self) -> None:
+        window = SentWindow()
+        for _ in range(4):
+            window.send(0.0)
+        window.acknowledge(4, 0)
+        assert window.lost(0.0, 1.0, 1.0) == [1]
+        window.acknowledge(1, 0)
+        assert window.reordering == 6
+        for _ in range(6):
+            window.send(0.0)
+        window.acknowledge(10, 0xC000_0000)
+        assert window.lost(0.0, 1.0, 1.0) == [2, 3]
+        window.acknowledge(10, 0xE000_0000)
+        assert window.lost(0.0, 1.0, 1.0) == []
+
+    def test_time_still_tells_what_is_lost(self) -> None:
+        window = SentWindow()
+        for _ in range(100):
+            window.send(0.0)
+        for spurious in range(1, 20):
+            window.acknowledge(100, 0)
+            window.lost(0.0, 1.0, 1.0)
+            window.acknowledge(spurious, 0)
+        assert window.reordering > 100
+        assert window.lost(0.9, 1.0, 2.0) == []
+        assert 99 in window.lost(1.0, 1.0, 2.0)

@@ -1,0 +1,256 @@
+"""What went wrong once, or nearly: each of these was found by attacking the core."""
+
+from __future__ import annotations
+
+import gc
+import math
+import threading
+
+import pytest
+import wire
+from hypothesis import given
+from hypothesis import strategies as st
+from support.endpoints import EndpointPair, Outcomes, Peer, flush, messages_of, new_endpoint
+
+from mpgameserver._core.fragments import MAX_MESSAGES, split
+from mpgameserver._core.packet import decode_payload, encode_payload, size_limits
+from mpgameserver._core.traffic import TrafficBins
+from mpgameserver._core.window import SentWindow
+from mpgameserver.enums import RetryMode
+from mpgameserver.errors import PacketError
+from mpgameserver.netsim import LinkConditions
+
+RELIABLE, NONE, BEST_EFFORT = RetryMode.RETRY_ON_TIMEOUT, RetryMode.NONE, RetryMode.BEST_EFFORT
+STARTS = st.floats(0.0, 1e6)
+INTERVALS = st.floats(0.001, 10.0)
+
+
+def test_a_packet_is_not_mixed_with_that_of_another_endpoint_at_work() -> None:
+    """The garbage collector may run in the middle of a packet, and another thread with it."""
+    one, other, peer = new_endpoint(), new_endpoint(is_server=True), Peer()
+    for _ in range(200):
+        one.queue(b"A" * 5, NONE, lambda acked: None)
+
+    class Garbage:
+        def __init__(self) -> None:
+            self.me = self
+
+        def __del__(self) -> None:
+            thread = threading.Thread(target=work)
+            thread.start()
+            thread.join()
+
+    def work() -> None:
+        other.queue(b"B" * 1200, NONE)
+        other.next_datagram(0.0)
+
+    gc.collect()
+    Garbage()
+    before = gc.get_threshold()
+    gc.set_threshold(1)
+    try:
+        datagram = one.next_datagram(0.0)
+    finally:
+        gc.set_threshold(*before)
+    _, messages = peer.read(datagram)
+    assert {message.payload for message in messages} == {b"A" * 5}
+
+
+class TestTimersAreKeptToTheLastBit:
+    """At the time that `next_timer` gives there is something to do, however floats round."""
+
+    @given(STARTS, INTERVALS)
+    def test_a_keep_alive(self, start: float, interval: float) -> None:
+        client = new_endpoint(now=start)
+        client.keep_alive_interval = interval
+        assert len(flush(client, client.next_timer())) == 1
+
+    @given(STARTS, INTERVALS)
+    def test_a_timeout(self, start: float, timeout: float) -> None:
+        client, outcomes = new_endpoint(now=start), Outcomes()
+        client.established, client.message_timeout = False, timeout
+        client.queue(b"x", NONE, outcomes.expect("one"))
+        client.next_datagram(start)
+        for _ in range(10):
+            if math.isfinite(client.next_timer()):
+                flush(client, client.next_timer())
+        assert outcomes.collect(client) == {("one", False): 1}
+
+    @given(STARTS, st.floats(0.0, 1.0))
+    def test_a_probe(self, start: float, elapsed: float) -> None:
+        client, peer = new_endpoint(now=start), Peer()
+        client.established = False
+        client.queue(b"x")
+        peer.read_all(flush(client, start))
+        client.receive(peer.make(), start + elapsed)
+        client.queue(b"y")
+        flush(client, start + elapsed + 1)
+        assert len(flush(client, client.next_timer())) == 1
+
+    def test_sixteen_owed_acks_are_due_now(self) -> None:
+        client, peer = new_endpoint(), Peer()
+        for _ in range(16):
+            client.receive(peer.make(peer.message()), 0.05)
+        assert client.next_timer() <= 0.05
+
+    def test_no_repeat_is_due_while_there_is_no_room(self) -> None:
+        client = new_endpoint()
+        client.keep_alive_interval = 0.2
+        client.queue(b"repeats", BEST_EFFORT)
+        flush(client, 0.0)
+        for _ in range(40):
+            client.queue(bytes(1434), NONE)
+        flush(client, 0.1)
+        flush(client, 0.21)
+        assert client.next_timer() > 0.21
+
+    def test_a_session_driven_by_its_timers_alone_makes_progress(self) -> None:
+        start = 123456.789
+        pair = EndpointPair(LinkConditions(loss=0.2, latency=0.0137), seed=1, start=start)
+        for _ in range(50):
+            pair.client.queue(bytes(700))
+            pair.server.queue(b"x", BEST_EFFORT)
+        for _ in range(5000):
+            due = (pair.client.next_timer(), pair.server.next_timer(), pair.link.next_arrival())
+            pair.tick(max(min(time for time in due if time is not None) - pair.now, 0.0))
+            if pair.now >= start + 5:
+                break
+        assert pair.now >= start + 5
+
+
+class TestReassemblyCaps:
+    def test_one_packet_of_many_pieces_keeps_within_the_cap(self) -> None:
+        client, peer = new_endpoint(), Peer()
+        for batch in range(1, MAX_MESSAGES + 510, 255):
+            pieces = [
+                peer.message(number.to_bytes(2, "big") + b"\0\1\0\2", wire.APP_FRAGMENT)
+                for number in range(batch, batch + 255)
+            ]
+            client.receive(peer.make(*pieces), 0.0)
+        assert MAX_MESSAGES - 255 < len(client.reassembler) <= MAX_MESSAGES
+
+    def test_lost_unreliable_pieces_do_not_shut_out_reliable_messages(self, seed: int) -> None:
+        """A 3 kB snapshot per frame, unreliable, at 5 % loss; a reliable 3 kB each second."""
+        pair = EndpointPair(LinkConditions(loss=0.05, latency=0.02), seed)
+        asked: dict[bytes, float] = {}
+        delays, snapshots = [], 0
+        for frame in range(64 * 22):
+            if frame < 64 * 20:
+                pair.client.queue(b"s" * 3000, NONE)
+                if frame % 64 == 0:
+                    name = b"r%08d" % frame
+                    asked[name] = pair.now
+                    pair.client.queue(name + bytes(3000))
+            pair.tick()
+            for message in messages_of(pair.server):
+                if message[:1] == b"r":
+                    delays.append(pair.now - asked.pop(message[:9]))
+                else:
+                    snapshots += 1
+        assert not asked
+        assert max(delays) < 1.0
+        assert snapshots > 0.8 * 64 * 20
+
+
+@pytest.mark.parametrize("per_frame", [60, 180, 300])
+def test_a_flood_of_unreliable_messages_into_a_blackout_loses_no_reliable_one(
+    per_frame: int,
+) -> None:
+    """Message numbers that leap by half the ring unseen would look old to the receiver."""
+    pair = EndpointPair(LinkConditions(latency=0.005))
+    for _ in range(40_000):
+        pair.client.queue(b"", NONE)
+    pair.run(3.0)
+    messages_of(pair.server)
+    pair.relink(LinkConditions(loss=1.0))
+    for _ in range(64 * 4):
+        for _ in range(per_frame):
+            pair.client.queue(b"", NONE)
+        pair.tick()
+    pair.relink(LinkConditions(latency=0.005))
+    names = [b"reliable %d" % number for number in range(2000)]
+    for name in names:
+        pair.client.queue(name)
+    pair.run(20.0)
+    assert sorted(filter(None, messages_of(pair.server))) == sorted(names)
+
+
+class TestFullInbox:
+    @staticmethod
+    def full(peer: Peer):
+        client = new_endpoint()
+        while client.receive(peer.make(peer.message(bytes(60_000))), 1.0) == 0:
+            pass
+        return client
+
+    def test_it_still_takes_acks_and_keep_alives(self) -> None:
+        peer, outcomes = Peer(), Outcomes()
+        client = self.full(peer)
+        client.queue(b"x", RELIABLE, outcomes.expect("one"))
+        peer.read_all(flush(client, 2.0))
+        assert client.receive(peer.make(), 3.0) == 0
+        assert client.last_received == 3.0
+        assert outcomes.collect(client) == {("one", True): 1}
+
+    def test_a_forged_packet_counts_as_forged(self) -> None:
+        peer = Peer()
+        client = self.full(peer)
+        before = client.drops
+        forger = Peer(key=bytes(16))
+        forger.seq = peer.seq
+        client.receive(forger.make(forger.message(b"x")), 1.0)
+        assert client.drops == {**before, "forged": before["forged"] + 1}
+
+
+class TestTypes:
+    def test_a_header_of_another_type_than_its_first_message_is_refused(self) -> None:
+        client, peer = new_endpoint(), Peer()
+        messages = [wire.Message(1, wire.APP, b"a"), wire.Message(2, wire.APP, b"b")]
+        datagram = peer.raw(wire.pack_payload(messages), type=wire.KEEP_ALIVE, count=2)
+        assert client.receive(datagram, 0.0) == 1
+        assert client.inbox_size == 0
+
+    def test_nothing_is_smuggled_in_beside_a_challenge_response(self) -> None:
+        server, peer = new_endpoint(is_server=True), Peer(is_server=False)
+        server.established = False
+        messages = [
+            wire.Message(1, wire.CHALLENGE_RESP, b"a"),
+            wire.Message(2, wire.APP, b"smuggled"),
+        ]
+        datagram = peer.raw(wire.pack_payload(messages), type=wire.CHALLENGE_RESP, count=2)
+        assert server.receive(datagram, 0.0) != 0
+        assert server.inbox_size == 0
+
+
+class TestEdges:
+    def test_an_ack_does_not_reach_the_packets_of_the_handshake(self) -> None:
+        window = SentWindow(5)
+        window.send(0.0)
+        assert [number for number, _, _ in window.acknowledge(6, 0xFFFF_FFFF)] == [6]
+
+    def test_more_than_a_length_field_can_tell_is_no_payload(self) -> None:
+        with pytest.raises(PacketError):
+            decode_payload(b"\0\1" + bytes(70_000), 1, 6)
+        with pytest.raises(ValueError, match="65535"):
+            encode_payload([(1, 6, bytes(65535)), (2, 6, bytes(65535))])
+
+    @pytest.mark.parametrize("limit", [-100, -1, 0, 1, 6])
+    def test_a_limit_without_room_for_a_piece_is_a_value_error(self, limit: int) -> None:
+        with pytest.raises(ValueError, match=str(limit)):
+            split(1, b"message", limit)
+
+    def test_no_fragmented_message_has_the_number_0(self) -> None:
+        with pytest.raises(ValueError, match="number"):
+            split(0, b"message", 100)
+
+    def test_a_round_trip_below_zero_counts_as_zero(self) -> None:
+        bins = TrafficBins(0.0)
+        bins.round_trip(-0.5, 0.0)
+        assert bins.lists(0.0)[4][-1] == 0
+
+    @pytest.mark.parametrize("mtu", [512, 576, 1096])
+    def test_at_a_small_mtu_the_last_piece_may_be_a_full_one(self, mtu: int) -> None:
+        limits = size_limits(mtu)
+        whole = bytes(8192 * limits.piece)
+        assert len(split(1, whole, limits.payload)) == 8192
+        assert limits.message == len(whole)
