@@ -16,6 +16,7 @@ __all__ = [
     "IpAddress",
     "SocketAddress",
     "format_address",
+    "host_and_port",
     "host_group",
     "host_of",
     "limits_towards",
@@ -29,6 +30,21 @@ SocketAddress = tuple[Any, ...]
 IPV6_UDP_HEADER = 48
 """Bytes of the headers of IPv6 and UDP."""
 _SUBSCRIBER_BYTES = 8  # the /64 that one subscriber of a network has at the least (RFC 6177)
+
+
+def host_and_port(addr: object, least_port: int) -> tuple[str, int]:
+    """`addr`, when it is a pair of a host and a port of `least_port` to 65535.
+
+    Raises TypeError or ValueError that says what was given.
+    """
+    if not isinstance(addr, (tuple, list)) or len(addr) != 2:
+        raise TypeError(f"addr must be a pair (host, port), not {addr!r}")
+    host, port = addr
+    if not isinstance(host, str) or isinstance(port, bool) or not isinstance(port, int):
+        raise TypeError(f"addr must be a pair of a str and an int, not {addr!r}")
+    if not least_port <= port <= 65535:
+        raise ValueError(f"addr must have a port of {least_port}...65535, not {addr!r}")
+    return host, port
 
 
 def host_of(address: SocketAddress) -> IpAddress:

@@ -14,14 +14,15 @@ import socket
 import threading
 from dataclasses import dataclass
 
-from mpgameserver._core.packet import SizeLimits, size_limits
+from mpgameserver._core.packet import size_limits
+from mpgameserver.address import host_and_port, host_of, limits_towards
 from mpgameserver.connecting import ClientHandshake, EstablishedSession
 from mpgameserver.crypto import EllipticCurvePublicKey
 from mpgameserver.enums import ConnectFailure
 from mpgameserver.packet import Packet
 from mpgameserver.udpsocket import ConnectedSocket
 
-__all__ = ["Attempt", "check_address", "limits_towards"]
+__all__ = ["Attempt", "server_address"]
 
 ADDRESS_INTERVAL = 0.25
 """Seconds before the next address of a name is tried too."""
@@ -31,34 +32,21 @@ MAX_ADDRESSES = 8
 """Addresses of a name that are tried: each takes two sockets."""
 MAX_DATAGRAMS_PER_READ = 64
 """Datagrams that one socket is read for in one frame, while nobody has proved anything."""
-IPV6_UDP_HEADER = 48
 
 _LOG = logging.getLogger("mpgameserver.client")
 
 _Resolved = list[tuple[socket.AddressFamily, tuple[object, ...]]]
 
 
-def check_address(addr: object) -> tuple[str, int]:
-    """`addr` when it is a (host, port) pair of a string and 1...65535.
+def server_address(addr: object) -> tuple[str, int]:
+    """`addr`, when it is a pair of the name or address of a server and a port of 1...65535.
 
     Raises TypeError or ValueError that says what was given.
     """
-    if not isinstance(addr, (tuple, list)) or len(addr) != 2:
-        raise TypeError(f"addr must be a pair (host, port), not {addr!r}")
-    host, port = addr
-    if not isinstance(host, str) or isinstance(port, bool) or not isinstance(port, int):
-        raise TypeError(f"addr must be a pair of a str and an int, not {addr!r}")
-    if not host or not 1 <= port <= 65535:
-        raise ValueError(f"addr must have a host and a port of 1...65535, not {addr!r}")
+    host, port = host_and_port(addr, least_port=1)
+    if not host:
+        raise ValueError(f"addr must have a host, not {addr!r}")
     return host, port
-
-
-def limits_towards(address: tuple[object, ...]) -> SizeLimits:
-    """The sizes that the MTU leaves towards a socket address."""
-    host = str(address[0])
-    if ":" in host and not host.lower().startswith("::ffff:"):
-        return size_limits(Packet.MTU, IPV6_UDP_HEADER)
-    return size_limits(Packet.MTU)
 
 
 def _resolve(host: str, port: int, flags: int = 0) -> _Resolved:
@@ -187,7 +175,10 @@ class Attempt:
             return
         route.sockets.append(sock)
         self._handshake.add_path(
-            sock, now, size_limits(Packet.MTU).payload, limits_towards(route.address).datagram
+            sock,
+            now,
+            size_limits(Packet.MTU).payload,
+            limits_towards(host_of(route.address)).datagram,
         )
 
     def _read(self, sock: ConnectedSocket, now: float) -> EstablishedSession | None:

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from types import TracebackType
 
 from mpgameserver._core.seqnum import SeqNum
-from mpgameserver.attempt import Attempt, check_address
+from mpgameserver.attempt import Attempt, server_address
 from mpgameserver.connection import Connection
 from mpgameserver.crypto import EllipticCurvePublicKey, load_public_key
 from mpgameserver.enums import ConnectFailure, ConnectionStatus, RetryMode
@@ -99,7 +99,7 @@ class UdpClient:
 
         Raises TypeError or ValueError for what is no address, with nothing changed.
         """
-        address = check_address(addr)
+        address = server_address(addr)
         if callback is not None and not callable(callback):
             raise TypeError(f"callback must be callable or None, not {type(callback).__name__}")
         self._leave()

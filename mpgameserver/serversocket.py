@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 from typing import Any
 
-from mpgameserver.address import SocketAddress, format_address
+from mpgameserver.address import SocketAddress, format_address, host_and_port
 from mpgameserver.udpsocket import RECEIVE_SIZE, new_udp_socket, would_block
 
 __all__ = ["ListeningSocket"]
@@ -28,7 +28,8 @@ class ListeningSocket:
     """
 
     def __init__(self, addr: tuple[str, int]) -> None:
-        host, port = _check_address(addr)
+        host, port = host_and_port(addr, least_port=0)
+        host = host or _ANY_IPV4
         try:
             self._socket = _bind(host, port)
         except OSError as error:
@@ -65,17 +66,6 @@ class ListeningSocket:
     def close(self) -> None:
         """Close the socket; of no effect the second time."""
         self._socket.close()
-
-
-def _check_address(addr: object) -> tuple[str, int]:
-    if not isinstance(addr, (tuple, list)) or len(addr) != 2:
-        raise TypeError(f"addr must be a pair (host, port), not {addr!r}")
-    host, port = addr
-    if not isinstance(host, str) or isinstance(port, bool) or not isinstance(port, int):
-        raise TypeError(f"addr must be a pair of a str and an int, not {addr!r}")
-    if not 0 <= port <= 65535:
-        raise ValueError(f"addr must have a port of 0...65535, not {addr!r}")
-    return host or _ANY_IPV4, port
 
 
 def _bind(host: str, port: int) -> socket.socket:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from support.echo import EchoServer
 
-from mpgameserver.attempt import check_address, limits_towards
+from mpgameserver.attempt import server_address
 from mpgameserver.client import UdpClient
 from mpgameserver.crypto import EllipticCurvePrivateKey
 from mpgameserver.enums import ConnectFailure, ConnectionStatus, RetryMode
@@ -117,7 +117,7 @@ class TestBeforeConnecting:
         with pytest.raises(error, match="addr must"):
             client.connect(address)  # type: ignore[arg-type]
         assert client.status() == ConnectionStatus.DISCONNECTED
-        assert check_address(("localhost", 1474)) == ("localhost", 1474)
+        assert server_address(("localhost", 1474)) == ("localhost", 1474)
 
     @pytest.mark.parametrize(
         "setter", ["setConnectionTimeout", "setKeepAliveInterval", "setMessageTimeout"]
@@ -512,13 +512,6 @@ class TestFileno:
         client.send(b"x")
         run_until(client, client.hasMessages)
         assert client.fileno() == descriptor
-
-
-def test_the_sizes_follow_from_the_address_family() -> None:
-    assert limits_towards(("127.0.0.1", 1)).datagram == 1472
-    assert limits_towards(("::1", 1, 0, 0)).datagram == 1452
-    assert limits_towards(("::ffff:127.0.0.1", 1, 0, 0)).datagram == 1472
-    assert limits_towards(("127.0.0.1", 1)).message == LIMIT
 
 
 def test_the_repr_says_where_it_is_connected(client: UdpClient, server: EchoServer) -> None:
