@@ -55,7 +55,8 @@ cdef class DuplicateFilter:
     cpdef bint insert(self, int64_t number) except -1:
         """Insert a number (1 or more); False, and nothing changed, when `contains` has it.
 
-        Raises ValueError for a number below 1 or above `MAX_NUMBER`, and MemoryError with nothing changed.
+        Raises ValueError for a number below 1 or above `MAX_NUMBER`, and MemoryError with nothing
+        changed.
         """
         if not 1 <= number <= MAX_NUMBER:
             raise ValueError(f"number must be 1...{MAX_NUMBER}, not {number}")
