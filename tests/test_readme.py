@@ -27,18 +27,24 @@ LINK = re.compile(r"\]\(([^)\s]+)\)")
 PROGRAM = re.compile(r"^`(\w+\.py)`.*?^```python\n(.*?)^```", re.M | re.S)
 
 
-def is_bound(port: int) -> bool:
+def listens(port: int) -> bool:
+    """Tell whether somebody reads what is sent to a port: if not, the host says so."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.settimeout(0.1)
+        sock.connect(("127.0.0.1", port))
+        sock.send(b"?")
         try:
-            sock.bind(("127.0.0.1", port))
-        except OSError:
-            return True
-    return False
+            sock.recv(1)
+        except ConnectionRefusedError:
+            return False
+        except TimeoutError:
+            pass
+    return True
 
 
-def wait_until_bound(port: int) -> None:
+def wait_until_it_listens(port: int) -> None:
     end = time.monotonic() + PATIENCE
-    while not is_bound(port):
+    while not listens(port):
         assert time.monotonic() < end, f"nothing listens on port {port}"
         time.sleep(0.05)
 
@@ -77,9 +83,9 @@ def output(process: subprocess.Popen[str]) -> str:
 
 
 def test_the_client_and_the_server_run_as_they_stand(programs):
-    assert not is_bound(PORT), f"port {PORT}, which the README's programs use, is taken"
+    assert not listens(PORT), f"port {PORT}, which the README's programs use, is taken"
     with running(programs["server.py"]) as server:
-        wait_until_bound(PORT)
+        wait_until_it_listens(PORT)
         with running(programs["client.py"]) as client:
             assert sorted(output(client).splitlines()) == ["acked: True", "you said: hello"]
         server.send_signal(signal.SIGINT)
@@ -88,7 +94,7 @@ def test_the_client_and_the_server_run_as_they_stand(programs):
 
 
 def test_the_client_says_when_there_is_no_server(programs):
-    assert not is_bound(PORT), f"port {PORT}, which the README's programs use, is taken"
+    assert not listens(PORT), f"port {PORT}, which the README's programs use, is taken"
     key = EllipticCurvePrivateKey.new().getPublicKey()
     key.savePEM(programs["client.py"].parent / "server.pem.pub")
     with running(programs["client.py"]) as client:

@@ -20,7 +20,6 @@ class Handler(EventHandler):
         self.clients = {}
         self.commands = Commands()
         self.games = {}
-        self.is_serving = False
 
     def connect(self, client):
         self.clients[client.token] = client
@@ -34,9 +33,6 @@ class Handler(EventHandler):
         say("message", client=client.token, message=fingerprint(msg))
 
     def update(self, delta_t):
-        if not self.is_serving:
-            self.is_serving = True
-            say("serving")
         for command in self.commands.taken():
             client = self.clients[command["client"]]
             getattr(self, command["do"])(client, *command.get("args", ()))

@@ -32,8 +32,9 @@ from mpgameserver.client import UdpClient
 from mpgameserver.crypto import EllipticCurvePrivateKey
 from mpgameserver.enums import ConnectFailure, ConnectionStatus
 
+PATIENCE = 10.0
 # Its server needs 34 s for a megabyte: it sends 30 pieces of 1024 bytes a second.
-PATIENCE = 60.0
+LONG_PATIENCE = 60.0
 IDLE = 10.0
 SILENCE = 5.0
 # It acks every 0.115 s, and looks every 1/60 s.
@@ -57,7 +58,7 @@ class Player:
         self.received += [message for _, message in self.client.getMessages()]
         time.sleep(FRAME)
 
-    def frames_until(self, condition: Callable[[], object], seconds: float = PATIENCE) -> None:
+    def frames_until(self, condition: Callable[[], object], seconds: float = LONG_PATIENCE) -> None:
         end = time.monotonic() + seconds
         while not condition():
             assert time.monotonic() < end, f"{self.client!r} in vain for {seconds} s"
@@ -83,10 +84,19 @@ class PublishedServer:
         with UdpClient(self.public_key) as client:
             outcomes: list[bool] = []
             client.connect(("127.0.0.1", self.port), outcomes.append)
-            Player(client).frames_until(lambda: outcomes, 10.0)
+            Player(client).frames_until(lambda: outcomes, PATIENCE)
             assert outcomes == [True], client.failure
             self.program.wait_for("connect", client.token())
             yield Player(client)
+
+    def wait_until_it_listens(self) -> None:
+        """Connect until somebody answers: nothing else tells from when on it does."""
+        end = time.monotonic() + PATIENCE
+        with UdpClient(self.public_key) as client:
+            while not client.connected():
+                assert time.monotonic() < end, client.failure
+                client.connect(("127.0.0.1", self.port))
+                Player(client).frames_until(lambda: client.status() != ConnectionStatus.CONNECTING)
 
 
 def free_port() -> int:
@@ -100,8 +110,9 @@ def free_port() -> int:
 def published_server() -> Iterator[PublishedServer]:
     port = free_port()
     with Program(published_python(), "published_server.py", str(port)) as program:
-        program.wait_for("serving")
-        yield PublishedServer(program, program.said("key")[0]["pem"], port)
+        server = PublishedServer(program, program.wait_for("key")[0]["pem"], port)
+        server.wait_until_it_listens()
+        yield server
 
 
 def a_thousand_small_messages_of_each_mode_arrive_each_way(server: PublishedServer) -> None:
