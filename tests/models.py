@@ -138,23 +138,29 @@ class SentModel:
     def _is_undecided(packet: SentRecord) -> bool:
         return packet.owes_ack and not packet.acked and not packet.lost
 
-    def acknowledge(self, ack: int, ack_bits: int) -> list[tuple[int, float, object]]:
+    def unsettled(self, ack: int, ack_bits: int) -> list[SentRecord]:
+        """The packets, newest first, that these ack fields report and that were not acked yet."""
         newest = expand(ack, self.newest) if ack else 0
-        if newest > self.newest:
+        if not 0 < newest <= self.newest:
             return []
-        reported = [newest] + [
-            newest - back for back in range(1, 33) if ack_bits >> (32 - back) & 1
-        ]
-        settled = []
-        for number in reported if ack else []:
-            packet = self.packets.get(number)
-            if packet is not None and not packet.acked:
-                packet.acked = True
-                if packet.lost:
-                    self.reordering = min(self.reordering * 2, 32768)
-                self.newest_acked = max(self.newest_acked, number)
-                settled.append((number, packet.sent_at, packet.contents))
-        return settled
+        bits = (newest - back for back in range(1, 33) if ack_bits >> (32 - back) & 1)
+        packets = (self.packets.get(number) for number in (newest, *bits))
+        return [packet for packet in packets if packet is not None and not packet.acked]
+
+    def acknowledge(self, ack: int, ack_bits: int) -> list[tuple[int, float, object]]:
+        settled = self.unsettled(ack, ack_bits)
+        for packet in settled:
+            packet.acked = True
+            if packet.lost:
+                self.reordering = min(self.reordering * 2, 32768)
+            self.newest_acked = max(self.newest_acked, packet.number)
+        return [(packet.number, packet.sent_at, packet.contents) for packet in settled]
+
+    def forget(self, packet: SentRecord) -> None:
+        """Forget a packet that nothing waits for any more."""
+        assert self.newest - packet.number >= 32
+        assert not packet.owes_ack or (packet.lost and packet.timed_out)
+        del self.packets[packet.number]
 
     def lost(self, now: float, reorder_delay: float, probe_delay: float) -> list[int]:
         found = []
@@ -162,11 +168,10 @@ class SentModel:
             if not self._is_undecided(packet):
                 continue
             later = self.newest_acked - packet.number
-            age = now - packet.sent_at
             if not (
                 later >= self.reordering
-                or (later > 0 and age >= reorder_delay)
-                or age >= probe_delay
+                or (later > 0 and now >= packet.sent_at + reorder_delay)
+                or now >= packet.sent_at + probe_delay
             ):
                 break
             packet.lost = True
@@ -178,7 +183,7 @@ class SentModel:
         for packet in self.packets.values():
             if not packet.owes_ack or packet.acked or packet.timed_out:
                 continue
-            if now - packet.sent_at < timeout:
+            if now < packet.sent_at + timeout:
                 break
             packet.timed_out = True
             found.append(packet.number)
@@ -245,7 +250,7 @@ class ReassemblyModel:
     def expire(self, now: float) -> float:
         """Discard what did not grow; return when the next one would go."""
         for number, one in list(self.unfinished.items()):
-            if now - one.last_arrival >= self.timeout:
+            if now >= one.last_arrival + self.timeout:
                 del self.unfinished[number]
                 self.discarded += 1
         return min(

@@ -112,7 +112,7 @@ class ReassemblerMachine(RuleBasedStateMachine):
         for index in order:
             self.add(number, index, len(sizes), DATA[index : index + sizes[index - 1]])
 
-    @rule(pause=st.floats(0.0, 5.0) | st.sampled_from((REASSEMBLY_TIMEOUT, 10.0)))
+    @rule(pause=st.integers(0, 320).map(lambda n: n / 64) | st.just(REASSEMBLY_TIMEOUT))
     def wait(self, pause):
         self.now += pause
 
