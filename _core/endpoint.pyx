@@ -259,7 +259,9 @@ cdef class Endpoint:
             contents = self.sent_packets.contents(number)
             if contents is not None:
                 self.outbox.note_lost(contents, number)
-        if probed and self.round_trip.measured and self._probes_unanswered < MAX_PROBE_BACKOFF:
+        if probed and (self.established or self.round_trip.measured) and (
+            self._probes_unanswered < MAX_PROBE_BACKOFF
+        ):
             self._probes_unanswered += 1
         while self.sent_packets.pop_timed_out(self._now, self.message_timeout):
             self.timeouts += 1

@@ -22,6 +22,11 @@ WIDTH = RECEIVE_WIDTH
 MAX_SEQUENCE_JUMP = MAX_JUMP
 ARRIVALS = ("fresh", "duplicate", "behind", "out of time", "too far ahead")
 
+# Seconds after which a packet may still be acked, whatever the message timeout: twice the round
+# trip over a geostationary satellite at either end. Without it, a path that is slower than the
+# timeout would have every packet forgotten before its ack, and would never be measured.
+cdef double LATE_ACK = 4.0
+
 cdef enum:
     PACKET_THRESHOLD = 3   # RFC 9002 section 6.1.1: later packets acked that show a loss
     FIRST_SENT_SLOTS = 32
@@ -139,7 +144,9 @@ cdef class SentWindow:
         """Take the next number for a packet that leaves now."""
         cdef SentPacket *packet
         cdef int64_t oldest = min(self._oldest_waiting, self.oldest_undecided)
-        if self.newest + 1 - oldest > self._mask and self._mask + 1 < MAX_SENT_SLOTS:
+        if self._mask + 1 < MAX_SENT_SLOTS and (
+            self.newest + 1 - oldest > self._mask or self._may_be_acked_yet(now)
+        ):
             self._grow()
         self._contents[(self.newest + 1) & self._mask] = contents
         self.newest += 1
@@ -149,6 +156,17 @@ cdef class SentWindow:
         if not owes_ack and self.oldest_undecided == self.newest:
             self.oldest_undecided += 1
         return self.newest
+
+    cdef bint _may_be_acked_yet(self, double now) noexcept:
+        """True when the packet that the next one would displace can still be acked."""
+        cdef int64_t number = self.newest - self._mask
+        cdef SentPacket *packet = self.packet(number)
+        return (
+            self.remembers(number)
+            and packet.flags & OWES_ACK
+            and not packet.flags & ACKED
+            and now < packet.sent_at + LATE_ACK
+        )
 
     cdef object contents(self, int64_t number):
         """What a packet carried; None when that is forgotten."""

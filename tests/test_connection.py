@@ -49,6 +49,22 @@ class TestMessages:
         assert pair.client.pending == 0
 
 
+class TestSlowPath:
+    def test_acks_that_come_after_the_message_timeout_still_end_the_retrying(self) -> None:
+        pair, outcomes = ConnectionPair(LinkConditions(latency=1.0)), Outcomes()
+        for i in range(300):
+            pair.client.send(b"%044d" % i, callback=outcomes.expect(i))
+        pair.run(10)
+        assert len(received(pair.server)) == 300
+        assert sorted(outcomes.collect(pair.client), key=str) == sorted(
+            [(i, True) for i in range(300)], key=str
+        )
+        assert 2.0 <= pair.client.latency < 2.2
+        sent_again = pair.client.endpoint.outbox.retransmitted
+        pair.run(3)
+        assert pair.client.endpoint.outbox.retransmitted == sent_again
+
+
 class TestSilence:
     def test_idle_connections_keep_each_other_alive(self) -> None:
         pair = ConnectionPair()

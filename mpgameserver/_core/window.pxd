@@ -51,6 +51,7 @@ cdef class SentWindow:
         return self._previous < number <= self.newest and self.newest - number <= self._mask
 
     cdef int64_t push(self, double now, bint owes_ack, object contents) except -1
+    cdef bint _may_be_acked_yet(self, double now) noexcept
     cdef object contents(self, int64_t number)
     cdef object take_contents(self, int64_t number)
     cdef void settle(self, uint16_t ack, uint32_t ack_bits) noexcept
