@@ -16,12 +16,13 @@ INSTALLED := $(VENV)/.installed-$(KIND)
 SOURCES := setup.py pyproject.toml MANIFEST.in README.md LICENSE \
 	$(shell find _core mpgameserver -not -path '*/__pycache__*' -not -name '*.so')
 
-.PHONY: help demo test test-extra lint wheel install clean
+.PHONY: help demo test test-extra soak lint wheel install clean
 
 help:
 	@echo 'make demo         build, install into $(VENV), and play for 8 seconds over a bad link'
 	@echo 'make test         build, install, and run the tests that need nothing but pip packages'
 	@echo 'make test-extra   the tests that need a system program'
+	@echo 'make soak         hours of virtual time on bad links, every byte checked'
 	@echo 'make lint         ruff, mypy and cython-lint'
 	@echo 'make wheel        build the wheel into dist/'
 	@echo 'make install      build, and install into $(VENV)'
@@ -45,6 +46,9 @@ test-extra: $(INSTALLED) $(DEV_TOOLS)
 	else \
 		$(BIN)/pytest -m extra --collect-only --quiet $(ARGS); \
 	fi
+
+soak: $(INSTALLED)
+	cd tests && $(abspath $(BIN))/python -m soak $(ARGS)
 
 lint: $(INSTALLED) $(DEV_TOOLS)
 	$(BIN)/ruff check .
