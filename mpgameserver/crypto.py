@@ -152,7 +152,10 @@ class EllipticCurvePrivateKey:
         Raises TypeError for what is not text, and ValueError for what is not a P-256 private key
         or is protected by a password.
         """
-        return _load(_LOAD_PRIVATE_PEM, _pem_bytes(pem), EllipticCurvePrivateKey)
+        data = _pem_bytes(pem)
+        if b"BEGIN PUBLIC KEY-----" in data:
+            raise ValueError("a private key is needed here, and this PEM text is a public key")
+        return _load(_LOAD_PRIVATE_PEM, data, EllipticCurvePrivateKey)
 
     @staticmethod
     def fromBytes(der: bytes) -> EllipticCurvePrivateKey:

@@ -212,8 +212,10 @@ class Packet:
     def setMTU(cls, mtu: int) -> None:
         """Set the sizes that follow from an MTU in bytes, 512...65535.
 
-        Raises ValueError for another, and nothing changes.
+        Raises TypeError for what is no int and ValueError for another; nothing changes then.
         """
+        if isinstance(mtu, bool) or not isinstance(mtu, int):
+            raise TypeError(f"mtu must be an int, not {type(mtu).__name__}")
         limits = size_limits(mtu, cls.UDP_HEADER_SIZE)
         cls.MTU = mtu
         cls.MAX_SIZE = limits.datagram

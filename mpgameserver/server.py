@@ -17,7 +17,7 @@ import time
 from collections.abc import Iterator
 from types import TracebackType
 
-from mpgameserver.address import SocketAddress
+from mpgameserver.address import SocketAddress, host_and_port
 from mpgameserver.context import EventHandler, ServerContext
 from mpgameserver.serverclient import ServerClient
 from mpgameserver.serverengine import ServerEngine
@@ -58,6 +58,12 @@ class _WakePipe:
         self._writer.close()
 
 
+def _require_context(ctxt: object) -> ServerContext:
+    if not isinstance(ctxt, ServerContext):
+        raise TypeError(f"ctxt must be a ServerContext, not {ctxt!r}")
+    return ctxt
+
+
 class UdpServer:
     """A server that runs the handler of a context, for the clients that come to `addr`.
 
@@ -72,9 +78,7 @@ class UdpServer:
     def __init__(
         self, ctxt: ServerContext, addr: tuple[str, int], install_signals: bool = True
     ) -> None:
-        if not isinstance(ctxt, ServerContext):
-            raise TypeError(f"ctxt must be a ServerContext, not {ctxt!r}")
-        self._context = ctxt
+        self._context = _require_context(ctxt)
         self._install_signals = install_signals
         self._lock = threading.RLock()  # over the two flags; a signal may come while it is held
         self._has_run = False
@@ -220,11 +224,13 @@ class ThreadedServer:
     """A `UdpServer` in a thread of its own.
 
     It can be a context manager, which starts and stops it. After `stop` it can be started again.
+
+    Raises TypeError or ValueError for what is no context and no address.
     """
 
     def __init__(self, ctxt: ServerContext, addr: tuple[str, int]) -> None:
-        self._context = ctxt
-        self._addr = addr
+        self._context = _require_context(ctxt)
+        self._addr = host_and_port(addr, least_port=0)
         self._server: UdpServer | None = None
         self._thread: threading.Thread | None = None
         self._error: BaseException | None = None

@@ -21,7 +21,7 @@ from collections import Counter, defaultdict, deque
 from collections.abc import Callable
 
 from mpgameserver.accepting import ProvedSession, ServerHandshakes
-from mpgameserver.address import SocketAddress, format_address, host_of
+from mpgameserver.address import SocketAddress, format_address, host_of, plain_address
 from mpgameserver.connection import Connection
 from mpgameserver.context import ServerContext
 from mpgameserver.enums import ConnectionStatus, DisconnectReason, PacketType
@@ -198,7 +198,8 @@ class ServerEngine:
     def _drop(self, reason: str, address: SocketAddress) -> None:
         self.drops[reason] += 1
         if reason not in _ORDINARY_DROPS:
-            self._drop_log.warning(self.now, "dropped a datagram from %s: %s", address, reason)
+            place = format_address(plain_address(address))
+            self._drop_log.warning(self.now, "dropped a datagram from %s: %s", place, reason)
 
     # -- time and events --------------------------------------------------------------------
 

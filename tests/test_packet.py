@@ -453,3 +453,10 @@ class TestPendingMessage:
         made = PendingMessage(SeqNum(4), PacketType.APP, b"x", callback, RetryMode.BEST_EFFORT)
         assert (made.seq, made.type, made.payload) == (4, PacketType.APP, b"x")
         assert (made.callback, made.retry) == (callback, RetryMode.BEST_EFFORT)
+
+
+@pytest.mark.parametrize("mtu", ["1500", None, 1500.0, True])
+def test_an_mtu_that_is_no_int_is_a_type_error(mtu: object) -> None:
+    with pytest.raises(TypeError, match="mtu must be an int"):
+        Packet.setMTU(mtu)  # type: ignore[arg-type]
+    assert Packet.MTU == 1500

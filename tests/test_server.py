@@ -371,3 +371,21 @@ class TestCrowd:
         assert len(context.handler.clients) == 200
         assert sorted(set(context.handler.reasons)) == ["goodbye"]
         assert "raised" not in caplog.text
+
+
+class TestMistakesOfTheCaller:
+    @pytest.mark.parametrize("kind", [UdpServer, ThreadedServer])
+    @pytest.mark.parametrize(
+        ("address", "error"),
+        [("localhost", TypeError), (("x",), TypeError), (("127.0.0.1", -1), ValueError)],
+    )
+    def test_a_wrong_address_raises_at_once(
+        self, kind: type, address: object, error: type[Exception]
+    ) -> None:
+        with pytest.raises(error, match="addr must"):
+            kind(ServerContext(Recorder()), address)
+
+    @pytest.mark.parametrize("kind", [UdpServer, ThreadedServer])
+    def test_what_is_no_context_raises_at_once(self, kind: type) -> None:
+        with pytest.raises(TypeError, match="ServerContext"):
+            kind(5, LOOPBACK)
