@@ -182,7 +182,7 @@ class TestWhatIsRefused:
             EllipticCurvePublicKey.fromBytes(KEY.getBytes())
 
     def test_a_public_key_for_a_private_one(self):
-        with pytest.raises(ValueError, match="P-256"):
+        with pytest.raises(ValueError, match="a private key is needed here"):
             EllipticCurvePrivateKey.fromPEM(PUBLIC.getPublicKeyPEM())
         with pytest.raises(ValueError, match="P-256"):
             EllipticCurvePrivateKey.fromBytes(PUBLIC.getBytes())
@@ -386,9 +386,3 @@ class TestLoadPublicKey:
     def test_what_cannot_be_a_key(self, source):
         with pytest.raises(TypeError, match="EllipticCurvePublicKey, PEM text or a path"):
             load_public_key(source)
-
-
-def test_a_public_key_in_place_of_a_private_one_is_named() -> None:
-    pem = EllipticCurvePrivateKey.new().getPublicKey().getPublicKeyPEM()
-    with pytest.raises(ValueError, match="a private key is needed here"):
-        EllipticCurvePrivateKey.fromPEM(pem)
