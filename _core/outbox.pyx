@@ -139,7 +139,7 @@ cdef class Outbox:
         cdef Message message
         while self._repeating.size():
             message = self._repeating.front()
-            if message.settled:
+            if message.settled or self.newest - message.number >= MESSAGE_SPAN:
                 self._repeating.pop()
             elif message.wire_size() <= limit and now >= message.last_sent + repeat_interval:
                 return self._repeating.pop()

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import product
 
 import pytest
 from interop.jsonlines import (
@@ -37,6 +38,8 @@ PATIENCE = 10.0
 LONG_PATIENCE = 60.0
 IDLE = 10.0
 SILENCE = 5.0
+SECOND_COPY = 0.5
+"""Seconds in which a message would come a second time."""
 # It acks every 0.115 s, and looks every 1/60 s.
 MAX_LATENCY = 0.25
 
@@ -126,7 +129,7 @@ def a_thousand_small_messages_of_each_mode_arrive_each_way(server: PublishedServ
         player.frames_until(lambda: len(player.settled) >= total)
         player.frames_until(lambda: server.program.count("settled", player.token) >= total)
         server.program.tell(player.token, "latency")
-        player.frames_for(1.0)  # for what comes twice
+        player.frames_for(SECOND_COPY)
         latency = player.client.latency()
 
     assert Counter(player.received) == Counter(game_messages())
@@ -137,6 +140,20 @@ def a_thousand_small_messages_of_each_mode_arrive_each_way(server: PublishedServ
     assert Counter(acked) == {True: total}
     assert 0 < latency < MAX_LATENCY
     assert 0 < server.program.said("latency", player.token)[0]["seconds"] < MAX_LATENCY
+
+
+def a_burst_arrives_once(server: PublishedServer) -> None:
+    # Its duplicate filter is 256 numbers wide, and its ack may come after the first repetition.
+    for retry, idle in product(RETRY_MODES, (0.30, 0.34, 0.38)):
+        with server.joined() as player:
+            player.frames_for(idle)
+            burst = [game_message(retry, number) for number in range(GAME_MESSAGES)]
+            for message in burst:
+                player.send(message, retry)
+            player.frames_until(lambda: len(player.settled) >= GAME_MESSAGES)
+            player.frames_for(SECOND_COPY)
+        heard = [event["message"] for event in server.program.said("message", player.token)]
+        assert Counter(heard) == Counter(map(fingerprint, burst))
 
 
 def messages_of_every_size_arrive_there(server: PublishedServer) -> None:
@@ -155,7 +172,7 @@ def messages_of_every_size_that_it_can_send_arrive_here(server: PublishedServer)
         for size in SIZES_FROM_PUBLISHED:
             server.program.tell(player.token, "send", size, -1)
         player.frames_until(lambda: len(player.received) >= len(SIZES_FROM_PUBLISHED))
-        player.frames_for(1.0)  # for what comes twice
+        player.frames_for(SECOND_COPY)
     assert Counter(player.received) == Counter(map(content, SIZES_FROM_PUBLISHED))
 
 
@@ -231,6 +248,7 @@ def a_server_with_another_key_is_not_joined(server: PublishedServer) -> None:
 
 
 PLAYS = (
+    a_burst_arrives_once,
     a_thousand_small_messages_of_each_mode_arrive_each_way,
     messages_of_every_size_arrive_there,
     messages_of_every_size_that_it_can_send_arrive_here,
