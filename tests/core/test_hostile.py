@@ -486,11 +486,18 @@ class TestInboxFloods:
         client.take_messages()
         assert client.receive(peer.make(peer.message(b"next")), 1.0) == 0
 
-    def test_empty_messages_are_bounded_too(self, peer):
-        client, verdict = new_endpoint(), 0
-        while verdict == 0:
-            verdict = client.receive(peer.make(*(peer.message() for _ in range(255))), 1.0)
-        assert client.inbox_size <= self.LIMIT // 128 + 255
+    @pytest.mark.parametrize("one_by_one", [False, True])
+    def test_empty_messages_are_bounded_too_and_reading_makes_room_for_as_many(
+        self, peer, one_by_one
+    ):
+        client = new_endpoint()
+        for _ in range(2):
+            while client.receive(peer.make(*(peer.message() for _ in range(255))), 1.0) == 0:
+                pass
+            assert self.LIMIT // 128 <= client.inbox_size < self.LIMIT // 128 + 255
+            while one_by_one and client.inbox_size:
+                client.take_message()
+            client.take_messages()
 
     def test_a_sender_whose_messages_are_refused_sends_them_again(self):
         pair, outcomes = EndpointPair(), Outcomes()
