@@ -280,7 +280,7 @@ cdef class Endpoint:
 
         A time already past says that there is something to send now.
         """
-        cdef double when = INFINITY
+        cdef double delay, when = INFINITY
         cdef int64_t oldest = self.sent_packets.oldest_undecided
         cdef bint may_send = self._has_room()
         if self._written_count >= HALF_RING:
@@ -292,10 +292,10 @@ cdef class Endpoint:
         if self._acks_owed:
             when = min(when, self._ack_due_at)
         if oldest <= self.sent_packets.newest:
-            when = min(when, self.sent_packets.packet(oldest).sent_at + (
-                self.round_trip.reorder_delay()
-                if oldest < self.sent_packets.newest_acked else self._probe_delay()
-            ))
+            delay = self._probe_delay()
+            if oldest < self.sent_packets.newest_acked:
+                delay = min(delay, self.round_trip.reorder_delay())
+            when = min(when, self.sent_packets.packet(oldest).sent_at + delay)
         if may_send and self.outbox.has_more():
             return self._now
         return min(when, self.outbox.next_timer(
@@ -343,6 +343,7 @@ cdef class Endpoint:
                 break
             remember = self.outbox.note_sent(message, carrier, self._now)
             self._put(message)
+            self.outbox.quiet = False
             if remember:
                 if self._body_contents is None:
                     self._body_contents = []

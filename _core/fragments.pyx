@@ -15,6 +15,7 @@ from libc.math cimport INFINITY
 
 from mpgameserver._core.bigendian cimport get16, put16
 from mpgameserver._core.packet cimport FRAGMENT_HEADER, MAX_PIECES, max_piece
+from mpgameserver._core.seqnum cimport RING_SIZE
 
 from mpgameserver.errors import PacketError
 
@@ -148,6 +149,11 @@ cdef class Reassembler:
     ):
         """Take a piece for which there is room; the message's `Reassembly` once it is whole."""
         cdef Reassembly reassembly = self._unfinished.get(piece.number)
+        if reassembly is not None and message_number - reassembly.newest_message >= RING_SIZE:
+            # The number has come round: that message was given up, this is another.
+            self.discarded += 1
+            self.discard(piece.number)
+            reassembly = None
         if not _is_possible(piece) or (
             reassembly is not None and reassembly.count != piece.count
         ):
@@ -159,9 +165,12 @@ cdef class Reassembler:
             self._unfinished[piece.number] = reassembly
         elif piece.index in reassembly.pieces:
             return None
+        else:  # the one that has not grown for longest stands first
+            self._unfinished[piece.number] = self._unfinished.pop(piece.number)
         reassembly.pieces[piece.index] = data
         reassembly.cost += len(data) + PIECE_COST
         reassembly.last_arrival = now
+        reassembly.newest_message = max(reassembly.newest_message, message_number)
         self.held_bytes += len(data) + PIECE_COST
         if piece.index == 1:
             reassembly.first_message = message_number
@@ -183,14 +192,13 @@ cdef class Reassembler:
         Returns the time at which the next one would, infinity when nothing is unfinished.
         """
         cdef Reassembly reassembly
-        cdef double first = INFINITY
-        for number, reassembly in list(self._unfinished.items()):
-            if now - reassembly.last_arrival >= _TIMEOUT:
-                self.discarded += 1
-                self.discard(number)
-            else:
-                first = min(first, reassembly.last_arrival + _TIMEOUT)
-        return first
+        while self._unfinished:
+            number, reassembly = next(iter(self._unfinished.items()))
+            if now < reassembly.last_arrival + _TIMEOUT:
+                return reassembly.last_arrival + _TIMEOUT
+            self.discarded += 1
+            self.discard(number)
+        return INFINITY
 
     def add(self, bytes message not None, int64_t message_number, double now):
         """Take an APP_FRAGMENT message that came as message `message_number` at `now`.

@@ -17,7 +17,7 @@ first in the next packet, so that a flood of messages cannot starve a transfer.
 
 New messages wait while the oldest unacked reliable one is `MESSAGE_SPAN` numbers behind: a
 receiver's duplicate filter must still tell that one from what it has had. They also wait while
-the newest one that is known to have arrived is `MESSAGE_LEAP` numbers behind, but for one packet
+the newest one that is known to have arrived is `MESSAGE_LEAP` numbers behind, but for one message
 at a time: over a leap of half the ring, new numbers would look old.
 """
 

@@ -29,7 +29,7 @@ cdef double LATE_ACK = 4.0
 
 cdef enum:
     PACKET_THRESHOLD = 3   # RFC 9002 section 6.1.1: later packets acked that show a loss
-    FIRST_SENT_SLOTS = 32
+    FIRST_SENT_SLOTS = 64  # an ack reports 33
     MAX_SENT_SLOTS = 32768  # the packets of a second at the fastest rate
     WORD_INDEX = RECEIVE_WORDS - 1
 
@@ -279,6 +279,7 @@ cdef class SentWindow:
             if number > self._previous:
                 packets[number & (size - 1)] = self.packet(number)[0]
                 contents[number & (size - 1)] = self._contents[number & self._mask]
+        self._previous = max(self._previous, self.newest - self._mask - 1)
         PyMem_Free(self._packets)
         self._packets = packets
         self._contents = contents

@@ -29,6 +29,7 @@ cdef class Reassembly:
     cdef dict pieces             # index -> bytes
     cdef uint16_t count
     cdef int64_t first_message   # the message number of piece 1; 0 until it came
+    cdef int64_t newest_message  # the newest message number of a piece
     cdef Py_ssize_t cost         # charged against MAX_REASSEMBLY_BYTES
     cdef double last_arrival
 

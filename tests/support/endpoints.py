@@ -149,11 +149,23 @@ class EndpointPair:
             (self.client, self.link.down, self.link.up),
             (self.server, self.link.up, self.link.down),
         ):
-            for datagram in incoming.receive(self.now):
+            arrived = incoming.receive(self.now)
+            for datagram in arrived:
                 if endpoint.receive(datagram, self.now) == 0 and endpoint.ack_is_due:
                     self._send(endpoint, outgoing.send)
-            endpoint.advance(self.now)
-            self._send(endpoint, outgoing.send)
+            self._advance(endpoint, outgoing.send, not arrived)
+
+    def _advance(
+        self, endpoint: Endpoint, send: Callable[[bytes, float], None], undisturbed: bool
+    ) -> None:
+        """Advance and send: `next_timer` has told if there is anything to do."""
+        idle = undisturbed and endpoint.next_timer() > self.now
+        datagrams, settled = self.datagrams, len(endpoint.outbox.settled)
+        endpoint.advance(self.now)
+        self._send(endpoint, send)
+        if idle:
+            assert (self.datagrams, len(endpoint.outbox.settled)) == (datagrams, settled)
+        assert endpoint.next_timer() > self.now
 
     def _send(self, endpoint: Endpoint, send: Callable[[bytes, float], None]) -> None:
         while (datagram := endpoint.next_datagram(self.now)) is not None:
