@@ -11,11 +11,13 @@ import sys
 from collections.abc import Sequence
 
 from mpgameserver.cliargs import new_parser
+from mpgameserver.clilink import DIRECTIONS, link_conditions
 from mpgameserver.demo import run_demo
 from mpgameserver.demoreport import DemoSettings
 from mpgameserver.genkey import write_key_pair
 from mpgameserver.livetable import Display, open_display
 from mpgameserver.ping import PingError, ping
+from mpgameserver.relay import RelaySettings, relay
 from mpgameserver.serve import serve
 
 __all__ = ["main"]
@@ -65,7 +67,7 @@ def _demo(arguments: argparse.Namespace) -> int:
         jitter=arguments.jitter,
         duplicate=arguments.duplicate,
         clients=arguments.clients,
-        seed=random.randrange(2**32) if arguments.seed is None else arguments.seed,
+        seed=_seed(arguments),
     )
     if arguments.json:
         report = run_demo(settings, Display())
@@ -100,6 +102,25 @@ def _ping(arguments: argparse.Namespace) -> int:
     return EXIT_OK if answered else EXIT_FAILED
 
 
+def _netsim(arguments: argparse.Namespace) -> int:
+    up, down = (link_conditions(arguments, direction) for direction in DIRECTIONS)
+    settings = RelaySettings(
+        arguments.listen, arguments.to, up, down, _seed(arguments), arguments.seconds
+    )
+    if arguments.json:
+        print(json.dumps(relay(settings, Display()).as_json(), indent=2))
+    else:
+        display = open_display(sys.stdout)
+        report = relay(settings, display)
+        display.print("", report.as_table(), "", report.summary())
+    return EXIT_OK
+
+
+def _seed(arguments: argparse.Namespace) -> int:
+    """The seed that was given, or a new one."""
+    return random.randrange(2**32) if arguments.seed is None else arguments.seed
+
+
 def _genkey(arguments: argparse.Namespace) -> int:
     public = write_key_pair(arguments.out)
     _tell(f"{arguments.out}: the private key, for the server only")
@@ -112,4 +133,10 @@ def _tell(line: str) -> None:
     print(line, flush=True)
 
 
-_COMMANDS = {"demo": _demo, "serve": _serve, "ping": _ping, "genkey": _genkey}
+_COMMANDS = {
+    "demo": _demo,
+    "serve": _serve,
+    "ping": _ping,
+    "netsim": _netsim,
+    "genkey": _genkey,
+}

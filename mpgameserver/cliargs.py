@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import argparse
 import math
-from collections.abc import Callable
-from pathlib import Path
 from typing import Any, NoReturn
 
+from mpgameserver.clilink import add_link_options
+from mpgameserver.clitypes import DEFAULT_PORT, MAX_PORT, address, key, number
 from mpgameserver.crypto import EllipticCurvePrivateKey, EllipticCurvePublicKey
 from mpgameserver.demo import WAIT_LIMIT
 from mpgameserver.demoroom import MAX_PLAYERS
 from mpgameserver.ping import INTERVAL, PATIENCE
+from mpgameserver.udpproxy import MAX_CLIENTS
 
 __all__ = ["EXIT_USAGE", "new_parser"]
 
+MAX_SECONDS = 86_400
+"""A day: what works for longer is no test of a link."""
 EXIT_USAGE = 2
 """The command line makes no sense; what argparse and the shells use."""
-DEFAULT_PORT = 1474
-"""The port that the examples of the protocol's users have."""
-MAX_PORT = 65535
 
 _DESCRIPTION = """\
 Encrypted messages over UDP for multiplayer games: see them work, measure them, make keys.
@@ -37,6 +37,7 @@ examples:
   mpgameserver genkey server.pem
   mpgameserver serve --key server.pem
   mpgameserver ping localhost:1474 --key server.pem.pub
+  mpgameserver netsim --to localhost:1474 --loss 10 --latency 50
 """
 
 _DEMO_DESCRIPTION = f"""\
@@ -108,6 +109,33 @@ examples:
   mpgameserver ping [::1]:1474 --count 10
 """
 
+_NETSIM_DESCRIPTION = f"""\
+Put a bad link between a server and its clients, whatever they are programmed in: a UDP proxy.
+
+Clients connect to the address that it prints, and what they send goes on to the server that --to
+names. Each client, {MAX_CLIENTS} at most at a time, has a link of its own and meets the server
+from a port of its own. What the links did so far is told while they work, and at the end.
+
+An option of the link holds for both directions. With up- or down- before its name it is for the
+way to the server, or for the way to the clients, and goes before the one for both:
+--loss 5 --up-loss 20 loses 20 % on the way to the server and 5 % on the way back.
+"""
+
+_NETSIM_EPILOG = """\
+The same seed does the same to each client's datagrams, clients counted in the order in which they
+appear. Blackouts count from the start of the program.
+
+exit codes:
+  0    the time is over, or it was interrupted or terminated
+  1    it cannot listen, or the server's name has no address
+  2    the command line makes no sense
+
+examples:
+  mpgameserver netsim --to localhost:1474 --loss 10 --latency 50
+  mpgameserver netsim --to localhost:1474 --down-rate 125 --down-queue 100
+  mpgameserver netsim --listen [::1]:4000 --to [::1]:1474 --burst-loss 5 --blackout 30:2
+"""
+
 _GENKEY_DESCRIPTION = """\
 Make the key pair of a server: OUT is the private key, which stays on the server and which only
 its owner may read (mode 0600); OUT.pub is the public key, which the clients are given. Both are
@@ -146,6 +174,7 @@ def new_parser() -> argparse.ArgumentParser:
     _add_demo(commands)
     _add_serve(commands)
     _add_ping(commands)
+    _add_netsim(commands)
     _add_genkey(commands)
     return parser
 
@@ -165,12 +194,12 @@ def _add_demo(commands: _Commands) -> None:
         demo.add_argument(
             f"--{name}",
             metavar="N",
-            type=_number(float, low, high),
+            type=number(float, low, high),
             default=default,
             help=f"{text} (default: {default:g})",
         )
 
-    add("seconds", 0.1, 86_400, 8.0, "how long the clients play, in seconds")
+    add("seconds", 0.1, MAX_SECONDS, 8.0, "how long the clients play, in seconds")
     add("loss", 0, 100, 5.0, "lost, in per cent of the datagrams of each direction")
     add("latency", 0, 10_000, 50.0, "what the link adds to the round trip, in milliseconds")
     add("jitter", 0, 10_000, 10.0, "by how much that varies up and down, in milliseconds")
@@ -178,21 +207,12 @@ def _add_demo(commands: _Commands) -> None:
     demo.add_argument(
         "--clients",
         metavar="N",
-        type=_number(int, 1, MAX_PLAYERS),
+        type=number(int, 1, MAX_PLAYERS),
         default=4,
         help=f"how many clients play, at most {MAX_PLAYERS} (default: 4)",
     )
-    demo.add_argument(
-        "--seed",
-        metavar="N",
-        type=_number(int, -math.inf, math.inf),
-        help="seed of the link and the files, a whole number (default: another each time, shown)",
-    )
-    demo.add_argument(
-        "--json",
-        action="store_true",
-        help="print nothing but one JSON document at the end; its times are in seconds",
-    )
+    _add_seed(demo, "of the link and the files")
+    _add_json(demo)
 
 
 def _add_serve(commands: _Commands) -> None:
@@ -210,20 +230,20 @@ def _add_serve(commands: _Commands) -> None:
     serve.add_argument(
         "--port",
         metavar="N",
-        type=_number(int, 0, MAX_PORT),
+        type=number(int, 0, MAX_PORT),
         default=DEFAULT_PORT,
         help=f"UDP port to listen on, 0 for a free one (default: {DEFAULT_PORT})",
     )
     serve.add_argument(
         "--key",
         metavar="FILE",
-        type=_key(EllipticCurvePrivateKey.fromPEM),
+        type=key(EllipticCurvePrivateKey.fromPEM),
         help="private key, as genkey writes it (default: a new key each time)",
     )
     serve.add_argument(
         "--tick",
         metavar="N",
-        type=_number(float, 1, 1000),
+        type=number(float, 1, 1000),
         default=60.0,
         help="ticks per second (default: 60)",
     )
@@ -239,20 +259,69 @@ def _add_ping(commands: _Commands) -> None:
     ping.add_argument(
         "address",
         metavar="HOST:PORT",
-        type=_address,
+        type=address(1),
         help="the server: a name, an IPv4 address or an IPv6 address in brackets, and a port",
     )
     ping.add_argument(
         "--key",
         metavar="FILE",
-        type=_key(EllipticCurvePublicKey.fromPEM),
+        type=key(EllipticCurvePublicKey.fromPEM),
         help="the server's public key (default: whoever answers is trusted)",
     )
     ping.add_argument(
         "--count",
         metavar="N",
-        type=_number(int, 1, 2**32 - 1),
+        type=number(int, 1, 2**32 - 1),
         help="how many messages to send (default: until interrupted)",
+    )
+
+
+def _add_netsim(commands: _Commands) -> None:
+    netsim = commands.add_parser(
+        "netsim",
+        help="put a bad link between a server and its clients",
+        description=_NETSIM_DESCRIPTION,
+        epilog=_NETSIM_EPILOG,
+    )
+    netsim.add_argument(
+        "--to",
+        metavar="HOST:PORT",
+        required=True,
+        type=address(1),
+        help="the server",
+    )
+    netsim.add_argument(
+        "--listen",
+        metavar="HOST:PORT",
+        default=("127.0.0.1", 0),
+        type=address(0),
+        help="where clients connect to; port 0 is a free one (default: 127.0.0.1:0)",
+    )
+    _add_seed(netsim, "of the links")
+    netsim.add_argument(
+        "--seconds",
+        metavar="N",
+        type=number(float, 0.1, MAX_SECONDS),
+        help="how long it works, in seconds (default: until interrupted)",
+    )
+    _add_json(netsim)
+    add_link_options(netsim)
+
+
+def _add_seed(command: argparse.ArgumentParser, what: str) -> None:
+    command.add_argument(
+        "--seed",
+        metavar="N",
+        type=number(int, -math.inf, math.inf),
+        help=f"seed {what}, a whole number (default: another each time, shown)",
+    )
+
+
+def _add_json(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--json",
+        action="store_true",
+        help="print nothing but one JSON document at the end; its times are in seconds",
     )
 
 
@@ -264,51 +333,3 @@ def _add_genkey(commands: _Commands) -> None:
         epilog=_GENKEY_EPILOG,
     )
     genkey.add_argument("out", metavar="OUT", help="file of the private key")
-
-
-def _number(kind: Callable[[str], float], low: float, high: float) -> Callable[[str], float]:
-    """The argparse type of the numbers from `low` to `high`; `kind` is int or float."""
-    wanted = "a whole number" if kind is int else "a number"
-    if low > -math.inf:
-        wanted += f" from {low:,} to {high:,}"
-
-    def parse(text: str) -> float:
-        try:
-            value = kind(text)
-        except ValueError:
-            value = math.nan
-        if not low <= value <= high:
-            raise argparse.ArgumentTypeError(f"must be {wanted}, not {text!r}")
-        return value
-
-    return parse
-
-
-def _key(from_pem: Callable[[bytes], Any]) -> Callable[[str], Any]:
-    """The argparse type of a file with a key."""
-
-    def parse(text: str) -> Any:
-        try:
-            return from_pem(Path(text).read_bytes())
-        except OSError as error:
-            raise argparse.ArgumentTypeError(f"cannot read {text!r}: {error.strerror}") from error
-        except ValueError as error:
-            raise argparse.ArgumentTypeError(f"cannot use {text!r}: {error}") from error
-
-    return parse
-
-
-def _address(text: str) -> tuple[str, int]:
-    """The argparse type of HOST:PORT."""
-    host, _, port = text.rpartition(":")
-    if host.startswith("[") and host.endswith("]"):
-        host = host[1:-1]
-    elif ":" in host:
-        raise argparse.ArgumentTypeError(
-            f"must have an IPv6 address in brackets, as [::1]:{DEFAULT_PORT}, not {text!r}"
-        )
-    if not host or not port.isdecimal() or not 1 <= int(port) <= MAX_PORT:
-        raise argparse.ArgumentTypeError(
-            f"must be HOST:PORT with a port from 1 to {MAX_PORT}, not {text!r}"
-        )
-    return host, int(port)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -22,7 +23,7 @@ from mpgameserver.server import EventHandler, ServerContext, ThreadedServer
 
 PATIENCE = 20.0
 """Seconds that a program may take; nothing waits so long unless it fails."""
-COMMANDS = ("demo", "serve", "ping", "genkey")
+COMMANDS = ("demo", "serve", "ping", "netsim", "genkey")
 
 Program = subprocess.Popen[str]
 Start = Callable[..., Program]
@@ -143,6 +144,16 @@ def test_the_help_of_the_demo_tells_units_and_defaults(option, capsys):
         (["ping", "[]:1474"], "must be HOST:PORT with a port from 1 to 65535, not '[]:1474'"),
         (["ping", "::1"], "must have an IPv6 address in brackets, as [::1]:1474, not '::1'"),
         (["ping", "host:1", "--count", "0"], "--count: must be a whole number from 1"),
+        (["netsim"], "arguments are required: --to"),
+        (["netsim", "--to", "host:0"], "--to: must be HOST:PORT with a port from 1 to 65535"),
+        (["netsim", "--to", "h:1", "--listen", "h"], "--listen: must be HOST:PORT"),
+        (["netsim", "--to", "h:1", "--loss", "101"], "--loss: must be a number from 0 to 100"),
+        (["netsim", "--to", "h:1", "--up-loss", "x"], "--up-loss: must be a number from 0 to 100"),
+        (["netsim", "--to", "h:1", "--burst-loss", "51"], "--burst-loss: must be a number from 0"),
+        (["netsim", "--to", "h:1", "--rate", "0"], "--rate: must be a number from 1 to 10,000,000"),
+        (["netsim", "--to", "h:1", "--blackout", "5"], "must be START:LENGTH in seconds, not '5'"),
+        (["netsim", "--to", "h:1", "--blackout", "1:-2"], "--blackout: must be a number from 0 to"),
+        (["netsim", "--to", "h:1", "--blackout", "1:x"], "--blackout: must be a number from 0 to"),
         (["genkey"], "arguments are required: OUT"),
     ],
 )
@@ -330,6 +341,47 @@ def test_a_server_that_cannot_listen_says_where(capsys):
     err = capsys.readouterr().err
     assert err.startswith("mpgameserver serve: ")
     assert f"127.0.0.1:{port}" in err
+    assert err.count("\n") == 1
+
+
+# -- netsim ---------------------------------------------------------------------------------
+
+
+def test_a_ping_through_a_bad_link_loses_what_the_link_loses(start, serving):
+    _, address, _ = serving("--host", "127.0.0.1")
+    link = start("netsim", "--to", address, "--latency", "30", "--seed", "7")
+    assert link.stdout is not None
+    line = link.stdout.readline()
+    match = re.fullmatch(rf"listening on (\S+:\d+), forwarding to {address}, seed 7\n", line)
+    assert match is not None, line + link.communicate(timeout=PATIENCE)[1]
+    code, out, _ = run(start, "ping", match[1], "--count", "1")
+    assert code == 0
+    assert float(re.search(r"= ([\d.]+)/", out)[1]) >= 60.0
+    link.send_signal(signal.SIGTERM)
+    out, err = link.communicate(timeout=PATIENCE)
+    assert (link.returncode, err) == (0, "")
+    sent, delivered = re.search(r"^sent +(\d+) +\d+\ndelivered +(\d+) ", out, re.M).groups()
+    assert 0 < int(delivered) <= int(sent)
+
+
+def test_a_link_tells_its_figures_as_json(capsys):
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server:
+        server.bind(("127.0.0.1", 0))
+        target = f"127.0.0.1:{server.getsockname()[1]}"
+        assert main(["netsim", "--to", target, "--seconds", "0.1", "--seed", "3", "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["seed"] == 3
+    assert 0.1 <= report["seconds"] < PATIENCE
+    assert report["up"]["sent"] == report["down"]["lost_queue"] == report["clients_seen"] == 0
+
+
+def test_a_link_that_cannot_listen_says_where(capsys):
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
+        taken.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        assert main(["netsim", "--listen", address, "--to", "127.0.0.1:1"]) == 1
+    err = capsys.readouterr().err
+    assert err.startswith("mpgameserver netsim: cannot listen on ")
     assert err.count("\n") == 1
 
 
