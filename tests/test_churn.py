@@ -16,6 +16,8 @@ from mpgameserver import DisconnectReason, EllipticCurvePrivateKey, UdpClient
 MAX_TRACED_GROWTH = 64 * 1024
 """Bytes that Python may hold more at the last rest than at the first: free lists and counters.
 Some 800 sessions come and go in between, so that 100 bytes of each would be found."""
+MAX_HEAP_GROWTH = 1024 * 1024
+"""Bytes that C code may hold more: a kilobyte of each session would be found."""
 MAX_RESIDENT_GROWTH = 16 * 1024 * 1024
 """Bytes that the process may grow from the first rest on: the allocator's fragments."""
 
@@ -26,6 +28,7 @@ def check(churn: Churn) -> None:
     first, last = churn.rests[0], churn.rests[-1]
     assert {(rest.files, rest.threads) for rest in churn.rests} == {(first.files, first.threads)}
     assert last.traced - first.traced < MAX_TRACED_GROWTH
+    assert last.heap - first.heap < MAX_HEAP_GROWTH
     assert last.resident - first.resident < MAX_RESIDENT_GROWTH
 
 

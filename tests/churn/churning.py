@@ -8,6 +8,7 @@ leak shows as a difference between one rest and the next.
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import gc
 import logging
 import os
@@ -61,6 +62,8 @@ class Rest(NamedTuple):
 
     traced: int
     """Bytes that Python has allocated."""
+    heap: int
+    """Bytes that C code, OpenSSL's for one, has allocated; 0 where the C library does not say."""
     resident: int
     """Bytes of the process in memory; 0 where the system does not say."""
     files: int
@@ -184,11 +187,11 @@ class Churn:
             f"{players['answer']} answers heard",
             "ended: " + ", ".join(f"{n} {reason}" for reason, n in self.reasons.items()),
             f"log: {self._log.lines} lines, {self._log.errors} errors",
-            " rest    traced kB  resident kB  files  threads",
+            " rest    traced kB      heap kB  resident kB  files  threads",
         ]
         lines += [
-            f"{i:5} {rest.traced / 1e3:12,.0f} {rest.resident / 1e3:12,.0f}"
-            f" {rest.files:6} {rest.threads:8}"
+            f"{i:5} {rest.traced / 1e3:12,.0f} {rest.heap / 1e3:12,.0f}"
+            f" {rest.resident / 1e3:12,.0f} {rest.files:6} {rest.threads:8}"
             for i, rest in enumerate(self.rests, 1)
         ]
         return "\n".join(lines)
@@ -223,8 +226,31 @@ def _living() -> Counter[str]:
 def _rest() -> Rest:
     gc.collect()
     return Rest(
-        tracemalloc.get_traced_memory()[0], _resident(), _open_files(), threading.active_count()
+        tracemalloc.get_traced_memory()[0],
+        _heap(),
+        _resident(),
+        _open_files(),
+        threading.active_count(),
     )
+
+
+class _Mallinfo2(ctypes.Structure):
+    """The structure of that name in glibc's malloc.h: the 8th field is what is in use."""
+
+    _fields_ = (
+        ("before", ctypes.c_size_t * 7),
+        ("in_use", ctypes.c_size_t),
+        ("behind", ctypes.c_size_t * 2),
+    )
+
+
+def _heap() -> int:
+    try:
+        mallinfo = ctypes.CDLL(None).mallinfo2
+    except (AttributeError, TypeError, OSError):  # glibc has it since 2.33
+        return 0
+    mallinfo.restype = _Mallinfo2
+    return int(mallinfo().in_use)
 
 
 def _resident() -> int:
