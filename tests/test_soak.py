@@ -12,18 +12,21 @@ from soak.conditions import (
     bad_times,
     everything,
     game_networking_sockets,
+    replays,
     wraps,
     yojimbo,
+    yojimbo_pauses,
 )
+from soak.crowd import Crowd, CrowdCondition, crowds, soak_crowd
 from soak.soaking import soak
 from soak.soakpair import SoakPair
-from soak.talk import Talk
+from soak.talk import ConnectionTalk
 
 from mpgameserver.netsim import LinkConditions, LinkPair
 from mpgameserver.timing import Timing
 
 
-def named(conditions: Iterable[Condition]) -> list[pytest.param]:
+def named(conditions: Iterable[Condition | CrowdCondition]) -> list[pytest.param]:
     return [pytest.param(condition, id=condition.name) for condition in conditions]
 
 
@@ -35,13 +38,23 @@ def named(conditions: Iterable[Condition]) -> list[pytest.param]:
             game_networking_sockets(seconds=2.0),
             bad_times(seconds=10.0),
             wraps(messages=100, laps=1000),
+            replays(laps=1000),
             everything(messages=100),
+            yojimbo_pauses(messages=400),
         )
     ),
 )
 def test_nothing_is_lost_altered_or_delivered_twice(condition: Condition, seed: int) -> None:
     figures = soak(condition, seed)
     assert figures.messages >= 20
+
+
+@pytest.mark.parametrize("condition", named(crowds(clients=8, seconds=8.0)))
+def test_nobody_in_a_crowd_gets_what_is_not_meant_for_them(
+    condition: CrowdCondition, seed: int
+) -> None:
+    figures = soak_crowd(condition, seed)
+    assert figures.messages >= 4000
 
 
 def test_the_same_seed_does_the_same(seed: int) -> None:
@@ -58,8 +71,8 @@ class TestTheChecks:
         return SoakPair.established(LinkPair(LinkConditions(latency=0.01)), Timing())
 
     @pytest.fixture
-    def talk(self, pair: SoakPair) -> Talk:
-        talk = Talk(pair.client, pair.server, SMALL, "checks")
+    def talk(self, pair: SoakPair) -> ConnectionTalk:
+        talk = ConnectionTalk(pair.client, pair.server, SMALL, "checks")
         talk.say()
         return talk
 
@@ -87,6 +100,16 @@ class TestTheChecks:
         with pytest.raises(AssertionError, match="altered"):
             talk.look()
 
+    def test_the_message_of_another_talk(self, pair, talk):
+        message = self.arrive(pair)
+        stranger = ConnectionTalk(pair.client, pair.server, SMALL, "stranger")
+        stranger.say()
+        stranger.say()
+        with pytest.raises(AssertionError, match="altered"):
+            stranger.take(message)
+        with pytest.raises(AssertionError, match="never sent"):
+            talk.take(b"\0\0\0\1" + message[4:])
+
     def test_a_second_copy(self, pair, talk):
         message = self.arrive(pair)
         self.replace(pair, message, message)
@@ -109,6 +132,22 @@ class TestTheChecks:
         self.callback(True)
         with pytest.raises(AssertionError, match="called again"):
             self.callback(True)
+
+    def test_what_a_server_logs_as_an_error(self):
+        [condition] = crowds(clients=2, seconds=1.0)
+        crowd = Crowd(condition, 1)
+        crowd.handle_message = lambda client, seqnum, msg: 1 / 0
+        with pytest.raises(AssertionError, match="handle_message raised: ZeroDivisionError"):
+            crowd.run()
+
+    def test_a_session_that_ends_by_itself(self, monkeypatch):
+        [condition] = crowds(clients=2, seconds=3.0)
+        crowd = Crowd(condition, 1)
+        monkeypatch.setattr(
+            crowd, "connect", lambda client: (Crowd.connect(crowd, client), client.disconnect())
+        )
+        with pytest.raises(AssertionError, match=r"ended by itself|was DISCONNECTED"):
+            crowd.run()
 
     def test_a_missing_callback(self, pair, talk):
         self.arrive(pair)

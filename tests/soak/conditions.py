@@ -92,6 +92,8 @@ class Condition:
     """The numbers that were used before; None: connected by a handshake."""
     max_datagram: int = 1472
     """Bytes; of no effect with a handshake."""
+    gap: float = 0.0
+    """Not 0: 0 to 64 messages at once, then none for 0.001 to 1 of so many seconds."""
 
 
 def yojimbo(messages: int) -> Iterator[Condition]:
@@ -102,6 +104,12 @@ def yojimbo(messages: int) -> Iterator[Condition]:
     yield Condition("yojimbo small", YOJIMBO_LINK, SMALL, small, timing=PATIENT)
     yield Condition("yojimbo blocks", YOJIMBO_LINK, BLOCKS, blocks, timing=PATIENT)
     yield Condition("yojimbo 1 s timeout", YOJIMBO_LINK, SMALL, timeout, timing=SHORT_TIMEOUT)
+
+
+def yojimbo_pauses(messages: int) -> Iterator[Condition]:
+    """`messages` in all in yojimbo's own rhythm: up to 64 at once, 1 to 1000 s apart."""
+    each = messages // 2
+    yield Condition("yojimbo pauses", YOJIMBO_LINK, BLOCKS, each, timing=PATIENT, gap=1000.0)
 
 
 def game_networking_sockets(seconds: float) -> Iterator[Condition]:
@@ -146,6 +154,20 @@ def wraps(messages: int, laps: int) -> Iterator[Condition]:
     near = LinkConditions(loss=0.05, duplicate=0.1, latency=0.002, jitter=0.002)
     yield Condition(
         "wraps of all three counters", near, TWO_PIECES, laps, before=65_530, max_datagram=60
+    )
+
+
+def replays(laps: int) -> Iterator[Condition]:
+    """Every packet that passes brings an old one with it, through wraps of the counters.
+
+    `laps` messages are said in each direction: 65,535 are two laps of the packet counter.
+    """
+    link = LinkConditions(
+        loss=0.05, duplicate=0.1, latency=0.01, jitter=0.01, reorder=0.05, replay=1.0,
+        reorder_delay=0.05,
+    )  # fmt: skip
+    yield Condition(
+        "replay of every packet", link, TWO_PIECES, laps, before=65_530, max_datagram=60
     )
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import random
 import time
-from dataclasses import dataclass
 
 from soak.conditions import Condition
+from soak.figures import Figures
 from soak.soakpair import FRAME, SoakPair
-from soak.talk import Talk
+from soak.talk import ConnectionTalk
+from support.recordingaead import Seals, recorded_sessions
 
 from mpgameserver.connection import Connection
 from mpgameserver.netsim import LinkPair
@@ -15,6 +17,7 @@ from mpgameserver.netsim import LinkPair
 WAITING = 600
 """Messages that wait in bulk: more than the span that reliable ones may have under way."""
 WAITING_BYTES = 200_000
+MOST_AT_ONCE = 64
 PATIENCE = 600.0
 """Virtual seconds that all that was said may take to be over, and that may pass with nothing
 settled. Far more than any link here needs: beyond it the connection has stalled."""
@@ -26,91 +29,78 @@ among them is "malformed": to a connection, a hello of its handshake that comes 
 OVERFLOWS = {"inbox full", "reassembly full"}
 
 
-@dataclass(frozen=True)
-class Figures:
-    """What a run in one condition took."""
-
-    name: str
-    messages: int
-    reliable: int
-    virtual: float
-    wall: float
-    retransmitted: int
-    duplicates: int
-
-    @staticmethod
-    def header() -> str:
-        return (
-            f"{'condition':42} {'messages':>9} {'reliable':>9} {'virtual s':>10} "
-            f"{'wall s':>7} {'sent again':>10} {'duplicates':>10}"
-        )
-
-    def __str__(self) -> str:
-        return (
-            f"{self.name:42} {self.messages:9} {self.reliable:9} {self.virtual:10.1f} "
-            f"{self.wall:7.1f} {self.retransmitted:10} {self.duplicates:10}"
-        )
-
-
 def soak(condition: Condition, seed: int) -> Figures:
     """Run one condition.
 
     Raises AssertionError, which names condition and seed, when a message is lost, altered or
-    delivered twice, a callback is missing or repeated, or the connection ends or stalls.
+    delivered twice, a callback is missing or repeated, a nonce repeats, a packet is opened twice,
+    or the connection ends or stalls.
     """
-    began = time.perf_counter()
-    pair = _connect(condition, seed)
-    talks = [
-        Talk(pair.client, pair.server, condition.kinds, f"{seed}/{condition.name}/up"),
-        Talk(pair.server, pair.client, condition.kinds, f"{seed}/{condition.name}/down"),
-    ]
-    started = pair.now
-    try:
-        _talk(pair, talks, condition)
-        _finish(pair, talks)
-        _check_connections(pair, condition)
-    except AssertionError as error:
-        raise AssertionError(
-            f"{condition.name}, seed {seed}, at {pair.now:.3f} s: {error}"
-        ) from error
+    began, name = time.perf_counter(), f"{seed}/{condition.name}"
+    with recorded_sessions() as seals:
+        pair = _connect(condition, seed, seals)
+        talks = [
+            ConnectionTalk(pair.client, pair.server, condition.kinds, f"{name}/up"),
+            ConnectionTalk(pair.server, pair.client, condition.kinds, f"{name}/down"),
+        ]
+        started = pair.now
+        try:
+            _talk(pair, talks, condition, random.Random(f"{name}/pauses"))
+            _finish(pair, talks)
+            _check_connections(pair, condition, seals)
+        except AssertionError as error:
+            raise AssertionError(
+                f"{condition.name}, seed {seed}, at {pair.now:.3f} s: {error}"
+            ) from error
     stats = [connection.stats(pair.now) for connection in (pair.client, pair.server)]
     return Figures(
-        condition.name,
-        sum(talk.said for talk in talks),
-        sum(talk.reliable for talk in talks),
-        pair.now - started,
-        time.perf_counter() - began,
-        sum(s.retransmitted for s in stats),
-        sum(s.repeated_messages + s.drops["repeated"] for s in stats),
+        name=condition.name,
+        messages=sum(talk.said for talk in talks),
+        reliable=sum(talk.reliable for talk in talks),
+        payload=sum(talk.bytes_arrived for talk in talks),
+        packets=seals.sealed,
+        retransmitted=sum(s.retransmitted for s in stats),
+        duplicates=sum(s.repeated_messages + s.drops["repeated"] for s in stats),
+        virtual=pair.now - started,
+        wall=time.perf_counter() - began,
     )
 
 
-def _connect(condition: Condition, seed: int) -> SoakPair:
+def _connect(condition: Condition, seed: int, seals: Seals) -> SoakPair:
     link = LinkPair(condition.link, seed=f"{seed}/{condition.name}")
     if condition.before is None:
         return SoakPair.shake_hands(link, condition.timing)
-    return SoakPair.established(link, condition.timing, condition.before, condition.max_datagram)
+    return SoakPair.established(
+        link, condition.timing, condition.before, condition.max_datagram, seals
+    )
 
 
-def _talk(pair: SoakPair, talks: list[Talk], condition: Condition) -> None:
+def _talk(
+    pair: SoakPair, talks: list[ConnectionTalk], condition: Condition, pauses: random.Random
+) -> None:
     """Say all that is to be said."""
-    end, progress, moved_at = pair.now + condition.seconds, 0, pair.now
+    end, progress, moved_at, next_at = pair.now + condition.seconds, 0, pair.now, pair.now
     while pair.now < end and any(talk.said < condition.messages for talk in talks):
-        for talk, connection in zip(talks, (pair.client, pair.server), strict=True):
-            _say(talk, connection, condition)
+        if pair.now >= next_at:
+            for talk, connection in zip(talks, (pair.client, pair.server), strict=True):
+                _say(talk, connection, condition, pauses)
+            next_at = pair.now + condition.gap * pauses.uniform(0.001, 1.0)
         pair.step(end if condition.per_frame is None else pair.now + FRAME)
         for talk in talks:
             talk.look()
         settled = sum(talk.settled for talk in talks)
-        if settled > progress:
+        if settled > progress or not any(talk.open for talk in talks):
             progress, moved_at = settled, pair.now
         assert pair.now - moved_at < PATIENCE, "stalled"
 
 
-def _say(talk: Talk, connection: Connection, condition: Condition) -> None:
+def _say(
+    talk: ConnectionTalk, connection: Connection, condition: Condition, pauses: random.Random
+) -> None:
     left = condition.messages - talk.said
-    if condition.per_frame is not None:
-        for _ in range(min(condition.per_frame, left)):
+    if condition.per_frame is not None or condition.gap:
+        wanted = condition.per_frame or pauses.randint(0, MOST_AT_ONCE)
+        for _ in range(min(wanted, left)):
             talk.say()
         return
     while left > 0 and talk.open < WAITING and connection.pending < WAITING_BYTES:
@@ -118,7 +108,7 @@ def _say(talk: Talk, connection: Connection, condition: Condition) -> None:
         left -= 1
 
 
-def _finish(pair: SoakPair, talks: list[Talk]) -> None:
+def _finish(pair: SoakPair, talks: list[ConnectionTalk]) -> None:
     """Wait until all is over, and for what is still under way then; check that all is there."""
     limit = pair.now + PATIENCE
     while any(talk.open for talk in talks):
@@ -131,16 +121,19 @@ def _finish(pair: SoakPair, talks: list[Talk]) -> None:
         talk.check()
 
 
-def _step_and_look(pair: SoakPair, talks: list[Talk], limit: float) -> None:
+def _step_and_look(pair: SoakPair, talks: list[ConnectionTalk], limit: float) -> None:
     pair.step(limit)
     for talk in talks:
         talk.look()
 
 
-def _check_connections(pair: SoakPair, condition: Condition) -> None:
+def _check_connections(pair: SoakPair, condition: Condition, seals: Seals) -> None:
     link = condition.link
     is_damaging = bool(link.corrupt or link.truncate or link.replay)
-    for connection in (pair.client, pair.server):
+    connections = (pair.client, pair.server)
+    for connection in connections:
         drops = connection.stats(pair.now).drops
         for reason in OVERFLOWS if is_damaging else OVERFLOWS | DAMAGE:
             assert not drops[reason], f"{drops[reason]} datagrams dropped: {reason}"
+    received = sum(connection.stats(pair.now).received for connection in connections)
+    assert seals.opened == received, f"{seals.opened} packets opened, {received} accepted"

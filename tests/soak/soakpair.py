@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from support.recordingaead import Seals
 
 from mpgameserver._core.endpoint import Endpoint
 from mpgameserver._core.packet import size_limits
@@ -47,18 +47,25 @@ class SoakPair:
 
     @classmethod
     def established(
-        cls, link: LinkPair, timing: Timing, before: int = 0, max_datagram: int = 1472
+        cls,
+        link: LinkPair,
+        timing: Timing,
+        before: int = 0,
+        max_datagram: int = 1472,
+        seals: Seals | None = None,
     ) -> SoakPair:
-        """Two connections that have used `before` packet and message numbers already."""
+        """Two connections that have used `before` packet and message numbers already.
+
+        Their packets are remembered in `seals`, in new ones if None.
+        """
+        aead = (seals or Seals()).aead(bytes(16))
         options = {
             "max_datagram": max_datagram,
             "packets_before": before,
             "messages_before": before,
         }
         client, server = (
-            Connection(
-                Endpoint(AESGCM(bytes(16)), is_server, 0.0, WALL_START, **options), 1, timing
-            )
+            Connection(Endpoint(aead, is_server, 0.0, WALL_START, **options), 1, timing)
             for is_server in (False, True)
         )
         return cls(client, server, link, 0.0)

@@ -1,7 +1,8 @@
-"""What one connection says to the other, and the check of what becomes of it.
+"""What one side says to the other, and the check of what becomes of it.
 
 Every message begins with its index, and the rest of its bytes, its size and its retry mode follow
-from that. So every byte that arrives is compared without keeping what was sent.
+from that and from the seed. So every byte that arrives is compared without keeping what was sent,
+and a message of another talk is found to be a stranger's.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import struct
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Protocol
 
 from mpgameserver.connection import Connection
 from mpgameserver.enums import RetryMode
@@ -36,20 +38,30 @@ class Kind:
     mode: RetryMode = RetryMode.RETRY_ON_TIMEOUT
 
 
+class Send(Protocol):
+    """`send` of a connection, or of what a server's handler sees of one."""
+
+    def __call__(
+        self, payload: bytes, retry: int, callback: Callable[[bool], object] | None
+    ) -> None: ...
+
+
 class Talk:
     """One direction. Any breach of what was promised of a message is an AssertionError."""
 
-    def __init__(
-        self, sender: Connection, receiver: Connection, kinds: Sequence[Kind], seed: str
-    ) -> None:
+    def __init__(self, send: Send, kinds: Sequence[Kind], seed: str) -> None:
         rng = random.Random(seed)
         chosen = rng.choices(kinds, [kind.weight for kind in kinds], k=LAP)
         self._lap = [(rng.randint(kind.smallest, kind.largest), kind.mode) for kind in chosen]
-        self._sender, self._receiver = sender, receiver
+        self._first_place = rng.randrange(PLACES)
+        self._send = send
         self._arrived = bytearray()
         self._called = bytearray()
         self.settled = 0
         self.reliable = 0
+        self.bytes_arrived = 0
+        self.has_ended = False
+        """The connection has ended, which is when even a reliable message may be given up."""
 
     @property
     def said(self) -> int:
@@ -66,32 +78,33 @@ class Talk:
         index = self.said
         mode = self._lap[index % LAP][1]
         callback: Callable[[bool], None] = partial(self._on_settled, index)
-        self._sender.send(self._message(index), mode, callback)
+        self._send(self._message(index), mode, callback)
         self._arrived.append(0)
         self._called.append(NOT_CALLED)
         self.reliable += mode == RetryMode.RETRY_ON_TIMEOUT
 
-    def look(self) -> None:
-        """Read what has arrived, and call what is settled."""
-        for _, message in self._receiver.endpoint.take_messages():
-            index = INDEX.unpack_from(message)[0]
-            assert index < self.said, f"message {index} was never sent"
-            assert message == self._message(index), f"message {index} was altered"
-            assert not self._arrived[index], f"message {index} arrived twice"
-            self._arrived[index] = 1
-        for callback, acked in self._sender.take_settled():
-            callback(acked)
+    def take(self, message: bytes) -> None:
+        """Check a message that has arrived."""
+        index = INDEX.unpack_from(message)[0]
+        assert index < self.said, f"message {index} was never sent"
+        assert message == self._message(index), f"message {index} was altered"
+        assert not self._arrived[index], f"message {index} arrived twice"
+        self._arrived[index] = 1
+        self.bytes_arrived += len(message)
 
     def check(self) -> None:
         """When all is over: every callback called, every reliable message there."""
         assert self.open == 0, f"{self.open} callbacks missing"
         for index, called in enumerate(self._called):
             assert called != NOT_CALLED, f"message {index}: no callback"
-            if self._lap[index % LAP][1] == RetryMode.RETRY_ON_TIMEOUT:
+            if self._is_reliable(index) and not self.has_ended:
                 assert self._arrived[index], f"message {index} was lost"
 
+    def _is_reliable(self, index: int) -> bool:
+        return self._lap[index % LAP][1] == RetryMode.RETRY_ON_TIMEOUT
+
     def _message(self, index: int) -> bytes:
-        place = index % PLACES
+        place = (self._first_place + index) % PLACES
         size = self._lap[index % LAP][0]
         return INDEX.pack(index) + DATA[place : place + size - INDEX.size]
 
@@ -101,6 +114,22 @@ class Talk:
         self.settled += 1
         if acked:
             assert self._arrived[index], f"message {index}: True, but it did not arrive"
-        else:
-            mode = self._lap[index % LAP][1]
-            assert mode != RetryMode.RETRY_ON_TIMEOUT, f"message {index}: reliable, but False"
+        elif not self.has_ended:
+            assert not self._is_reliable(index), f"message {index}: reliable, but False"
+
+
+class ConnectionTalk(Talk):
+    """What one connection says to another one."""
+
+    def __init__(
+        self, sender: Connection, receiver: Connection, kinds: Sequence[Kind], seed: str
+    ) -> None:
+        super().__init__(sender.send, kinds, seed)
+        self._sender, self._receiver = sender, receiver
+
+    def look(self) -> None:
+        """Read what has arrived, and call what is settled."""
+        for _, message in self._receiver.endpoint.take_messages():
+            self.take(message)
+        for callback, acked in self._sender.take_settled():
+            callback(acked)
