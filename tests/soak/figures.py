@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 __all__ = ["Figures"]
 
-NAME_WIDTH = 36
+NAME_WIDTH = 38
 
 
 @dataclass(frozen=True)
