@@ -1,0 +1,140 @@
+"""What an endpoint must make of the sealed packets of a peer, said by the models and the codec.
+
+`Expectation.of` tells before a packet is given to the endpoint whether it must be taken or
+refused; `Expectation.take` has, after one that was taken, what it must have delivered. Where the
+models do not decide, the endpoint may do either.
+"""
+
+from __future__ import annotations
+
+import enum
+
+import models
+import wire
+
+from mpgameserver._core.fragments import (
+    COST_OF_PIECE,
+    MAX_BYTES,
+    MAX_MESSAGES,
+    REASSEMBLY_TIMEOUT,
+)
+
+MESSAGE_FILTER = 32_768
+PIECE_HEADER = 6
+
+
+class Verdict(enum.Enum):
+    """What must become of a packet."""
+
+    TAKE = "take"
+    REFUSE = "refuse"
+    EITHER = "either"
+
+
+class Reassembly(models.ReassemblyModel):
+    """The model, and the rule for a number that comes round: whole laps apart are two messages."""
+
+    def __init__(self) -> None:
+        super().__init__(MAX_BYTES, MAX_MESSAGES, COST_OF_PIECE, REASSEMBLY_TIMEOUT)
+        self._newest: dict[int, int] = {}
+
+    def has_room(self, number: int, size: int) -> bool:
+        """True: whether there is room was asked for the packet as a whole."""
+        return True
+
+    def take(self, piece: bytes, message: int, now: float) -> tuple[int, bytes] | None:
+        """Take an APP_FRAGMENT message for which there is room."""
+        number, index, count = wire.struct.unpack_from(">HHH", piece)
+        if number not in self.unfinished:
+            self._newest[number] = message
+        elif message - self._newest[number] >= models.RING:
+            self.discarded += 1
+            del self.unfinished[number]
+            self._newest[number] = message
+        one = self.unfinished.get(number)
+        grows = one is not None and index not in one.pieces
+        if grows:
+            self._newest[number] = max(self._newest[number], message)
+        return self.add(number, index, count, piece[PIECE_HEADER:], message, now)
+
+
+class Expectation:
+    """One receiver, as the models see it."""
+
+    def __init__(self, key: bytes) -> None:
+        self._key = key
+        self._packets = models.ReceiveModel()
+        self._messages = models.DuplicateModel(MESSAGE_FILTER)
+        self._reassembly = Reassembly()
+        self.challenges = 0
+        self.goodbye = False
+        self.repeated = 0
+
+    @property
+    def unfinished(self) -> int:
+        """The number of unfinished fragmented messages."""
+        return len(self._reassembly.unfinished)
+
+    @property
+    def held_bytes(self) -> int:
+        """What they are charged."""
+        return self._reassembly.held_bytes
+
+    def of(self, datagram: bytes) -> tuple[Verdict, list[wire.Message]]:
+        """What must become of a datagram, and its messages."""
+        try:
+            header, messages = wire.unseal(datagram, self._key)
+        except wire.WireError:
+            return Verdict.REFUSE, []
+        if any(m.type == wire.APP_FRAGMENT and len(m.payload) < PIECE_HEADER for m in messages):
+            return Verdict.REFUSE, []
+        if messages and messages[0].type != header.type:
+            return Verdict.REFUSE, []
+        arrival = self._packets.arrival(header.seq, header.time)
+        if arrival is None:
+            return Verdict.EITHER, messages
+        if arrival != "fresh":
+            return Verdict.REFUSE, []
+        return (Verdict.TAKE if self._is_roomy(messages) else Verdict.EITHER), messages
+
+    def _is_roomy(self, messages: list[wire.Message]) -> bool:
+        """True while the caps of reassembly are out of reach, however the room is counted."""
+        pieces = [len(m.payload) for m in messages if m.type == wire.APP_FRAGMENT]
+        return not pieces or (
+            self.unfinished + len(pieces) <= MAX_MESSAGES
+            and self.held_bytes + sum(pieces) + COST_OF_PIECE * len(pieces) <= MAX_BYTES
+        )
+
+    def take(
+        self, datagram: bytes, messages: list[wire.Message], now: float
+    ) -> list[tuple[int, bytes]]:
+        """The endpoint took it: what it must deliver, as (wire number, bytes)."""
+        header = wire.unpack_header(datagram)
+        self._packets.accept(header.seq, header.time)
+        delivered = []
+        for message in messages:
+            if message.type == wire.KEEP_ALIVE:
+                continue
+            number = models.expand(message.seq, self._messages.newest)
+            if not self._messages.insert(number):
+                self.repeated += 1
+                continue
+            whole = self._use(message, number, now)
+            if whole is not None:
+                delivered.append((models.to_wire(whole[0]), whole[1]))
+        return delivered
+
+    def _use(self, message: wire.Message, number: int, now: float) -> tuple[int, bytes] | None:
+        if message.type == wire.APP:
+            return number, message.payload
+        if message.type == wire.APP_FRAGMENT:
+            return self._reassembly.take(message.payload, number, now)
+        if message.type == wire.DISCONNECT:
+            self.goodbye = True
+        else:
+            self.challenges += 1
+        return None
+
+    def expire(self, now: float) -> None:
+        """Time has passed, and the endpoint has looked at it."""
+        self._reassembly.expire(now)
