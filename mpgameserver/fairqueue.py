@@ -1,0 +1,69 @@
+"""A bounded queue in which nobody waits behind all that somebody else has put in."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Hashable
+from typing import Generic, TypeVar
+
+__all__ = ["FairQueue"]
+
+_ItemT = TypeVar("_ItemT")
+
+
+class FairQueue(Generic[_ItemT]):
+    """Items of many parties: one party after the other gives one, its oldest.
+
+    `limit` bounds the items of all parties, `limit_per_party` those of each. A key names an item
+    within its party.
+    """
+
+    def __init__(self, limit: int, limit_per_party: int) -> None:
+        self._limit = limit
+        self._limit_per_party = limit_per_party
+        self._parties: OrderedDict[Hashable, OrderedDict[Hashable, _ItemT]] = OrderedDict()
+        self._size = 0
+
+    def __len__(self) -> int:
+        return self._size
+
+    def has(self, party: Hashable, key: Hashable) -> bool:
+        """True while the party's item with that key waits."""
+        return key in self._parties.get(party, ())
+
+    def push(self, party: Hashable, key: Hashable, item: _ItemT) -> bool:
+        """Put an item in that does not wait yet; False when there is no room for it."""
+        items = self._parties.get(party)
+        if self._size >= self._limit or len(items or ()) >= self._limit_per_party:
+            return False
+        if items is None:
+            items = self._parties[party] = OrderedDict()
+        items[key] = item
+        self._size += 1
+        return True
+
+    def pop(self) -> _ItemT:
+        """Take the item whose turn it is. Raises IndexError when none waits."""
+        if not self._parties:
+            raise IndexError("nothing waits")
+        party, items = next(iter(self._parties.items()))
+        _, item = items.popitem(last=False)
+        self._size -= 1
+        if items:
+            self._parties.move_to_end(party)
+        else:
+            del self._parties[party]
+        return item
+
+    def remove(self, party: Hashable, key: Hashable) -> None:
+        """Take an item out before its turn. Raises KeyError when it does not wait."""
+        items = self._parties[party]
+        del items[key]
+        self._size -= 1
+        if not items:
+            del self._parties[party]
+
+    def clear(self) -> None:
+        """Take all items out."""
+        self._parties.clear()
+        self._size = 0

@@ -1,0 +1,40 @@
+"""How often something may be done: so many times per second, and some at once."""
+
+from __future__ import annotations
+
+__all__ = ["TokenBucket"]
+
+_ROUNDING = 0.01
+"""Of a token: what a time of `next_time` may be short of, for it is a rounded sum."""
+
+
+class TokenBucket:
+    """Holds tokens up to `burst`, is full at first, and fills at `rate` tokens per second.
+
+    `rate` and `burst` may be changed at any time. Times are monotonic, in seconds; one before an
+    earlier one counts as the earlier one.
+    """
+
+    def __init__(self, rate: float, burst: float) -> None:
+        self.rate = rate
+        self.burst = burst
+        self._tokens = burst
+        self._filled_at = float("-inf")
+
+    def take(self, now: float) -> bool:
+        """Take a token; False when there is no whole one."""
+        self._fill(now)
+        if self._tokens < 1 - _ROUNDING:
+            return False
+        self._tokens -= 1
+        return True
+
+    def next_time(self) -> float:
+        """When there is a token: a time that has passed if there is one already."""
+        return self._filled_at + max(1 - self._tokens, 0.0) / self.rate
+
+    def _fill(self, now: float) -> None:
+        passed = now - self._filled_at
+        if passed > 0:
+            self._tokens = min(self._tokens + passed * self.rate, self.burst)
+            self._filled_at = now

@@ -1,0 +1,96 @@
+"""Whose turn it is in a queue of many parties."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+
+import pytest
+
+from mpgameserver.fairqueue import FairQueue
+
+
+def filled(*items: str, limit: int = 100, limit_per_party: int = 100) -> FairQueue[str]:
+    """A queue of items such as "a1", of the party "a"."""
+    queue: FairQueue[str] = FairQueue(limit, limit_per_party)
+    for item in items:
+        queue.push(item[0], item, item)
+    return queue
+
+
+def drained(queue: FairQueue[str]) -> list[str]:
+    return [queue.pop() for _ in range(len(queue))]
+
+
+def test_the_items_of_one_party_come_in_their_order() -> None:
+    assert drained(filled("a1", "a2", "a3")) == ["a1", "a2", "a3"]
+
+
+def test_parties_take_turns() -> None:
+    queue = filled("a1", "a2", "a3", "b1", "c1", "c2")
+    assert drained(queue) == ["a1", "b1", "c1", "a2", "c2", "a3"]
+
+
+def test_one_that_comes_later_waits_for_one_item_of_each_other() -> None:
+    queue = filled(*(f"a{i}" for i in range(50)))
+    assert queue.pop() == "a0"
+    queue.push("b", "b1", "b1")
+    assert [queue.pop(), queue.pop()] == ["a1", "b1"]
+
+
+def test_a_party_cannot_fill_it() -> None:
+    queue = filled(limit=4, limit_per_party=2)
+    assert [queue.push("a", i, f"a{i}") for i in range(3)] == [True, True, False]
+    assert [queue.push(party, 0, party) for party in "bcd"] == [True, True, False]
+    assert len(queue) == 4
+
+
+def test_one_that_was_removed_leaves_its_place_to_others() -> None:
+    queue = filled("a1", "a2", "b1", limit=3, limit_per_party=2)
+    assert queue.has("a", "a1")
+    queue.remove("a", "a1")
+    assert not queue.has("a", "a1")
+    assert queue.push("a", "a3", "a3")
+    queue.remove("b", "b1")
+    assert drained(queue) == ["a2", "a3"]
+    with pytest.raises(KeyError):
+        queue.remove("a", "a1")
+
+
+def test_nothing_can_be_taken_out_of_an_empty_one() -> None:
+    queue = filled("a1", "b1")
+    queue.clear()
+    assert len(queue) == 0
+    assert not queue.has("a", "a1")
+    with pytest.raises(IndexError):
+        queue.pop()
+
+
+def test_whatever_is_done_it_keeps_count_and_its_bounds(seed: int) -> None:
+    chance = random.Random(seed)
+    queue: FairQueue[tuple[str, int]] = FairQueue(20, 5)
+    inside: Counter[str] = Counter()
+    keys: set[tuple[str, int]] = set()
+    for number in range(3000):
+        party = chance.choice("abcdefg")
+        if chance.random() < 0.5:
+            room = len(keys) < 20 and inside[party] < 5
+            assert queue.push(party, number, (party, number)) == room
+            if room:
+                inside[party] += 1
+                keys.add((party, number))
+        elif keys and chance.random() < 0.3:
+            party, key = chance.choice(sorted(keys))
+            queue.remove(party, key)
+            inside[party] -= 1
+            keys.remove((party, key))
+        elif keys:
+            party, key = queue.pop()
+            inside[party] -= 1
+            keys.remove((party, key))
+        assert len(queue) == len(keys)
+        assert all(queue.has(*each) for each in keys)
+    while queue:
+        keys.remove(queue.pop())
+    assert not keys
+    assert not queue._parties
