@@ -1,9 +1,13 @@
 """The server's side of the handshake, without a socket or a clock.
 
-A hello that passes every cheap check opens a half-open session beside whatever is at its address,
-and is answered; the same hello is answered again with the same answer. The CHALLENGE_RESP that
-opens under the key of a half-open session, and has its token, proves it: only then does the
-server hold a session.
+A hello that passes every cheap check waits for the public-key work that answers it, if it is not
+answered already; the same hello is answered again with the same answer. The answer leaves a
+half-open session beside whatever is at its address. The CHALLENGE_RESP that opens under the key of
+a half-open session, and has its token, proves it: only then does the server hold a session.
+
+Public-key work is done in steps, when the owner has time for one: `answer` makes a key and signs,
+`exchange_next` makes a session's key. Hellos are answered at a limited rate, and one that was
+answered has paid for its exchange, so the rate bounds the exchanges too.
 
 A client key stands for one attempt of one client, which may come by more than one address: the
 first to be proved is the session, and a hello with the key of a session is a late one.
@@ -12,13 +16,16 @@ first to be proved is the session, and a hello with the key of a session is a la
 from __future__ import annotations
 
 import os
+from collections import OrderedDict
 from dataclasses import dataclass
 
 from mpgameserver._core.endpoint import Endpoint
-from mpgameserver.address import IpAddress, SocketAddress, host_of, limits_towards
+from mpgameserver._core.header import decode_header
+from mpgameserver.address import IpAddress, SocketAddress, limits_towards
 from mpgameserver.blocklist import BlockList
 from mpgameserver.crypto import EllipticCurvePrivateKey
 from mpgameserver.enums import PacketType
+from mpgameserver.errors import PacketError
 from mpgameserver.halfopen import HalfOpenSession, HalfOpenTable
 from mpgameserver.handshake import (
     SALT_SIZE,
@@ -28,10 +35,20 @@ from mpgameserver.handshake import (
     hello_size,
     new_token,
 )
+from mpgameserver.hellos import WaitingHello, WaitingHellos
 from mpgameserver.limits import Limits
 from mpgameserver.session import SessionTable
+from mpgameserver.tokenbucket import TokenBucket
 
-__all__ = ["ProvedSession", "ServerHandshakes"]
+__all__ = ["HelloRefused", "ProvedSession", "ServerHandshakes"]
+
+BURST_SECONDS = 0.05
+"""Of the handshake rate's hellos, as many as come in this time are answered at once: a lobby."""
+_SEALED_OVERHEAD = 36  # header and tag
+
+
+class HelloRefused(Exception):
+    """A hello that gets no answer now; the argument says why."""
 
 
 @dataclass(frozen=True)
@@ -50,48 +67,86 @@ class ServerHandshakes:
         self, root_key: EllipticCurvePrivateKey, sessions: SessionTable, limits: Limits
     ) -> None:
         self.half_open = HalfOpenTable(limits)
+        self.waiting = WaitingHellos(limits)
+        self.answered = 0
+        """Hellos answered for the first time, each with public-key work."""
+        self.answered_again = 0
+        """Answers that were sent once more, without public-key work."""
+        self.exchanges = 0
+        """Keys of sessions that were made, each with public-key work."""
         self._root_key = root_key
         self._sessions = sessions
         self._limits = limits
+        self._bucket = TokenBucket(limits.handshake_rate, _burst(limits))
+        self._proofs: OrderedDict[SocketAddress, bytes] = OrderedDict()
 
-    def answer(
-        self, datagram: bytes, address: SocketAddress, now: float, wall_now: float
-    ) -> bytes | None:
-        """The datagram that answers a CLIENT_HELLO; None for one that came late or too often.
+    def limit(self, limits: Limits) -> None:
+        """Use other caps, and another rate, from now on; nothing is pushed out at once."""
+        self._limits = self.half_open.limits = limits
+        self._bucket.rate, self._bucket.burst = limits.handshake_rate, _burst(limits)
 
-        `now` is monotonic, `wall_now` the Unix time then, in seconds. Raises ProtocolError for
-        what is no hello. The answer is never longer than the hello.
-        """
-        host = host_of(address)
-        message = decode_clear_packet(datagram, PacketType.CLIENT_HELLO).message
-        hello = ClientHello.decode(message, hello_size(limits_towards(host).payload))
-        if self._sessions.has_client_key(hello.public_key_der):
-            return None
-        half_open = self.half_open.get(address, hello.public_key_der)
-        if half_open is None:
-            half_open = self._open(hello, address, host, now, wall_now)
-            self.half_open.add(half_open)
-        elif half_open.answers >= self._limits.answers_per_hello:
-            return None
-        return half_open.answer(now)
+    # -- hellos -----------------------------------------------------------------------------
 
-    def _open(
+    def receive_hello(
         self,
-        hello: ClientHello,
+        datagram: bytes,
         address: SocketAddress,
         host: IpAddress,
         now: float,
         wall_now: float,
-    ) -> HalfOpenSession:
-        """The public-key work for a hello."""
+    ) -> bytes | None:
+        """The answer to a hello that was answered before; None for one that waits for its own.
+
+        `host` is that of the address, `now` monotonic, `wall_now` the Unix time then, in seconds.
+        Raises ProtocolError for what is no hello, and HelloRefused for one that comes too late,
+        too often or while too many wait. No public-key work is done. The answer is never longer
+        than the hello.
+        """
+        message = decode_clear_packet(datagram, PacketType.CLIENT_HELLO).message
+        hello = ClientHello.decode(message, hello_size(limits_towards(host).payload))
+        if self._sessions.has_client_key(hello.public_key_der):
+            raise HelloRefused("late hello")
+        half_open = self.half_open.get(address, hello.public_key_der)
+        if half_open is None:
+            if not self.waiting.add(WaitingHello(hello, address, host, now, wall_now)):
+                raise HelloRefused("busy")
+            return None
+        if half_open.answers >= self._limits.answers_per_hello:
+            raise HelloRefused("late hello")
+        self.answered_again += 1
+        return half_open.answer(now)
+
+    def take_hello(self, now: float) -> WaitingHello | None:
+        """Take the hello that is to be answered now; None when none waits or the rate is used."""
+        return self.waiting.pop() if self.waiting and self._bucket.take(now) else None
+
+    def answer(self, waiting: WaitingHello, now: float) -> bytes:
+        """The answer to a hello, after the public-key work, and a half-open session.
+
+        Raises ProtocolError for a hello with a point that is not on the curve, and HelloRefused
+        for one that has become a session meanwhile, by way of another address.
+        """
+        hello, wall_now = waiting.hello, waiting.wall_now + (now - waiting.now)
+        if self._sessions.has_client_key(hello.public_key_der):
+            raise HelloRefused("late hello")
         client_key = hello.public_key()
-        private_key = EllipticCurvePrivateKey.new()
+        key = EllipticCurvePrivateKey.new()
         answer = ServerHello.create(
-            self._root_key, private_key.getPublicKey(), os.urandom(SALT_SIZE), self._free_token()
+            self._root_key, key.getPublicKey(), os.urandom(SALT_SIZE), self._free_token()
         )
-        return HalfOpenSession(
-            address, host, hello.public_key_der, client_key, private_key, answer, now, wall_now
+        self.answered += 1
+        half_open = HalfOpenSession(
+            waiting.address,
+            waiting.host,
+            hello.public_key_der,
+            client_key,
+            key,
+            answer,
+            now,
+            wall_now,
         )
+        self.half_open.add(half_open)
+        return half_open.answer(now)
 
     def _free_token(self) -> int:
         token = new_token()
@@ -99,16 +154,71 @@ class ServerHandshakes:
             token = new_token()
         return token
 
+    # -- proofs -----------------------------------------------------------------------------
+
     def prove(self, datagram: bytes, address: SocketAddress, now: float) -> ProvedSession | None:
-        """The session that a datagram from an address proves, which is half-open no more."""
+        """The session that a datagram from an address proves, which is half-open no more.
+
+        Only sessions that have a key are tried, so there is no public-key work.
+        """
         for half_open in self.half_open.at(address):
             if self._sessions.has_client_key(half_open.client_key_der):
                 continue
             endpoint = half_open.prove(datagram, now)
             if endpoint is not None:
                 self.half_open.remove(half_open)
+                self._proofs.pop(address, None)
                 return ProvedSession(endpoint, half_open.hello.token, half_open.client_key_der)
         return None
+
+    def postpone(self, datagram: bytes, address: SocketAddress) -> bool:
+        """Keep a datagram, if it may be the proof of a session that has no key yet.
+
+        One is kept for each address, the first: a client repeats its own until it has heard.
+        """
+        if not _may_be_proof(datagram) or not self._without_key(address):
+            return False
+        self._proofs.setdefault(address, datagram)
+        return True
+
+    def exchange_next(self) -> tuple[bytes, SocketAddress] | None:
+        """Make the key of a session for which a proof waits: the proof and its address.
+
+        None when no proof waits. A proof waits until every session at its address has a key.
+        """
+        while self._proofs:
+            address, datagram = next(iter(self._proofs.items()))
+            without_key = self._without_key(address)
+            if len(without_key) <= 1:
+                del self._proofs[address]
+            if without_key:
+                without_key[0].exchange()
+                self.exchanges += 1
+                return datagram, address
+        return None
+
+    def proof_waits(self, address: SocketAddress) -> bool:
+        """True while a proof from that address waits for a key."""
+        return address in self._proofs
+
+    def _without_key(self, address: SocketAddress) -> list[HalfOpenSession]:
+        return [
+            half_open
+            for half_open in self.half_open.at(address)
+            if not half_open.has_key and not self._sessions.has_client_key(half_open.client_key_der)
+        ]
+
+    # -- all of them ------------------------------------------------------------------------
+
+    def next_work(self) -> float:
+        """When there is public-key work to do: a time that has passed if there is now."""
+        if self._proofs:
+            return float("-inf")
+        return self._bucket.next_time() if self.waiting else float("inf")
+
+    def expire(self, before: float) -> None:
+        """Give up the handshakes that were opened before a time."""
+        self.half_open.expire(before)
 
     def block(self, blocklist: BlockList) -> None:
         """Give up the handshakes of blocked hosts."""
@@ -120,3 +230,24 @@ class ServerHandshakes:
         """Give up all handshakes."""
         for half_open in self.half_open.all():
             self.half_open.remove(half_open)
+        self.waiting.clear()
+        self._proofs.clear()
+
+
+def _burst(limits: Limits) -> float:
+    return max(1.0, limits.handshake_rate * BURST_SECONDS)
+
+
+def _may_be_proof(datagram: bytes) -> bool:
+    """True unless the header alone shows that a datagram is no CHALLENGE_RESP."""
+    try:
+        header = decode_header(datagram)
+    except PacketError:
+        return False
+    return (
+        header.packet_type == PacketType.CHALLENGE_RESP
+        and not header.from_server
+        and header.seq != 0
+        and header.count > 0
+        and header.length == len(datagram) - _SEALED_OVERHEAD
+    )

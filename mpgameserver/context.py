@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import logging
 import os
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
-from typing import Protocol
+from typing import Any, Protocol
 
 from mpgameserver.accesslog import AccessLog
 from mpgameserver.blocklist import BlockEntry, BlockList
@@ -15,7 +16,9 @@ from mpgameserver.crypto import EllipticCurvePrivateKey
 from mpgameserver.enums import RetryMode
 from mpgameserver.errors import SendQueueFullError
 from mpgameserver.limitedlog import LimitedLog
+from mpgameserver.limits import Limits, check_count, check_rate
 from mpgameserver.serverclient import ServerClient
+from mpgameserver.serverstats import ServerStats
 from mpgameserver.timing import Timing, check_interval
 
 __all__ = ["EventHandler", "ServerContext", "ServerSettings"]
@@ -56,6 +59,12 @@ class EventHandler:
         `seqnum` is a `SeqNum`: the number under which the client sent it.
         """
 
+    def full(self, addr: tuple[str, int]) -> None:
+        """A client was refused, because the server or what one host may have of it is full.
+
+        Called at most once per second. `addr`, (host, port), may be forged.
+        """
+
 
 @dataclass(frozen=True)
 class ServerSettings:
@@ -68,6 +77,7 @@ class ServerSettings:
     handshake_timeout: float = 2.0
     """Seconds that a handshake may take from the first answer on."""
     blocklist: BlockList = field(default_factory=BlockList)
+    limits: Limits = field(default_factory=Limits)
 
 
 class Serving(Protocol):
@@ -76,6 +86,10 @@ class Serving(Protocol):
     @property
     def clients(self) -> tuple[ServerClient, ...]:
         """The clients that are connected."""
+
+    @property
+    def stats(self) -> ServerStats:
+        """A snapshot of the server's figures."""
 
     @property
     def now(self) -> float:
@@ -91,9 +105,10 @@ class ServerContext:
     `root_key` is the key that clients know the server by: they are given `root_key.getPublicKey()`.
     Without one a new key is made, which clients cannot know beforehand.
 
-    `call_soon_threadsafe` and `shutdown` may be called from any thread, all else before the server
-    runs or on the handler's thread. What a setter sets holds within one interval, also for the
-    clients that are connected. One server at a time can run a context.
+    The setters, `call_soon_threadsafe` and `shutdown` may be called from any thread, all else
+    before the server runs or on the handler's thread. What a setter sets holds at once, also for
+    the clients that are connected: when the event that is running has returned. One server at a
+    time can run a context.
 
     Raises TypeError for what is no EventHandler or no private key.
     """
@@ -111,6 +126,7 @@ class ServerContext:
         self.root_key = EllipticCurvePrivateKey.new() if root_key is None else root_key
         self.settings = ServerSettings()
         self.access_log: AccessLog | None = None
+        self._settings_lock = threading.Lock()
         self._calls: deque[Call] = deque()
         self._is_shutting_down = False
         self._server: Serving | None = None
@@ -122,6 +138,11 @@ class ServerContext:
     def clients(self) -> tuple[ServerClient, ...]:
         """The clients that are connected now, in the order in which they came."""
         return () if self._server is None else self._server.clients
+
+    @property
+    def stats(self) -> ServerStats:
+        """A snapshot of the server's figures; zeros while none runs this context."""
+        return ServerStats() if self._server is None else self._server.stats
 
     def broadcast(
         self,
@@ -199,10 +220,62 @@ class ServerContext:
     def setBlockList(self, blocklist: Iterable[BlockEntry]) -> None:
         """Set which hosts get no answer: addresses and networks in CIDR form, IPv4 and IPv6.
 
-        Clients that are connected from one of them are disconnected, with the reason KICKED.
+        An IPv4-mapped one counts as the IPv4 one that it holds. It replaces the one before.
+        Clients that are connected from one of them are thrown out at once, with the reason
+        KICKED: one datagram tells them, nothing that was queued for them is sent any more, and no
+        message of theirs is handled. Handshakes with them are given up.
+
         Raises TypeError or ValueError for what is no address and no network, and nothing changes.
         """
         self._set(blocklist=BlockList(blocklist))
+
+    # What a server holds at most; the reasons for the defaults are those of `Limits`.
+
+    def setMaxClients(self, count: int) -> None:
+        """Set how many clients may be connected; 8192 by default.
+
+        Others are refused, and the handler has a `full` event. Nobody is thrown out when there
+        are more already. TypeError or ValueError unless an int above 0, here and below.
+        """
+        self._set_limits(clients=check_count("count", count))
+
+    def setMaxClientsPerHost(self, count: int) -> None:
+        """Set how many clients may be connected of one IPv4 address or IPv6 /64; 256 by default.
+
+        As `setMaxClients` otherwise.
+        """
+        self._set_limits(clients_per_host=check_count("count", count))
+
+    def setMaxHandshakes(self, count: int) -> None:
+        """Set how many handshakes may be under way; 2048 by default. Then the oldest is given up.
+
+        Fewer than are begun within `setTempConnectionTimeout` at `setHandshakeRate` let a flood
+        push honest clients out.
+        """
+        self._set_limits(half_open=check_count("count", count))
+
+    def setMaxHandshakesPerHost(self, count: int) -> None:
+        """Set the same for one IPv4 address or IPv6 /64; 128 by default."""
+        self._set_limits(half_open_per_host=check_count("count", count))
+
+    def setMaxHandshakesPerAddress(self, count: int) -> None:
+        """Set the same for one address and port; 4 by default."""
+        self._set_limits(half_open_per_address=check_count("count", count))
+
+    def setHandshakeRate(self, rate: float) -> None:
+        """Set how many handshakes are begun per second; 1000 by default.
+
+        Each costs some 0.1 ms of public-key work. Further hellos wait or are dropped, and one
+        that is repeated goes first. TypeError or ValueError unless a finite number above 0.
+        """
+        self._set_limits(handshake_rate=check_rate("rate", rate))
+
+    def setMaxSendQueue(self, size: int) -> None:
+        """Set how many bytes may wait to be sent to one client; 16 MiB by default.
+
+        A message that would exceed it is a SendQueueFullError, so it is the longest message, too.
+        """
+        self._set_limits(send_queue_bytes=check_count("size", size))
 
     def enableAccessLogs(self, path: str | os.PathLike[str] | None) -> None:
         """Append a line to a file for each client that connects or disconnects; None: no more.
@@ -211,11 +284,19 @@ class ServerContext:
         """
         self.access_log = None if path is None else AccessLog(path)
 
-    def _set(self, **changes: float | BlockList | Timing) -> None:
-        self.settings = replace(self.settings, **changes)  # type: ignore[arg-type]
+    def _set(self, **changes: Any) -> None:
+        self._change(lambda settings: replace(settings, **changes))
 
     def _set_timing(self, **changes: float) -> None:
-        self._set(timing=replace(self.settings.timing, **changes))
+        self._change(lambda now: replace(now, timing=replace(now.timing, **changes)))
+
+    def _set_limits(self, **changes: Any) -> None:
+        self._change(lambda now: replace(now, limits=replace(now.limits, **changes)))
+
+    def _change(self, change: Callable[[ServerSettings], ServerSettings]) -> None:
+        with self._settings_lock:
+            self.settings = change(self.settings)
+        self._wake()
 
     # -- the server's side ------------------------------------------------------------------
 

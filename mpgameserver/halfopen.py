@@ -59,14 +59,22 @@ class HalfOpenSession:
         time = int(self._wall_at(now))
         return encode_clear_packet(PacketType.SERVER_HELLO, self.answers, 1, self._message, time)
 
+    @property
+    def has_key(self) -> bool:
+        """True when the ECDH exchange is done, and a proof can be tried."""
+        return self._aead is not None
+
+    def exchange(self) -> None:
+        """Make the session's key, which is public-key work: it waits until there is a proof."""
+        self._aead = AESGCM(session_key(self.private_key, self.client_key, self.hello.salt))
+
     def prove(self, datagram: bytes, now: float) -> Endpoint | None:
         """The session's endpoint if the datagram is the CHALLENGE_RESP to the answer.
 
-        The ECDH exchange waits until here, so that a flood of hellos does not pay for it.
+        None before there is a key.
         """
         if self._aead is None:
-            key = session_key(self.private_key, self.client_key, self.hello.salt)
-            self._aead = AESGCM(key)
+            return None
         endpoint = Endpoint(
             self._aead,
             True,
@@ -95,7 +103,8 @@ class HalfOpenTable:
     """The half-open sessions: one for each address and client key, the oldest first."""
 
     def __init__(self, limits: Limits) -> None:
-        self._limits = limits
+        self.limits = limits
+        """May be replaced: new caps hold for what is added from then on."""
         self._all: _Group = OrderedDict()
         self._by_host: defaultdict[Hashable, _Group] = defaultdict(OrderedDict)
         self._by_address: defaultdict[Hashable, _Group] = defaultdict(OrderedDict)
@@ -126,15 +135,15 @@ class HalfOpenTable:
         """Add one; the oldest of its address, of its host or of all goes where a bound asks it."""
         address, host = half_open.address, host_group(half_open.host)
         key = (address, half_open.client_key_der)
-        self._make_room(self._by_address.get(address), self._limits.half_open_per_address)
-        self._make_room(self._by_host.get(host), self._limits.half_open_per_host)
-        self._make_room(self._all, self._limits.half_open)
+        self._make_room(self._by_address.get(address), self.limits.half_open_per_address)
+        self._make_room(self._by_host.get(host), self.limits.half_open_per_host)
+        self._make_room(self._all, self.limits.half_open)
         for group in (self._all, self._by_host[host], self._by_address[address]):
             group[key] = half_open
         self._tokens.add(half_open.hello.token)
 
     def _make_room(self, group: _Group | None, limit: int) -> None:
-        if group and len(group) >= limit:
+        while group and len(group) >= limit:
             self.evicted += 1
             self.remove(next(iter(group.values())))
 

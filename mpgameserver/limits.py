@@ -1,29 +1,76 @@
-"""What strangers may make a server hold, each with its reason."""
+"""What strangers and clients may make a server hold and do, each with its reason.
+
+All of it is settled in advance, for a server that carries a few thousand players, dozens of them
+behind one address. `ServerContext` has a setter for what another server would want otherwise.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["Limits"]
+__all__ = ["Limits", "check_count", "check_rate"]
+
+MIB = 1 << 20
 
 
 @dataclass(frozen=True)
 class Limits:
-    """The caps of a server, all of them counts."""
+    """The caps of a server. A host is an IPv4 address or an IPv6 /64 throughout."""
 
     clients: int = 8192
     """Sessions. Twice what one core serves; a session takes some 13 kB while it is idle."""
+    clients_per_host: int = 256
+    """Sessions of one host: several times the dozens of players that share a router, and few
+    enough that it takes 32 hosts to fill a server."""
+    send_queue_bytes: int = 16 * MIB
+    """What may wait to be sent to one client, each message charged some bytes more: the largest
+    message twice. A client that acks nothing makes it grow."""
+    reassembly_bytes: int = 256 * MIB
+    """Unfinished fragmented messages of all clients together: what a dozen clients can hold at
+    the most, or 32 kB for each of 8,192. Beyond it pieces are dropped, and not acked."""
     half_open: int = 2048
-    """Handshakes that wait for their CHALLENGE_RESP. An honest one is over in a round trip, so
-    the one that goes at the cap, the oldest, is unlikely to be honest. Some 3 kB each."""
+    """Handshakes that wait for their CHALLENGE_RESP: what `handshake_rate` opens within the 2 s
+    that one may take. Some 3 kB each. At the cap the oldest goes."""
     half_open_per_host: int = 128
-    """Those of one IPv4 address or IPv6 /64: dozens of players behind one router that all join a
-    match at once. One host cannot push out the handshakes of all others."""
+    """Those of one host: dozens of players behind one router that all join a match at once. One
+    host cannot push out the handshakes of all others."""
     half_open_per_address: int = 4
     """Those of one host and port: a client that restarts, and recorded hellos beside it."""
+    handshake_rate: float = 1000.0
+    """New hellos answered per second. A handshake takes some 0.1 ms of public-key work in all:
+    a flood gets a tenth of a core, and 4,000 players of a server that restarts are in again
+    within the 5 s that a client waits."""
+    waiting_hellos: int = 256
+    """Hellos of each kind, repeated and new, that wait for that rate: a quarter of a second's,
+    after which a client repeats its hello anyway. Some 0.5 kB each."""
+    waiting_hellos_per_host: int = 64
+    """Those of one host, of each kind: the players behind one router, and a quarter of the room
+    for the one host that floods."""
+    hellos_put_off: int = 16384
+    """Hellos remembered that found no room to wait, by a hash. A client repeats its hello after
+    0.25 s and is then preferred: enough at 60,000 hellos per second, more than one core reads.
+    Some 0.2 kB each."""
     answers_per_hello: int = 16
     """Times that one hello is answered: a client repeats it until it has heard, a flood more
     often. The answers share the packet numbers with the session that comes of them."""
     unsent_answers: int = 1024
     """Datagrams that belong to no session and wait for the socket to take them; more are dropped
     and counted."""
+
+
+def check_count(name: str, value: int) -> int:
+    """`value`, when it is an int above 0; else TypeError or ValueError."""
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"{name} must be an int, not {type(value).__name__}")
+    if value < 1:
+        raise ValueError(f"{name} must be above 0, not {value!r}")
+    return value
+
+
+def check_rate(name: str, value: float) -> float:
+    """`value`, when it is a finite number above 0; else TypeError or ValueError."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise TypeError(f"{name} must be a number per second, not {type(value).__name__}")
+    if not 0 < value < float("inf"):
+        raise ValueError(f"{name} must be above 0 per second, not {value!r}")
+    return float(value)

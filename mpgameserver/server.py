@@ -22,8 +22,16 @@ from mpgameserver.context import EventHandler, ServerContext
 from mpgameserver.serverclient import ServerClient
 from mpgameserver.serverengine import ServerEngine
 from mpgameserver.serversocket import ListeningSocket
+from mpgameserver.serverstats import ServerStats
 
-__all__ = ["EventHandler", "ServerClient", "ServerContext", "ThreadedServer", "UdpServer"]
+__all__ = [
+    "EventHandler",
+    "ServerClient",
+    "ServerContext",
+    "ServerStats",
+    "ThreadedServer",
+    "UdpServer",
+]
 
 MAX_READS = 256
 """Datagrams read before the handler, the tick and the sending have their turn: some 2 ms."""
@@ -121,6 +129,11 @@ class UdpServer:
     def clients(self) -> tuple[ServerClient, ...]:
         """The clients that are connected, in the order of arrival."""
         return self._engine.clients
+
+    @property
+    def stats(self) -> ServerStats:
+        """The figures of the server as a whole."""
+        return self._engine.stats
 
     @property
     def now(self) -> float:

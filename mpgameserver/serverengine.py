@@ -12,6 +12,9 @@ nothing is made that is not sent.
 A session is touched when a datagram of it was accepted or its timer has come, and ready when it
 may have something to send. Sessions that are neither cost nothing. All events of the handler run
 inside `receive`, `advance` and `start`; what one raises is logged.
+
+The public-key work of handshakes comes last in `advance`, and only so much of it: `next_timer`
+then asks for the next turn at once, and the sessions have theirs in between.
 """
 
 from __future__ import annotations
@@ -20,15 +23,21 @@ import logging
 from collections import Counter, defaultdict, deque
 from collections.abc import Callable
 
-from mpgameserver.accepting import ProvedSession, ServerHandshakes
-from mpgameserver.address import SocketAddress, format_address, host_of, plain_address
+from mpgameserver.accepting import HelloRefused, ProvedSession, ServerHandshakes
+from mpgameserver.address import (
+    IpAddress,
+    SocketAddress,
+    format_address,
+    host_of,
+    plain_address,
+)
 from mpgameserver.connection import Connection
 from mpgameserver.context import ServerContext
 from mpgameserver.enums import ConnectionStatus, DisconnectReason, PacketType
 from mpgameserver.errors import ProtocolError
 from mpgameserver.limitedlog import LimitedLog
-from mpgameserver.limits import Limits
 from mpgameserver.serverclient import ServerClient
+from mpgameserver.serverstats import ServerStats
 from mpgameserver.session import Session, SessionTable
 from mpgameserver.timers import Timers
 
@@ -37,11 +46,28 @@ __all__ = ["ServerEngine"]
 MIN_TIMER = 0.001
 """Seconds until a session is looked at again at the earliest: a timer that has come and has
 nothing to do, were it for a rounding of the time, must not keep the loop spinning."""
+WORK_PER_TURN = 8
+"""Hellos answered and keys exchanged in one turn at most: half a millisecond, in which no session
+is served."""
+FULL_EVENT_INTERVAL = 1.0
+"""Seconds between two `full` events: anybody can cause them, from any address."""
 
 _LOG = logging.getLogger("mpgameserver.server")
 _TYPE_OFFSET = 12
 _ORDINARY_DROPS = frozenset({"repeated", "too late", "no session", "late hello"})
 """What honest clients on an honest network cause, and no log needs to tell."""
+
+
+class _Place:
+    """An address that is written out only if the log line is: a flood writes few."""
+
+    __slots__ = ("_address",)
+
+    def __init__(self, address: SocketAddress) -> None:
+        self._address = address
+
+    def __str__(self) -> str:
+        return format_address(plain_address(self._address))
 
 
 class ServerEngine:
@@ -50,11 +76,9 @@ class ServerEngine:
     `now` is monotonic, in seconds, everywhere.
     """
 
-    def __init__(self, context: ServerContext, limits: Limits | None = None) -> None:
+    def __init__(self, context: ServerContext) -> None:
         self.drops: Counter[str] = Counter()
-        """Datagrams that came to nothing, by reason: those of `DROP_REASONS`, which are in the
-        stats of a session too, and for those that belong to none "no session", "malformed hello",
-        "late hello", "no port", "blocked", "full", "stopping" and "unsent"."""
+        """Datagrams that came to nothing, by reason; see `ServerStats.drops`."""
         self.is_stopped = False
         """The handler has had its `shutdown` event, and there is nothing more to do."""
         self.now = 0.0
@@ -62,16 +86,17 @@ class ServerEngine:
         self._context = context
         self._handler = context.handler
         self._settings = context.settings
-        self._limits = limits or Limits()
         self._sessions = SessionTable()
-        self._handshakes = ServerHandshakes(context.root_key, self._sessions, self._limits)
+        self._handshakes = ServerHandshakes(context.root_key, self._sessions, self._settings.limits)
         self._timers: Timers[Session] = Timers()
         self._touched: dict[Session, None] = {}
         self._ready: deque[Session] = deque()
         self._answers: deque[tuple[bytes, SocketAddress]] = deque()
         self._is_stopping = False
         self._last_tick = self._next_tick = float("inf")
-        self._drop_log = LimitedLog(_LOG)
+        self._next_full_event = float("-inf")
+        self._proved = 0
+        self._drop_logs: defaultdict[str, LimitedLog] = defaultdict(lambda: LimitedLog(_LOG))
         self._full_log = LimitedLog(_LOG)
         self._error_logs: defaultdict[str, LimitedLog] = defaultdict(lambda: LimitedLog(_LOG))
 
@@ -88,6 +113,23 @@ class ServerEngine:
     def half_open(self) -> int:
         """The number of handshakes that wait for their proof."""
         return len(self._handshakes.half_open)
+
+    @property
+    def stats(self) -> ServerStats:
+        """A snapshot of the figures of the server as a whole."""
+        handshakes = self._handshakes
+        return ServerStats(
+            clients=len(self._sessions),
+            half_open=self.half_open,
+            waiting_hellos=len(handshakes.waiting),
+            hellos_put_off=handshakes.waiting.put_off,
+            hellos_answered=handshakes.answered,
+            answers_repeated=handshakes.answered_again,
+            key_exchanges=handshakes.exchanges,
+            handshakes_proved=self._proved,
+            handshakes_evicted=handshakes.half_open.evicted,
+            drops=dict(self.drops),
+        )
 
     # -- in ---------------------------------------------------------------------------------
 
@@ -135,46 +177,66 @@ class ServerEngine:
         return False
 
     def _receive_hello(self, datagram: bytes, address: SocketAddress, wall_now: float) -> None:
-        reason = self._refusal(address)
+        host = host_of(address)
+        reason = self._refusal(address, host)
         if reason is None:
             try:
-                answer = self._handshakes.answer(datagram, address, self.now, wall_now)
+                answer = self._handshakes.receive_hello(datagram, address, host, self.now, wall_now)
             except ProtocolError:
                 reason = "malformed hello"
+            except HelloRefused as refused:
+                reason = str(refused)
             else:
-                reason = "late hello" if answer is None else self._queue_answer(answer, address)
+                if answer is not None:
+                    self._queue_answer(answer, address)
         if reason is not None:
             self._drop(reason, address)
 
-    def _refusal(self, address: SocketAddress) -> str | None:
+    def _refusal(self, address: SocketAddress, host: IpAddress) -> str | None:
         """Why no handshake is begun with an address; None where one is."""
         if self._is_stopping:
             return "stopping"
         if address[1] == 0:
             return "no port"  # forged: it cannot be answered
-        if self._settings.blocklist and host_of(address) in self._settings.blocklist:
+        if self._settings.blocklist and host in self._settings.blocklist:
             return "blocked"
-        return "full" if self._is_full(address) else None
+        reason = self._sessions.no_room(address, host, self._settings.limits)
+        if reason is not None:
+            self._tell_full(reason, address)
+        return reason
 
-    def _is_full(self, address: SocketAddress) -> bool:
-        if len(self._sessions) < self._limits.clients or address in self._sessions:
-            return False
-        self._full_log.warning(self.now, "the server is full: %d clients", len(self._sessions))
-        return True
+    def _tell_full(self, reason: str, address: SocketAddress) -> None:
+        if reason == "full":
+            self._full_log.warning(self.now, "the server is full: %d clients", len(self._sessions))
+        else:
+            share = self._settings.limits.clients_per_host
+            self._full_log.warning(
+                self.now, "the host of %s has its share: %d clients", _Place(address), share
+            )
+        if self.now >= self._next_full_event:
+            self._next_full_event = self.now + FULL_EVENT_INTERVAL
+            self._call("full", self._handler.full, plain_address(address))
 
-    def _queue_answer(self, datagram: bytes, address: SocketAddress) -> str | None:
-        if len(self._answers) >= self._limits.unsent_answers:
-            return "unsent"
-        self._answers.append((datagram, address))
-        return None
+    def _queue_answer(self, datagram: bytes, address: SocketAddress) -> None:
+        if len(self._answers) < self._settings.limits.unsent_answers:
+            self._answers.append((datagram, address))
+        else:
+            self._drop("unsent", address)
 
     def _receive_proof(self, datagram: bytes, address: SocketAddress) -> bool:
-        """True when the datagram has proved a handshake: there is a new session."""
-        if not self._handshakes.half_open.at(address) or self._is_full(address):
+        """True when the datagram has proved a handshake, or waits for a key that will tell."""
+        if not self._handshakes.half_open.at(address):
             return False
+        if self._refusal(address, host_of(address)) is not None:
+            return False
+        return self._prove(datagram, address) or self._handshakes.postpone(datagram, address)
+
+    def _prove(self, datagram: bytes, address: SocketAddress) -> bool:
+        """True when the datagram has proved a handshake that has a key: there is a new session."""
         proved = self._handshakes.prove(datagram, address, self.now)
         if proved is None:
             return False
+        self._proved += 1
         old = self._sessions.get(address)
         if old is not None:
             self._replace(old)
@@ -191,6 +253,7 @@ class ServerEngine:
 
     def _add_session(self, proved: ProvedSession, address: SocketAddress) -> None:
         connection = Connection(proved.endpoint, proved.token, self._settings.timing)
+        self._limit(connection)
         session = Session(connection, address, proved.client_key, self)
         self._sessions.add(session)
         self._touched[session] = None
@@ -198,8 +261,9 @@ class ServerEngine:
     def _drop(self, reason: str, address: SocketAddress) -> None:
         self.drops[reason] += 1
         if reason not in _ORDINARY_DROPS:
-            place = format_address(plain_address(address))
-            self._drop_log.warning(self.now, "dropped a datagram from %s: %s", place, reason)
+            self._drop_logs[reason].warning(
+                self.now, "dropped a datagram from %s: %s", _Place(address), reason
+            )
 
     # -- time and events --------------------------------------------------------------------
 
@@ -207,7 +271,7 @@ class ServerEngine:
         """Do what arrived and what the time asks for: the handler's events, and timeouts."""
         self.now = max(self.now, now)
         self._apply_settings()
-        self._handshakes.half_open.expire(self.now - self._settings.handshake_timeout)
+        self._handshakes.expire(self.now - self._settings.handshake_timeout)
         for function, arguments in self._context.take_calls():
             self._call("call_soon_threadsafe", function, *arguments)
         for session in self._timers.pop_due(self.now):
@@ -217,22 +281,23 @@ class ServerEngine:
             self._begin_to_stop()
         elif self.now >= self._next_tick:
             self._tick()
+        self._do_public_key_work()
+        self._serve_touched()
         if self._is_stopping and not self._sessions and not self.is_stopped:
             self.is_stopped = True
             self._call("shutdown", self._handler.shutdown)
 
     def next_timer(self) -> float:
         """When `advance` has something to do, if nothing arrives before."""
-        return min(self._next_tick, self._timers.next_time())
+        if self._touched:
+            return self.now
+        return min(self._next_tick, self._timers.next_time(), self._handshakes.next_work())
 
     def abort(self) -> None:
         """Stop at once: each client is told by one datagram, the handler as ever."""
         self._begin_to_stop()
         for session in self._sessions:
-            farewell = session.connection.abandon(self.now)
-            if farewell is not None:
-                self._queue_answer(farewell, session.address)
-            self._touched[session] = None
+            self._abandon(session)
         self.advance(self.now)
 
     def _tick(self) -> None:
@@ -242,25 +307,76 @@ class ServerEngine:
             self._next_tick = self.now + self._settings.interval
         self._call("update", self._handler.update, delta_t)
 
+    def _do_public_key_work(self) -> None:
+        """Finish and begin handshakes, so many steps."""
+        for _ in range(WORK_PER_TURN):
+            if not self._try_waiting_proof() and not self._answer_waiting_hello():
+                break
+
+    def _try_waiting_proof(self) -> bool:
+        """Make a key for a proof that waits, and try it; False when none waits."""
+        waiting = self._handshakes.exchange_next()
+        if waiting is None:
+            return False
+        _, address = waiting
+        reason = self._refusal(address, host_of(address))
+        if reason is None and not self._prove(*waiting):
+            reason = "unproved"
+        if reason is not None and not self._handshakes.proof_waits(address):
+            self._drop(reason, address)
+        return True
+
+    def _answer_waiting_hello(self) -> bool:
+        """Answer a hello that waits; False when none may be answered now."""
+        waiting = self._handshakes.take_hello(self.now)
+        if waiting is None:
+            return False
+        reason = self._refusal(waiting.address, waiting.host)
+        if reason is None:
+            try:
+                answer = self._handshakes.answer(waiting, self.now)
+            except ProtocolError:
+                reason = "malformed hello"
+            except HelloRefused as refused:
+                reason = str(refused)
+            else:
+                self._queue_answer(answer, waiting.address)
+        if reason is not None:
+            self._drop(reason, waiting.address)
+        return True
+
     def _apply_settings(self) -> None:
         settings, previous = self._context.settings, self._settings
         if settings is previous:
             return
         self._settings = settings
+        self._handshakes.limit(settings.limits)
         if not self._is_stopping:
             self._next_tick = min(self._next_tick, self.now + settings.interval)
         for session in self._sessions:
             session.connection.retime(settings.timing)
+            self._limit(session.connection)
             self.make_ready(session)
         if settings.blocklist is not previous.blocklist:
             self._enforce_blocklist()
+
+    def _limit(self, connection: Connection) -> None:
+        connection.endpoint.outbox.max_pending = self._settings.limits.send_queue_bytes
 
     def _enforce_blocklist(self) -> None:
         blocklist = self._settings.blocklist
         self._handshakes.block(blocklist)
         for session in self._sessions:
             if host_of(session.address) in blocklist:
-                session.say_goodbye(DisconnectReason.KICKED)
+                session.ending = session.ending or DisconnectReason.KICKED
+                self._abandon(session)
+
+    def _abandon(self, session: Session) -> None:
+        """End a session at once; one datagram tells the client, as far as it arrives."""
+        farewell = session.connection.abandon(self.now)
+        if farewell is not None:
+            self._queue_answer(farewell, session.address)
+        self._touched[session] = None
 
     def _begin_to_stop(self) -> None:
         self._is_stopping = True
@@ -304,6 +420,8 @@ class ServerEngine:
                 handle_message(client, seqnum, message)
             except Exception:
                 self._log_raised("handle_message")
+            if self._context.settings is not self._settings:
+                self._apply_settings()
 
     def _finish(self, session: Session) -> None:
         """The session is over: forget it, and tell the handler."""
@@ -326,6 +444,7 @@ class ServerEngine:
             function(*arguments)
         except Exception:
             self._log_raised(name)
+        self._apply_settings()
 
     def _log_raised(self, name: str) -> None:
         self._error_logs[name].exception(self.now, "%s raised", name)

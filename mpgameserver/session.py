@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from typing import Protocol
 
-from mpgameserver.address import SocketAddress, plain_address
+from mpgameserver.address import IpAddress, SocketAddress, host_group, host_of, plain_address
 from mpgameserver.connection import Connection
 from mpgameserver.enums import ConnectionStatus, DisconnectReason
+from mpgameserver.limits import Limits
 from mpgameserver.serverclient import ServerClient
 
 __all__ = ["Session", "SessionTable"]
@@ -96,6 +98,7 @@ class SessionTable:
         self._by_address: dict[SocketAddress, Session] = {}
         self._client_keys: set[bytes] = set()
         self._tokens: set[int] = set()
+        self._per_host: Counter[bytes] = Counter()
         self.get = self._by_address.get
 
     def __len__(self) -> int:
@@ -116,9 +119,22 @@ class SessionTable:
         """True when a session has this token."""
         return token in self._tokens
 
+    def no_room(self, address: SocketAddress, host: IpAddress, limits: Limits) -> str | None:
+        """Which cap forbids another session at an address: "full", "host full", or None.
+
+        None where it would replace one.
+        """
+        if address in self._by_address:
+            return None
+        if len(self._by_address) >= limits.clients:
+            return "full"
+        taken = self._per_host[host_group(host)]
+        return "host full" if taken >= limits.clients_per_host else None
+
     def add(self, session: Session) -> None:
         """Add a session at an address that has none."""
         self._by_address[session.address] = session
+        self._per_host[host_group(host_of(session.address))] += 1
         self._client_keys.add(session.client_key)
         self._tokens.add(session.connection.token)
 
@@ -128,3 +144,9 @@ class SessionTable:
             del self._by_address[session.address]
             self._client_keys.discard(session.client_key)
             self._tokens.discard(session.connection.token)
+            self._leave_host(host_group(host_of(session.address)))
+
+    def _leave_host(self, group: bytes) -> None:
+        self._per_host[group] -= 1
+        if not self._per_host[group]:
+            del self._per_host[group]

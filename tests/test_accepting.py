@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from mpgameserver.accepting import ServerHandshakes
-from mpgameserver.address import SocketAddress
+from mpgameserver.accepting import HelloRefused, ProvedSession, ServerHandshakes
+from mpgameserver.address import SocketAddress, host_of, limits_towards
 from mpgameserver.connecting import HELLO_INTERVAL, ClientHandshake
 from mpgameserver.connection import Connection
 from mpgameserver.crypto import EllipticCurvePrivateKey
@@ -46,11 +46,33 @@ class Server:
         self.sessions = SessionTable()
         self.handshakes = ServerHandshakes(ROOT_KEY, self.sessions, limits or Limits())
 
-    def answer(self, hello: bytes, address: SocketAddress = ADDRESS, now: float = 0.0):
-        return self.handshakes.answer(hello, address, now, WALL + now)
+    def receive(
+        self, hello: bytes, address: SocketAddress = ADDRESS, now: float = 0.0
+    ) -> bytes | None:
+        """What a hello gets without public-key work."""
+        return self.handshakes.receive_hello(hello, address, host_of(address), now, WALL + now)
+
+    def answer(self, hello: bytes, address: SocketAddress = ADDRESS, now: float = 0.0) -> bytes:
+        """What a hello gets, now or behind the public-key work."""
+        answer = self.receive(hello, address, now)
+        if answer is None:
+            waiting = self.handshakes.take_hello(now)
+            assert waiting is not None
+            answer = self.handshakes.answer(waiting, now)
+        return answer
+
+    def prove(
+        self, proof: bytes, address: SocketAddress = ADDRESS, now: float = 0.0
+    ) -> ProvedSession | None:
+        """What a proof leads to, with public-key work where that is needed."""
+        proved = self.handshakes.prove(proof, address, now)
+        if proved is None and self.handshakes.postpone(proof, address):
+            while proved is None and (waiting := self.handshakes.exchange_next()) is not None:
+                proved = self.handshakes.prove(*waiting, now)
+        return proved
 
     def accept(self, proof: bytes, address: SocketAddress = ADDRESS, now: float = 0.0) -> Session:
-        proved = self.handshakes.prove(proof, address, now)
+        proved = self.prove(proof, address, now)
         assert proved is not None
         connection = Connection(proved.endpoint, proved.token, Timing())
         session = Session(connection, address, proved.client_key, Owner())
@@ -144,8 +166,10 @@ class TestAnswer:
 
     def test_a_hello_is_answered_a_bounded_number_of_times(self) -> None:
         server, client = Server(Limits(answers_per_hello=3)), Client()
-        answers = [server.answer(client.hello) for _ in range(5)]
-        assert [answer is None for answer in answers] == [False] * 3 + [True] * 2
+        for _ in range(3):
+            assert server.answer(client.hello)
+        with pytest.raises(HelloRefused, match="late hello"):
+            server.answer(client.hello)
 
     @pytest.mark.usefixtures("small_mtu")
     def test_it_is_never_longer_than_the_hello(self, server: Server) -> None:
@@ -237,16 +261,16 @@ class TestProof:
         for place in range(len(proof)):
             damaged = bytearray(proof)
             damaged[place] ^= 1
-            assert server.handshakes.prove(bytes(damaged), ADDRESS, 0.0) is None
-        assert server.handshakes.prove(proof[:-1], ADDRESS, 0.0) is None
+            assert server.prove(bytes(damaged)) is None
+        assert server.prove(proof[:-1]) is None
         server.accept(proof)
 
     def test_from_another_address_it_proves_nothing(self, server: Server) -> None:
         client = Client()
         proof = client.proof_for(server.answer(client.hello))
         server.answer(client.hello, OTHER)
-        assert server.handshakes.prove(proof, OTHER, 0.0) is None
-        assert server.handshakes.prove(proof, IPV6, 0.0) is None
+        assert server.prove(proof, OTHER) is None
+        assert server.prove(proof, IPV6) is None
 
     def test_with_another_token_it_proves_nothing(
         self, server: Server, monkeypatch: pytest.MonkeyPatch
@@ -257,7 +281,7 @@ class TestProof:
             lambda token: b"\x00\x84\x00\x03\x01\x00\x05" + (token ^ 1).to_bytes(4, "big"),
         )
         proof = client.proof_for(server.answer(client.hello))
-        assert server.handshakes.prove(proof, ADDRESS, 0.0) is None
+        assert server.prove(proof) is None
 
     def test_malformed_under_the_right_key_it_proves_nothing(
         self, server: Server, monkeypatch: pytest.MonkeyPatch
@@ -267,18 +291,159 @@ class TestProof:
             "mpgameserver.connecting.encode_challenge_response", lambda token: b"nonsense"
         )
         proof = client.proof_for(server.answer(client.hello))
-        assert server.handshakes.prove(proof, ADDRESS, 0.0) is None
+        assert server.prove(proof) is None
 
     def test_a_second_time_it_proves_nothing(self, server: Server) -> None:
         client = Client()
         proof = client.proof_for(server.answer(client.hello))
         server.accept(proof)
-        assert server.handshakes.prove(proof, ADDRESS, 0.0) is None
+        assert server.prove(proof) is None
 
     def test_one_client_key_becomes_one_session(self, server: Server) -> None:
         client = Client()
         first, second = server.answer(client.hello), server.answer(client.hello, OTHER)
         proof, other_proof = client.proof_for(first), client.proof_for(second)
         server.accept(proof)
-        assert server.handshakes.prove(other_proof, OTHER, 0.0) is None
-        assert server.answer(client.hello, OTHER) is None
+        assert server.prove(other_proof, OTHER) is None
+        with pytest.raises(HelloRefused, match="late hello"):
+            server.answer(client.hello, OTHER)
+
+
+class TestWaiting:
+    """Hellos and proofs wait for public-key work, which is the owner's to allot."""
+
+    @pytest.mark.usefixtures("no_public_key_work")
+    def test_a_hello_is_received_and_taken_without_public_key_work(self, server: Server) -> None:
+        hello = hello_datagram(ClientHello(CLIENT_KEY_DER).encode(1412))
+        assert server.receive(hello) is None
+        waiting = server.handshakes.take_hello(0.0)
+        assert waiting is not None
+        assert (waiting.address, waiting.hello.public_key_der) == (ADDRESS, CLIENT_KEY_DER)
+        assert server.handshakes.take_hello(0.0) is None
+
+    def test_hellos_are_taken_at_a_limited_rate(self) -> None:
+        server = Server(Limits(handshake_rate=100))
+        for port in range(1, 51):
+            server.receive(Client().hello, ("192.0.2.1", port))
+        taken = [0, 0, 0]
+        for second, now in enumerate((0.0, 0.04, 0.1)):
+            while server.handshakes.take_hello(now) is not None:
+                taken[second] += 1
+        assert taken == [5, 4, 5]
+        assert server.handshakes.next_work() == pytest.approx(0.11)
+
+    def test_the_rate_and_the_caps_can_be_changed(self, server: Server) -> None:
+        for port in range(1, 21):
+            server.answer(Client().hello, ("192.0.2.1", port))
+        server.handshakes.limit(Limits(half_open=10, handshake_rate=1))
+        assert len(server.handshakes.half_open) == 20
+        server.answer(Client().hello, ADDRESS, now=10.0)
+        assert len(server.handshakes.half_open) == 10
+        assert server.receive(Client().hello, OTHER, now=10.0) is None
+        assert server.handshakes.take_hello(10.5) is None
+        assert server.handshakes.take_hello(11.0) is not None
+
+    def test_one_that_finds_no_room_is_refused_as_busy(self) -> None:
+        server = Server(Limits(waiting_hellos=2))
+        for port in (1, 2):
+            server.receive(Client().hello, (f"192.0.2.{port}", port))
+        with pytest.raises(HelloRefused, match="busy"):
+            server.receive(Client().hello)
+
+    def test_one_that_has_become_a_session_meanwhile_is_not_answered(self, server: Server) -> None:
+        client = Client()
+        proof = client.proof_for(server.answer(client.hello))
+        assert server.receive(client.hello, OTHER) is None
+        server.accept(proof)
+        waiting = server.handshakes.take_hello(0.0)
+        assert waiting is not None
+        with pytest.raises(HelloRefused, match="late hello"):
+            server.handshakes.answer(waiting, 0.0)
+
+    def test_the_answer_bears_the_time_when_it_is_made(self, server: Server) -> None:
+        server.receive(Client().hello, now=1.0)
+        waiting = server.handshakes.take_hello(3.5)
+        assert waiting is not None
+        packet = decode_clear_packet(
+            server.handshakes.answer(waiting, 3.5), PacketType.SERVER_HELLO
+        )
+        assert packet.header.time == WALL + 3
+
+    def test_a_proof_waits_for_the_exchange_and_later_ones_need_none(
+        self, server: Server, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        client = Client()
+        proof = client.proof_for(server.answer(client.hello))
+        forged = proof[:-1] + bytes([proof[-1] ^ 1])
+        assert server.handshakes.prove(proof, ADDRESS, 0.0) is None
+        assert server.handshakes.postpone(forged, ADDRESS)
+        assert server.handshakes.next_work() < 0.0
+        assert server.handshakes.exchange_next() == (forged, ADDRESS)
+        assert server.handshakes.exchange_next() is None
+        assert server.handshakes.next_work() == float("inf")
+        monkeypatch.setattr(EllipticCurvePrivateKey, "exchange", None)
+        assert server.handshakes.prove(forged, ADDRESS, 0.0) is None
+        assert not server.handshakes.postpone(forged, ADDRESS)
+        assert server.handshakes.prove(proof, ADDRESS, 0.0) is not None
+
+    def test_one_proof_of_an_address_waits_and_costs_one_exchange_per_handshake(
+        self, server: Server
+    ) -> None:
+        proofs = []
+        for _ in range(3):
+            client = Client()
+            proofs.append(client.proof_for(server.answer(client.hello)))
+        for proof in reversed(proofs):
+            assert server.handshakes.postpone(proof, ADDRESS)
+        tried = [server.handshakes.exchange_next() for _ in range(4)]
+        assert tried == [(proofs[-1], ADDRESS)] * 3 + [None]
+        assert server.handshakes.exchanges == 3
+        assert server.handshakes.prove(proofs[0], ADDRESS, 0.0) is not None
+
+    def test_what_the_header_shows_to_be_no_proof_does_not_wait(self, server: Server) -> None:
+        client = Client()
+        proof = client.proof_for(server.answer(client.hello))
+        for place, value in ((0, b"X"), (3, b"C"), (8, b"\0\0"), (12, b"\6"), (15, b"\0")):
+            bad = proof[:place] + value + proof[place + len(value) :]
+            assert not server.handshakes.postpone(bad, ADDRESS)
+        for size in range(len(proof)):
+            assert not server.handshakes.postpone(proof[:size], ADDRESS)
+        assert not server.handshakes.postpone(proof + b"\0", ADDRESS)
+        assert not server.handshakes.postpone(proof, OTHER)
+        assert server.handshakes.postpone(proof, ADDRESS)
+
+    def test_a_proof_whose_handshake_has_expired_costs_nothing(self, server: Server) -> None:
+        client = Client()
+        server.handshakes.postpone(client.proof_for(server.answer(client.hello)), ADDRESS)
+        server.handshakes.expire(1.0)
+        assert server.handshakes.exchange_next() is None
+        assert server.handshakes.exchanges == 0
+        assert not server.handshakes.proof_waits(ADDRESS)
+
+    def test_nothing_waits_when_all_is_given_up(self, server: Server) -> None:
+        client = Client()
+        server.handshakes.postpone(client.proof_for(server.answer(client.hello)), ADDRESS)
+        server.receive(Client().hello)
+        server.handshakes.clear()
+        assert server.handshakes.next_work() == float("inf")
+        assert len(server.handshakes.half_open) == 0
+
+
+class TestSizes:
+    @pytest.fixture
+    def any_mtu(self) -> Iterator[None]:
+        yield
+        Packet.setMTU(1500)
+
+    @pytest.mark.usefixtures("any_mtu")
+    @pytest.mark.parametrize("address", [ADDRESS, IPV6], ids=["IPv4", "IPv6"])
+    @pytest.mark.parametrize("mtu", [512, 576, 1280, 1500, 9000, 65535])
+    def test_no_answer_is_longer_than_the_shortest_hello_that_gets_one(
+        self, server: Server, mtu: int, address: SocketAddress
+    ) -> None:
+        Packet.setMTU(mtu)
+        size = hello_size(limits_towards(host_of(address)).payload)
+        hello = hello_datagram(ClientHello(CLIENT_KEY_DER).encode(size))
+        first, again = server.answer(hello, address), server.receive(hello, address)
+        assert again is not None
+        assert max(len(first), len(again)) + 8 <= len(hello)  # a signature varies by a few bytes

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from mpgameserver.context import EventHandler, ServerContext
+from mpgameserver.context import EventHandler, ServerContext, ServerSettings
 from mpgameserver.crypto import EllipticCurvePrivateKey
+from mpgameserver.limits import Limits
+from mpgameserver.serverstats import ServerStats
 from mpgameserver.timing import Timing
 
 SETTERS = {
@@ -17,6 +20,17 @@ SETTERS = {
     "setConnectionTimeout": lambda settings: settings.timing.silence,
     "setTempConnectionTimeout": lambda settings: settings.handshake_timeout,
     "setMessageTimeout": lambda settings: settings.timing.message,
+}
+
+
+LIMIT_SETTERS = {
+    "setMaxClients": "clients",
+    "setMaxClientsPerHost": "clients_per_host",
+    "setMaxHandshakes": "half_open",
+    "setMaxHandshakesPerHost": "half_open_per_host",
+    "setMaxHandshakesPerAddress": "half_open_per_address",
+    "setHandshakeRate": "handshake_rate",
+    "setMaxSendQueue": "send_queue_bytes",
 }
 
 
@@ -64,6 +78,51 @@ def test_a_setter_refuses_what_is_no_time(context: ServerContext, setter: str, v
     with pytest.raises((TypeError, ValueError)):
         getattr(context, setter)(value)
     assert context.settings is before
+
+
+@pytest.mark.parametrize("setter", LIMIT_SETTERS)
+def test_a_limit_sets_what_it_says_and_nothing_else(context: ServerContext, setter: str) -> None:
+    getattr(context, setter)(7)
+    assert context.settings == ServerSettings(
+        limits=Limits(**{LIMIT_SETTERS[setter]: 7}), blocklist=context.settings.blocklist
+    )
+
+
+@pytest.mark.parametrize("setter", LIMIT_SETTERS)
+@pytest.mark.parametrize("value", [0, -1, float("nan"), float("inf"), "1", None, True])
+def test_a_limit_refuses_what_is_no_number_above_0(
+    context: ServerContext, setter: str, value: Any
+) -> None:
+    before = context.settings
+    with pytest.raises((TypeError, ValueError), match=r"above 0|must be"):
+        getattr(context, setter)(value)
+    assert context.settings is before
+
+
+def test_a_count_is_an_integer(context: ServerContext) -> None:
+    setter: Any = context.setMaxClients
+    with pytest.raises(TypeError, match="must be an int"):
+        setter(7.5)
+    context.setHandshakeRate(0.5)
+
+
+def test_settings_that_many_threads_change_are_all_set(context: ServerContext) -> None:
+    def change(setter: str) -> None:
+        for value in range(1, 200):
+            getattr(context, setter)(value)
+
+    threads = [threading.Thread(target=change, args=(s,)) for s in (*SETTERS, *LIMIT_SETTERS)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert {get(context.settings) for get in SETTERS.values()} == {199.0}
+    limits = context.settings.limits
+    assert {getattr(limits, name) for name in LIMIT_SETTERS.values()} == {199}
+
+
+def test_without_a_server_the_figures_are_zeros(context: ServerContext) -> None:
+    assert context.stats == ServerStats()
 
 
 def test_a_block_list_that_is_wrong_leaves_the_old_one(context: ServerContext) -> None:

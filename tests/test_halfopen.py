@@ -100,6 +100,23 @@ def test_one_address_pushes_out_only_its_own(opener: Opener) -> None:
     assert table.at(("192.0.2.1", 1)) == (neighbour,)
 
 
+def test_a_cap_that_is_lowered_holds_for_the_next_that_is_added(opener: Opener) -> None:
+    table = filled(opener, 10, Limits())
+    table.limits = Limits(half_open=3)
+    assert len(table) == 10
+    table.add(opener.open())
+    assert len(table) == 3
+    assert table.evicted == 8
+
+
+def test_without_a_key_nothing_proves_it(opener: Opener) -> None:
+    half_open = opener.open()
+    assert not half_open.has_key
+    assert half_open.prove(b"FSOS" + bytes(40), 0.0) is None
+    half_open.exchange()
+    assert half_open.has_key
+
+
 def test_they_expire(opener: Opener) -> None:
     table = HalfOpenTable(Limits())
     for now in (1.0, 2.0, 3.0):

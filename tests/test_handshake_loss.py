@@ -74,6 +74,8 @@ def connect_all(conditions: LinkConditions, seed: int) -> tuple[Arrivals, list[f
             for datagram in link.up.receive(now):
                 engine.receive(datagram, addresses[i], now, WALL_START + now)
         engine.advance(now)
+        while engine.next_timer() <= now:
+            engine.advance(now)
         while (outgoing := engine.next_datagram(now)) is not None:
             links[addresses.index(outgoing[1][:2])].down.send(outgoing[0], now)
     return handler, connected_at

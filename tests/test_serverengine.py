@@ -5,18 +5,23 @@ from __future__ import annotations
 import itertools
 import logging
 import random
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 from support.serverworld import DEAD, FRAME, PERFECT, ROOT_KEY, Player, Recorder, World
 
+from mpgameserver.connecting import HELLO_INTERVAL
 from mpgameserver.connection import GOODBYE_TIMEOUT, Connection
+from mpgameserver.crypto import EllipticCurvePrivateKey
 from mpgameserver.enums import ConnectionStatus, DisconnectReason, PacketType, RetryMode
-from mpgameserver.errors import NotConnectedError
+from mpgameserver.errors import NotConnectedError, SendQueueFullError
 from mpgameserver.limits import Limits
 from mpgameserver.netsim import LinkConditions
 from mpgameserver.serverclient import ServerClient
+from mpgameserver.serverengine import WORK_PER_TURN
+from mpgameserver.serverstats import ServerStats
 from mpgameserver.timing import Timing
 
 LATE = LinkConditions(latency=0.05)
@@ -81,7 +86,7 @@ class TestConnecting:
         handler = Recorder(handle_message=lambda client, message: client.send(message, -1))
         world = World(handler)
         players = [world.player() for _ in range(300)]
-        world.run(0.1)
+        world.run(0.6)
         for player in players:
             player.send(b"hello")
         world.run(0.2)
@@ -316,44 +321,6 @@ class TestHostility:
         [(answer, _)] = world.sent
         assert len(answer) <= len(player.sent[0])
 
-    def test_a_flood_of_hellos_is_bounded_and_a_newcomer_still_gets_in(self) -> None:
-        limits = Limits(half_open=64)
-        world = World(limits=limits)
-        strangers = World()
-        for _ in range(40):
-            strangers.player().frame()
-        for i in range(200):
-            hello = strangers.players[i % 40].sent[0]
-            world.serve([(hello, (f"198.51.{i // 100}.{i % 100}", 1000 + i))])
-        assert world.engine.half_open == limits.half_open
-        world.join(*ADDRESS)
-        assert len(world.engine.clients) == 1
-
-    def test_a_full_server_refuses_and_says_so_but_lets_its_own_come_back(
-        self, caplog: pytest.LogCaptureFixture
-    ) -> None:
-        world = World(limits=Limits(clients=2))
-        world.join(*ADDRESS)
-        world.join()
-        refused = world.player()
-        world.run(1)
-        assert refused.connection is None
-        assert world.engine.drops["full"] > 0
-        assert "the server is full: 2 clients" in caplog.text
-        world.players.clear()
-        world.join(*ADDRESS)
-        assert world.handler.reasons == ["replaced"]
-
-    def test_the_room_is_checked_again_when_the_proof_comes(self) -> None:
-        world = World(limits=Limits(clients=1))
-        players = [world.player(), world.player()]
-        world.run(1)
-        assert len(world.handler.clients) == 1
-        [inside] = [player for player in players if player.connection is not None]
-        inside.connection.disconnect(world.now)
-        world.run(1)
-        assert len(world.handler.clients) == 2
-
     def test_a_hello_from_port_0_is_not_answered(self) -> None:
         world = World()
         world.player("192.0.2.1", 0)
@@ -371,6 +338,330 @@ class TestHostility:
         assert world.engine.drops["unsent"] == 2
         world.is_blocked = False
         assert len(world.flush()) == 3
+
+
+class TestRoom:
+    def test_a_full_server_refuses_and_says_so_but_lets_its_own_come_back(
+        self, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        world = World(limits=Limits(clients=2))
+        world.join(*ADDRESS)
+        world.join()
+        refused = world.player()
+        world.run(1)
+        assert refused.connection is None
+        assert world.engine.drops["full"] > 0
+        assert "the server is full: 2 clients" in caplog.text
+        assert world.handler.named("full") == [(refused.address,)]
+        world.players.clear()
+        world.join(*ADDRESS)
+        assert world.handler.reasons == ["replaced"]
+
+    def test_one_host_has_its_share_and_others_still_get_in(
+        self, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        world = World(limits=Limits(clients_per_host=2))
+        host, network = "192.0.2.1", "2001:db8:0:1::"
+        inside = [world.join(host, port) for port in (1, 2)]
+        inside += [world.join(network + end, 1, 0, 0) for end in ("1", "2")]
+        refused = [world.player(host, 3), world.player(network + "3", 1, 0, 0)]
+        guests = [world.join("192.0.2.2", 1), world.join("2001:db8:0:2::1", 1, 0, 0)]
+        world.run(1)
+        assert [player.connection for player in refused] == [None] * 2
+        assert all(player.connection is not None for player in guests)
+        assert world.engine.drops["host full"] > 0
+        assert "has its share: 2 clients" in caplog.text
+        assert len(world.handler.named("full")) > 0
+        inside[0].connection.disconnect(world.now)
+        world.run(1)
+        assert refused[0].connection is not None
+
+    def test_a_mapped_address_counts_as_its_ipv4_host(self) -> None:
+        world = World(limits=Limits(clients_per_host=1))
+        world.join("::ffff:192.0.2.1", 1, 0, 0)
+        refused = world.player("192.0.2.1", 2)
+        world.run(1)
+        assert refused.connection is None
+
+    def test_the_handler_hears_of_it_at_most_once_a_second(self) -> None:
+        world = World(limits=Limits(clients=1))
+        world.join()
+        for _ in range(20):
+            world.player()
+        world.run(4)
+        assert world.engine.drops["full"] > 100
+        assert len(world.handler.named("full")) in (4, 5)
+
+    def test_the_room_is_checked_again_when_the_proof_comes(self) -> None:
+        world = World(limits=Limits(clients=1))
+        players = [world.player(), world.player()]
+        world.run(1)
+        assert len(world.handler.clients) == 1
+        [inside] = [player for player in players if player.connection is not None]
+        inside.connection.disconnect(world.now)
+        world.run(1)
+        assert len(world.handler.clients) == 2
+
+    def test_the_caps_may_be_changed_while_serving_and_throw_nobody_out(self) -> None:
+        world = World()
+        players = [world.join() for _ in range(3)]
+        world.context.setMaxClients(2)
+        refused = world.player()
+        world.run(1)
+        assert refused.connection is None
+        assert len(world.engine.clients) == 3
+        for player in players[:2]:
+            player.connection.disconnect(world.now)
+        world.run(1)
+        assert refused.connection is not None
+
+    def test_what_may_wait_for_one_client_is_a_setting(self) -> None:
+        world = World()
+        first = world.join()
+        world.context.setMaxSendQueue(10_000)
+        world.serve()
+        for client in (world.client_of(first), world.client_of(world.join())):
+            client.send(bytes(9000))
+            with pytest.raises(SendQueueFullError, match="limit of 10000"):
+                client.send(bytes(9000))
+        world.run(0.1)
+        assert first.messages == [bytes(9000)]
+
+    def test_no_host_is_remembered_when_its_clients_are_gone(self) -> None:
+        world = World()
+        for port in range(1, 6):
+            world.join("192.0.2.1", port).connection.disconnect(world.now)
+        world.run(0.5)
+        assert not world.engine._sessions._per_host
+
+
+class Flood:
+    """Hellos of strangers, made before the flood begins; each address is used once."""
+
+    RATE = 5000
+
+    def __init__(self) -> None:
+        strangers = World()
+        for _ in range(64):
+            strangers.player().frame()
+        self.hellos = [player.sent[0] for player in strangers.players]
+        self.count = 0
+
+    def due(self, seconds: float) -> list[tuple[bytes, tuple[str, int]]]:
+        """What comes within that time, from thousands of hosts."""
+        first, self.count = self.count, self.count + round(self.RATE * seconds)
+        return [
+            (self.hellos[i % 64], (f"198.{18 + i // 250 % 2}.{i // 500 % 8}.{i % 250}", 1024 + i))
+            for i in range(first, self.count)
+        ]
+
+
+class Work:
+    """Counts public-key operations, which the flood is after."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.signatures = self.exchanges = 0
+        sign, exchange = EllipticCurvePrivateKey.sign, EllipticCurvePrivateKey.exchange
+
+        def counted_sign(key: EllipticCurvePrivateKey, data: bytes) -> bytes:
+            self.signatures += 1
+            return sign(key, data)
+
+        def counted_exchange(key: EllipticCurvePrivateKey, peer: Any) -> bytes:
+            self.exchanges += 1
+            return exchange(key, peer)
+
+        monkeypatch.setattr(EllipticCurvePrivateKey, "sign", counted_sign)
+        monkeypatch.setattr(EllipticCurvePrivateKey, "exchange", counted_exchange)
+
+
+@pytest.fixture
+def work(monkeypatch: pytest.MonkeyPatch) -> Work:
+    return Work(monkeypatch)
+
+
+class TestFlood:
+    """5,000 hellos a second, in virtual time: the work is counted, not timed."""
+
+    def run(self, world: World, flood: Flood, seconds: float) -> None:
+        for _ in range(round(seconds / FRAME)):
+            world.serve(flood.due(FRAME))
+            world.frame()
+
+    def test_public_key_work_has_a_rate(self, work: Work) -> None:
+        world, flood = World(), Flood()
+        before = work.signatures
+        self.run(world, flood, 2)
+        assert flood.count >= 2 * Flood.RATE * 0.99
+        assert 1900 <= work.signatures - before <= 2000 + 60
+        assert work.exchanges == 0
+        stats = world.engine.stats
+        assert stats.hellos_answered == work.signatures - before
+        assert stats.drops["busy"] > 7000
+        assert stats.half_open <= Limits().half_open
+        assert stats.waiting_hellos <= Limits().waiting_hellos
+        assert 0 < stats.hellos_put_off <= Limits().hellos_put_off
+
+    def test_in_one_turn_there_is_a_bounded_part_of_it_and_sessions_come_first(
+        self, work: Work
+    ) -> None:
+        world, flood = World(), Flood()
+        player = world.join(*ADDRESS)
+        player.send(b"in the middle of it")
+        player.frame()
+        work.signatures = 0
+        signatures: list[int] = []
+        world.handler.on["handle_message"] = lambda *_: signatures.append(work.signatures)
+        arrivals = flood.due(0.02)
+        for datagram, address in [*arrivals, (player.sent[-1], ADDRESS), *flood.due(0.02)]:
+            world.engine.receive(datagram, address, world.now, world.wall_now)
+        turns = []
+        while world.engine.next_timer() <= world.now:
+            before = work.signatures
+            world.turn()
+            turns.append(work.signatures - before)
+        assert signatures == [0]
+        assert max(turns) == WORK_PER_TURN
+        assert sum(turns) == 50
+
+    def test_a_newcomer_gets_in_at_its_second_hello(self, work: Work) -> None:
+        world, flood = World(), Flood()
+        self.run(world, flood, 1)
+        newcomer = world.player(*ADDRESS)
+        self.run(world, flood, HELLO_INTERVAL + 0.1)
+        assert newcomer.connection is not None
+        assert newcomer.handshake._paths["path"].hellos_sent == 2
+
+    def test_those_who_say_hello_only_once_have_a_chance(self, seed: int) -> None:
+        chance = random.Random(seed)
+        world, flood, addresses = World(), Flood(), set()
+        for number in range(120):
+            arrivals = flood.due(FRAME)
+            addresses.add(address := (f"192.0.2.{number}", 5000))
+            arrivals.insert(chance.randrange(len(arrivals)), (flood.hellos[0], address))
+            world.serve(arrivals)
+            world.frame()
+        self.run(world, flood, 0.5)
+        answered = {to for _, to in world.sent} & addresses
+        assert len(answered) > 10
+
+    def test_players_hear_from_the_server_all_the_while(self) -> None:
+        world, flood = World(Recorder(handle_message=lambda c, m: c.send(m))), Flood()
+        players = [world.join() for _ in range(10)]
+        for number in range(60):
+            for player in players:
+                player.send(b"%d" % number, RetryMode.NONE)
+            self.run(world, flood, 2 * FRAME)
+        world.run(0.1)
+        assert [player.messages for player in players] == [[b"%d" % n for n in range(60)]] * 10
+
+    def test_one_host_that_floods_delays_no_newcomer(self, work: Work) -> None:
+        world, flood = World(), Flood()
+        for _ in range(60):
+            world.serve((hello, ("198.51.100.1", port)) for hello, (_, port) in flood.due(FRAME))
+            world.frame()
+        newcomer = world.player(*ADDRESS)
+        while newcomer.connection is None:
+            world.serve((hello, ("198.51.100.1", port)) for hello, (_, port) in flood.due(FRAME))
+            world.frame()
+        assert newcomer.handshake._paths["path"].hellos_sent == 1
+
+    def test_nor_do_thousands_that_repeat_theirs_once_keep_it_out(self) -> None:
+        world = World()
+        repeated = Flood().due(0.25)
+        newcomer = None
+        for frame in range(round(5 / FRAME)):
+            part = len(repeated) * FRAME / 0.25
+            first = round(frame * part) % len(repeated)
+            arrivals = repeated[first : first + round(part)]
+            world.serve(
+                (hello, (host, port + frame // 60 * 1250)) for hello, (host, port) in arrivals
+            )
+            world.frame()
+            if frame == 60:
+                newcomer = world.player(*ADDRESS)
+        assert newcomer is not None
+        assert newcomer.connection is not None
+
+    def test_false_proofs_cost_one_exchange_for_each_hello_that_was_answered(
+        self, work: Work
+    ) -> None:
+        world, flood = World(), Flood()
+        answered = flood.due(0.02)
+        world.serve(answered)
+        world.run(0.2)
+        proof = world.join(*ADDRESS).sent[1]
+        exchanges = work.exchanges
+        for _ in range(5):
+            world.serve((proof, address) for _, address in answered)
+            world.run(0.1)
+        assert work.exchanges - exchanges == len(answered)
+        assert world.engine.drops["unproved"] == len(answered)
+        assert len(world.engine.clients) == 1
+
+    def test_a_rush_of_honest_clients_all_get_in(self, work: Work) -> None:
+        world = World(limits=Limits(handshake_rate=100, waiting_hellos=25))
+        players = [world.player() for _ in range(200)]
+        world.run(3)
+        assert all(player.connection is not None for player in players)
+        assert work.signatures == 200
+
+    def test_no_more_bytes_leave_than_came_whoever_asks(self, seed: int) -> None:
+        chance = random.Random(seed)
+        world, flood = World(), Flood()
+        came: Counter[Any] = Counter()
+        for _ in range(300):
+            arrivals = flood.due(0.002)
+            arrivals += chance.sample(arrivals, 2) * 20  # those that repeat
+            arrivals += [(hello[: chance.randrange(1438)], to) for hello, to in arrivals[:3]]
+            for datagram, address in arrivals:
+                came[address] += len(datagram)
+            world.serve(arrivals)
+            world.frame()
+        left: Counter[Any] = Counter()
+        for datagram, address in world.sent:
+            left[address] += len(datagram)
+        assert len(left) > 500
+        assert all(left[address] <= came[address] for address in left)
+        assert sum(left.values()) < sum(came.values()) / 4
+
+    def test_it_fills_no_log(self, caplog: pytest.LogCaptureFixture) -> None:
+        world, flood = World(), Flood()
+        self.run(world, flood, 2)
+        assert len(caplog.records) in (2, 3)
+        assert "busy" in caplog.text
+
+
+class TestFigures:
+    def test_those_of_the_server_are_read_from_the_context(self) -> None:
+        world = World()
+        world.player()
+        world.run(0.3)
+        world.join().frame()
+        world.serve([(b"nonsense", ADDRESS), (world.players[0].sent[0], ADDRESS)])
+        assert world.context.stats == ServerStats(
+            clients=2,
+            hellos_answered=2,
+            key_exchanges=2,
+            handshakes_proved=2,
+            drops={"no session": 1, "late hello": 1},
+        )
+
+    def test_each_is_counted(self) -> None:
+        world = World(limits=Limits(half_open_per_address=1))
+        hellos = Flood().hellos
+        world.serve([(hellos[0], ADDRESS)])
+        world.serve([(hellos[0], ADDRESS)])
+        world.serve([(hellos[1], ADDRESS)])
+        assert world.context.stats == ServerStats(
+            half_open=1, hellos_answered=2, answers_repeated=1, handshakes_evicted=1
+        )
+
+    def test_a_snapshot_does_not_change(self) -> None:
+        world = World()
+        before = world.context.stats
+        world.serve([(b"nonsense", ADDRESS)])
+        assert before.drops == {}
 
 
 class TestChurn:
@@ -423,6 +714,49 @@ class TestBlockList:
         world.context.setBlockList(())
         world.run(1)
         assert len(world.engine.clients) == 3
+
+    def test_who_is_thrown_out_is_told_once_and_sent_nothing_more(self) -> None:
+        world, outcomes = World(), []
+        player = world.join(*ADDRESS)
+        client = world.client_of(player)
+        client.send(bytes(100_000), -1, outcomes.append)
+        world.context.setBlockList(["192.0.2.1"])
+        sent = len(world.sent)
+        world.serve()
+        assert world.handler.reasons == ["kicked"]
+        assert outcomes == [False]
+        assert [kind_of(datagram) for datagram, _ in world.sent[sent:]] == [PacketType.DISCONNECT]
+        world.run(2)
+        assert len(world.sent) == sent + 1
+        assert player.connection.status == ConnectionStatus.DISCONNECTED
+
+    def test_no_further_message_of_one_that_an_event_blocks_is_handled(self) -> None:
+        world = World()
+        cheats = [world.join("192.0.2.1", port) for port in (1, 2)]
+        world.handler.on["handle_message"] = lambda client, message: world.context.setBlockList(
+            [client.addr[0]]
+        )
+        for cheat in cheats:
+            for i in range(5):
+                cheat.send(b"%d" % i)
+        world.run(0.2)
+        assert len(world.handler.messages) == 1
+        assert world.handler.reasons == ["kicked"] * 2
+
+    def test_it_wakes_a_server_that_sleeps(self) -> None:
+        world = World()
+        world.context.setBlockList(["192.0.2.1"])
+        assert world.wakes == 1
+
+    def test_a_hello_that_waits_is_not_answered_when_its_host_is_blocked(self) -> None:
+        world = World()
+        player = world.player(*ADDRESS)
+        player.frame()
+        world.engine.receive(player.sent[0], ADDRESS, world.now, world.wall_now)
+        world.context.setBlockList(["192.0.2.1"])
+        world.serve()
+        assert world.sent == []
+        assert world.engine.drops["blocked"] == 1
 
     def test_it_throws_out_who_is_connected_or_half_open(self) -> None:
         world = World()

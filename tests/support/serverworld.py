@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import Any
 
 from mpgameserver._core.packet import size_limits
@@ -16,6 +17,7 @@ from mpgameserver.netsim import LinkConditions, LinkPair
 from mpgameserver.packet import Packet
 from mpgameserver.serverclient import ServerClient
 from mpgameserver.serverengine import ServerEngine
+from mpgameserver.serverstats import ServerStats
 from mpgameserver.timing import Timing
 
 FRAME = 1 / 120
@@ -61,6 +63,9 @@ class Recorder(EventHandler):
     def handle_message(self, client: ServerClient, seqnum: int, msg: bytes = b"") -> None:
         self._record("handle_message", client, bytes(msg))
 
+    def full(self, addr: tuple[str, int]) -> None:
+        self._record("full", addr)
+
     def named(self, name: str) -> list[tuple[Any, ...]]:
         """The arguments of the events of that name."""
         return [event[1:] for event in self.events if event[0] == name]
@@ -88,7 +93,8 @@ class World:
         self.now = 100.0
         self.handler = handler or Recorder()
         self.context = ServerContext(self.handler, ROOT_KEY)
-        self.engine = ServerEngine(self.context, limits)
+        self.context.settings = replace(self.context.settings, limits=limits or Limits())
+        self.engine = ServerEngine(self.context)
         self.players: list[Player] = []
         self.sent: list[tuple[bytes, tuple[Any, ...]]] = []
         self.is_blocked = False
@@ -103,6 +109,10 @@ class World:
     @property
     def clients(self) -> tuple[ServerClient, ...]:
         return self.engine.clients
+
+    @property
+    def stats(self) -> ServerStats:
+        return self.engine.stats
 
     def wake(self) -> None:
         self.wakes += 1
@@ -129,10 +139,16 @@ class World:
         )
 
     def serve(self, arrivals: Iterable[tuple[bytes, tuple[Any, ...]]] = ()) -> None:
-        """One turn of the server's loop: read, work, send."""
+        """The turns of the server's loop at one moment: read once, then work and send."""
         for datagram, address in arrivals:
             if self.engine.receive(datagram, address, self.now, self.wall_now):
                 self.flush()
+        self.turn()
+        while self.engine.next_timer() <= self.now:
+            self.turn()
+
+    def turn(self) -> None:
+        """One turn of the server's loop in which nothing arrives."""
         self.engine.advance(self.now)
         self.flush()
 

@@ -1,0 +1,98 @@
+"""Hellos that wait for the public-key work that answers them, and who goes first.
+
+An address in a hello may be forged, and the wire format has no cookie that would show it. What
+tells a client from a flood of forged addresses is that a client comes again: it repeats its hello
+until it is answered. So a hello that found no room to wait is remembered, and preferred when it
+comes a second time. Three answers of four go to repeated hellos and one to a new one, while both
+wait: a client that says its hello only once has a chance, too, whoever repeats.
+
+Among each kind, hosts take turns: one host that floods delays its own hellos only.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass, field
+
+from mpgameserver.address import IpAddress, SocketAddress, host_group
+from mpgameserver.fairqueue import FairQueue
+from mpgameserver.handshake import ClientHello
+from mpgameserver.limits import Limits
+
+__all__ = ["WaitingHello", "WaitingHellos"]
+
+TURNS_PER_NEW_HELLO = 4
+"""Of so many answers one goes to a hello that came once, if any of those waits."""
+
+
+@dataclass(frozen=True)
+class WaitingHello:
+    """A hello that has passed every cheap check.
+
+    `now` is the monotonic time of its arrival and `wall_now` the Unix time then, in seconds.
+    """
+
+    hello: ClientHello
+    address: SocketAddress
+    host: IpAddress
+    now: float
+    wall_now: float = field(repr=False)
+
+
+class WaitingHellos:
+    """The hellos that wait, and those that found no room, as far as they are remembered."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._new: FairQueue[WaitingHello] = _queue(limits)
+        self._repeated: FairQueue[WaitingHello] = _queue(limits)
+        self._put_off: OrderedDict[int, None] = OrderedDict()
+        self._put_off_limit = limits.hellos_put_off
+        self._turn = 0
+
+    def __len__(self) -> int:
+        return len(self._new) + len(self._repeated)
+
+    @property
+    def put_off(self) -> int:
+        """How many that found no room are remembered."""
+        return len(self._put_off)
+
+    def add(self, hello: WaitingHello) -> bool:
+        """Let a hello wait; False when it has no room, and is remembered instead."""
+        party, key = host_group(hello.host), (hello.address, hello.hello.public_key_der)
+        if self._repeated.has(party, key):
+            return True
+        if self._new.has(party, key):
+            if self._repeated.push(party, key, hello):
+                self._new.remove(party, key)
+            return True
+        mark = hash(key)  # of str and bytes: nobody can know how two hellos come to share one
+        queue = self._repeated if mark in self._put_off else self._new
+        if queue.push(party, key, hello):
+            self._put_off.pop(mark, None)
+            return True
+        self._remember(mark)
+        return False
+
+    def pop(self) -> WaitingHello:
+        """Take the hello whose turn it is. Raises IndexError when none waits."""
+        self._turn = (self._turn + 1) % TURNS_PER_NEW_HELLO
+        if self._repeated and (self._turn or not self._new):
+            return self._repeated.pop()
+        return self._new.pop()
+
+    def clear(self) -> None:
+        """Forget all hellos."""
+        self._new.clear()
+        self._repeated.clear()
+        self._put_off.clear()
+
+    def _remember(self, mark: int) -> None:
+        self._put_off.pop(mark, None)
+        if len(self._put_off) >= self._put_off_limit:
+            self._put_off.popitem(last=False)
+        self._put_off[mark] = None
+
+
+def _queue(limits: Limits) -> FairQueue[WaitingHello]:
+    return FairQueue(limits.waiting_hellos, limits.waiting_hellos_per_host)
