@@ -6,23 +6,28 @@
 PYTHON ?= python3
 VENV ?= .venv
 ARGS ?=
+SECONDS ?= 600
 
-KIND := $(if $(filter 1,$(MPGAMESERVER_PROFILE)),profile,$(if $(filter 1,$(MPGAMESERVER_DEBUG)),debug,release))
+KIND := $(or $(if $(filter 1,$(MPGAMESERVER_PROFILE)),profile),\
+	$(if $(filter 1,$(MPGAMESERVER_DEBUG)),debug),\
+	$(if $(filter 1,$(MPGAMESERVER_SANITIZE)),sanitize),release)
 BIN := $(VENV)/bin
 BUILD_TOOLS := $(VENV)/.build-tools
 DEV_TOOLS := $(VENV)/.dev-tools
+FUZZ_TOOLS := $(VENV)/.fuzz-tools
 WHEEL := dist/.$(KIND)
 INSTALLED := $(VENV)/.installed-$(KIND)
 SOURCES := setup.py pyproject.toml MANIFEST.in README.md LICENSE \
 	$(shell find _core mpgameserver -not -path '*/__pycache__*' -not -name '*.so')
 
-.PHONY: help demo test test-extra soak lint wheel install clean
+.PHONY: help demo test test-extra soak fuzz lint wheel install clean
 
 help:
 	@echo 'make demo         build, install into $(VENV), and play for 8 seconds over a bad link'
 	@echo 'make test         build, install, and run the tests that need nothing but pip packages'
 	@echo 'make test-extra   the tests that take minutes, or need a system program'
 	@echo 'make soak         hours of virtual time on bad links, every byte checked'
+	@echo 'make fuzz         hostile inputs for 600 seconds, or SECONDS=..., under sanitizers'
 	@echo 'make lint         ruff, mypy and cython-lint'
 	@echo 'make wheel        build the wheel into dist/'
 	@echo 'make install      build, and install into $(VENV)'
@@ -38,11 +43,14 @@ test: $(INSTALLED) $(DEV_TOOLS)
 	$(BIN)/pytest $(ARGS)
 
 # What is skipped for want of a program is listed at the end, with the reason.
-test-extra: $(INSTALLED) $(DEV_TOOLS)
+test-extra: $(INSTALLED) $(DEV_TOOLS) $(FUZZ_TOOLS)
 	$(BIN)/pytest -m extra $(ARGS)
 
 soak: $(INSTALLED)
 	cd tests && $(abspath $(BIN))/python -m soak $(ARGS)
+
+fuzz: $(INSTALLED) $(DEV_TOOLS) $(FUZZ_TOOLS)
+	cd tests && $(abspath $(BIN))/python -m fuzz --seconds $(SECONDS) $(ARGS)
 
 lint: $(INSTALLED) $(DEV_TOOLS)
 	$(BIN)/ruff check .
@@ -69,6 +77,11 @@ $(BUILD_TOOLS): pyproject.toml setup.py
 
 $(DEV_TOOLS): $(BUILD_TOOLS)
 	$(BIN)/python -m pip install --quiet --group dev
+	touch $@
+
+# Not every Python has it; without it nothing guides the inputs, and who fuzzes is told so.
+$(FUZZ_TOOLS): $(DEV_TOOLS)
+	-$(BIN)/python -m pip install --quiet --only-binary :all: --group fuzz
 	touch $@
 
 # setuptools packs whatever lies in build/*/lib*: only the compiled modules may stay there, and only

@@ -1,4 +1,4 @@
-"""The compiled modules and the two build switches; all the rest is in pyproject.toml."""
+"""The compiled modules and the build switches; all the rest is in pyproject.toml."""
 
 import os
 
@@ -22,16 +22,17 @@ def is_on(switch: str) -> bool:
 
 
 def kind_of_build() -> str:
-    """Return release, profile or debug, as the environment asks for."""
-    profile, debug = is_on("MPGAMESERVER_PROFILE"), is_on("MPGAMESERVER_DEBUG")
-    if profile and debug:
-        raise SystemExit("MPGAMESERVER_PROFILE=1 and MPGAMESERVER_DEBUG=1 exclude each other")
-    return "profile" if profile else "debug" if debug else "release"
+    """Return release, or the kind that a switch of the environment asks for."""
+    switches = {f"MPGAMESERVER_{kind.upper()}": kind for kind in ("profile", "debug", "sanitize")}
+    on = [switch for switch in switches if is_on(switch)]
+    if len(on) > 1:
+        raise SystemExit(f"{'=1 and '.join(on)}=1 exclude each other")
+    return switches[on[0]] if on else "release"
 
 
 def extensions(kind: str) -> list[Extension]:
     """Return the compiled modules, translated into a folder that no other kind of build uses."""
-    directives, macros = dict(DIRECTIVES), []
+    directives, macros, links = dict(DIRECTIVES), [], []
     flags = [] if os.name == "nt" else ["-Wall", "-Wsign-compare"]
     if kind == "profile":
         directives.update(profile=True)
@@ -40,7 +41,10 @@ def extensions(kind: str) -> list[Extension]:
         directives.update(linetrace=True, nonecheck=True)
         macros = [("CYTHON_TRACE", "1"), ("CYTHON_TRACE_NOGIL", "1")]
         flags += ["/Od", "/Z7"] if os.name == "nt" else ["-O0", "-g3", "-UNDEBUG"]
-    c = {"define_macros": macros, "extra_compile_args": flags}
+    elif kind == "sanitize":
+        links = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
+        flags += ["-O1", "-g", "-UNDEBUG", "-fno-omit-frame-pointer", *links]
+    c = {"define_macros": macros, "extra_compile_args": flags, "extra_link_args": links}
     modules = [
         Extension(f"mpgameserver._core.{name}", [f"_core/{name}.pyx"], **c)
         for name in MODULES.split()

@@ -22,9 +22,10 @@ _CORE = "mpgameserver._core."
 class BuildInfo:
     """What `build_info` returns."""
 
-    kind: Literal["release", "profile", "debug"]
+    kind: Literal["release", "profile", "debug", "sanitize"]
     """release: no hooks; profile: cProfile sees the compiled functions; debug: with line tracing,
-    symbols and assertions, and without optimisation."""
+    symbols and assertions, and without optimisation; sanitize: with AddressSanitizer and
+    UndefinedBehaviorSanitizer, for a process that has their runtime."""
     modules: tuple[str, ...]
     """The full names of the compiled modules that are loaded, in alphabetical order."""
 

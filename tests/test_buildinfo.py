@@ -13,8 +13,8 @@ def test_the_version_is_the_one_of_the_distribution():
     assert mpgameserver.__version__ == version("mpgameserver")
 
 
-def test_the_kind_of_build_is_one_of_three():
-    assert mpgameserver.build_info().kind in ("release", "profile", "debug")
+def test_the_kind_of_build_is_one_of_four():
+    assert mpgameserver.build_info().kind in ("release", "profile", "debug", "sanitize")
 
 
 def test_a_compiled_module_is_listed_once_it_is_loaded():

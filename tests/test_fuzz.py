@@ -14,7 +14,7 @@ from support.endpoints import Peer, new_endpoint
 
 from mpgameserver.errors import PacketError
 
-UNGUIDED = {"parsers": 3000, "session": 300}
+UNGUIDED = {"parsers": 3000, "session": 300, "serving": 60}
 
 
 @pytest.mark.parametrize("name", TARGETS)

@@ -25,7 +25,7 @@ GENERATED = re.compile(r"\.(c|html|so|pyd|pyc|o)$|(^|/)(build|dist|__pycache__)/
 NO_SOURCES = (".git", ".venv*", "build", "dist", "*.egg-info", "__pycache__", ".*_cache", "*.so")
 # Python's own profiling events are raised through the second one from Python 3.13 on.
 HOOK = re.compile(rb"__Pyx__?Trace|PyMonitoring_EnterScope")
-SWITCHES = ("MPGAMESERVER_PROFILE", "MPGAMESERVER_DEBUG")
+SWITCHES = ("MPGAMESERVER_PROFILE", "MPGAMESERVER_DEBUG", "MPGAMESERVER_SANITIZE")
 
 SEE_WHAT_IS_INSTALLED = """
 import importlib, sys

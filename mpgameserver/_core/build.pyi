@@ -1,3 +1,3 @@
 from typing import Literal
 
-KIND: Literal["release", "profile", "debug"]
+KIND: Literal["release", "profile", "debug", "sanitize"]
