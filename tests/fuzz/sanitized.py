@@ -20,6 +20,7 @@ from fuzz.toolchain import IGNORED, Toolchain, find_toolchain, version_of
 ROOT = Path(__file__).resolve().parents[2]
 HOME = Path(sys.prefix) / "sanitized"
 SOURCES = ("setup.py", "pyproject.toml", "README.md", "LICENSE", "_core", "mpgameserver")
+SOURCE_SUFFIXES = {".py", ".pyi", ".pyx", ".pxd", ".typed"}
 ASAN_OPTIONS = {
     # A leak of the interpreter is none of ours; see `LEAK_CHECKED` of tests/test_sanitized.py.
     "detect_leaks": "0",
@@ -96,17 +97,30 @@ class Sanitized:
         subprocess.run([*pip, "--python", str(self.python), *install], check=True)
 
     def _copy_sources(self, tree: Path) -> None:
-        """Copy what is built, with its times; what was compiled before stays beside it."""
-        for name in SOURCES:
-            source, copy = ROOT / name, tree / name
-            if source.is_dir():
-                shutil.rmtree(copy, ignore_errors=True)
-                shutil.copytree(source, copy, ignore=shutil.ignore_patterns("*.so", "__pycache__"))
-            else:
-                tree.mkdir(parents=True, exist_ok=True)
-                shutil.copy2(source, copy)
+        """Bring the copy of what is built up to date; what was compiled before stays beside it.
+
+        By content: a file that has not changed keeps its time, one that has is newer than before,
+        even where it came from an older commit.
+        """
+        wanted = {path.relative_to(ROOT) for path in sources()}
+        for folder in ("_core", "mpgameserver"):
+            for old in (tree / folder).rglob("*"):
+                if old.is_file() and old.relative_to(tree) not in wanted:
+                    old.unlink()
+        for name in wanted:
+            content, copy = (ROOT / name).read_bytes(), tree / name
+            if not copy.is_file() or copy.read_bytes() != content:
+                copy.parent.mkdir(parents=True, exist_ok=True)
+                copy.write_bytes(content)
         # Whatever lies where setuptools builds would be packed: only what has a source may stay.
         for built in (tree / "build").glob("*/lib*/mpgameserver/**/*"):
             source = tree / "_core" / f"{built.name.partition('.')[0]}.pyx"
             if built.is_file() and not (built.suffix == ".so" and source.is_file()):
                 built.unlink()
+
+
+def sources() -> list[Path]:
+    """The files that the package is built from."""
+    plain = [ROOT / name for name in SOURCES if (ROOT / name).is_file()]
+    trees = [path for name in SOURCES for path in (ROOT / name).rglob("*")]
+    return plain + [path for path in trees if path.suffix in SOURCE_SUFFIXES]
