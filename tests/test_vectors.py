@@ -11,15 +11,20 @@ from pathlib import Path
 
 import pytest
 import wire
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from damage import mutated, prefixes, single_bit_flips
+from fuzz.visible import state
 from hypothesis import given
 from hypothesis import strategies as st
+from support.serverworld import World
 
+from mpgameserver._core.endpoint import Endpoint
 from mpgameserver._core.fragments import split
 from mpgameserver._core.header import decode_header, encode_header
 from mpgameserver._core.packet import size_limits
 from mpgameserver._core.window import ReceiveWindow
+from mpgameserver.connecting import ClientHandshake
 from mpgameserver.crypto import EllipticCurvePrivateKey, EllipticCurvePublicKey
 from mpgameserver.enums import PacketType, RetryMode
 from mpgameserver.errors import DuplicationError, PacketError
@@ -310,12 +315,10 @@ class TestDamage:
                 read_ours(wrong, key, to_server)
 
     @each_datagram
-    def test_every_flipped_bit_of_the_header_is_refused_by_the_second_codec(
-        self, datagram, key, to_server
-    ):
-        for wrong in single_bit_flips(datagram[:20]):
+    def test_every_flipped_bit_is_refused_by_the_second_codec(self, datagram, key, to_server):
+        for wrong in single_bit_flips(datagram):
             with pytest.raises(wire.WireError):
-                read_second(wrong + datagram[20:], key)
+                read_second(wrong, key)
 
     @given(st.sampled_from(sorted(GOLDEN)), st.randoms(use_true_random=False))
     def test_a_mutated_datagram_is_a_packet_or_an_error(self, name, rng):
@@ -326,3 +329,50 @@ class TestDamage:
         except PacketError:
             return
         assert packet.to_bytes(key) == wrong
+
+
+class TestDamageToWhatListens:
+    """The same damage, given to what receives such a datagram in earnest: it changes nothing."""
+
+    @staticmethod
+    def damaged(datagram):
+        return [*prefixes(datagram), datagram + b"\0", *single_bit_flips(datagram)]
+
+    @pytest.mark.parametrize(
+        ("datagram", "key", "to_server"),
+        [case for case in GOLDEN.values() if case[1] is not None],
+        ids=[name for name, case in GOLDEN.items() if case[1] is not None],
+    )
+    def test_an_endpoint_that_holds_the_key(self, datagram, key, to_server):
+        endpoint = Endpoint(AESGCM(key), to_server, 0.0, HANDSHAKE_TIME)
+        endpoint.established = True
+        untouched = state(endpoint)
+        for wrong in self.damaged(datagram):
+            assert endpoint.receive(wrong, 0.0) > 0
+            assert state(endpoint) == untouched
+        assert endpoint.dropped == len(self.damaged(datagram))
+        assert endpoint.receive(datagram, 0.0) == 0
+
+    def test_a_client_that_waits_for_its_server_hello(self):
+        datagram, _, _ = GOLDEN["server hello"]
+        handshake = ClientHandshake(TestHandshake.trusted, 0.0, HANDSHAKE_TIME)
+        handshake.add_path("path", 0.0, 1434, 1472)
+        assert len(handshake.datagrams(0.0)) == 1
+        for wrong in self.damaged(datagram):
+            assert handshake.receive("path", wrong, 0.0) is None
+            assert handshake.datagrams(0.0) == []
+        handshake.receive("path", datagram, 0.0)
+        [(_, response)] = handshake.datagrams(0.0)
+        assert response[12] == PacketType.CHALLENGE_RESP
+
+    def test_a_server_that_waits_for_a_client_hello(self):
+        datagram, _, _ = GOLDEN["client hello"]
+        world, address = World(), ("192.0.2.1", 5000)
+        for wrong in self.damaged(datagram):
+            world.serve([(wrong, address)])
+        assert world.sent == []
+        assert world.engine.half_open == 0
+        world.serve([(datagram, address)])
+        world.run(0.1)
+        [(answer, to)] = world.sent
+        assert (answer[12], to) == (PacketType.SERVER_HELLO, address)
