@@ -263,9 +263,9 @@ class ServerContext:
         self._set_limits(half_open_per_address=check_count("count", count))
 
     def setHandshakeRate(self, rate: float) -> None:
-        """Set how many handshakes are begun per second; 1000 by default.
+        """Set how many handshakes are begun per second; 500 by default.
 
-        Each costs some 0.1 ms of public-key work. Further hellos wait or are dropped, and one
+        Each costs some 0.2 ms of public-key work. Further hellos wait or are dropped, and one
         that is repeated goes first. TypeError or ValueError unless a finite number above 0.
         """
         self._set_limits(handshake_rate=check_rate("rate", rate))

@@ -29,20 +29,20 @@ class Limits:
     """Unfinished fragmented messages of all clients together: what a dozen clients can hold at
     the most, or 32 kB for each of 8,192. Beyond it pieces are dropped, and not acked."""
     half_open: int = 2048
-    """Handshakes that wait for their CHALLENGE_RESP: what `handshake_rate` opens within the 2 s
-    that one may take. Some 3 kB each. At the cap the oldest goes."""
+    """Handshakes that wait for their CHALLENGE_RESP: twice what `handshake_rate` opens within the
+    2 s that one may take. Some 3 kB each. At the cap the oldest goes."""
     half_open_per_host: int = 128
     """Those of one host: dozens of players behind one router that all join a match at once. One
     host cannot push out the handshakes of all others."""
     half_open_per_address: int = 4
     """Those of one host and port: a client that restarts, and recorded hellos beside it."""
-    handshake_rate: float = 1000.0
-    """New hellos answered per second. A handshake takes some 0.1 ms of public-key work in all:
-    a flood gets a tenth of a core, and 4,000 players of a server that restarts are in again
-    within the 5 s that a client waits."""
+    handshake_rate: float = 500.0
+    """New hellos answered per second. A handshake takes some 0.2 ms of public-key work in all:
+    a flood gets a tenth of a core at the most, and 2,500 players of a server that restarts are
+    in again within the 5 s that a client waits."""
     waiting_hellos: int = 256
-    """Hellos of each kind, repeated and new, that wait for that rate: a quarter of a second's,
-    after which a client repeats its hello anyway. Some 0.5 kB each."""
+    """Hellos of each kind, repeated and new, that wait for that rate: half a second's. A client
+    repeats its hello after a quarter. Some 0.5 kB each."""
     waiting_hellos_per_host: int = 64
     """Those of one host, of each kind: the players behind one router, and a quarter of the room
     for the one host that floods."""

@@ -10,11 +10,12 @@ nothing is made that is not sent.
     update, calls of other threads ────────────────┘
 
 A session is touched when a datagram of it was accepted or its timer has come, and ready when it
-may have something to send. Sessions that are neither cost nothing. All events of the handler run
-inside `receive`, `advance` and `start`; what one raises is logged.
+may have something to send. Sessions that are neither cost nothing. What an event of the handler
+raises is logged.
 
-The public-key work of handshakes comes last in `advance`, and only so much of it: `next_timer`
-then asks for the next turn at once, and the sessions have theirs in between.
+The public-key work of handshakes comes last: `next_datagram` does it when all that the sessions
+have to say has left, and only so much of it between two calls of `advance`. `next_timer` then
+asks for the next turn at once, in which the sessions come first again.
 """
 
 from __future__ import annotations
@@ -46,9 +47,9 @@ __all__ = ["ServerEngine"]
 MIN_TIMER = 0.001
 """Seconds until a session is looked at again at the earliest: a timer that has come and has
 nothing to do, were it for a rounding of the time, must not keep the loop spinning."""
-WORK_PER_TURN = 8
-"""Hellos answered and keys exchanged in one turn at most: half a millisecond, in which no session
-is served."""
+WORK_PER_TURN = 1
+"""Hellos answered and keys exchanged in one turn at most: 0.15 ms, in which no session is served.
+Each more of them adds as much to the round trips of players while there is a flood."""
 FULL_EVENT_INTERVAL = 1.0
 """Seconds between two `full` events: anybody can cause them, from any address."""
 
@@ -96,6 +97,8 @@ class ServerEngine:
         self._last_tick = self._next_tick = float("inf")
         self._next_full_event = float("-inf")
         self._proved = 0
+        self._work_left = 0
+        self._has_sent_all = True
         self._drop_logs: defaultdict[str, LimitedLog] = defaultdict(lambda: LimitedLog(_LOG))
         self._full_log = LimitedLog(_LOG)
         self._error_logs: defaultdict[str, LimitedLog] = defaultdict(lambda: LimitedLog(_LOG))
@@ -145,6 +148,7 @@ class ServerEngine:
         `wall_now` is the Unix time in seconds; a session reads it once, when its handshake opens.
         """
         self.now = max(self.now, now)
+        self._work_left = 0  # what is sent between two arrivals is the sessions'
         kind = datagram[_TYPE_OFFSET] if len(datagram) > _TYPE_OFFSET else PacketType.UNKNOWN
         if kind == PacketType.CLIENT_HELLO:
             self._receive_hello(datagram, address, wall_now)
@@ -281,8 +285,8 @@ class ServerEngine:
             self._begin_to_stop()
         elif self.now >= self._next_tick:
             self._tick()
-        self._do_public_key_work()
-        self._serve_touched()
+        self._work_left = WORK_PER_TURN
+        self._has_sent_all = False
         if self._is_stopping and not self._sessions and not self.is_stopped:
             self.is_stopped = True
             self._call("shutdown", self._handler.shutdown)
@@ -291,7 +295,9 @@ class ServerEngine:
         """When `advance` has something to do, if nothing arrives before."""
         if self._touched:
             return self.now
-        return min(self._next_tick, self._timers.next_time(), self._handshakes.next_work())
+        # While the network takes no more, answers need not be made either.
+        work = self._handshakes.next_work() if self._has_sent_all else float("inf")
+        return min(self._next_tick, self._timers.next_time(), work)
 
     def abort(self) -> None:
         """Stop at once: each client is told by one datagram, the handler as ever."""
@@ -307,11 +313,12 @@ class ServerEngine:
             self._next_tick = self.now + self._settings.interval
         self._call("update", self._handler.update, delta_t)
 
-    def _do_public_key_work(self) -> None:
-        """Finish and begin handshakes, so many steps."""
-        for _ in range(WORK_PER_TURN):
-            if not self._try_waiting_proof() and not self._answer_waiting_hello():
-                break
+    def _do_public_key_work(self) -> bool:
+        """Finish or begin a handshake; False when none waits, or this turn had its part."""
+        if not self._work_left:
+            return False
+        self._work_left -= 1
+        return self._try_waiting_proof() or self._answer_waiting_hello()
 
     def _try_waiting_proof(self) -> bool:
         """Make a key for a proof that waits, and try it; False when none waits."""
@@ -459,9 +466,16 @@ class ServerEngine:
 
     def next_datagram(self, now: float) -> tuple[bytes, SocketAddress] | None:
         """The next datagram to send now, and where to; None when there is none."""
-        if self._answers:
-            return self._answers.popleft()
         self.now = max(self.now, now)
+        while True:
+            leaving = self._answers.popleft() if self._answers else self._next_of_sessions()
+            if leaving is not None:
+                return leaving
+            if not self._do_public_key_work():
+                self._has_sent_all = True
+                return None
+
+    def _next_of_sessions(self) -> tuple[bytes, SocketAddress] | None:
         while self._ready:
             session = self._ready[0]
             datagram = session.connection.next_datagram(self.now)

@@ -6,6 +6,7 @@ from collections import Counter
 
 import pytest
 
+from mpgameserver.address import SocketAddress
 from mpgameserver.client import CONNECTION_TIMEOUT
 from mpgameserver.connecting import ClientHandshake
 from mpgameserver.connection import Connection
@@ -38,6 +39,16 @@ class Arrivals(EventHandler):
 def leaving_of(connection: Connection, now: float) -> list[bytes]:
     """What a connection sends at a time."""
     return list(iter(lambda: connection.next_datagram(now), None))
+
+
+def leaving_of_server(engine: ServerEngine, now: float) -> list[tuple[bytes, SocketAddress]]:
+    """What a server sends in all its turns at a time."""
+    leaving = []
+    while True:
+        engine.advance(now)
+        leaving += iter(lambda: engine.next_datagram(now), None)
+        if engine.next_timer() > now:
+            return leaving
 
 
 def connect_all(conditions: LinkConditions, seed: int) -> tuple[Arrivals, list[float | None]]:
@@ -73,11 +84,8 @@ def connect_all(conditions: LinkConditions, seed: int) -> tuple[Arrivals, list[f
                 link.up.send(datagram, now)
             for datagram in link.up.receive(now):
                 engine.receive(datagram, addresses[i], now, WALL_START + now)
-        engine.advance(now)
-        while engine.next_timer() <= now:
-            engine.advance(now)
-        while (outgoing := engine.next_datagram(now)) is not None:
-            links[addresses.index(outgoing[1][:2])].down.send(outgoing[0], now)
+        for datagram, address in leaving_of_server(engine, now):
+            links[addresses.index(address[:2])].down.send(datagram, now)
     return handler, connected_at
 
 

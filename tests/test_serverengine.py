@@ -330,14 +330,27 @@ class TestHostility:
 
     def test_answers_that_the_socket_does_not_take_are_bounded(self) -> None:
         world = World(limits=Limits(unsent_answers=3))
-        world.is_blocked = True
         player = world.player(*ADDRESS)
         player.frame()
+        world.serve([(player.sent[0], ADDRESS)])
+        world.is_blocked = True
         for _ in range(5):
             world.serve([(player.sent[0], ADDRESS)])
         assert world.engine.drops["unsent"] == 2
         world.is_blocked = False
         assert len(world.flush()) == 3
+
+    def test_nothing_is_answered_while_the_socket_takes_no_more(self) -> None:
+        world = World()
+        world.is_blocked = True
+        player = world.player(*ADDRESS)
+        player.frame()
+        world.serve([(player.sent[0], ADDRESS)])
+        assert world.engine.stats.hellos_answered == 0
+        assert world.engine.next_timer() > world.now
+        world.is_blocked = False
+        world.serve()
+        assert world.engine.stats.hellos_answered == 1
 
 
 class TestRoom:
@@ -493,7 +506,7 @@ class TestFlood:
         before = work.signatures
         self.run(world, flood, 2)
         assert flood.count >= 2 * Flood.RATE * 0.99
-        assert 1900 <= work.signatures - before <= 2000 + 60
+        assert 950 <= work.signatures - before <= 1000 + 30
         assert work.exchanges == 0
         stats = world.engine.stats
         assert stats.hellos_answered == work.signatures - before
@@ -522,7 +535,7 @@ class TestFlood:
             turns.append(work.signatures - before)
         assert signatures == [0]
         assert max(turns) == WORK_PER_TURN
-        assert sum(turns) == 50
+        assert sum(turns) == 25
 
     def test_a_newcomer_gets_in_at_its_second_hello(self, work: Work) -> None:
         world, flood = World(), Flood()
@@ -543,7 +556,7 @@ class TestFlood:
             world.frame()
         self.run(world, flood, 0.5)
         answered = {to for _, to in world.sent} & addresses
-        assert len(answered) > 10
+        assert len(answered) > 4
 
     def test_players_hear_from_the_server_all_the_while(self) -> None:
         world, flood = World(Recorder(handle_message=lambda c, m: c.send(m))), Flood()
