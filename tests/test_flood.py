@@ -1,0 +1,192 @@
+"""A flood of hellos from thousands of addresses, on real sockets: who notices it?
+
+The players read as soon as something arrives, so that the figures are those of the server and the
+network and not those of a frame.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import selectors
+import socket
+import statistics
+import struct
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from mpgameserver.client import UdpClient
+from mpgameserver.crypto import EllipticCurvePrivateKey, EllipticCurvePublicKey
+from mpgameserver.enums import ConnectionStatus, RetryMode
+
+PROGRAMS = Path(__file__).resolve().parent / "flood"
+PLAYERS = 50
+MESSAGES_PER_SECOND = 20
+HELLOS_PER_SECOND = 5000
+ROUNDS = 5
+SECONDS = 3.0
+SETTLE = 0.3
+PATIENCE = 30.0
+NEWCOMER_PATIENCE = 5.0
+TIME = struct.Struct("!d")
+
+
+def has_loopback_network() -> bool:
+    """True where all of 127.0.0.0/8 is this host, as on Linux."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.bind(("127.1.2.3", 0))
+        except OSError:
+            return False
+        return True
+
+
+def can_open(files: int) -> bool:
+    """True where a process may open so many files."""
+    resource = pytest.importorskip("resource")
+    return resource.getrlimit(resource.RLIMIT_NOFILE)[0] >= files
+
+
+@contextlib.contextmanager
+def program(name: str, *arguments: object) -> Iterator[subprocess.Popen[str]]:
+    """A program of tests/flood, which ends when its input does."""
+    command = [sys.executable, str(PROGRAMS / name), *map(str, arguments)]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.stdin.close()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(PATIENCE)
+            process.kill()
+
+
+class Players:
+    """Clients that send the time at a steady rate, and read when there is something."""
+
+    def __init__(self, address: tuple[str, int], key: EllipticCurvePublicKey) -> None:
+        self._address, self._key = address, key
+        self.clients = [UdpClient(key) for _ in range(PLAYERS)]
+        for client in self.clients:
+            client.connect(address)
+        end = time.monotonic() + PATIENCE
+        while not all(client.connected() for client in self.clients):
+            assert time.monotonic() < end, "the players did not get in"
+            self._update()
+        self._selector = selectors.DefaultSelector()
+        for client in self.clients:
+            self._selector.register(client, selectors.EVENT_READ)
+
+    def close(self) -> None:
+        for client in self.clients:
+            client.forceDisconnect()
+        with contextlib.suppress(AttributeError):
+            self._selector.close()
+
+    def settle(self) -> None:
+        """Read what is under way."""
+        end = time.monotonic() + SETTLE
+        while time.monotonic() < end:
+            self._update()
+            for client in self.clients:
+                client.getMessages()
+
+    def _update(self) -> None:
+        for client in self.clients:
+            client.update()
+        time.sleep(0.002)
+
+    def play(self, seconds: float) -> tuple[list[float], float]:
+        """Play; the round trips, and how long one took to get in that came in the middle of it.
+
+        All in seconds.
+        """
+        round_trips: list[float] = []
+        interval = 1 / MESSAGES_PER_SECOND
+        start = time.monotonic()
+        middle, joined = start + seconds / 2, None
+        due = [start + number * interval / PLAYERS for number in range(PLAYERS)]
+        with UdpClient(self._key) as newcomer:
+            newcomer.setConnectionTimeout(NEWCOMER_PATIENCE)
+            while (now := time.monotonic()) < start + seconds or joined is None:
+                assert now < middle + NEWCOMER_PATIENCE, newcomer.failure
+                for key, _ in self._selector.select(max(min(due) - now, 0.0)):
+                    round_trips += self._read(key.fileobj)
+                now = time.monotonic()
+                for number, client in enumerate(self.clients):
+                    if due[number] <= now:
+                        due[number] += interval
+                        client.send(TIME.pack(time.monotonic()), RetryMode.NONE)
+                        client.update()
+                if now >= middle and newcomer.status() == ConnectionStatus.DISCONNECTED:
+                    newcomer.connect(self._address)
+                newcomer.update()
+                if joined is None and newcomer.connected():
+                    joined = time.monotonic() - middle
+        return round_trips, joined
+
+    def _read(self, client: UdpClient) -> list[float]:
+        client.update()
+        now = time.monotonic()
+        return [now - TIME.unpack(message)[0] for _, message in client.getMessages()]
+
+
+def p99(round_trips: list[float]) -> float:
+    return statistics.quantiles(round_trips, n=100)[-1]
+
+
+@pytest.mark.extra
+@pytest.mark.skipif(not has_loopback_network(), reason="127.1.2.3 is not an address of this host")
+@pytest.mark.skipif(not can_open(4200), reason="a process may not open 4200 files: see ulimit -n")
+def test_players_hardly_notice_a_flood_and_a_newcomer_gets_in(tmp_path: Path) -> None:
+    key = EllipticCurvePrivateKey.new()
+    key.savePEM(tmp_path / "key.pem")
+    quiet: list[float] = []
+    flooded: list[float] = []
+    newcomers: list[float] = []
+    with program("echoing.py", tmp_path / "key.pem") as server:
+        port = int(server.stdout.readline())
+        players = Players(("127.0.0.1", port), key.getPublicKey())
+        try:
+            for _ in range(ROUNDS):
+                players.settle()
+                quiet.append(p99(players.play(SECONDS)[0]))
+                with program("hellos.py", port, HELLOS_PER_SECOND, SECONDS + 2 * SETTLE) as flood:
+                    flood.stdout.readline()
+                    players.settle()
+                    flood.stdin.write("\n")
+                    flood.stdin.flush()
+                    round_trips, joined = players.play(SECONDS)
+                    sent = int(flood.stdout.readline())
+                assert sent > 0.9 * HELLOS_PER_SECOND * SECONDS
+                assert len(round_trips) > 0.98 * PLAYERS * MESSAGES_PER_SECOND * SECONDS
+                flooded.append(p99(round_trips))
+                newcomers.append(joined)
+        finally:
+            players.close()
+        server.stdin.close()
+        stats = json.loads(server.stdout.readline())
+    report(quiet, flooded, newcomers, stats)
+    assert max(newcomers) < NEWCOMER_PATIENCE
+    assert stats["drops"]["busy"] > 0
+    assert statistics.median(flooded) <= 2 * statistics.median(quiet)
+
+
+def report(quiet: list[float], flooded: list[float], newcomers: list[float], stats: object) -> None:
+    """Print the figures, which are shown when the test fails, and with -s or -rP."""
+    print(f"{HELLOS_PER_SECOND} hellos a second, {PLAYERS} players, {ROUNDS} rounds")
+    for what, seconds in (
+        ("p99 of the round trip, quiet", quiet),
+        ("p99 of the round trip, flooded", flooded),
+        ("a newcomer gets in after", newcomers),
+    ):
+        rounds = ", ".join(f"{second * 1000:.2f}" for second in seconds)
+        print(f"{what}: median {statistics.median(seconds) * 1000:.2f} ms of {rounds}")
+    print(f"the server: {stats}")
