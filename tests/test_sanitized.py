@@ -1,0 +1,126 @@
+"""The compiled modules under AddressSanitizer and UndefinedBehaviorSanitizer.
+
+What touches memory that is not its own, or does what C leaves undefined, ends the process that
+does it. Memory that nothing points to any more is listed when the process ends; the interpreter
+and other packages leave some, the compiled modules of this one must not.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+
+import pytest
+from fuzz import campaign, toolchain
+from fuzz.sanitized import ROOT, Sanitized
+from fuzz.toolchain import NoToolchainError
+
+PYTEST = Path(sysconfig.get_path("scripts")) / "pytest"
+OURS = "/_core/"
+"""In the name of every file of a compiled module, the translated source and the library."""
+FRAMES = "16"
+"""Of the stack of each block: enough to lead from a call of the interpreter into a module."""
+FUZZ_SECONDS = 60
+
+
+@pytest.fixture(scope="module")
+def sanitized() -> Sanitized:
+    try:
+        return Sanitized()
+    except NoToolchainError as error:
+        pytest.skip(str(error))
+
+
+def leaks_of_ours(report: str) -> list[str]:
+    """The leaks of a report in whose stack there is a compiled module."""
+    leaks = report.split("\n\n")
+    return [leak for leak in leaks if "leak of" in leak and OURS in leak]
+
+
+@pytest.mark.extra
+@pytest.mark.timeout(900)
+def test_the_tests_of_the_compiled_modules_touch_nothing_wrong_and_leak_nothing(
+    sanitized: Sanitized, tmp_path: Path
+) -> None:
+    environment = sanitized.environment(detect_leaks="1", malloc_context_size=FRAMES)
+    environment["LSAN_OPTIONS"] = f"exitcode=0:log_path={tmp_path}/leaks"
+    command = [str(sanitized.python), "-X", "dev", str(PYTEST), "tests/core"]
+    options = ["-p", "no:cacheprovider", "-o", "timeout=600"]
+    done = subprocess.run(
+        [*command, *options], cwd=ROOT, env=environment, capture_output=True, text=True, check=False
+    )
+    print(done.stdout[-4000:], done.stderr[-8000:])
+    assert done.returncode == 0
+    assert "sanitize build" in done.stdout
+    leaked = [leak for path in tmp_path.glob("leaks*") for leak in leaks_of_ours(path.read_text())]
+    assert leaked == []
+
+
+@pytest.mark.extra
+@pytest.mark.timeout(600)
+def test_a_minute_of_hostile_inputs_finds_nothing(sanitized: Sanitized) -> None:
+    command = [sys.executable, "-m", "fuzz", "--seconds", str(FUZZ_SECONDS)]
+    done = subprocess.run(
+        command, cwd=campaign.TESTS, env=os.environ, capture_output=True, text=True, check=False
+    )
+    print(done.stdout, done.stderr)
+    assert done.returncode == 0
+
+
+def test_a_leak_counts_when_a_compiled_module_is_in_its_stack():
+    theirs = "Direct leak of 8 byte(s)\n    #0 malloc\n    #1 PyObject_New /x/pycore_call.h:9"
+    ours = "Direct leak of 8 byte(s)\n    #0 malloc\n    #1 f /x/cython/_core/endpoint.c:9"
+    report = f"==1==ERROR: LeakSanitizer\n\n{theirs}\n\n{ours}\n\nSUMMARY: 16 byte(s) leaked"
+    assert leaks_of_ours(report) == [ours]
+
+
+class TestToolchain:
+    @pytest.fixture(autouse=True)
+    def a_machine_with_everything(self, monkeypatch):
+        self.programs = {"clang-16": "/usr/bin/clang-16", "gcc": "/usr/bin/gcc"}
+        monkeypatch.setattr(toolchain.shutil, "which", lambda name: self.programs.get(name))
+        monkeypatch.setattr(toolchain, "atheris_runtime", lambda: Path("/x/asan_with_fuzzer.so"))
+        monkeypatch.setattr(toolchain, "_output", lambda *command: f"/lib/{command[-1][17:]}")
+
+    def test_with_clang_and_atheris_inputs_are_guided(self):
+        found = toolchain.find_toolchain()
+        assert (found.compiler, found.unguided_because) == ("/usr/bin/clang-16", None)
+        assert found.runtime == (Path("/x/asan_with_fuzzer.so"),)
+        assert "-fsanitize=fuzzer-no-link" in found.flags
+
+    @pytest.mark.parametrize("missing", ["clang", "atheris"])
+    def test_without_one_of_them_gcc_does_and_it_is_said_why(self, monkeypatch, missing):
+        if missing == "clang":
+            del self.programs["clang-16"]
+        else:
+            monkeypatch.setattr(toolchain, "atheris_runtime", lambda: None)
+        found = toolchain.find_toolchain()
+        assert found.compiler == "gcc"
+        assert found.runtime == (Path("/lib/libasan.so"), Path("/lib/libubsan.so"))
+        assert missing in (found.unguided_because or "")
+
+    def test_with_neither_it_is_said_what_to_install(self):
+        self.programs.clear()
+        with pytest.raises(NoToolchainError, match=r"install clang.*install gcc"):
+            toolchain.find_toolchain()
+
+    def test_a_gcc_without_its_libraries_is_none(self, monkeypatch):
+        del self.programs["clang-16"]
+        monkeypatch.setattr(toolchain, "_output", lambda *command: command[-1][17:])
+        with pytest.raises(NoToolchainError, match="libasan"):
+            toolchain.find_toolchain()
+
+
+class TestFigures:
+    def test_of_a_guided_run(self):
+        log = "#9\tNEW    cov: 1 ft: 2 corp: 3/4b\n#5733\tDONE   cov: 1548 ft: 9 corp: 2/3Kb\n"
+        assert campaign.figures(log, 30.0) == (5733, 30.0, 1548)
+
+    def test_of_an_unguided_run(self):
+        assert campaign.figures("unguided: 159495 runs in 9.0 s\n", 30.0) == (159_495, 9.0, 0)
+
+    def test_of_a_run_that_broke_off(self):
+        assert campaign.figures("Traceback (most recent call last):\n", 30.0) == (0, 0.0, 0)
