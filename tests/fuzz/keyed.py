@@ -25,6 +25,7 @@ MOST_STEPS = 200
 MOST_FLOODED = 1500
 """Packets that one script may send in floods: they reach every cap but that of the inbox by tiny
 messages, of which half a million are needed."""
+FLOODS = (8, 40, 300, MOST_FLOODED)
 FLOOD_SIZE = 60_000
 INBOX_COST = 128
 INBOX_MARGIN = 0xFFFF + 255 * INBOX_COST + MAX_BYTES
@@ -252,7 +253,7 @@ class Peer:
         """Many packets of a kind: half-sent messages, tiny messages, or large ones."""
         if not self._script.chance(32):
             return
-        kind, many = self._script.below(4), 1 + self._script.below(256)
+        kind, many = self._script.below(4), self._script.pick(FLOODS)
         many = min(many if kind < 2 else many // 8, MOST_FLOODED - self._flooded)
         self._flooded += many
         for number in range(many):
