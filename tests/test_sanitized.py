@@ -80,8 +80,10 @@ def test_a_leak_counts_when_a_compiled_module_is_in_its_stack():
 class TestToolchain:
     @pytest.fixture(autouse=True)
     def a_machine_with_everything(self, monkeypatch):
+        self.broken: set[str] = set()
         self.programs = {"clang-16": "/usr/bin/clang-16", "gcc": "/usr/bin/gcc"}
         monkeypatch.setattr(toolchain.shutil, "which", lambda name: self.programs.get(name))
+        monkeypatch.setattr(toolchain, "can_build", lambda clang: clang not in self.broken)
         monkeypatch.setattr(toolchain, "atheris_runtime", lambda: Path("/x/asan_with_fuzzer.so"))
         monkeypatch.setattr(toolchain, "_output", lambda *command: f"/lib/{command[-1][17:]}")
 
@@ -101,6 +103,12 @@ class TestToolchain:
         assert found.compiler == "gcc"
         assert found.runtime == (Path("/lib/libasan.so"), Path("/lib/libubsan.so"))
         assert missing in (found.unguided_because or "")
+
+    def test_a_clang_without_its_libraries_is_passed_over(self):
+        self.programs["clang"] = "/usr/bin/clang"
+        assert toolchain.find_toolchain().compiler == "/usr/bin/clang"
+        self.broken.add("/usr/bin/clang")
+        assert toolchain.find_toolchain().compiler == "/usr/bin/clang-16"
 
     def test_with_neither_it_is_said_what_to_install(self):
         self.programs.clear()

@@ -9,6 +9,7 @@ Without either of them gcc and its own runtime do for inputs without guidance.
 from __future__ import annotations
 
 import importlib.util
+import os
 import shutil
 import subprocess
 from dataclasses import dataclass
@@ -36,17 +37,24 @@ class Toolchain:
 
 def find_toolchain() -> Toolchain:
     """The best toolchain there is. Raises NoToolchainError for none."""
-    clang = next(filter(None, map(shutil.which, CLANGS)), None)
+    clang = next(filter(can_build, filter(None, map(shutil.which, CLANGS))), None)
     runtime = atheris_runtime()
     if clang is not None and runtime is not None:
         return Toolchain(clang, GUIDED_FLAGS, (runtime,), None)
-    missing = [] if clang else ["clang is not installed: apt-get install clang"]
+    missing = [] if clang else ["no clang: apt-get install clang libclang-rt-dev"]
     missing += [] if runtime else ["atheris is not installed, or not for this Python"]
     libraries = gcc_runtime()
     if not libraries:
-        missing.append("gcc and its libasan and libubsan are not installed: apt-get install gcc")
+        missing.append("no gcc with libasan and libubsan: apt-get install gcc")
         raise NoToolchainError("; ".join(missing))
     return Toolchain("gcc", (), libraries, "; ".join(missing))
+
+
+def can_build(clang: str) -> bool:
+    """True when a clang is whole: its libraries are a package of their own."""
+    options = ["-shared", "-fPIC", "-fsanitize=address,undefined", *GUIDED_FLAGS]
+    command = [clang, *options, "-x", "c", "-", "-o", os.devnull]
+    return subprocess.run(command, input=b"", capture_output=True, check=False).returncode == 0
 
 
 def atheris_runtime() -> Path | None:
