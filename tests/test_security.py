@@ -1,0 +1,203 @@
+"""docs/security.md: its tables of bounds say what the code says, and leave none out.
+
+Its promises are tested with the modules that keep them; here are those that no module keeps alone.
+"""
+
+from __future__ import annotations
+
+import ast
+import os
+import re
+import socket
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import fields
+from functools import cache
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+import wire
+from support.echo import EchoServer
+
+from mpgameserver import UdpClient
+from mpgameserver.limits import Limits
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGE = ROOT / "mpgameserver"
+PAGE = ROOT / "docs" / "security.md"
+
+ROW = re.compile(r"^\| (.+) \| (.+) \| `([\w.]+)` \| (.+) \|$", re.M)
+VALUE = re.compile(r"([\d,.]+)(?: (\w+))?")
+UNITS = {"KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "ms": 1e-3}
+PATIENCE = 10.0
+TEST_FILE = re.compile(r"`(tests/[\w./]+)`")
+
+# A constant of a .pxd or .pyx file: a member of an enum, a C double, or a name of the module.
+COMPILED_CONSTANT = re.compile(r"^(?:    |cdef double )?([A-Z][A-Z0-9_]+) = ([^#\n]+)", re.M)
+CAP = re.compile(r"MAX_\w+|\w+_LIMIT|\w+_WIDTH|\w+_TIMEOUT|\w+_COST")
+# What the network does not reach: commands, the demo, and tools for tests.
+TOOLS = re.compile(r"cli|demo|figures|genkey|livetable|netsim|ping|relay|serve$|udpproxy|buildinfo")
+
+SETTING_LIMITS = {"limits.py", "context.py"}
+
+NOT_BOUNDS = {
+    "_core.duplicates.MAX_NUMBER": "years of the fastest rate, so that the arithmetic is safe",
+    "_core.duplicates.MAX_WIDTH": "MESSAGE_FILTER_WIDTH for Python",
+    "_core.endpoint.INBOX_LIMIT": "MAX_INBOX_BYTES for C",
+    "_core.endpoint.MAX_PROBE_BACKOFF": "shapes a timer",
+    "_core.endpoint.MAX_PROBE_DELAY": "shapes a timer",
+    "_core.fragments.MAX_BYTES": "MAX_REASSEMBLY_BYTES for Python",
+    "_core.fragments.MAX_MESSAGES": "MAX_REASSEMBLIES for Python",
+    "_core.message.RETRY_ON_TIMEOUT": "a retry mode",
+    "_core.outbox.MAX_PENDING": "MAX_PENDING_BYTES for Python",
+    "_core.packet.MAX_FRAGMENTS": "MAX_PIECES for Python",
+    "_core.roundtrip.MAX_ACK_DELAY": "shapes a timer",
+    "_core.window.MAX_SEQUENCE_JUMP": "MAX_JUMP for Python",
+    "limits.Limits.reassembly_bytes": "nothing asks for it, as the page says",
+    "server.MAX_WAIT": "how long the loop sleeps",
+}
+"""Constants that are named like bounds, and why they have no row of their own."""
+
+
+def rows() -> list[tuple[str, str]]:
+    """The bound and the name in the code of each row of the page's tables."""
+    return [(bound, name) for _, bound, name, _ in ROW.findall(PAGE.read_text())]
+
+
+def number(text: str) -> float:
+    """The number that a bound is: "64 MiB", "2,048 handshakes", "0.1 s"."""
+    match = VALUE.match(text)
+    assert match, f"no number: {text!r}"
+    return float(match[1].replace(",", "")) * UNITS.get(match[2], 1)
+
+
+def in_code(name: str) -> float:
+    """The value of a constant, a field's default, or a constant of a compiled module."""
+    if name.startswith("_core."):
+        _, module, constant = name.split(".")
+        return compiled_constants(module)[constant]
+    module, *path = name.split(".")
+    value = import_module(f"mpgameserver.{module}")
+    for attribute in path:
+        value = getattr(value, attribute)
+    assert isinstance(value, (int, float)), f"{name} is {value!r}"
+    return value
+
+
+@cache
+def compiled_constants(module: str) -> dict[str, float]:
+    """The numbers that the .pxd and .pyx files of a compiled module name."""
+    sources = (PACKAGE / "_core" / f"{module}.pxd", ROOT / "_core" / f"{module}.pyx")
+    text = "\n".join(path.read_text() for path in sources if path.exists())
+    known: dict[str, float] = {}
+    for name, expression in COMPILED_CONSTANT.findall(text):
+        try:
+            value = eval(expression, {"__builtins__": {}}, dict(known))
+        except (NameError, SyntaxError):  # built from the constants of other modules
+            continue
+        if isinstance(value, (int, float)):
+            known[name] = value
+    return known
+
+
+def caps_in_code() -> Iterator[str]:
+    """The names of all constants that are named like bounds, and of the fields of `Limits`."""
+    yield from (f"limits.Limits.{field.name}" for field in fields(Limits))
+    for path in sorted((ROOT / "_core").glob("*.pyx")):
+        for name in compiled_constants(path.stem):
+            if CAP.fullmatch(name):
+                yield f"_core.{path.stem}.{name}"
+    for path in sorted(PACKAGE.glob("*.py")):
+        if not TOOLS.match(path.stem):
+            yield from (f"{path.stem}.{name}" for name in python_caps(path))
+
+
+def python_caps(path: Path) -> Iterator[str]:
+    """The names of a module's public constants that are named like bounds."""
+    for node in ast.parse(path.read_text()).body:
+        target = node.targets[0] if isinstance(node, ast.Assign) else None
+        if isinstance(target, ast.Name) and CAP.fullmatch(target.id) and target.id[0] != "_":
+            yield target.id
+
+
+def update_until(client: UdpClient, condition: Callable[[], object]) -> None:
+    end = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < end, f"still waiting: {client!r}"
+        client.update()
+        time.sleep(0.002)
+
+
+def port_of(client: UdpClient) -> int:
+    with socket.socket(fileno=os.dup(client.fileno())) as sock:
+        port: int = sock.getsockname()[1]
+    return port
+
+
+@pytest.fixture
+def server() -> Iterator[EchoServer]:
+    with EchoServer() as running:
+        yield running
+
+
+@pytest.fixture
+def client(server: EchoServer) -> Iterator[UdpClient]:
+    """A client that is connected to `server`."""
+    with UdpClient(server.public_key) as connected:
+        connected.connect(server.address)
+        update_until(connected, connected.connected)
+        yield connected
+
+
+def test_what_another_address_sends_does_not_reach_a_connected_client(client: UdpClient) -> None:
+    forged = wire.pack_header(wire.Header(wire.TO_CLIENT, 0, 9, 0, wire.APP, 0, 0, 0))
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as stranger:
+        for datagram in (forged, forged + bytes(40), b"", bytes(2000)):
+            stranger.sendto(datagram, ("127.0.0.1", port_of(client)))
+    client.send(b"unharmed")
+    update_until(client, client.hasMessages)
+    assert client.getMessage()[1] == b"unharmed"
+    assert client.stats().dropped == 0
+
+
+@pytest.mark.parametrize(("bound", "name"), rows(), ids=[name for _, name in rows()])
+def test_each_bound_is_what_the_code_says(bound: str, name: str) -> None:
+    assert number(bound) == in_code(name)
+
+
+def test_no_bound_is_left_out() -> None:
+    listed = {name for _, name in rows()}
+    left_out = set(caps_in_code()) - listed - NOT_BOUNDS.keys()
+    assert left_out == set(), f"no row in {PAGE.name}"
+
+
+def test_every_limit_that_is_listed_is_asked_for() -> None:
+    code = "\n".join(
+        path.read_text() for path in PACKAGE.glob("*.py") if path.name not in SETTING_LIMITS
+    )
+    asked = {f"limits.Limits.{f.name}" for f in fields(Limits) if f"limits.{f.name}" in code}
+    assert asked == {name for _, name in rows() if name.startswith("limits.Limits.")}
+
+
+def test_no_bound_is_listed_twice() -> None:
+    names = [name for _, name in rows()]
+    assert len(names) == len(set(names))
+
+
+def test_what_is_no_bound_exists() -> None:
+    assert NOT_BOUNDS.keys() <= set(caps_in_code())
+
+
+def test_the_tests_that_the_page_names_exist() -> None:
+    named = TEST_FILE.findall(PAGE.read_text())
+    assert named
+    assert [name for name in named if not (ROOT / name).exists()] == []
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("8,192", 8192), ("64 MiB", 64 << 20), ("0.25 s", 0.25), ("25 ms", 0.025), ("4 packets", 4)],
+)
+def test_a_bound_is_read_with_its_unit(text: str, value: float) -> None:
+    assert number(text) == value
