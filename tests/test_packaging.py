@@ -171,7 +171,8 @@ def test_the_sdist_holds_every_source(in_sdist):
         if path.suffix in SOURCE_SUFFIXES
     }
     assert sources - in_sdist == set()
-    assert {"setup.py", "pyproject.toml", "README.md", "LICENSE", "Makefile"} <= in_sdist
+    documents = {"README.md", "SECURITY.md", "docs/security.md", "LICENSE"}
+    assert documents | {"setup.py", "pyproject.toml", "Makefile"} <= in_sdist
 
 
 def test_the_sdist_holds_nothing_generated(in_sdist):
