@@ -33,6 +33,9 @@ SECONDS = 3.0
 SETTLE = 0.3
 PATIENCE = 30.0
 NEWCOMER_PATIENCE = 5.0
+UNNOTICED = 0.001
+"""Seconds: a sixteenth of a frame. Flood, players and server share the cores of one machine, so
+that a shorter round trip says more about its scheduling than about the server."""
 TIME = struct.Struct("!d")
 
 
@@ -176,7 +179,7 @@ def test_players_hardly_notice_a_flood_and_a_newcomer_gets_in(tmp_path: Path) ->
     report(quiet, flooded, newcomers, stats)
     assert max(newcomers) < NEWCOMER_PATIENCE
     assert stats["drops"]["busy"] > 0
-    assert statistics.median(flooded) <= 2 * statistics.median(quiet)
+    assert statistics.median(flooded) <= 2 * max(statistics.median(quiet), UNNOTICED)
 
 
 def report(quiet: list[float], flooded: list[float], newcomers: list[float], stats: object) -> None:
