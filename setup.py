@@ -6,8 +6,8 @@ from Cython.Build import cythonize
 from setuptools import Extension, setup
 
 MODULES = """
-    build duplicates endpoint fifo fragments header message outbox packet roundtrip seqnum traffic
-    window
+    build cadence congestion duplicates endpoint fifo flow fragments header message outbox
+    packet roundtrip seqnum traffic window
 """
 # A None where a compiled class is expected would crash the interpreter: such arguments are refused.
 DIRECTIVES = {"language_level": 3, "embedsignature": True, "allow_none_for_extension_args": False}

@@ -40,6 +40,7 @@ from mpgameserver._core.header cimport (
     read_header,
     write_header,
 )
+from mpgameserver._core.outbox cimport MAX_RIDER_BYTES, WIDE_SPAN
 from mpgameserver._core.packet cimport (
     FRAGMENT_HEADER,
     SHARED_OVERHEAD,
@@ -64,7 +65,6 @@ from mpgameserver._core.verdict cimport (
     UNEXPECTED,
 )
 from mpgameserver._core.window cimport (
-    ACK_BITS,
     BEHIND,
     DUPLICATE,
     FRESH,
@@ -90,14 +90,12 @@ cdef enum:
     INBOX_COST = 128
     # An ack reports 33 packets: at most half of that may gather before one is sent.
     ACK_EVERY = 16
-    # The other side's ack could not report a packet that is further behind its newest.
-    IN_FLIGHT_SPAN = ACK_BITS
-    # 2^5 times the probe delay is the longest wait between probes of a silent path.
-    MAX_PROBE_BACKOFF = 5
 
+cdef double RIDE_INTERVAL = 0.010  # seconds: packets that leave together share their fate
+cdef double LOSSY = 0.01           # of the packets: from here on small messages ride again
+cdef double MAX_HEARD = 1.0        # seconds: of a silence, what counts as time to hear something
 cdef double ACK_DELAY = 0.025      # RFC 9000's default max_ack_delay
 cdef double CLOCK_ROUNDING = 1e-6  # seconds: more than a double rounds the Unix time by
-cdef double MAX_PROBE_DELAY = 1.0  # unless a single probe delay is longer
 
 
 cdef class Endpoint:
@@ -135,7 +133,8 @@ cdef class Endpoint:
         self.sent_packets = SentWindow(packets_before)
         self.outbox = Outbox(payload_limit, messages_before)
         self.reassembler = Reassembler()
-        self.round_trip = RoundTrip()
+        self.flow = FlowControl()
+        self.round_trip = self.flow.round_trip
         self.traffic = TrafficBins(now)
         self._had_messages = DuplicateFilter()
         self._inbox = deque()
@@ -251,29 +250,24 @@ cdef class Endpoint:
         self._tick(now)
         while True:
             number = self.sent_packets.pop_lost(
-                self._now, self.round_trip.reorder_delay(), self._probe_delay()
+                self._now, self.round_trip.reorder_delay(), self.flow.probe_delay()
             )
             if number == 0:
                 break
-            probed |= number > self.sent_packets.newest_acked
+            if number > self.sent_packets.newest_acked:
+                probed = True
+            else:
+                self.flow.congestion.note_lost()
             contents = self.sent_packets.contents(number)
             if contents is not None:
                 self.outbox.note_lost(contents, number)
-        if probed and (self.established or self.round_trip.measured) and (
-            self._probes_unanswered < MAX_PROBE_BACKOFF
-        ):
-            self._probes_unanswered += 1
+        if probed and (self.established or self.round_trip.measured):
+            self.flow.note_probe()
         while self.sent_packets.pop_timed_out(self._now, self.message_timeout):
             self.timeouts += 1
         self.outbox.expire(self._now, self.message_timeout)
         if len(self.reassembler):
-            self.reassembler.expire(self._now)
-
-    cdef double _probe_delay(self):
-        """The probe delay, doubled for each probe that was not answered (RFC 9002 6.2.1)."""
-        cdef double single = self.round_trip.probe_delay()
-        cdef double backed_off = single * (1 << self._probes_unanswered)
-        return min(backed_off, max(single, MAX_PROBE_DELAY))
+            self.reassembler.expire(self._heard_for)
 
     cpdef double next_timer(self) except? -1.0:
         """When `advance` or `next_datagram` has something to do, if nothing arrives before.
@@ -292,12 +286,14 @@ cdef class Endpoint:
         if self._acks_owed:
             when = min(when, self._ack_due_at)
         if oldest <= self.sent_packets.newest:
-            delay = self._probe_delay()
+            delay = self.flow.probe_delay()
             if oldest < self.sent_packets.newest_acked:
                 delay = min(delay, self.round_trip.reorder_delay())
             when = min(when, self.sent_packets.packet(oldest).sent_at + delay)
         if may_send and self.outbox.has_more():
             return self._now
+        if not may_send and self.flow.paced_until > self._now:
+            when = min(when, self.flow.paced_until)
         return min(when, self.outbox.next_timer(
             self.message_timeout, self.keep_alive_interval, may_send
         ))
@@ -305,10 +301,11 @@ cdef class Endpoint:
     # -- out --------------------------------------------------------------------------------
 
     cdef bint _has_room(self) noexcept:
-        """True while one more packet keeps within the span that acks can report."""
-        return (
-            self.sent_packets.newest + 1 - self.sent_packets.oldest_undecided <= IN_FLIGHT_SPAN
-        )
+        """True while one more packet may be under way."""
+        return self.flow.admits(self.sent_packets.span(), self._wants_trial(), self._now)
+
+    cdef bint _wants_trial(self) noexcept:
+        return self.flow.wants_trial(self.outbox.hemmed_in, self.outbox.pending)
 
     cpdef bytes next_datagram(self, double now):
         """The next datagram that should leave now; None when there is none.
@@ -318,6 +315,9 @@ cdef class Endpoint:
         if not self._tick(now):
             return None
         self._start_body()
+        if self.sent_packets.span() == 0 and self._wants_trial():
+            self.flow.cadence.begin_trial(self._now)
+            self.outbox.hemmed_in = False
         if self._has_room():
             self._fill()
         if self._body_count == 0 and not self._must_speak():
@@ -334,8 +334,9 @@ cdef class Endpoint:
         cdef bint remember
         cdef Py_ssize_t limit = self._body_limit - SINGLE_OVERHEAD
         cdef int64_t carrier = self.sent_packets.newest + 1
+        cdef int most = self.flow.messages_per_packet(self.outbox.backlog(), self._now)
         self.outbox.quiet = self.sent_packets.oldest_undecided == carrier
-        while self._body_count < MAX_MESSAGES and limit >= 0:
+        while self._body_count < most and limit >= 0:
             message = self.outbox.next_message(
                 limit, self._body_count == 0, self._now, self.keep_alive_interval
             )
@@ -351,6 +352,27 @@ cdef class Endpoint:
             if message.travels_alone():
                 break
             limit = self._body_limit - self._body_size - SHARED_OVERHEAD
+        if self._body_count and self._body_type >= APP and self.flow.congestion.loss > LOSSY:
+            self._take_riders()
+        return 0
+
+    cdef int _take_riders(self) except -1:
+        """Fill what room is left with small messages that are not acked yet."""
+        cdef Message message
+        cdef int64_t carrier = self.sent_packets.newest + 1
+        cdef Py_ssize_t until = min(self._body_size + MAX_RIDER_BYTES, self._body_limit)
+        cdef double interval = max(self.round_trip.smoothed / 8, RIDE_INTERVAL)
+        while self._body_count < MAX_MESSAGES and self._body_size + SHARED_OVERHEAD <= until:
+            message = self.outbox.next_rider(
+                until - self._body_size - SHARED_OVERHEAD, self._now, interval
+            )
+            if message is None:
+                break
+            self.outbox.note_sent(message, carrier, self._now)
+            self._put(message)
+            if self._body_contents is None:
+                self._body_contents = []
+            self._body_contents.append(message)
         return 0
 
     cdef int _put(self, Message message) except -1:
@@ -407,6 +429,8 @@ cdef class Endpoint:
             self.sent_packets.push(self._now, self._body_count > 0, self._body_contents)
         )
         self.sent_packets.packet(self.sent_packets.newest).newest_message = self.outbox.newest
+        if self._body_count:
+            self.flow.note_sent(self.sent_packets.newest, self._now)
         self._written_count += 1
         self._last_sent = self._now
         self._acks_owed = 0
@@ -439,6 +463,7 @@ cdef class Endpoint:
             return verdict
         self._now = max(self._now, now)
         self.received_packets.enter(number, fields.time)
+        self._heard_for += min(self._now - self.last_received, MAX_HEARD)
         self.last_received = self._now
         self.received += 1
         self.traffic.received(PyBytes_GET_SIZE(datagram), self._now)
@@ -518,7 +543,10 @@ cdef class Endpoint:
         cdef uint32_t i
         cdef int64_t number
         cdef double elapsed
+        cdef int64_t in_flight = self.sent_packets.span()
+        cdef int64_t newest_acked = self.sent_packets.newest_acked
         self.sent_packets.settle(fields.ack, fields.ack_bits)
+        self.flow.cadence.note_ack(expand(fields.ack, self.sent_packets.newest), fields.ack_bits)
         for i in range(self.sent_packets.newly_acked_count):
             number = self.sent_packets.newly_acked[i]
             self.acked += 1
@@ -528,12 +556,16 @@ cdef class Endpoint:
                 self.outbox.newest_acked, self.sent_packets.packet(number).newest_message
             )
             elapsed = self._now - self.sent_packets.packet(number).sent_at
-            self.round_trip.sample(elapsed)
             self.traffic.round_trip(elapsed, self._now)
-            self._probes_unanswered = 0
+            self.flow.note_round_trip(elapsed, number > newest_acked, self._now)
+            newest_acked = max(newest_acked, number)
             contents = self.sent_packets.take_contents(number)
             if contents is not None:
                 self.outbox.note_acked(contents)
+        if self.sent_packets.newly_acked_count:
+            self.flow.end_of_ack(newest_acked, self.sent_packets.newest, in_flight)
+            if self.flow.cadence.is_frequent:
+                self.outbox.message_span = WIDE_SPAN
         return 0
 
     cdef int _deliver_all(self, PacketFields *fields, bytes payload) except -1:
@@ -571,7 +603,7 @@ cdef class Endpoint:
                     <char *>view.data + FRAGMENT_HEADER, view.size - FRAGMENT_HEADER
                 ),
                 number,
-                self._now,
+                self._heard_for,
             )
             if whole is not None:
                 self._deliver_app(whole.first_message, whole.join())

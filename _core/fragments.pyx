@@ -19,14 +19,15 @@ from mpgameserver._core.seqnum cimport RING_SIZE
 
 from mpgameserver.errors import PacketError
 
-__all__ = ["Reassembler", "split"]
+__all__ = ["Reassembler", "ReassemblyBudget", "split"]
 
 MAX_BYTES = MAX_REASSEMBLY_BYTES
 MAX_MESSAGES = MAX_REASSEMBLIES
 COST_OF_PIECE = PIECE_COST
-# A reliable sender repeats a lost piece about every second: thirty losses in a row are no
-# lossy link, and the piece of an unreliable message never comes again.
-REASSEMBLY_TIMEOUT = 30.0
+# A reliable sender repeats a lost piece at least every few seconds: so many losses in a row are no
+# lossy link, and the piece of an unreliable message never comes again. Of the time in which
+# nothing at all arrives, only a second counts: nobody can repeat a piece over a cut cable.
+REASSEMBLY_TIMEOUT = 60.0
 
 cdef double _TIMEOUT = REASSEMBLY_TIMEOUT
 
@@ -120,6 +121,16 @@ cdef class Reassembly:
         return b"".join([self.pieces[index] for index in range(1, self.count + 1)])
 
 
+cdef class ReassemblyBudget:
+    """What the unfinished messages of many connections may hold together, in bytes.
+
+    `held` is the sum of what the reassemblers that share it are charged.
+    """
+
+    def __cinit__(self, Py_ssize_t limit):
+        self.limit = limit
+
+
 cdef class Reassembler:
     """Puts the pieces of messages together.
 
@@ -129,6 +140,29 @@ cdef class Reassembler:
 
     def __cinit__(self):
         self._unfinished = {}
+        self._budget = ReassemblyBudget(MAX_REASSEMBLY_BYTES)
+
+    def __del__(self):
+        self.clear()
+
+    def share(self, ReassemblyBudget budget not None):
+        """From here on keep within a budget that other reassemblers share, too.
+
+        Raises ValueError when messages are unfinished.
+        """
+        if self._unfinished:
+            raise ValueError(f"{len(self._unfinished)} messages are unfinished")
+        self._budget = budget
+
+    cpdef int clear(self) except -1:
+        """Forget all unfinished messages."""
+        self._charge(-self.held_bytes)
+        self._unfinished.clear()
+        return 0
+
+    cdef void _charge(self, Py_ssize_t size) noexcept:
+        self.held_bytes += size
+        self._budget.held += size
 
     def __len__(self):
         """The number of unfinished messages, at most `MAX_MESSAGES`."""
@@ -140,7 +174,10 @@ cdef class Reassembler:
 
     cdef bint has_room(self, Py_ssize_t size, Py_ssize_t pieces, Py_ssize_t messages) except -1:
         """True when pieces of `size` bytes in all can be held, which begin so many messages."""
-        return self.held_bytes + size + pieces * PIECE_COST <= MAX_REASSEMBLY_BYTES and (
+        cdef Py_ssize_t cost = size + pieces * PIECE_COST
+        if self._budget.held + cost > self._budget.limit:
+            return False
+        return self.held_bytes + cost <= MAX_REASSEMBLY_BYTES and (
             messages == 0 or len(self._unfinished) + messages <= MAX_REASSEMBLIES
         )
 
@@ -171,7 +208,7 @@ cdef class Reassembler:
         reassembly.cost += len(data) + PIECE_COST
         reassembly.last_arrival = now
         reassembly.newest_message = max(reassembly.newest_message, message_number)
-        self.held_bytes += len(data) + PIECE_COST
+        self._charge(len(data) + PIECE_COST)
         if piece.index == 1:
             reassembly.first_message = message_number
         if len(reassembly.pieces) < reassembly.count:
@@ -183,7 +220,7 @@ cdef class Reassembler:
         """Forget an unfinished message, if there is one of that number."""
         cdef Reassembly reassembly = self._unfinished.pop(number, None)
         if reassembly is not None:
-            self.held_bytes -= reassembly.cost
+            self._charge(-reassembly.cost)
         return 0
 
     cpdef double expire(self, double now) except? -1.0:

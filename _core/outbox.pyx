@@ -15,7 +15,7 @@ middle of a packet.
 What is due again goes first, then new messages, then pieces; but a piece that found no room goes
 first in the next packet, so that a flood of messages cannot starve a transfer.
 
-New messages wait while the oldest unacked reliable one is `MESSAGE_SPAN` numbers behind: a
+New messages wait while the oldest unacked reliable one is `message_span` numbers behind: a
 receiver's duplicate filter must still tell that one from what it has had. They also wait while
 the newest one that is known to have arrived is `MESSAGE_LEAP` numbers behind, but for one message
 at a time: over a leap of half the ring, new numbers would look old.
@@ -54,6 +54,7 @@ cdef class Outbox:
         self._payload_limit = payload_limit
         self.max_message = max_message(payload_limit)
         self.max_pending = MAX_PENDING_BYTES
+        self.message_span = NARROW_SPAN
         self.newest = self.newest_acked = previous
         self.settled = []
         self._waiting = Fifo()
@@ -62,6 +63,7 @@ cdef class Outbox:
         self._repeating = Fifo()
         self._deadlines = Fifo()
         self._unacked = Fifo()
+        self._riders = Fifo()
 
     cdef int add(self, object payload, object retry, object callback) except -1:
         """Queue a message; see `Endpoint.queue`."""
@@ -139,13 +141,35 @@ cdef class Outbox:
         cdef Message message
         while self._repeating.size():
             message = self._repeating.front()
-            if message.settled or self.newest - message.number >= MESSAGE_SPAN:
+            if message.settled or self.newest - message.number >= self.message_span:
                 self._repeating.pop()
             elif message.wire_size() <= limit and now >= message.last_sent + repeat_interval:
                 return self._repeating.pop()
             else:
                 break
         return None
+
+    cdef Message next_rider(self, Py_ssize_t limit, double now, double interval):
+        """A small reliable message that is not acked yet, to ride again in a packet that leaves.
+
+        Each does so a few times, `interval` seconds apart: what is lost arrives with the next
+        packet, long before an ack could show the loss.
+        """
+        cdef Message message
+        while self._riders.size():
+            message = self._riders.front()
+            if message.settled:
+                self._riders.pop()
+                continue
+            if message.size > limit or now < message.last_sent + interval:
+                return None
+            message.rides += 1
+            return self._riders.pop()
+        return None
+
+    cdef int backlog(self) noexcept:
+        """How many messages wait, but for those that go in pieces."""
+        return <int>self._waiting.size()
 
     cdef Message _next_piece(self, Py_ssize_t limit):
         """Cut the next piece off the first transfer."""
@@ -185,7 +209,10 @@ cdef class Outbox:
         while self._unacked.size():
             oldest = self._unacked.front()
             if not oldest.settled:
-                return self.newest + 1 - oldest.number < MESSAGE_SPAN
+                if self.newest + 1 - oldest.number < self.message_span:
+                    return True
+                self.hemmed_in = True
+                return False
             self._unacked.pop()
         return True
 
@@ -209,6 +236,10 @@ cdef class Outbox:
                 return False
         if message.retry == BEST_EFFORT:
             self._repeating.append(message)
+        elif message.retry == RETRY_ON_TIMEOUT and message.rides < MAX_RIDES and (
+            message.size <= MAX_RIDER_SIZE and message.message_type == APP
+        ):
+            self._riders.append(message)
         return True
 
     cdef int note_acked(self, list messages) except -1:
@@ -268,6 +299,7 @@ cdef class Outbox:
         """From here on nothing is sent again; a DISCONNECT leaves behind what still waits."""
         self._closing = True
         self._due_again.clear()
+        self._riders.clear()
         self._goodbye = new_message(b"", DISCONNECT, RETRY_ON_TIMEOUT, None)
         self._goodbye_waits = True
         return 0
@@ -283,6 +315,7 @@ cdef class Outbox:
             self._settle_transfer(transfer, False)
         self._transfers.clear()
         self._repeating.clear()
+        self._riders.clear()
         self._goodbye_waits = False
         self.pending = self._charged = 0
         return 0

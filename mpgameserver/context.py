@@ -277,6 +277,10 @@ class ServerContext:
         """
         self._set_limits(send_queue_bytes=check_count("size", size))
 
+    def setMaxReassembly(self, size: int) -> None:
+        """Set how many bytes unfinished messages of all clients may hold; 256 MiB by default."""
+        self._set_limits(reassembly_bytes=check_count("size", size))
+
     def enableAccessLogs(self, path: str | os.PathLike[str] | None) -> None:
         """Append a line to a file for each client that connects or disconnects; None: no more.
 

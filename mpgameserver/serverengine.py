@@ -24,6 +24,7 @@ import logging
 from collections import Counter, defaultdict, deque
 from collections.abc import Callable
 
+from mpgameserver._core.fragments import ReassemblyBudget
 from mpgameserver.accepting import HelloRefused, ProvedSession, ServerHandshakes
 from mpgameserver.address import (
     IpAddress,
@@ -88,6 +89,7 @@ class ServerEngine:
         self._handler = context.handler
         self._settings = context.settings
         self._sessions = SessionTable()
+        self._reassembly = ReassemblyBudget(self._settings.limits.reassembly_bytes)
         self._handshakes = ServerHandshakes(context.root_key, self._sessions, self._settings.limits)
         self._timers: Timers[Session] = Timers()
         self._touched: dict[Session, None] = {}
@@ -258,6 +260,7 @@ class ServerEngine:
     def _add_session(self, proved: ProvedSession, address: SocketAddress) -> None:
         connection = Connection(proved.endpoint, proved.token, self._settings.timing)
         self._limit(connection)
+        connection.endpoint.reassembler.share(self._reassembly)
         session = Session(connection, address, proved.client_key, self)
         self._sessions.add(session)
         self._touched[session] = None
@@ -358,6 +361,7 @@ class ServerEngine:
             return
         self._settings = settings
         self._handshakes.limit(settings.limits)
+        self._reassembly.limit = settings.limits.reassembly_bytes
         if not self._is_stopping:
             self._next_tick = min(self._next_tick, self.now + settings.interval)
         for session in self._sessions:

@@ -139,12 +139,13 @@ class SessionTable:
         self._tokens.add(session.connection.token)
 
     def remove(self, session: Session) -> None:
-        """Remove a session, unless it was removed before."""
+        """Remove a session, unless it was removed before; give back what all share."""
         if self._by_address.get(session.address) is session:
             del self._by_address[session.address]
             self._client_keys.discard(session.client_key)
             self._tokens.discard(session.connection.token)
             self._leave_host(host_group(host_of(session.address)))
+            session.connection.endpoint.reassembler.clear()
 
     def _leave_host(self, group: bytes) -> None:
         self._per_host[group] -= 1

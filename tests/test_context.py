@@ -31,6 +31,7 @@ LIMIT_SETTERS = {
     "setMaxHandshakesPerAddress": "half_open_per_address",
     "setHandshakeRate": "handshake_rate",
     "setMaxSendQueue": "send_queue_bytes",
+    "setMaxReassembly": "reassembly_bytes",
 }
 
 

@@ -45,8 +45,10 @@ NOT_BOUNDS = {
     "_core.duplicates.MAX_NUMBER": "years of the fastest rate, so that the arithmetic is safe",
     "_core.duplicates.MAX_WIDTH": "MESSAGE_FILTER_WIDTH for Python",
     "_core.endpoint.INBOX_LIMIT": "MAX_INBOX_BYTES for C",
-    "_core.endpoint.MAX_PROBE_BACKOFF": "shapes a timer",
-    "_core.endpoint.MAX_PROBE_DELAY": "shapes a timer",
+    "_core.cadence.MAX_TRIALS": "how often a receiver is tried",
+    "_core.endpoint.MAX_HEARD": "shapes a timer",
+    "_core.flow.MAX_PROBE_BACKOFF": "shapes a timer",
+    "_core.flow.MAX_PROBE_DELAY": "shapes a timer",
     "_core.fragments.MAX_BYTES": "MAX_REASSEMBLY_BYTES for Python",
     "_core.fragments.MAX_MESSAGES": "MAX_REASSEMBLIES for Python",
     "_core.message.RETRY_ON_TIMEOUT": "a retry mode",
@@ -54,7 +56,6 @@ NOT_BOUNDS = {
     "_core.packet.MAX_FRAGMENTS": "MAX_PIECES for Python",
     "_core.roundtrip.MAX_ACK_DELAY": "shapes a timer",
     "_core.window.MAX_SEQUENCE_JUMP": "MAX_JUMP for Python",
-    "limits.Limits.reassembly_bytes": "nothing asks for it, as the page says",
     "server.MAX_WAIT": "how long the loop sleeps",
 }
 """Constants that are named like bounds, and why they have no row of their own."""

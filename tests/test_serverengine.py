@@ -440,6 +440,21 @@ class TestRoom:
         world.run(0.1)
         assert first.messages == [bytes(9000)]
 
+    def test_what_unfinished_messages_may_hold_is_shared_and_given_back(self) -> None:
+        world = World()
+        first, other = world.join(), world.join()
+        world.context.setMaxReassembly(10_000)
+        world.serve()
+        other.send(bytes(50_000))
+        world.run(1)
+        first.send(b"no piece")
+        world.run(0.1)
+        assert world.handler.messages == [b"no piece"]
+        assert 0 < world.engine._reassembly.held <= 10_000
+        world.client_of(other).disconnect()
+        world.run(1)
+        assert world.engine._reassembly.held == 0
+
     def test_no_host_is_remembered_when_its_clients_are_gone(self) -> None:
         world = World()
         for port in range(1, 6):

@@ -3,6 +3,7 @@
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t
 
 from mpgameserver._core.duplicates cimport DuplicateFilter
+from mpgameserver._core.flow cimport FlowControl
 from mpgameserver._core.fragments cimport Reassembler
 from mpgameserver._core.header cimport PacketFields
 from mpgameserver._core.message cimport Message
@@ -17,12 +18,14 @@ cdef class Endpoint:
     cdef readonly ReceiveWindow received_packets
     cdef readonly SentWindow sent_packets
     cdef readonly RoundTrip round_trip
+    cdef readonly FlowControl flow
     cdef readonly TrafficBins traffic
     cdef readonly Outbox outbox
     cdef readonly Reassembler reassembler
     cdef public double keep_alive_interval, message_timeout     # seconds
     cdef public bint established
     cdef readonly bint goodbye_received
+    cdef double _heard_for                    # time that passed while packets were accepted
     cdef readonly double last_received        # time of the last accepted packet, or the start
     cdef readonly bytes challenge             # the last CHALLENGE_RESP message
     cdef readonly int64_t assembled, sent, received, acked, timeouts   # packets
@@ -32,7 +35,7 @@ cdef class Endpoint:
     cdef object _encrypt, _decrypt
     cdef bint _is_server
     cdef double _start, _wall_start, _now, _last_sent, _ack_due_at
-    cdef uint32_t _acks_owed, _probes_unanswered
+    cdef uint32_t _acks_owed
     cdef int64_t _written_second, _written_count   # and the packets under it
     cdef int64_t _dropped[VERDICTS]
     cdef Py_ssize_t _body_limit, _body_size, _inbox_charge
@@ -44,8 +47,9 @@ cdef class Endpoint:
     cpdef void advance(self, double now)
     cpdef double next_timer(self) except? -1.0
     cdef bint _tick(self, double now) noexcept
-    cdef double _probe_delay(self)
     cdef bint _has_room(self) noexcept
+    cdef bint _wants_trial(self) noexcept
+    cdef int _take_riders(self) except -1
     cdef void _start_body(self) noexcept
     cdef int _fill(self) except -1
     cdef int _put(self, Message message) except -1

@@ -1,6 +1,7 @@
 from collections.abc import Callable
 from typing import Final, Protocol
 
+from mpgameserver._core.flow import FlowControl
 from mpgameserver._core.fragments import Reassembler
 from mpgameserver._core.outbox import Outbox
 from mpgameserver._core.roundtrip import RoundTrip
@@ -36,6 +37,8 @@ class Endpoint:
     def sent_packets(self) -> SentWindow: ...
     @property
     def round_trip(self) -> RoundTrip: ...
+    @property
+    def flow(self) -> FlowControl: ...
     @property
     def traffic(self) -> TrafficBins: ...
     @property

@@ -35,11 +35,18 @@ cdef class Reassembly:
 
     cdef bytes join(self)
 
+cdef class ReassemblyBudget:
+    cdef public Py_ssize_t limit     # bytes, of all reassemblers that share it
+    cdef readonly Py_ssize_t held
+
 cdef class Reassembler:
     cdef readonly Py_ssize_t held_bytes
+    cdef ReassemblyBudget _budget
     cdef readonly int64_t discarded     # messages: contradictory, or unfinished for too long
     cdef dict _unfinished               # number on the wire -> Reassembly
 
+    cpdef int clear(self) except -1
+    cdef void _charge(self, Py_ssize_t size) noexcept
     cdef bint is_new(self, const Piece *piece) except -1
     cdef bint has_room(self, Py_ssize_t size, Py_ssize_t pieces, Py_ssize_t messages) except -1
     cdef Reassembly take(

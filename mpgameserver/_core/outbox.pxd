@@ -6,9 +6,14 @@ from mpgameserver._core.fifo cimport Fifo
 from mpgameserver._core.message cimport Message, Transfer
 
 cdef enum:
-    # The published receiver's duplicate filter reaches 256 numbers back.
-    MESSAGE_SPAN = 256
+    # The published receiver's duplicate filter reaches 256 numbers back, our own 32,768.
+    NARROW_SPAN = 256
+    WIDE_SPAN = 16384
     MESSAGE_LEAP = 16384
+    # Small messages that ride again, how often, and how many bytes of them a packet takes.
+    MAX_RIDER_SIZE = 128
+    MAX_RIDES = 2
+    MAX_RIDER_BYTES = 256
     # Several of the largest messages; a game that has more waiting is not keeping up.
     MAX_PENDING_BYTES = 64 * 1024 * 1024
     # What a waiting message costs beside its bytes, so that empty ones are bounded too.
@@ -20,6 +25,8 @@ cdef class Outbox:
     cdef readonly int64_t newest    # message number; absolute
     cdef int64_t newest_acked       # of the numbers that are known to have arrived
     cdef bint quiet                 # no packet is under way
+    cdef int64_t message_span       # numbers from the oldest unacked reliable message
+    cdef bint hemmed_in             # the span has kept a message back
     cdef readonly int64_t retransmitted
     cdef public Py_ssize_t max_pending
     cdef readonly Py_ssize_t max_message
@@ -36,12 +43,15 @@ cdef class Outbox:
     cdef Fifo _repeating            # best-effort messages, by last_sent
     cdef Fifo _deadlines            # messages that time out, by first_sent
     cdef Fifo _unacked              # reliable messages by number
+    cdef Fifo _riders               # small ones of them, by last_sent
 
     cdef int add(self, object payload, object retry, object callback) except -1
     cdef int add_control(self, uint8_t message_type, bytes data) except -1
     cdef Message next_message(
         self, Py_ssize_t limit, bint alone, double now, double repeat_interval
     )
+    cdef Message next_rider(self, Py_ssize_t limit, double now, double interval)
+    cdef int backlog(self) noexcept
     cdef bint note_sent(self, Message message, int64_t carrier, double now) except -1
     cdef int note_acked(self, list messages) except -1
     cdef int note_lost(self, list messages, int64_t carrier) except -1

@@ -47,6 +47,9 @@ cdef class SentWindow:
     cdef uint32_t _mask
     cdef inline SentPacket *packet(self, int64_t number) noexcept:
         return &self._packets[number & self._mask]
+    cdef inline int64_t span(self) noexcept:
+        # From the oldest undecided packet to the newest: what is in flight, with its gaps.
+        return self.newest + 1 - self.oldest_undecided
     cdef inline bint remembers(self, int64_t number) noexcept:
         return self._previous < number <= self.newest and self.newest - number <= self._mask
 

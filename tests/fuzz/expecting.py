@@ -21,6 +21,7 @@ from mpgameserver._core.fragments import (
 
 MESSAGE_FILTER = 32_768
 PIECE_HEADER = 6
+MAX_HEARD = 1.0  # seconds
 
 
 class Verdict(enum.Enum):
@@ -69,6 +70,7 @@ class Expectation:
         self.challenges = 0
         self.goodbye = False
         self.repeated = 0
+        self._heard_for = self._last_heard = 0.0
 
     @property
     def unfinished(self) -> int:
@@ -109,6 +111,8 @@ class Expectation:
         self, datagram: bytes, messages: list[wire.Message], now: float
     ) -> list[tuple[int, bytes]]:
         """The endpoint took it: what it must deliver, as (wire number, bytes)."""
+        self._heard_for += min(now - self._last_heard, MAX_HEARD)
+        self._last_heard = now
         header = wire.unpack_header(datagram)
         self._packets.accept(header.seq, header.time)
         delivered = []
@@ -119,7 +123,7 @@ class Expectation:
             if not self._messages.insert(number):
                 self.repeated += 1
                 continue
-            whole = self._use(message, number, now)
+            whole = self._use(message, number, self._heard_for)
             if whole is not None:
                 delivered.append((models.to_wire(whole[0]), whole[1]))
         return delivered
@@ -135,6 +139,6 @@ class Expectation:
             self.challenges += 1
         return None
 
-    def expire(self, now: float) -> None:
-        """Time has passed, and the endpoint has looked at it."""
-        self._reassembly.expire(now)
+    def expire(self) -> None:
+        """The endpoint has looked at the time: of a silence, only so much counts."""
+        self._reassembly.expire(self._heard_for)

@@ -299,7 +299,7 @@ class Peer:
             if not self._script.chance(4):
                 self._packets.acks.receive(header.seq)
         if is_live:
-            self._expectation.expire(self._now)
+            self._expectation.expire()
 
     def _stop_reading(self) -> None:
         """Or begin again."""

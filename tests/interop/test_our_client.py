@@ -137,7 +137,8 @@ def a_thousand_small_messages_of_each_mode_arrive_each_way(server: PublishedServ
     heard = [event["message"] for event in server.program.said("message", player.token)]
     assert Counter(heard) == Counter(map(fingerprint, game_messages()))
     acked = [event["acked"] for event in server.program.said("settled", player.token)]
-    assert Counter(acked) == {True: total}
+    assert set(acked) == {True}
+    assert len(acked) >= total  # it calls back once per copy that is acked
     assert 0 < latency < MAX_LATENCY
     assert 0 < server.program.said("latency", player.token)[0]["seconds"] < MAX_LATENCY
 

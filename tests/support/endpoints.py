@@ -15,6 +15,8 @@ from mpgameserver.netsim import LinkConditions, LinkPair
 KEY = bytes(range(16))
 WALL_START = 1_700_000_000
 TICK = 1 / 64
+CLOCK_ROUNDING = 1e-6
+"""Seconds: by so much later than it could a sender goes on that has used up a second's nonces."""
 
 
 class GuardedAead:
@@ -45,6 +47,12 @@ def flush(endpoint: Endpoint, now: float) -> list[bytes]:
     """Advance, and take every datagram that should leave now."""
     endpoint.advance(now)
     return list(iter(lambda: endpoint.next_datagram(now), None))
+
+
+def paced(endpoint: Endpoint, start: float) -> list[bytes]:
+    """Take every datagram that leaves in nearly a tenth of a second from `start`, at its pace."""
+    steps = (start + step / 250 for step in range(24))
+    return [datagram for now in steps for datagram in flush(endpoint, now)]
 
 
 def messages_of(endpoint: Endpoint) -> list[bytes]:
@@ -119,10 +127,12 @@ class EndpointPair:
     """Two endpoints over a seeded link, on a clock of their own.
 
     `tick` passes one frame: each side receives, advances and sends. Every datagram that leaves is
-    checked: its size, its nonce, and that what is in flight stays within the span of the acks.
+    checked: its size, its nonce, and that what is in flight stays within the span of the acks, or
+    of the receive window once the receiver is known to ack often.
     """
 
     SPAN = 32
+    WIDE_SPAN = 1024
 
     def __init__(
         self,
@@ -159,7 +169,7 @@ class EndpointPair:
         self, endpoint: Endpoint, send: Callable[[bytes, float], None], undisturbed: bool
     ) -> None:
         """Advance and send: `next_timer` has told if there is anything to do."""
-        idle = undisturbed and endpoint.next_timer() > self.now
+        idle = undisturbed and endpoint.next_timer() > self.now + CLOCK_ROUNDING
         datagrams, settled = self.datagrams, len(endpoint.outbox.settled)
         endpoint.advance(self.now)
         self._send(endpoint, send)
@@ -172,7 +182,8 @@ class EndpointPair:
             assert len(datagram) <= self.max_datagram
             if datagram[15]:
                 sent = endpoint.sent_packets
-                assert sent.newest - sent.oldest_undecided <= self.SPAN
+                span = self.WIDE_SPAN if endpoint.flow.cadence.is_frequent else self.SPAN
+                assert sent.newest - sent.oldest_undecided <= span
             endpoint.note_sent(len(datagram), self.now)
             self.datagrams += 1
             send(datagram, self.now)

@@ -1,0 +1,102 @@
+"""Whether a receiver acks by count, every 16 packets, or by a clock.
+
+The sender must know, because an ack reports 33 packets: of more that arrive between two acks, some
+are never reported. The published package acks by a clock, and its duplicate filter is narrow. This
+package acks by count.
+
+Only a burst of 33 packets that left together can tell, when nothing else was under way. The acks
+of a receiver that acks by count report 16 at once, and never more. They report just 16 first, but
+where it had something to say in between. One that acks by a clock reports as many as came before
+its tick: most often all of them, and with a chance of 1 in 16 at most just 16 first. So each burst
+scores: first 16, a later step of 16, or a step of more, which is also what an ack that was lost
+leaves behind. A high score is the proof. By chance alone it takes a million bursts.
+"""
+
+from libc.math cimport INFINITY
+
+__all__ = ["AckCadence"]
+
+cdef enum:
+    FIRST_STEP_SCORE = 4
+    LATER_STEP_SCORE = 1
+    WIDE_STEP_SCORE = -6
+    PROOF = 20
+    MAX_TRIALS = 32        # of a season: some receivers, and some paths, never give the proof
+
+cdef double SEASON = 30.0  # seconds
+
+
+cdef class AckCadence:
+    """What kind of receiver the acks show; `is_frequent` once it is proved to ack by count.
+
+    The proof holds for the life of a connection.
+    """
+
+    def __cinit__(self):
+        self._burst_time = self._trial_time = -INFINITY
+
+    cdef bint waits(self, int64_t in_flight, double now) noexcept:
+        """True while a trial should wait until nothing is in flight."""
+        if now - self._season >= SEASON:
+            self._season = now
+            self._trials = 0
+        return in_flight > 0 and self._trials < MAX_TRIALS and not self.in_trial(now)
+
+    cdef void begin_trial(self, double now) noexcept:
+        """From here on what leaves at `now` is one burst, after nothing that is in flight."""
+        if not self.is_frequent and now != self._trial_time:
+            self._trial_time = now
+            self._trials += 1
+
+    cdef bint in_trial(self, double now) noexcept:
+        return now == self._trial_time and not self.is_frequent
+
+    cdef void note_sent(self, int64_t number, double now) noexcept:
+        """A packet that owes an ack leaves."""
+        if self.is_frequent:
+            return
+        if now != self._burst_time:
+            self._judge()
+            self._burst_time = now
+            self._burst_start = number
+            self._counts = 0
+        self._burst_size = number + 1 - self._burst_start
+
+    cdef void note_ack(self, int64_t ack, uint32_t ack_bits) noexcept:
+        """An ack of packet `ack` arrived, in whatever order."""
+        cdef int64_t place = ack - self._burst_start
+        cdef int count = 1
+        if self.is_frequent or not 0 <= place <= RARE_SPAN:
+            return
+        while place > 0:
+            count += ack_bits >> 31
+            ack_bits <<= 1
+            place -= 1
+        self._counts |= <uint64_t>1 << count
+
+    cdef void _judge(self) noexcept:
+        """Score the burst that is over."""
+        cdef int count, step, last = 0, score = 0
+        if self._burst_size <= RARE_SPAN:
+            return
+        for count in range(1, RARE_SPAN + 2):
+            if not self._counts >> count & 1:
+                continue
+            step = count - last
+            if step > FREQUENT_ACK:
+                score = WIDE_STEP_SCORE
+                break
+            if step == FREQUENT_ACK:
+                score = max(score, FIRST_STEP_SCORE if last == 0 else LATER_STEP_SCORE)
+            last = count
+        if last > FREQUENT_ACK or score < 0:
+            self.score = max(self.score + score, 0)
+            self.is_frequent = self.score >= PROOF
+
+    def send(self, int64_t number, double now):
+        """A packet that owes an ack leaves with the absolute number `number`."""
+        self.note_sent(number, now)
+
+    def acknowledge(self, int64_t ack, uint32_t ack_bits):
+        """An ack of the absolute number `ack`, with its ack bits, arrived."""
+        self.note_ack(ack, ack_bits)

@@ -1,0 +1,164 @@
+"""How many packets may be under way on a path.
+
+The window is delay-based, after LEDBAT (RFC 6817) and LEDBAT++ (draft-irtf-iccrg-ledbat-plus-plus):
+once per round trip, the least round trip of the round less the least of late is the delay that
+queues add. The window doubles each round until that delay shows, then grows by less the nearer
+it comes to the target, and shrinks beyond it.
+
+Only the newest packet that an ack reports gives a sample (RFC 9002 section 5.1): the others may
+have waited for an ack that was lost. In a round that took in few acks the least is no measure, so
+such a round goes on.
+
+Loss counts where queues have built up. Without that it counts only where it grows with what is
+sent, as at a policer or a full socket buffer: the window backs off from an unusual share of loss,
+and if the share stays, the loss is the path's own and the backing off is undone. On a radio link
+that loses packets at random, to send less loses no less.
+"""
+
+from libc.math cimport INFINITY, fabs, sqrt
+
+__all__ = ["CongestionWindow"]
+
+cdef double TARGET = 0.060          # seconds of queueing; LEDBAT++ section 4.4
+cdef double QUEUE_SHOWS = 0.75      # of the target; ends slow start (LEDBAT++ section 4.2)
+cdef double BASE_LIFETIME = 60.0    # seconds until a least round trip is forgotten: routes change
+cdef double INITIAL_WINDOW = 33.0   # what one ack of any receiver can report
+cdef double MIN_WINDOW = 8.0        # a game's own pace where others fill the queue
+cdef double GROWTH = 0.125          # of the window per round, at no queueing
+cdef double DECREASE = 0.7          # on loss with queueing; RFC 9438 section 4.6
+cdef double HEADROOM = 0.85         # of what arrived, so that what has built up drains
+cdef double USUAL_MEMORY = 32.0     # rounds: slower than loss grows with a window that grows
+cdef double LOSS_MARGIN = 0.05      # above the usual share
+cdef double MOST = 0.5              # no path that works loses more than arrives
+cdef double UNHELPED = 0.6          # a share that stays above this part of what it was
+cdef double LOSS_MEMORY = 64.0      # packets
+cdef double JITTER_MEMORY = 16.0    # samples; RFC 3550 section 6.4.1
+
+cdef enum:
+    MIN_SAMPLES = 8
+    MIN_SAMPLES_AT_FIRST = 2
+
+
+cdef class CongestionWindow:
+    """The number of packets that may be under way on a path.
+
+    `packets` is the window; `base_delay` and `queue_delay`, in seconds, the least round trip of
+    late and what queues added to it in the last round; `loss` the share of packets lost of late.
+    """
+
+    def __cinit__(self):
+        self.packets = INITIAL_WINDOW
+        self._slow_start = True
+        self.base_delay = self._next_base = self._least_in_round = INFINITY
+
+    cdef void note_acked(self) noexcept:
+        """A packet that owed an ack was acked."""
+        self._acked += 1
+        self.loss -= self.loss / LOSS_MEMORY
+
+    cdef void note_lost(self) noexcept:
+        """A packet was found lost."""
+        self._lost += 1
+        self.loss += (1.0 - self.loss) / LOSS_MEMORY
+
+    cdef void note_round_trip(self, double round_trip, double now) noexcept:
+        """The newest packet that an ack reports left `round_trip` seconds ago."""
+        if now - self._base_renewed >= BASE_LIFETIME:
+            self._base_renewed = now
+            self.base_delay = self._next_base
+            self._next_base = INFINITY
+        self.base_delay = min(self.base_delay, round_trip)
+        self._next_base = min(self._next_base, round_trip)
+        self._least_in_round = min(self._least_in_round, round_trip)
+        if self._latest:
+            self._jitter += (fabs(round_trip - self._latest) - self._jitter) / JITTER_MEMORY
+        self._latest = round_trip
+        self._samples += 1
+
+    cdef void end_of_ack(
+        self, int64_t newest_acked, int64_t newest_sent, int64_t in_flight
+    ) noexcept:
+        """An ack was taken in, before which `in_flight` packets were under way."""
+        self._peak = max(self._peak, in_flight)
+        if self._round_end == 0:
+            self._round_end = newest_sent
+        if newest_acked < self._round_end:
+            return
+        self._round_end = newest_sent
+        if not self._settles and self._samples < (
+            MIN_SAMPLES_AT_FIRST if self._slow_start else MIN_SAMPLES
+        ):
+            return
+        if self._settles:
+            self._settles = False
+        else:
+            self._end_round()
+        self._least_in_round = INFINITY
+        self._samples = self._lost = self._acked = self._peak = 0
+
+    cdef void _end_round(self) noexcept:
+        """Change the window for what the round has shown."""
+        cdef int64_t decided = self._acked + self._lost
+        cdef double share = <double>self._lost / decided if decided else 0.0
+        cdef double excess
+        cdef bint unusual = self._judge_loss(share, decided)
+        self.queue_delay = self._least_in_round - self.base_delay
+        excess = self.queue_delay / (TARGET + self._jitter) - 1.0
+        if excess > 0.0 and self.packets <= MIN_WINDOW:
+            # Others fill the queue, or the route is longer now: this is the delay to start from.
+            self.base_delay = self._next_base = self._least_in_round
+        elif self._lost and excess > QUEUE_SHOWS - 1.0:
+            self._shrink(DECREASE)
+        elif excess > 0.0:
+            self._shrink(max(1.0 - excess, 0.5))
+        elif unusual:
+            self._undo_packets = self.packets
+            self._undo_loss = share
+            self._undo_slow_start = self._slow_start
+            self._shrink(HEADROOM * (1.0 - share))
+        elif self._peak * 2 >= self.packets:
+            self._grow(excess)
+
+    cdef bint _judge_loss(self, double share, int64_t decided) noexcept:
+        """True when more is lost than usual; takes back a backing off that did not help."""
+        if self._undo_packets:
+            if self._undo_loss * UNHELPED < share <= MOST:
+                self.packets = max(self.packets, self._undo_packets)
+                self._slow_start = self._undo_slow_start
+                self._usual_loss = (share + self._undo_loss) / 2
+            self._undo_packets = 0.0
+            return False
+        if share > self._usual_loss + LOSS_MARGIN + 1.0 / sqrt(<double>max(decided, 1)):
+            return True
+        self._usual_loss += (share - self._usual_loss) / USUAL_MEMORY
+        return False
+
+    cdef void _shrink(self, double factor) noexcept:
+        """To a part of what was in use: the rest of the window was never tried."""
+        self._slow_start = False
+        self._settles = True
+        self.packets = max(min(self.packets, <double>self._peak) * factor, MIN_WINDOW)
+
+    cdef void _grow(self, double excess) noexcept:
+        if self._slow_start and excess <= QUEUE_SHOWS - 1.0:
+            self.packets *= 2.0
+        else:
+            self._slow_start = False
+            self.packets += max(1.0, -excess * GROWTH * self.packets)
+        self.packets = min(self.packets, <double>MAX_WINDOW)
+
+    def acked(self):
+        """A packet that owed an ack was acked."""
+        self.note_acked()
+
+    def lost(self):
+        """A packet was found lost."""
+        self.note_lost()
+
+    def round_trip(self, double elapsed, double now):
+        """The newest packet that an ack reports left `elapsed` seconds ago."""
+        self.note_round_trip(elapsed, now)
+
+    def ack_ends(self, int64_t newest_acked, int64_t newest_sent, int64_t in_flight):
+        """All that one ack reported was noted; `in_flight` packets were under way before it."""
+        self.end_of_ack(newest_acked, newest_sent, in_flight)

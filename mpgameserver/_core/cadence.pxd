@@ -1,0 +1,22 @@
+# Whether a receiver acks by count or by a clock.
+
+from libc.stdint cimport int64_t, uint32_t, uint64_t
+
+cdef enum:
+    FREQUENT_ACK = 16      # packets after which a frequent acker acks at once
+    RARE_SPAN = 32         # what an ack reports below its own number
+
+cdef class AckCadence:
+    cdef readonly bint is_frequent
+    cdef readonly int score
+    cdef double _burst_time, _trial_time, _season
+    cdef int64_t _burst_start, _burst_size
+    cdef uint64_t _counts     # bit n: an ack reported n packets of the burst
+    cdef int _trials          # of this season
+
+    cdef bint waits(self, int64_t in_flight, double now) noexcept
+    cdef void begin_trial(self, double now) noexcept
+    cdef bint in_trial(self, double now) noexcept
+    cdef void note_sent(self, int64_t number, double now) noexcept
+    cdef void note_ack(self, int64_t ack, uint32_t ack_bits) noexcept
+    cdef void _judge(self) noexcept

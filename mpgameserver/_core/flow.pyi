@@ -1,0 +1,11 @@
+from mpgameserver._core.cadence import AckCadence
+from mpgameserver._core.congestion import CongestionWindow
+from mpgameserver._core.roundtrip import RoundTrip
+
+class FlowControl:
+    @property
+    def congestion(self) -> CongestionWindow: ...
+    @property
+    def cadence(self) -> AckCadence: ...
+    @property
+    def round_trip(self) -> RoundTrip: ...
