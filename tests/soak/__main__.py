@@ -23,6 +23,7 @@ from soak.conditions import (
     yojimbo_pauses,
 )
 from soak.crowd import CrowdCondition, crowds, soak_crowd
+from soak.delays import report
 from soak.figures import Figures
 from soak.soaking import soak
 
@@ -71,6 +72,8 @@ def main() -> None:
         f"{total}\nlost 0, altered 0, delivered twice 0, callbacks missing or repeated 0, "
         f"nonces repeated 0, packets opened twice 0"
     )
+    if not args.only:
+        print(*report(seed), sep="\n")
 
 
 if __name__ == "__main__":
