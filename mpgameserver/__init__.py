@@ -25,6 +25,7 @@ from mpgameserver.server import (
     EventHandler,
     ServerClient,
     ServerContext,
+    ServerStats,
     ThreadedServer,
     UdpServer,
 )
@@ -50,6 +51,7 @@ __all__ = [
     "SendQueueFullError",
     "ServerClient",
     "ServerContext",
+    "ServerStats",
     "ThreadedServer",
     "UdpClient",
     "UdpServer",

@@ -43,6 +43,8 @@ class ConnectionStats:
     """Messages, or pieces of one, that were sent again."""
     repeated_messages: int = 0
     """Messages received that had been received before, and were not delivered again."""
+    discarded_messages: int = 0
+    """Fragmented messages given up: their pieces contradicted each other, or stopped coming."""
     drops: dict[str, int] = field(default_factory=_no_drops)
     """`dropped`, by reason."""
     bytes_sent: list[int] = field(default_factory=_zeros)
@@ -69,6 +71,7 @@ class ConnectionStats:
             timeouts=endpoint.timeouts,
             retransmitted=endpoint.outbox.retransmitted,
             repeated_messages=endpoint.repeated_messages,
+            discarded_messages=endpoint.reassembler.discarded,
             drops=endpoint.drops,
             bytes_sent=bytes_sent,
             bytes_recv=bytes_recv,

@@ -30,6 +30,7 @@ from mpgameserver._core.endpoint import DROP_REASONS, Endpoint
 from mpgameserver._core.fragments import COST_OF_PIECE, MAX_BYTES, MAX_MESSAGES
 from mpgameserver.enums import RetryMode
 from mpgameserver.netsim import LinkConditions
+from mpgameserver.stats import ConnectionStats
 
 OTHER_KEY = bytes(range(16, 32))
 ALL_BITS = 0xFFFFFFFF
@@ -537,3 +538,10 @@ class TestManyMessages:
         client = new_endpoint()
         client.receive(peer.make(*[wire.Message(7, wire.APP, b"x")] * 255), 1.0)
         assert (messages_of(client), client.repeated_messages) == ([b"x"], 254)
+
+
+def test_messages_that_were_given_up_are_counted_in_the_figures(peer):
+    client = new_endpoint()
+    client.receive(peer.make(peer.message(b"\0\1\0\1\0\3half", wire.APP_FRAGMENT)), 1.0)
+    client.receive(peer.make(peer.message(b"\0\1\0\2\0\4half", wire.APP_FRAGMENT)), 1.0)
+    assert ConnectionStats.of(client, 1.0).discarded_messages == 1
