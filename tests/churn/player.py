@@ -141,8 +141,13 @@ class Player:
             word = words.read(message)
             if word is None:
                 self._breaches.append(f"player {self.number} hears what nobody wrote")
-            elif word.token != self._token:
-                self._breaches.append(f"player {self.number} hears another session: {word}")
+                continue
+            # A session that begins and ends within one update has no other chance to be named.
+            self._token = self._token or word.token
+            if word.token != self._token:
+                self._breaches.append(
+                    f"player {self.number} hears another session than {self._token:#x}: {word}"
+                )
             elif word.player != words.NOBODY:
                 self._hear_answer(word)
 
