@@ -14,6 +14,8 @@ leaves behind. A high score is the proof. By chance alone it takes a million bur
 
 from libc.math cimport INFINITY
 
+from mpgameserver._core.window cimport ACK_BITS
+
 __all__ = ["AckCadence"]
 
 cdef enum:
@@ -44,7 +46,7 @@ cdef class AckCadence:
 
     cdef void begin_trial(self, double now) noexcept:
         """From here on what leaves at `now` is one burst, after nothing that is in flight."""
-        if not self.is_frequent and now != self._trial_time:
+        if now != self._trial_time:
             self._trial_time = now
             self._trials += 1
 
@@ -66,7 +68,7 @@ cdef class AckCadence:
         """An ack of packet `ack` arrived, in whatever order."""
         cdef int64_t place = ack - self._burst_start
         cdef int count = 1
-        if self.is_frequent or not 0 <= place <= RARE_SPAN:
+        if self.is_frequent or not 0 <= place <= ACK_BITS:
             return
         while place > 0:
             count += ack_bits >> 31
@@ -77,19 +79,19 @@ cdef class AckCadence:
     cdef void _judge(self) noexcept:
         """Score the burst that is over."""
         cdef int count, step, last = 0, score = 0
-        if self._burst_size <= RARE_SPAN:
+        if self._burst_size <= ACK_BITS:
             return
-        for count in range(1, RARE_SPAN + 2):
+        for count in range(1, ACK_BITS + 2):
             if not self._counts >> count & 1:
                 continue
             step = count - last
-            if step > FREQUENT_ACK:
+            if step > ACK_EVERY:
                 score = WIDE_STEP_SCORE
                 break
-            if step == FREQUENT_ACK:
+            if step == ACK_EVERY:
                 score = max(score, FIRST_STEP_SCORE if last == 0 else LATER_STEP_SCORE)
             last = count
-        if last > FREQUENT_ACK or score < 0:
+        if last > ACK_EVERY or score < 0:
             self.score = max(self.score + score, 0)
             self.is_frequent = self.score >= PROOF
 

@@ -21,6 +21,7 @@ from collections import deque
 
 from cryptography.exceptions import InvalidTag
 
+from mpgameserver._core.cadence cimport ACK_EVERY
 from mpgameserver._core.fragments cimport (
     Piece,
     Reassembly,
@@ -88,8 +89,6 @@ cdef enum:
     INBOX_LIMIT = 64 * 1024 * 1024
     # What a message in the inbox costs beside its bytes, so that empty ones are bounded too.
     INBOX_COST = 128
-    # An ack reports 33 packets: at most half of that may gather before one is sent.
-    ACK_EVERY = 16
 
 cdef double RIDE_INTERVAL = 0.010  # seconds: packets that leave together share their fate
 cdef double LOSSY = 0.01           # of the packets: from here on small messages ride again
@@ -335,7 +334,7 @@ cdef class Endpoint:
         cdef Py_ssize_t limit = self._body_limit - SINGLE_OVERHEAD
         cdef int64_t carrier = self.sent_packets.newest + 1
         cdef int most = self.flow.messages_per_packet(self.outbox.backlog(), self._now)
-        self.outbox.quiet = self.sent_packets.oldest_undecided == carrier
+        self.outbox.quiet = self.sent_packets.span() == 0
         while self._body_count < most and limit >= 0:
             message = self.outbox.next_message(
                 limit, self._body_count == 0, self._now, self.keep_alive_interval
@@ -563,7 +562,7 @@ cdef class Endpoint:
             if contents is not None:
                 self.outbox.note_acked(contents)
         if self.sent_packets.newly_acked_count:
-            self.flow.end_of_ack(newest_acked, self.sent_packets.newest, in_flight)
+            self.flow.congestion.end_of_ack(newest_acked, self.sent_packets.newest, in_flight)
             if self.flow.cadence.is_frequent:
                 self.outbox.message_span = WIDE_SPAN
         return 0

@@ -9,10 +9,10 @@ game's frame: a window that left at once would fill the queue of a slow link by 
 nothing answers, no more leaves per probe delay than an ack reports.
 """
 
-from mpgameserver._core.cadence cimport RARE_SPAN
 from mpgameserver._core.header cimport MAX_MESSAGES
 from mpgameserver._core.outbox cimport NARROW_SPAN
 from mpgameserver._core.packet cimport PREFERRED_PIECE
+from mpgameserver._core.window cimport ACK_BITS
 
 __all__ = ["FlowControl"]
 
@@ -39,7 +39,7 @@ cdef class FlowControl:
         """True while one more packet may leave, with a span of so many under way."""
         if span == 0:
             return True
-        if self._probes_unanswered and span > RARE_SPAN:
+        if self._probes_unanswered and span > ACK_BITS:
             return False
         if span >= self.congestion.packets:
             return False
@@ -47,24 +47,24 @@ cdef class FlowControl:
             return False
         if self.cadence.is_frequent:
             return True
-        return span <= RARE_SPAN and not (wants_trial and self.cadence.waits(span, now))
+        return span <= ACK_BITS and not (wants_trial and self.cadence.waits(span, now))
 
     cdef bint wants_trial(self, bint hemmed_in, Py_ssize_t pending) noexcept:
         """True when a receiver that is known to ack often would be sent more.
 
         `hemmed_in` says that messages wait for others to be acked, `pending` how many bytes wait.
         """
-        if self.cadence.is_frequent or self.congestion.packets <= RARE_SPAN:
+        if self.cadence.is_frequent or self.congestion.packets <= ACK_BITS:
             return False
         return hemmed_in or (
-            self.congestion.packets >= 2 * RARE_SPAN and pending > RARE_SPAN * PREFERRED_PIECE
+            self.congestion.packets >= 2 * ACK_BITS and pending > ACK_BITS * PREFERRED_PIECE
         )
 
     cdef int messages_per_packet(self, int waiting, double now) noexcept:
         """The most messages for one packet; in a trial, what waits is spread over the burst."""
         if not self.cadence.in_trial(now):
             return MAX_MESSAGES
-        return max(min(waiting, NARROW_SPAN) // (RARE_SPAN + 1), 1)
+        return max(min(waiting, NARROW_SPAN) // (ACK_BITS + 1), 1)
 
     cdef void note_sent(self, int64_t number, double now) noexcept:
         """A packet that owes an ack leaves."""
@@ -85,12 +85,6 @@ cdef class FlowControl:
         self.congestion.note_acked()
         if newest:
             self.congestion.note_round_trip(elapsed, now)
-
-    cdef void end_of_ack(
-        self, int64_t newest_acked, int64_t newest_sent, int64_t in_flight
-    ) noexcept:
-        """An ack was taken in, before which `in_flight` packets were under way."""
-        self.congestion.end_of_ack(newest_acked, newest_sent, in_flight)
 
     cdef void note_probe(self) noexcept:
         """Nothing that left after the lost packets was acked either."""

@@ -3,8 +3,9 @@
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 
 cdef enum:
-    FREQUENT_ACK = 16      # packets after which a frequent acker acks at once
-    RARE_SPAN = 32         # what an ack reports below its own number
+    # Packets that owe an ack, after which one is sent at once. An ack reports 33: each is reported
+    # twice, and one ack may be lost.
+    ACK_EVERY = 16
 
 cdef class AckCadence:
     cdef readonly bint is_frequent

@@ -1,6 +1,6 @@
 # How much may be under way, and how soon.
 
-from libc.stdint cimport int64_t, uint16_t, uint32_t
+from libc.stdint cimport int64_t, uint32_t
 
 from mpgameserver._core.cadence cimport AckCadence
 from mpgameserver._core.congestion cimport CongestionWindow
@@ -20,7 +20,4 @@ cdef class FlowControl:
     cdef void note_sent(self, int64_t number, double now) noexcept
     cdef void note_probe(self) noexcept
     cdef void note_round_trip(self, double elapsed, bint newest, double now)
-    cdef void end_of_ack(
-        self, int64_t newest_acked, int64_t newest_sent, int64_t in_flight
-    ) noexcept
     cdef double probe_delay(self)
