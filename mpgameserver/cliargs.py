@@ -7,7 +7,7 @@ import math
 from typing import Any, NoReturn
 
 from mpgameserver.clilink import add_link_options
-from mpgameserver.clitypes import DEFAULT_PORT, MAX_PORT, address, key, number
+from mpgameserver.clitypes import DEFAULT_PORT, MAX_PORT, MAX_SECONDS, address, key, number
 from mpgameserver.crypto import EllipticCurvePrivateKey, EllipticCurvePublicKey
 from mpgameserver.demo import WAIT_LIMIT
 from mpgameserver.demoroom import MAX_PLAYERS
@@ -16,8 +16,6 @@ from mpgameserver.udpproxy import MAX_CLIENTS
 
 __all__ = ["EXIT_USAGE", "new_parser"]
 
-MAX_SECONDS = 86_400
-"""A day: what works for longer is no test of a link."""
 EXIT_USAGE = 2
 """The command line makes no sense; what argparse and the shells use."""
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from mpgameserver.clitypes import number
+from mpgameserver.clitypes import MAX_SECONDS, number
 from mpgameserver.netsim import MAX_DATAGRAM, Blackout, BurstLoss, LinkConditions
 
 __all__ = ["DIRECTIONS", "add_link_options", "link_conditions"]
@@ -17,7 +17,6 @@ DIRECTIONS = ("up", "down")
 
 _PER_CENT = number(float, 0, 100)
 _MILLISECONDS = number(float, 0, 10_000)
-_MAX_BLACKOUT = 86_400.0
 
 
 @dataclass(frozen=True)
@@ -33,7 +32,7 @@ class _Option:
 def _parse_blackout(text: str) -> Blackout:
     """The argparse type of START:LENGTH."""
     start, colon, length = text.partition(":")
-    parse = number(float, 0, _MAX_BLACKOUT)
+    parse = number(float, 0, MAX_SECONDS)
     if not colon:
         raise argparse.ArgumentTypeError(f"must be START:LENGTH in seconds, not {text!r}")
     return Blackout(parse(start), parse(length))

@@ -8,11 +8,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-__all__ = ["DEFAULT_PORT", "MAX_PORT", "address", "key", "number"]
+__all__ = ["DEFAULT_PORT", "MAX_PORT", "MAX_SECONDS", "address", "key", "number"]
 
 DEFAULT_PORT = 1474
 """The port that the examples of the protocol's users have."""
 MAX_PORT = 65535
+MAX_SECONDS = 86_400
+"""A day: what works for longer is no test of a link."""
 
 
 def number(kind: Callable[[str], float], low: float, high: float) -> Callable[[str], float]:
