@@ -196,6 +196,7 @@ class Unfinished:
 
     count: int
     last_arrival: float
+    newest_message: int
     first_message: int = 0
     pieces: dict[int, bytes] = field(default_factory=dict)
 
@@ -230,16 +231,21 @@ class ReassemblyModel:
         if possible and not self.has_room(number, len(piece)):
             raise BufferError
         one = self.unfinished.get(number)
+        if one is not None and message - one.newest_message >= RING:
+            self.discarded += 1  # a whole lap apart: two messages
+            del self.unfinished[number]
+            one = None
         if not possible or (one is not None and one.count != count):
             self.discarded += 1
             self.unfinished.pop(number, None)
             return None
         if one is None:
-            one = self.unfinished[number] = Unfinished(count, now)
+            one = self.unfinished[number] = Unfinished(count, now, message)
         if index in one.pieces:
             return None
         one.pieces[index] = piece
         one.last_arrival = now
+        one.newest_message = max(one.newest_message, message)
         if index == 1:
             one.first_message = message
         if len(one.pieces) < count:

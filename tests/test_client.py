@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import socket
 import threading
 import time
@@ -10,6 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import wire
 from support.echo import EchoServer
 
 from mpgameserver.attempt import server_address
@@ -355,6 +357,18 @@ class TestMessages:
         client.update()
         assert client.stats().sent == before + 1
         run_until(client, lambda: len(server.sizes) == 60)
+
+    def test_what_another_address_sends_does_not_arrive(self, client: UdpClient) -> None:
+        forged = wire.pack_header(wire.Header(wire.TO_CLIENT, 0, 9, 0, wire.APP, 0, 0, 0))
+        with socket.socket(fileno=os.dup(client.fileno())) as own:
+            address = own.getsockname()
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as stranger:
+            for datagram in (forged, forged + bytes(40), b"", bytes(2000)):
+                stranger.sendto(datagram, address)
+        client.send(b"unharmed")
+        run_until(client, client.hasMessages)
+        assert client.getMessage()[1] == b"unharmed"
+        assert client.stats().dropped == 0
 
 
 class TestCallbacks:

@@ -9,8 +9,8 @@ import wire
 from fuzz import keyed, network, parsers
 from fuzz.inputs import Script
 from fuzz.inventing import TARGETS, corpus, inputs, target
-from fuzz.visible import checked
 from support.endpoints import Peer, new_endpoint
+from support.visible import checked
 
 from mpgameserver.errors import PacketError
 

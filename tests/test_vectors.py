@@ -14,10 +14,10 @@ import wire
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from damage import mutated, prefixes, single_bit_flips
-from fuzz.visible import state
 from hypothesis import given
 from hypothesis import strategies as st
 from support.serverworld import World
+from support.visible import state
 
 from mpgameserver._core.endpoint import Endpoint
 from mpgameserver._core.fragments import split

@@ -25,6 +25,7 @@ from support.endpoints import (
     messages_of,
     new_endpoint,
 )
+from support.visible import state
 
 from mpgameserver._core.endpoint import DROP_REASONS, Endpoint
 from mpgameserver._core.fragments import COST_OF_PIECE, MAX_BYTES, MAX_MESSAGES
@@ -36,32 +37,20 @@ OTHER_KEY = bytes(range(16, 32))
 ALL_BITS = 0xFFFFFFFF
 
 
-def state(endpoint: Endpoint) -> tuple[object, ...]:
+def all_of(endpoint: Endpoint) -> tuple[object, ...]:
     """All that can be seen of an endpoint but the counters of what was dropped."""
-    received, sent, path = endpoint.received_packets, endpoint.sent_packets, endpoint.round_trip
-    return (
-        (received.newest, received.newest_time, received.ack, received.ack_bits),
-        (sent.newest, sent.newest_acked, sent.oldest_undecided),
-        (path.smoothed, path.variation, path.latest, path.least),
-        (endpoint.outbox.newest, endpoint.outbox.pending, endpoint.outbox.retransmitted),
-        (len(endpoint.reassembler), endpoint.reassembler.held_bytes),
-        (endpoint.assembled, endpoint.sent, endpoint.received, endpoint.acked, endpoint.timeouts),
-        (endpoint.inbox_size, endpoint.repeated_messages, endpoint.reassembler.discarded),
-        (endpoint.last_received, endpoint.goodbye_received, endpoint.challenge),
-        (endpoint.ack_is_due, endpoint.next_timer()),
-        endpoint.traffic.lists(1.0),
-    )
+    return (*state(endpoint), endpoint.traffic.lists(1.0))
 
 
 def assert_refused(endpoint: Endpoint, datagram: bytes, reason: str | None = None) -> None:
     """The datagram is dropped and counted once under its reason; nothing else has changed."""
-    before, drops, dropped = state(endpoint), endpoint.drops, endpoint.dropped
+    before, drops, dropped = all_of(endpoint), endpoint.drops, endpoint.dropped
     verdict = endpoint.receive(datagram, 1.0)
     assert verdict > 0
     assert reason in (None, DROP_REASONS[verdict - 1])
     drops[DROP_REASONS[verdict - 1]] += 1
     assert (endpoint.drops, endpoint.dropped) == (drops, dropped + 1)
-    assert state(endpoint) == before
+    assert all_of(endpoint) == before
     assert endpoint.take_settled() == []
 
 

@@ -33,29 +33,17 @@ class Verdict(enum.Enum):
 
 
 class Reassembly(models.ReassemblyModel):
-    """The model, and the rule for a number that comes round: whole laps apart are two messages."""
+    """The model, where the packet as a whole was asked whether there is room."""
 
     def __init__(self) -> None:
         super().__init__(MAX_BYTES, MAX_MESSAGES, COST_OF_PIECE, REASSEMBLY_TIMEOUT)
-        self._newest: dict[int, int] = {}
 
     def has_room(self, number: int, size: int) -> bool:
-        """True: whether there is room was asked for the packet as a whole."""
         return True
 
     def take(self, piece: bytes, message: int, now: float) -> tuple[int, bytes] | None:
-        """Take an APP_FRAGMENT message for which there is room."""
+        """Take an APP_FRAGMENT message."""
         number, index, count = wire.struct.unpack_from(">HHH", piece)
-        if number not in self.unfinished:
-            self._newest[number] = message
-        elif message - self._newest[number] >= models.RING:
-            self.discarded += 1
-            del self.unfinished[number]
-            self._newest[number] = message
-        one = self.unfinished.get(number)
-        grows = one is not None and index not in one.pieces
-        if grows:
-            self._newest[number] = max(self._newest[number], message)
         return self.add(number, index, count, piece[PIECE_HEADER:], message, now)
 
 

@@ -7,7 +7,7 @@ one step, and no input is refused.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -24,6 +24,13 @@ class Script:
     def is_over(self) -> bool:
         """True when all bytes are read."""
         return self._place >= len(self._data)
+
+    def turns(self, most: int) -> Iterator[None]:
+        """So many turns at most, and none any more when all bytes are read."""
+        for _ in range(most):
+            if self.is_over:
+                break
+            yield
 
     def below(self, bound: int) -> int:
         """A value from 0 to `bound` - 1, of one byte where that is enough, else of two or four."""

@@ -15,8 +15,8 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from fuzz.expecting import PIECE_HEADER, Expectation, Verdict
 from fuzz.inputs import Script
 from fuzz.talking import INDEX, PAUSES, WALL_START, Talker
-from fuzz.visible import checked
 from support.endpoints import KEY, GuardedAead
+from support.visible import checked
 
 from mpgameserver._core.endpoint import MAX_INBOX_BYTES
 from mpgameserver._core.fragments import MAX_BYTES, MAX_MESSAGES
@@ -204,9 +204,7 @@ class Peer:
 
     def run(self) -> None:
         """Do as the script says, and end."""
-        for _ in range(MOST_STEPS):
-            if self._script.is_over:
-                break
+        for _ in self._script.turns(MOST_STEPS):
             self._script.pick(self._steps)()
             self._look()
         assert self.talker.endpoint.reassembler.held_bytes == self._expectation.held_bytes

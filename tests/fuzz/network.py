@@ -10,8 +10,8 @@ from collections.abc import Callable
 
 from fuzz.inputs import Script
 from fuzz.talking import PAUSES, Talker
-from fuzz.visible import checked
 from support.endpoints import GuardedAead
+from support.visible import checked
 
 from mpgameserver.enums import RetryMode
 
@@ -83,9 +83,7 @@ class Network:
 
     def run(self) -> None:
         """Do as the script says, recover, and end."""
-        for _ in range(MOST_STEPS):
-            if self._script.is_over:
-                break
+        for _ in self._script.turns(MOST_STEPS):
             step = self._script.pick(self._steps)
             step(self.ways[self._script.below(2)])
             for way in self.ways:

@@ -109,9 +109,7 @@ class Serving:
 
     def run(self) -> None:
         """Do as the script says; then all that the player said must be answered."""
-        for _ in range(MOST_STEPS):
-            if self._script.is_over:
-                break
+        for _ in self._script.turns(MOST_STEPS):
             self._script.pick(self._steps)()
             self._look()
         for _ in range(SETTLING):

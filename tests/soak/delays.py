@@ -15,21 +15,21 @@ import statistics
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from support.endpoints import EndpointPair, Outcomes, messages_of
 
 from mpgameserver._core.endpoint import Endpoint
-from mpgameserver.netsim import Link, LinkConditions, LinkPair
+from mpgameserver.netsim import LinkConditions
 
 ECHO_LINK = LinkConditions(loss=0.05, latency=0.04625, jitter=0.01625)
 ECHO_TICK = 0.010
 ECHOES = 1000
 SLOW_LINK = LinkConditions(rate=125_000, queue=0.1, latency=0.02)
-FRAME = 1 / 64
 BULK_BYTES = 5_000_000
 MESSAGES_PER_SECOND = 20
+SIZE = 64
+"""Bytes of a message; the long one is told by its own."""
 LIMIT = 600.0
 """Virtual seconds: several times what either takes."""
-WALL_START = 1_700_000_000.0
 
 
 @dataclass(frozen=True)
@@ -42,16 +42,14 @@ class Delays:
     seconds: float
 
 
-class EchoPair:
-    """A client that says numbered messages, and a server that says them back."""
+class EchoPair(EndpointPair):
+    """A client that says `rate` numbered messages per second, and a server that says them back."""
 
-    def __init__(self, conditions: LinkConditions, seed: int | str, tick: float) -> None:
-        aead = AESGCM(bytes(16))
-        self.client, self.server = (
-            Endpoint(aead, is_server, 0.0, WALL_START) for is_server in (False, True)
-        )
-        self.client.established = self.server.established = True
-        self.link, self.tick, self.now = LinkPair(conditions, seed=seed), tick, 0.0
+    def __init__(
+        self, conditions: LinkConditions, seed: int | str, rate: float, most: int | None = None
+    ) -> None:
+        super().__init__(conditions, seed)
+        self._rate, self._most = rate, most
         self._said: list[float] = []
         self._round_trips: list[float] = []
 
@@ -59,34 +57,16 @@ class EchoPair:
     def echoed(self) -> int:
         return len(self._round_trips)
 
-    def play(self, rate: float, most: int | None = None) -> Iterator[None]:
-        """Go on tick by tick, with `rate` messages said per second, `most` in all."""
-        while self.now < LIMIT:
-            self.now += self.tick
-            while len(self._said) != most and len(self._said) / rate <= self.now:
-                self.client.queue(b"%8d" % len(self._said) + bytes(56))
-                self._said.append(self.now)
-            self._receive(self.client, self.link.down, self.link.up)
-            self._receive(self.server, self.link.up, self.link.down)
-            for _, message in self.server.take_messages():
-                if len(message) == 64:
-                    self.server.queue(message)
-            for _, message in self.client.take_messages():
-                self._round_trips.append(self.now - self._said[int(message[:8])])
-            self._send(self.client, self.link.up)
-            self._send(self.server, self.link.down)
-            yield
-        raise AssertionError(f"not over after {LIMIT} s")
-
-    def _receive(self, endpoint: Endpoint, incoming: Link, outgoing: Link) -> None:
-        for datagram in incoming.receive(self.now):
-            if endpoint.receive(datagram, self.now) == 0 and endpoint.ack_is_due:
-                self._send(endpoint, outgoing)
-
-    def _send(self, endpoint: Endpoint, outgoing: Link) -> None:
-        endpoint.advance(self.now)
-        while (datagram := endpoint.next_datagram(self.now)) is not None:
-            outgoing.send(datagram, self.now)
+    def play(self, endpoint: Endpoint) -> None:
+        arrived = [message for message in messages_of(endpoint) if len(message) == SIZE]
+        if endpoint is self.server:
+            for message in arrived:
+                endpoint.queue(message)
+            return
+        self._round_trips += [self.now - self._said[int(message[:8])] for message in arrived]
+        while len(self._said) != self._most and len(self._said) / self._rate <= self.now:
+            endpoint.queue(b"%8d" % len(self._said) + bytes(SIZE - 8))
+            self._said.append(self.now)
 
     def delays(self) -> Delays:
         times = sorted(1000 * seconds for seconds in self._round_trips)
@@ -96,23 +76,21 @@ class EchoPair:
 
 def echoes(rate: float, seed: int | str) -> Delays:
     """KCP's test, with `rate` messages per second."""
-    pair = EchoPair(ECHO_LINK, seed, ECHO_TICK)
-    for _ in pair.play(rate, ECHOES):
-        if pair.echoed == ECHOES:
-            break
+    pair = EchoPair(ECHO_LINK, seed, rate, ECHOES)
+    while pair.echoed < ECHOES:
+        pair.tick(ECHO_TICK)
+        assert pair.now < LIMIT
     return pair.delays()
 
 
 def slow_link(seed: int | str) -> Delays:
     """Echoes beside the long message, until that has arrived and is acked."""
-    pair, over = EchoPair(SLOW_LINK, seed, FRAME), []
-    pair.client.queue(bytes(BULK_BYTES), -1, over.append)
-    for _ in pair.play(MESSAGES_PER_SECOND):
-        for callback, acked in pair.client.take_settled():
-            callback(acked)
-        if over:
-            break
-    assert over == [True]
+    pair, outcomes = EchoPair(SLOW_LINK, seed, MESSAGES_PER_SECOND), Outcomes()
+    pair.client.queue(bytes(BULK_BYTES), -1, outcomes.expect("bulk"))
+    while not outcomes.collect(pair.client):
+        pair.tick()
+        assert pair.now < LIMIT
+    assert outcomes.calls == {("bulk", True): 1}
     return pair.delays()
 
 

@@ -163,7 +163,11 @@ class EndpointPair:
             for datagram in arrived:
                 if endpoint.receive(datagram, self.now) == 0 and endpoint.ack_is_due:
                     self._send(endpoint, outgoing.send)
+            self.play(endpoint)
             self._advance(endpoint, outgoing.send, not arrived)
+
+    def play(self, endpoint: Endpoint) -> None:
+        """What a game does between receiving and sending; here nothing."""
 
     def _advance(
         self, endpoint: Endpoint, send: Callable[[bytes, float], None], undisturbed: bool
