@@ -17,6 +17,8 @@ cdef enum:
     WORD_BITS = 64
     FIRST_SIZE = 256
 
+cdef int64_t LARGEST = MAX_NUMBER
+
 
 cdef inline uint64_t _bit(int64_t number) noexcept nogil:
     return <uint64_t>1 << (number & (WORD_BITS - 1))
@@ -58,7 +60,7 @@ cdef class DuplicateFilter:
         Raises ValueError for a number below 1 or above `MAX_NUMBER`, and MemoryError with nothing
         changed.
         """
-        if not 1 <= number <= MAX_NUMBER:
+        if not 1 <= number <= LARGEST:
             raise ValueError(f"number must be 1...{MAX_NUMBER}, not {number}")
         if self.newest == 0:
             self._oldest = number

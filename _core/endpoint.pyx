@@ -17,11 +17,10 @@ from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from libc.math cimport INFINITY, floor
 from libc.string cimport memcpy, memmove
 
-from collections import deque
-
 from cryptography.exceptions import InvalidTag
 
 from mpgameserver._core.cadence cimport ACK_EVERY
+from mpgameserver._core.fifo cimport Fifo
 from mpgameserver._core.fragments cimport (
     Piece,
     Reassembly,
@@ -136,7 +135,7 @@ cdef class Endpoint:
         self.round_trip = self.flow.round_trip
         self.traffic = TrafficBins(now)
         self._had_messages = DuplicateFilter()
-        self._inbox = deque()
+        self._inbox = Fifo()
 
     def __dealloc__(self):
         PyMem_Free(self._body)
@@ -188,20 +187,18 @@ cdef class Endpoint:
     @property
     def inbox_size(self):
         """The number of messages that wait to be read."""
-        return len(self._inbox)
+        return self._inbox.size()
 
     def take_message(self):
         """Take the oldest message received: (SeqNum, bytes). IndexError when there is none."""
-        item = self._inbox.popleft()
+        item = self._inbox.pop()
         self._inbox_charge -= len(item[1]) + INBOX_COST
         return item
 
     def take_messages(self):
         """Take all messages received, as a list of (SeqNum, bytes), in order of arrival."""
-        items = list(self._inbox)
-        self._inbox.clear()
         self._inbox_charge = 0
-        return items
+        return self._inbox.pop_all()
 
     def take_settled(self):
         """Take the list of (callback, acked) of the messages that are over."""
@@ -334,6 +331,9 @@ cdef class Endpoint:
         cdef Py_ssize_t limit = self._body_limit - SINGLE_OVERHEAD
         cdef int64_t carrier = self.sent_packets.newest + 1
         cdef int most = self.flow.messages_per_packet(self.outbox.backlog(), self._now)
+        cdef bint is_lossy = self.flow.congestion.loss > LOSSY
+        if is_lossy != self.outbox.takes_riders:
+            self.outbox.set_takes_riders(is_lossy)
         self.outbox.quiet = self.sent_packets.span() == 0
         while self._body_count < most and limit >= 0:
             message = self.outbox.next_message(
@@ -345,13 +345,11 @@ cdef class Endpoint:
             self._put(message)
             self.outbox.quiet = False
             if remember:
-                if self._body_contents is None:
-                    self._body_contents = []
-                self._body_contents.append(message)
+                self._remember(message)
             if message.travels_alone():
                 break
             limit = self._body_limit - self._body_size - SHARED_OVERHEAD
-        if self._body_count and self._body_type >= APP and self.flow.congestion.loss > LOSSY:
+        if is_lossy and self._body_count and self._body_type >= APP:
             self._take_riders()
         return 0
 
@@ -369,9 +367,17 @@ cdef class Endpoint:
                 break
             self.outbox.note_sent(message, carrier, self._now)
             self._put(message)
-            if self._body_contents is None:
-                self._body_contents = []
-            self._body_contents.append(message)
+            self._remember(message)
+        return 0
+
+    cdef int _remember(self, Message message) except -1:
+        """Note that what becomes of the packet concerns a message."""
+        if self._body_contents is None:
+            self._body_contents = message
+        elif type(self._body_contents) is Message:
+            self._body_contents = [self._body_contents, message]
+        else:
+            (<list>self._body_contents).append(message)
         return 0
 
     cdef int _put(self, Message message) except -1:
@@ -631,12 +637,17 @@ cdef class Endpoint:
         return self._acks_owed >= ACK_EVERY
 
 
-cdef object _new_int = int.__new__
+# The SeqNums that were delivered so far, in pages of 256: to make one takes longer than to open
+# a small packet.
+cdef list _seqnum_pages = [None] * 256
 
 
 cdef inline object _seqnum(uint16_t wire):
-    """A SeqNum without the check of its constructor."""
-    return _new_int(SeqNum, wire)
+    cdef list page = <list>_seqnum_pages[wire >> 8]
+    if page is None:
+        page = [SeqNum(n) for n in range(wire & 0xFF00, (wire & 0xFF00) + 256)]
+        _seqnum_pages[wire >> 8] = page
+    return page[wire & 0xFF]
 
 
 cdef inline void _start_reading(

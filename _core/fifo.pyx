@@ -29,14 +29,14 @@ cdef class Fifo:
             self._taken = 0
         return item
 
-    cdef list remaining(self):
-        """The items that wait, first in first."""
-        return self._items[self._taken:]
-
-    cdef int clear(self) except -1:
+    cdef list pop_all(self):
+        """Take the items that wait, first in first."""
+        items = self._items
+        if self._taken:
+            del items[:self._taken]
         self._items = []
         self._taken = 0
-        return 0
+        return items
 
     def push(self, item):
         """Append an item."""

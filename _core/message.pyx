@@ -1,12 +1,22 @@
 """One message on its way out: its bytes, its retry mode, and what became of it so far."""
 
+cimport cython
+from cpython.long cimport PyLong_AsLongAndOverflow
+
 from mpgameserver._core.header cimport APP
 from mpgameserver._core.packet cimport FRAGMENT_HEADER
 
+
+# Neither can be part of a cycle, for callbacks are not kept here: thousands of messages in flight
+# cost the garbage collector nothing.
+@cython.no_gc
+@cython.freelist(32)
 cdef class Transfer:
     """A message on its way in pieces."""
 
 
+@cython.no_gc
+@cython.freelist(256)
 cdef class Message:
     """A message, or a piece of one, that has a number of its own."""
 
@@ -32,28 +42,29 @@ cdef bytes as_bytes(object payload):
 
 
 cdef int8_t as_retry_mode(object retry) except? -2:
+    cdef int overflow
+    cdef long mode
     if not isinstance(retry, int):
         raise TypeError(f"retry must be a RetryMode or an int, not {type(retry).__name__}")
-    if not RETRY_ON_TIMEOUT <= retry <= BEST_EFFORT:
+    mode = PyLong_AsLongAndOverflow(retry, &overflow)
+    if overflow or not RETRY_ON_TIMEOUT <= mode <= BEST_EFFORT:
         raise ValueError(f"retry must be one of -1, 0, 1 (see RetryMode), not {retry!r}")
-    return retry
+    return <int8_t>mode
 
 
-cdef Message new_message(bytes data, uint8_t message_type, int8_t retry, object callback):
+cdef Message new_message(bytes data, uint8_t message_type, int8_t retry):
     cdef Message message = Message.__new__(Message)
     message.data = data
     message.size = len(data)
     message.message_type = message_type
     message.retry = retry
-    message.callback = callback
     return message
 
 
-cdef Transfer new_transfer(bytes data, int8_t retry, object callback, uint32_t count):
+cdef Transfer new_transfer(bytes data, int8_t retry, uint32_t count):
     cdef Transfer transfer = Transfer.__new__(Transfer)
     transfer.data = data
     transfer.retry = retry
-    transfer.callback = callback
     transfer.count = transfer.unacked = count
     transfer.next_index = 1
     return transfer

@@ -64,12 +64,15 @@ cdef class Outbox:
         self._deadlines = Fifo()
         self._unacked = Fifo()
         self._riders = Fifo()
+        self._callbacks = {}
 
     cdef int add(self, object payload, object retry, object callback) except -1:
         """Queue a message; see `Endpoint.queue`."""
         cdef bytes data = as_bytes(payload)
         cdef int8_t mode = as_retry_mode(retry)
         cdef Py_ssize_t size = len(data)
+        cdef Message message
+        cdef Transfer transfer
         if callback is not None and not callable(callback):
             raise TypeError(f"callback must be callable or None, not {type(callback).__name__}")
         if size > self.max_message:
@@ -84,15 +87,22 @@ cdef class Outbox:
         self._charged += size + MESSAGE_COST
         self.pending += size
         if size <= self._payload_limit:
-            self._waiting.append(new_message(data, APP, mode, callback))
+            message = new_message(data, APP, mode)
+            message.has_callback = callback is not None
+            self._waiting.append(message)
+            if callback is not None:
+                self._callbacks[message] = callback
         else:
-            count = piece_count(size, self._payload_limit)
-            self._transfers.append(new_transfer(data, mode, callback, count))
+            transfer = new_transfer(data, mode, piece_count(size, self._payload_limit))
+            transfer.has_callback = callback is not None
+            self._transfers.append(transfer)
+            if callback is not None:
+                self._callbacks[transfer] = callback
         return 0
 
     cdef int add_control(self, uint8_t message_type, bytes data) except -1:
         """Queue a handshake answer: reliable, alone in its packet, ahead of all else."""
-        self._due_again.append(new_message(data, message_type, RETRY_ON_TIMEOUT, None))
+        self._due_again.append(new_message(data, message_type, RETRY_ON_TIMEOUT))
         return 0
 
     cdef Message next_message(
@@ -185,7 +195,7 @@ cdef class Outbox:
         if transfer.next_index == 1:
             self._newest_transfer = ring_add(self._newest_transfer, 1)
             transfer.number = self._newest_transfer
-        piece = new_message(transfer.data, APP_FRAGMENT, transfer.retry, None)
+        piece = new_message(transfer.data, APP_FRAGMENT, transfer.retry)
         piece.transfer = transfer
         piece.index = transfer.next_index
         piece.offset = (transfer.next_index - 1) * max_piece(self._payload_limit)
@@ -228,7 +238,7 @@ cdef class Outbox:
             message.first_sent = now
             if message.retry == RETRY_ON_TIMEOUT:
                 self._unacked.append(message)
-            elif message.retry == BEST_EFFORT or message.callback is not None or (
+            elif message.retry == BEST_EFFORT or message.has_callback or (
                 message.transfer is not None
             ):
                 self._deadlines.append(message)
@@ -236,23 +246,34 @@ cdef class Outbox:
                 return False
         if message.retry == BEST_EFFORT:
             self._repeating.append(message)
-        elif message.retry == RETRY_ON_TIMEOUT and message.rides < MAX_RIDES and (
-            message.size <= MAX_RIDER_SIZE and message.message_type == APP
+        elif self.takes_riders and message.retry == RETRY_ON_TIMEOUT and (
+            message.rides < MAX_RIDES
+            and message.size <= MAX_RIDER_SIZE
+            and message.message_type == APP
         ):
             self._riders.append(message)
         return True
 
-    cdef int note_acked(self, list messages) except -1:
-        """A packet with these messages was acked."""
+    cdef int set_takes_riders(self, bint takes_riders) except -1:
+        """From here on small reliable messages ride again, or do not."""
+        self.takes_riders = takes_riders
+        if not takes_riders and self._riders.size():
+            self._riders.pop_all()
+        return 0
+
+    cdef int note_acked(self, object contents) except -1:
+        """A packet that carried a message, or a list of messages, was acked."""
         cdef Message message
-        for message in messages:
+        if type(contents) is Message:
+            return self._settle(<Message>contents, True)
+        for message in <list>contents:
             self._settle(message, True)
         return 0
 
-    cdef int note_lost(self, list messages, int64_t carrier) except -1:
-        """Packet `carrier` with these messages was lost."""
+    cdef int note_lost(self, object contents, int64_t carrier) except -1:
+        """Packet `carrier`, which carried a message or a list of messages, was lost."""
         cdef Message message
-        for message in messages:
+        for message in [contents] if type(contents) is Message else <list>contents:
             if (
                 message.retry == RETRY_ON_TIMEOUT
                 and not message.settled
@@ -298,9 +319,9 @@ cdef class Outbox:
     cdef int begin_goodbye(self) except -1:
         """From here on nothing is sent again; a DISCONNECT leaves behind what still waits."""
         self._closing = True
-        self._due_again.clear()
-        self._riders.clear()
-        self._goodbye = new_message(b"", DISCONNECT, RETRY_ON_TIMEOUT, None)
+        self._due_again.pop_all()
+        self._riders.pop_all()
+        self._goodbye = new_message(b"", DISCONNECT, RETRY_ON_TIMEOUT)
         self._goodbye_waits = True
         return 0
 
@@ -308,14 +329,12 @@ cdef class Outbox:
         """Settle all that is outstanding as not acked, and forget it."""
         cdef Fifo fifo
         for fifo in (self._unacked, self._deadlines, self._due_again, self._waiting):
-            for message in fifo.remaining():
+            for message in fifo.pop_all():
                 self._settle(message, False)
-            fifo.clear()
-        for transfer in self._transfers.remaining():
+        for transfer in self._transfers.pop_all():
             self._settle_transfer(transfer, False)
-        self._transfers.clear()
-        self._repeating.clear()
-        self._riders.clear()
+        self._repeating.pop_all()
+        self._riders.pop_all()
         self._goodbye_waits = False
         self.pending = self._charged = 0
         return 0
@@ -327,9 +346,8 @@ cdef class Outbox:
         message.settled = True
         message.data = None
         if transfer is None:
-            if message.callback is not None:
-                self.settled.append((message.callback, acked))
-                message.callback = None
+            if message.has_callback:
+                self.settled.append((self._callbacks.pop(message), acked))
             return 0
         message.transfer = None
         transfer.unacked -= acked
@@ -340,7 +358,6 @@ cdef class Outbox:
     cdef int _settle_transfer(self, Transfer transfer, bint acked) except -1:
         if not transfer.settled:
             transfer.settled = True
-            if transfer.callback is not None:
-                self.settled.append((transfer.callback, acked))
-                transfer.callback = None
+            if transfer.has_callback:
+                self.settled.append((self._callbacks.pop(transfer), acked))
         return 0

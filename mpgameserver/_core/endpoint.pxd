@@ -3,6 +3,7 @@
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t
 
 from mpgameserver._core.duplicates cimport DuplicateFilter
+from mpgameserver._core.fifo cimport Fifo
 from mpgameserver._core.flow cimport FlowControl
 from mpgameserver._core.fragments cimport Reassembler
 from mpgameserver._core.header cimport PacketFields
@@ -30,7 +31,7 @@ cdef class Endpoint:
     cdef readonly bytes challenge             # the last CHALLENGE_RESP message
     cdef readonly int64_t assembled, sent, received, acked, timeouts   # packets
     cdef readonly int64_t repeated_messages   # dropped by the duplicate filter
-    cdef object _inbox                        # deque of (SeqNum, bytes)
+    cdef Fifo _inbox                          # of (SeqNum, bytes)
     cdef DuplicateFilter _had_messages
     cdef object _encrypt, _decrypt
     cdef bint _is_server
@@ -41,7 +42,7 @@ cdef class Endpoint:
     cdef Py_ssize_t _body_limit, _body_size, _inbox_charge
     cdef unsigned char *_body
     cdef uint8_t _body_count, _body_type
-    cdef list _body_contents                  # the messages that the packet must remember
+    cdef object _body_contents                # the message, or list of them, to be remembered
     cpdef bytes next_datagram(self, double now)
     cpdef Verdict receive(self, bytes datagram, double now) except *
     cpdef void advance(self, double now)
@@ -52,6 +53,7 @@ cdef class Endpoint:
     cdef int _take_riders(self) except -1
     cdef void _start_body(self) noexcept
     cdef int _fill(self) except -1
+    cdef int _remember(self, Message message) except -1
     cdef int _put(self, Message message) except -1
     cdef bint _must_speak(self) noexcept
     cdef bytes _seal(self)

@@ -14,5 +14,4 @@ cdef class Fifo:
 
     cdef int append(self, object item) except -1
     cdef object pop(self)
-    cdef list remaining(self)
-    cdef int clear(self) except -1
+    cdef list pop_all(self)

@@ -11,9 +11,9 @@ cdef enum:
 cdef class Transfer:
     # A message on its way in pieces.
     cdef bytes data
-    cdef object callback
     cdef int8_t retry
     cdef bint settled
+    cdef bint has_callback
     cdef uint16_t number    # of the fragmented message, on the wire
     cdef uint32_t count
     cdef uint32_t next_index
@@ -23,7 +23,6 @@ cdef class Message:
     # A message, or a piece of one, that has a number of its own.
     cdef bytes data
     cdef Transfer transfer  # None: not a piece
-    cdef object callback
     cdef double first_sent
     cdef double last_sent
     cdef int64_t number     # absolute; 0 before it first left
@@ -35,12 +34,13 @@ cdef class Message:
     cdef int8_t retry
     cdef uint8_t rides      # how often it went along in another's packet
     cdef bint settled
+    cdef bint has_callback
 
     cdef uint32_t wire_size(self) noexcept
     cdef bint travels_alone(self) noexcept
 
 
-cdef Message new_message(bytes data, uint8_t message_type, int8_t retry, object callback)
-cdef Transfer new_transfer(bytes data, int8_t retry, object callback, uint32_t count)
+cdef Message new_message(bytes data, uint8_t message_type, int8_t retry)
+cdef Transfer new_transfer(bytes data, int8_t retry, uint32_t count)
 cdef bytes as_bytes(object payload)
 cdef int8_t as_retry_mode(object retry) except? -2

@@ -27,6 +27,7 @@ cdef class Outbox:
     cdef bint quiet                 # no packet is under way
     cdef int64_t message_span       # numbers from the oldest unacked reliable message
     cdef bint hemmed_in             # the span has kept a message back
+    cdef bint takes_riders          # small reliable messages go along with later packets
     cdef readonly int64_t retransmitted
     cdef public Py_ssize_t max_pending
     cdef readonly Py_ssize_t max_message
@@ -43,7 +44,8 @@ cdef class Outbox:
     cdef Fifo _repeating            # best-effort messages, by last_sent
     cdef Fifo _deadlines            # messages that time out, by first_sent
     cdef Fifo _unacked              # reliable messages by number
-    cdef Fifo _riders               # small ones of them, by last_sent
+    cdef Fifo _riders               # small ones of them, by last_sent; none unless takes_riders
+    cdef dict _callbacks            # of the messages and transfers that have one
 
     cdef int add(self, object payload, object retry, object callback) except -1
     cdef int add_control(self, uint8_t message_type, bytes data) except -1
@@ -53,13 +55,14 @@ cdef class Outbox:
     cdef Message next_rider(self, Py_ssize_t limit, double now, double interval)
     cdef int backlog(self) noexcept
     cdef bint note_sent(self, Message message, int64_t carrier, double now) except -1
-    cdef int note_acked(self, list messages) except -1
-    cdef int note_lost(self, list messages, int64_t carrier) except -1
+    cdef int note_acked(self, object contents) except -1
+    cdef int note_lost(self, object contents, int64_t carrier) except -1
     cdef int expire(self, double now, double timeout) except -1
     cdef double next_timer(
         self, double timeout, double repeat_interval, bint may_send
     ) except? -1.0
     cdef bint has_more(self) except -1
+    cdef int set_takes_riders(self, bint takes_riders) except -1
     cdef int begin_goodbye(self) except -1
     cdef int close(self) except -1
     cdef bint _may_number(self) except -1

@@ -42,6 +42,8 @@ cdef class SentWindow:
     cdef readonly uint32_t newly_acked_count     # how many of `newly_acked` are
     cdef int64_t newly_acked[ACK_BITS + 1]       # newest first
     cdef int64_t _previous, _oldest_waiting      # before the first; neither acked nor timed out
+    cdef int64_t _last_ack                       # the newest ack, and the bits reported below it
+    cdef uint32_t _reported
     cdef SentPacket *_packets
     cdef list _contents
     cdef uint32_t _mask
@@ -60,6 +62,7 @@ cdef class SentWindow:
     cdef void settle(self, uint16_t ack, uint32_t ack_bits) noexcept
     cdef int64_t pop_lost(self, double now, double reorder_delay, double probe_delay) noexcept
     cdef int64_t pop_timed_out(self, double now, double timeout) noexcept
+    cdef uint32_t _unreported(self, int64_t ack, uint32_t ack_bits) noexcept
     cdef void _skip_decided(self) noexcept
     cdef bint _mark_acked(self, int64_t number) noexcept
     cdef int _grow(self) except -1

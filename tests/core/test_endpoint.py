@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import itertools
 import math
+import tracemalloc
 from collections.abc import Callable
 
 import models
 import pytest
 import wire
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.endpoints import (
@@ -617,6 +619,25 @@ class TestReliable:
             peer.read(datagram)
         client.receive(peer.make(), 0.05)
         assert payloads(peer.read_all(flush(client, 0.05))) == [bytes([n]) * 500 for n in (0, 1)]
+
+    def test_nothing_is_kept_of_small_messages_that_were_acked(self, peer):
+        client = Endpoint(AESGCM(KEY), False, 0.0, WALL_START)
+
+        def exchange(count: int) -> None:
+            for _ in range(count):
+                client.queue(b"small")
+                peer.read_all(flush(client, 0.0))
+                client.receive(peer.make(), 0.0)
+
+        exchange(300)
+        tracemalloc.start()
+        try:
+            exchange(3000)
+            kept, _ = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+        assert client.acked == 3300
+        assert kept < 100_000
 
 
 class TestUnreliable:
