@@ -7,7 +7,7 @@ from setuptools import Extension, setup
 
 MODULES = """
     build cadence congestion duplicates endpoint fifo flow fragments header message outbox
-    packet roundtrip seqnum traffic window
+    packet roundtrip seal seqnum traffic window
 """
 # A None where a compiled class is expected would crash the interpreter: such arguments are refused.
 DIRECTIVES = {"language_level": 3, "embedsignature": True, "allow_none_for_extension_args": False}

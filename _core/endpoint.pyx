@@ -13,11 +13,8 @@ ever share a nonce, and the sender waits beyond that.
 """
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
-from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from libc.math cimport INFINITY, floor
 from libc.string cimport memcpy, memmove
-
-from cryptography.exceptions import InvalidTag
 
 from mpgameserver._core.cadence cimport ACK_EVERY
 from mpgameserver._core.fifo cimport Fifo
@@ -35,7 +32,6 @@ from mpgameserver._core.header cimport (
     HEADER_SIZE,
     KEEP_ALIVE,
     MAX_MESSAGES,
-    NONCE_SIZE,
     TAG_SIZE,
     read_header,
     write_header,
@@ -51,6 +47,7 @@ from mpgameserver._core.packet cimport (
     read_message,
     write_shared_head,
 )
+from mpgameserver._core.seal cimport Seal, borrow_buffer, give_back_buffer
 from mpgameserver._core.seqnum cimport HALF_RING, expand, to_wire
 from mpgameserver._core.verdict cimport (
     ACCEPTED,
@@ -115,18 +112,13 @@ cdef class Endpoint:
         cdef Py_ssize_t payload_limit = max_payload(max_datagram)
         if not FRAGMENT_HEADER < payload_limit <= 0xFFFF - SINGLE_OVERHEAD:
             raise ValueError(f"max_datagram cannot be {max_datagram} bytes")
-        self._encrypt = aead.encrypt
-        self._decrypt = aead.decrypt
+        self._seal = Seal(aead)
         self._is_server = is_server
         self._start = self._now = self.last_received = self._last_sent = now
         self._wall_start = wall_start
         self.keep_alive_interval = 0.1
         self.message_timeout = 1.0
         self._body_limit = payload_limit + SINGLE_OVERHEAD
-        # A message alone in a packet leaves bytes of the head unused that it would share.
-        self._body = <unsigned char *>PyMem_Malloc(self._body_limit + SHARED_OVERHEAD)
-        if self._body == NULL:
-            raise MemoryError
         self.received_packets = ReceiveWindow()
         self.sent_packets = SentWindow(packets_before)
         self.outbox = Outbox(payload_limit, messages_before)
@@ -136,9 +128,6 @@ cdef class Endpoint:
         self.traffic = TrafficBins(now)
         self._had_messages = DuplicateFilter()
         self._inbox = Fifo()
-
-    def __dealloc__(self):
-        PyMem_Free(self._body)
 
     # -- what the owner asks for ------------------------------------------------------------
 
@@ -180,9 +169,7 @@ cdef class Endpoint:
         if not self._tick(now):
             return None
         self.outbox.add_control(DISCONNECT, b"")
-        self._start_body()
-        self._fill()
-        return self._seal()
+        return self._assemble(True)
 
     @property
     def inbox_size(self):
@@ -310,19 +297,24 @@ cdef class Endpoint:
         """
         if not self._tick(now):
             return None
-        self._start_body()
         if self.sent_packets.span() == 0 and self._wants_trial():
             self.flow.cadence.begin_trial(self._now)
             self.outbox.hemmed_in = False
-        if self._has_room():
-            self._fill()
-        if self._body_count == 0 and not self._must_speak():
-            return None
-        return self._seal()
+        return self._assemble(self._has_room())
 
-    cdef void _start_body(self) noexcept:
+    cdef bytes _assemble(self, bint has_room):
+        """The packet with what is due, if there is room for messages; None for nothing."""
         self._body_size = self._body_count = 0
         self._body_contents = None
+        self._body = borrow_buffer()
+        try:
+            if has_room:
+                self._fill()
+            if self._body_count == 0 and not self._must_speak():
+                return None
+            return self._close()
+        finally:
+            give_back_buffer(self._body)
 
     cdef int _fill(self) except -1:
         """Coalesce what is due into the body."""
@@ -409,12 +401,11 @@ cdef class Endpoint:
             return True
         return self.established and self._now >= self._last_sent + self.keep_alive_interval
 
-    cdef bytes _seal(self):
+    cdef bytes _close(self):
         """Number the packet in the body and seal it."""
         cdef unsigned char *body = self._body
         cdef unsigned char head[HEADER_SIZE]
         cdef PacketFields fields
-        cdef bytes header
         if self._body_count == 1:
             self._body_size -= SHARED_OVERHEAD - SINGLE_OVERHEAD
             body += SHARED_OVERHEAD - SINGLE_OVERHEAD
@@ -441,12 +432,7 @@ cdef class Endpoint:
         self._acks_owed = 0
         self.assembled += 1
         write_header(head, &fields)
-        header = PyBytes_FromStringAndSize(<char *>head, HEADER_SIZE)
-        return header + <bytes>self._encrypt(
-            PyBytes_FromStringAndSize(<char *>head, NONCE_SIZE),
-            PyBytes_FromStringAndSize(<char *>body, self._body_size),
-            header,
-        )
+        return self._seal.close(head, body, self._body_size)
 
     # -- in ---------------------------------------------------------------------------------
 
@@ -458,23 +444,33 @@ cdef class Endpoint:
         """
         cdef PacketFields fields
         cdef int64_t number
-        cdef bytes payload = None
+        cdef unsigned char *payload
         cdef Verdict verdict = self._judge(&fields, datagram, &number)
         if verdict == ACCEPTED:
-            payload = self._open(&fields, datagram)
-            verdict = FORGED if payload is None else self._inspect(&fields, payload)
+            payload = borrow_buffer()
+            try:
+                verdict = self._open(&fields, datagram, payload)
+                if verdict == ACCEPTED:
+                    self._note_received(&fields, number, PyBytes_GET_SIZE(datagram), now)
+                    self._apply_acks(&fields)
+                    self._deliver_all(&fields, payload)
+            finally:
+                give_back_buffer(payload)
         if verdict != ACCEPTED:
             self._dropped[<int>verdict] += 1
-            return verdict
+        return verdict
+
+    cdef int _note_received(
+        self, PacketFields *fields, int64_t number, Py_ssize_t size, double now
+    ) except -1:
+        """Count a packet that was accepted, and note that the other side is there."""
         self._now = max(self._now, now)
         self.received_packets.enter(number, fields.time)
         self._heard_for += min(self._now - self.last_received, MAX_HEARD)
         self.last_received = self._now
         self.received += 1
-        self.traffic.received(PyBytes_GET_SIZE(datagram), self._now)
-        self._apply_acks(&fields)
-        self._deliver_all(&fields, payload)
-        return ACCEPTED
+        self.traffic.received(<uint32_t>size, self._now)
+        return 0
 
     cdef Verdict _judge(
         self, PacketFields *fields, bytes datagram, int64_t *number
@@ -503,25 +499,17 @@ cdef class Endpoint:
             return TOO_LATE if arrival == BEHIND else IMPLAUSIBLE
         return ACCEPTED
 
-    cdef bytes _open(self, PacketFields *fields, bytes datagram):
-        """The payload of a sealed packet; None when the seal does not open."""
-        cdef char *data = PyBytes_AS_STRING(datagram)
-        try:
-            return self._decrypt(
-                PyBytes_FromStringAndSize(data, NONCE_SIZE),
-                PyBytes_FromStringAndSize(data + HEADER_SIZE, fields.length + TAG_SIZE),
-                PyBytes_FromStringAndSize(data, HEADER_SIZE),
-            )
-        except InvalidTag:
-            return None
-
-    cdef Verdict _inspect(self, PacketFields *fields, bytes payload) except *:
-        """Look at every message of an opened packet before any is used."""
+    cdef Verdict _open(
+        self, PacketFields *fields, bytes datagram, unsigned char *payload
+    ) except *:
+        """Open a packet, and look at every message of its payload before any is used."""
         cdef PayloadReader reader
         cdef MessageView view
         cdef Piece piece
         cdef Py_ssize_t size = 0, pieces = 0, messages = 0
         cdef uint8_t i
+        if not self._seal.open(datagram, payload):
+            return FORGED
         _start_reading(&reader, fields, payload)
         if not payload_is_valid(reader.next, reader.size, reader.count):
             return MALFORMED
@@ -573,7 +561,7 @@ cdef class Endpoint:
                 self.outbox.message_span = WIDE_SPAN
         return 0
 
-    cdef int _deliver_all(self, PacketFields *fields, bytes payload) except -1:
+    cdef int _deliver_all(self, PacketFields *fields, const unsigned char *payload) except -1:
         cdef PayloadReader reader
         cdef MessageView view
         cdef bint owes_ack = False
@@ -651,9 +639,9 @@ cdef inline object _seqnum(uint16_t wire):
 
 
 cdef inline void _start_reading(
-    PayloadReader *reader, PacketFields *fields, bytes payload
+    PayloadReader *reader, PacketFields *fields, const unsigned char *payload
 ) noexcept:
-    reader.next = <const unsigned char *>PyBytes_AS_STRING(payload)
-    reader.size = PyBytes_GET_SIZE(payload)
+    reader.next = payload
+    reader.size = fields.length
     reader.count = fields.count
     reader.packet_type = fields.packet_type

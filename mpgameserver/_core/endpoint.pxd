@@ -11,6 +11,7 @@ from mpgameserver._core.message cimport Message
 from mpgameserver._core.outbox cimport Outbox
 from mpgameserver._core.packet cimport MessageView
 from mpgameserver._core.roundtrip cimport RoundTrip
+from mpgameserver._core.seal cimport Seal
 from mpgameserver._core.traffic cimport TrafficBins
 from mpgameserver._core.verdict cimport VERDICTS, Verdict
 from mpgameserver._core.window cimport ReceiveWindow, SentWindow
@@ -33,14 +34,14 @@ cdef class Endpoint:
     cdef readonly int64_t repeated_messages   # dropped by the duplicate filter
     cdef Fifo _inbox                          # of (SeqNum, bytes)
     cdef DuplicateFilter _had_messages
-    cdef object _encrypt, _decrypt
+    cdef Seal _seal
     cdef bint _is_server
     cdef double _start, _wall_start, _now, _last_sent, _ack_due_at
     cdef uint32_t _acks_owed
     cdef int64_t _written_second, _written_count   # and the packets under it
     cdef int64_t _dropped[VERDICTS]
     cdef Py_ssize_t _body_limit, _body_size, _inbox_charge
-    cdef unsigned char *_body
+    cdef unsigned char *_body                 # borrowed while a packet is assembled
     cdef uint8_t _body_count, _body_type
     cdef object _body_contents                # the message, or list of them, to be remembered
     cpdef bytes next_datagram(self, double now)
@@ -51,17 +52,21 @@ cdef class Endpoint:
     cdef bint _has_room(self) noexcept
     cdef bint _wants_trial(self) noexcept
     cdef int _take_riders(self) except -1
-    cdef void _start_body(self) noexcept
+    cdef bytes _assemble(self, bint has_room)
     cdef int _fill(self) except -1
     cdef int _remember(self, Message message) except -1
     cdef int _put(self, Message message) except -1
     cdef bint _must_speak(self) noexcept
-    cdef bytes _seal(self)
+    cdef bytes _close(self)
     cdef Verdict _judge(self, PacketFields *fields, bytes datagram, int64_t *number) noexcept
-    cdef bytes _open(self, PacketFields *fields, bytes datagram)
-    cdef Verdict _inspect(self, PacketFields *fields, bytes payload) except *
+    cdef int _note_received(
+        self, PacketFields *fields, int64_t number, Py_ssize_t size, double now
+    ) except -1
+    cdef Verdict _open(
+        self, PacketFields *fields, bytes datagram, unsigned char *payload
+    ) except *
     cdef int _apply_acks(self, PacketFields *fields) except -1
-    cdef int _deliver_all(self, PacketFields *fields, bytes payload) except -1
+    cdef int _deliver_all(self, PacketFields *fields, const unsigned char *payload) except -1
     cdef int _deliver(self, MessageView *view) except -1
     cdef int _deliver_app(self, int64_t number, bytes message) except -1
     cdef int _owe_ack(self, bint at_once) except -1

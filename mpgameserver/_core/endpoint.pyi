@@ -1,20 +1,17 @@
 from collections.abc import Callable
-from typing import Final, Protocol
+from typing import Final
 
 from mpgameserver._core.flow import FlowControl
 from mpgameserver._core.fragments import Reassembler
 from mpgameserver._core.outbox import Outbox
 from mpgameserver._core.roundtrip import RoundTrip
+from mpgameserver._core.seal import Aead
 from mpgameserver._core.seqnum import SeqNum
 from mpgameserver._core.traffic import TrafficBins
 from mpgameserver._core.window import ReceiveWindow, SentWindow
 
 DROP_REASONS: Final[tuple[str, ...]]
 MAX_INBOX_BYTES: Final[int]
-
-class Aead(Protocol):
-    def encrypt(self, nonce: bytes, data: bytes, associated_data: bytes, /) -> bytes: ...
-    def decrypt(self, nonce: bytes, data: bytes, associated_data: bytes, /) -> bytes: ...
 
 class Endpoint:
     keep_alive_interval: float

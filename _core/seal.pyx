@@ -1,0 +1,141 @@
+"""The seal of a packet: AES-128-GCM over its payload, with the header as associated data.
+
+The nonce is the first 12 bytes of the header. Where the AEAD can write into a buffer that it is
+given (`cryptography` from 47 on), the payload goes from one buffer to the other and nothing is
+copied: `_Memory` shows the AEAD the bytes at an address, for one call only. Otherwise each part
+is handed over as bytes.
+
+A payload lives in a buffer that is borrowed for one call. They are not owned by connections, of
+which a server has thousands, and each call has one of its own, for a garbage collection in the
+middle of one can run any code.
+"""
+
+cimport cython
+from cpython.buffer cimport PyBuffer_FillInfo
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.mem cimport PyMem_Free, PyMem_Malloc
+from libc.string cimport memcpy
+
+from cryptography.exceptions import InvalidTag
+
+from mpgameserver._core.header cimport HEADER_SIZE, NONCE_SIZE, TAG_SIZE
+
+__all__ = ["Seal"]
+
+cdef enum:
+    SPARE_BUFFERS = 4  # calls are seldom nested, and never deep
+
+cdef unsigned char *_spare[SPARE_BUFFERS]
+cdef int _spare_count = 0
+
+
+cdef unsigned char *borrow_buffer() except NULL:
+    """A buffer of `BUFFER_SIZE` bytes, to be given back at the end of the call."""
+    global _spare_count
+    cdef unsigned char *buffer
+    if _spare_count:
+        _spare_count -= 1
+        return _spare[_spare_count]
+    buffer = <unsigned char *>PyMem_Malloc(BUFFER_SIZE)
+    if buffer == NULL:
+        raise MemoryError
+    return buffer
+
+
+cdef void give_back_buffer(unsigned char *buffer) noexcept:
+    global _spare_count
+    if _spare_count < SPARE_BUFFERS:
+        _spare[_spare_count] = buffer
+        _spare_count += 1
+    else:
+        PyMem_Free(buffer)
+
+
+@cython.final
+@cython.no_gc
+cdef class _Memory:
+    """Bytes at an address, as an object that has a buffer."""
+
+    cdef unsigned char *start
+    cdef Py_ssize_t size
+
+    cdef _Memory at(self, const unsigned char *start, Py_ssize_t size):
+        self.start = <unsigned char *>start
+        self.size = size
+        return self
+
+    def __getbuffer__(self, Py_buffer *buffer, int flags):
+        PyBuffer_FillInfo(buffer, self, self.start, self.size, False, flags)
+
+
+cdef _Memory _nonce = _Memory()
+cdef _Memory _header = _Memory()
+cdef _Memory _source = _Memory()
+cdef _Memory _target = _Memory()
+
+
+cdef class Seal:
+    """Seals and opens packets with an AEAD as `cryptography` has them.
+
+    It has `encrypt(nonce, data, associated_data)` and `decrypt`, which raises `InvalidTag`, and
+    may have `encrypt_into` and `decrypt_into`, which take a buffer for the result as well.
+    """
+
+    def __cinit__(self, aead):
+        self._writes_into = hasattr(aead, "encrypt_into")
+        self._encrypt = aead.encrypt_into if self._writes_into else aead.encrypt
+        self._decrypt = aead.decrypt_into if self._writes_into else aead.decrypt
+
+    cdef bytes close(
+        self, const unsigned char *header, const unsigned char *payload, Py_ssize_t size
+    ):
+        """The datagram: the header and the sealed payload of `size` bytes."""
+        cdef bytes datagram, sealed
+        cdef unsigned char *out
+        datagram = PyBytes_FromStringAndSize(NULL, HEADER_SIZE + size + TAG_SIZE)
+        out = <unsigned char *>PyBytes_AS_STRING(datagram)
+        memcpy(out, header, HEADER_SIZE)
+        if self._writes_into:
+            self._encrypt(
+                _nonce.at(header, NONCE_SIZE),
+                _source.at(payload, size),
+                _header.at(header, HEADER_SIZE),
+                _target.at(out + HEADER_SIZE, size + TAG_SIZE),
+            )
+            return datagram
+        sealed = self._encrypt(
+            PyBytes_FromStringAndSize(<char *>header, NONCE_SIZE),
+            PyBytes_FromStringAndSize(<char *>payload, size),
+            PyBytes_FromStringAndSize(<char *>header, HEADER_SIZE),
+        )
+        assert PyBytes_GET_SIZE(sealed) == size + TAG_SIZE
+        memcpy(out + HEADER_SIZE, PyBytes_AS_STRING(sealed), size + TAG_SIZE)
+        return datagram
+
+    cdef bint open(self, bytes datagram, unsigned char *payload) except -1:
+        """Write what is sealed in a datagram into a buffer; False when the seal does not open.
+
+        The caller has checked that the datagram holds a header and a tag.
+        """
+        cdef unsigned char *data = <unsigned char *>PyBytes_AS_STRING(datagram)
+        cdef Py_ssize_t size = PyBytes_GET_SIZE(datagram) - HEADER_SIZE
+        cdef bytes opened
+        try:
+            if self._writes_into:
+                self._decrypt(
+                    _nonce.at(data, NONCE_SIZE),
+                    _source.at(data + HEADER_SIZE, size),
+                    _header.at(data, HEADER_SIZE),
+                    _target.at(payload, size - TAG_SIZE),
+                )
+                return True
+            opened = self._decrypt(
+                PyBytes_FromStringAndSize(<char *>data, NONCE_SIZE),
+                PyBytes_FromStringAndSize(<char *>data + HEADER_SIZE, size),
+                PyBytes_FromStringAndSize(<char *>data, HEADER_SIZE),
+            )
+        except InvalidTag:
+            return False
+        assert PyBytes_GET_SIZE(opened) == size - TAG_SIZE
+        memcpy(payload, PyBytes_AS_STRING(opened), size - TAG_SIZE)
+        return True

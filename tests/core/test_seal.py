@@ -1,0 +1,110 @@
+"""The seal gives the same bytes whether the AEAD writes into a buffer or makes bytes of its own."""
+
+from __future__ import annotations
+
+import gc
+
+import pytest
+import wire
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from support.endpoints import KEY, WALL_START, WRITES_INTO, flush, messages_of
+
+from mpgameserver._core.endpoint import Endpoint
+
+SIZES = (0, 1, 64, 1024, 1434)
+
+
+class MakesBytes:
+    """AES-GCM as every release of `cryptography` has it."""
+
+    def __init__(self, key: bytes) -> None:
+        aead = AESGCM(key)
+        self.encrypt, self.decrypt = aead.encrypt, aead.decrypt
+
+
+aeads = pytest.mark.parametrize("aead", [AESGCM, MakesBytes], ids=lambda aead: aead.__name__)
+
+
+def endpoint(aead: object, is_server: bool = False) -> Endpoint:
+    made = Endpoint(aead, is_server, 0.0, WALL_START)
+    made.established = True
+    return made
+
+
+@aeads
+@pytest.mark.parametrize("size", SIZES)
+def test_a_packet_is_what_the_second_codec_writes(aead, size):
+    sender = endpoint(aead(KEY))
+    message = bytes(range(256)) * 6
+    sender.queue(message[:size])
+    expected = [wire.Message(1, wire.APP, message[:size])]
+    assert flush(sender, 0.0) == [wire.seal(wire.TO_SERVER, WALL_START, 1, 0, 0, expected, KEY)]
+
+
+@aeads
+@pytest.mark.parametrize("size", SIZES)
+def test_what_was_sealed_opens_once_and_nothing_else_does(aead, size):
+    sender, receiver = endpoint(aead(KEY)), endpoint(aead(KEY), is_server=True)
+    sender.queue(bytes(size))
+    (datagram,) = flush(sender, 0.0)
+    forged = datagram[:-1] + bytes([datagram[-1] ^ 1])
+    assert [receiver.receive(d, 0.0) for d in (forged, datagram)] == [7, 0]
+    assert receiver.drops["forged"] == 1
+    assert messages_of(receiver) == [bytes(size)]
+
+
+@aeads
+def test_a_message_keeps_its_bytes_while_others_come_and_go(aead):
+    sender, receiver = endpoint(aead(KEY)), endpoint(aead(KEY), is_server=True)
+    messages = [bytes([n]) * (n + 1) for n in range(100)]
+    for message in messages:
+        sender.queue(message)
+    for datagram in flush(sender, 0.0):
+        assert receiver.receive(datagram, 0.0) == 0
+    assert messages_of(receiver) == messages
+
+
+@pytest.mark.parametrize(
+    "into",
+    [
+        False,
+        pytest.param(
+            True,
+            marks=pytest.mark.skipif(
+                not WRITES_INTO, reason="this cryptography cannot write into a buffer"
+            ),
+        ),
+    ],
+)
+def test_an_endpoint_can_be_used_while_another_one_seals(into):
+    other = endpoint(AESGCM(KEY[::-1]))
+
+    class Interrupted(MakesBytes):
+        """What a garbage collection could run in the middle of a call."""
+
+        def __init__(self, key: bytes) -> None:
+            super().__init__(key)
+            aead = AESGCM(key)
+            if into:
+                self.encrypt_into = self.interrupt(aead.encrypt_into)
+                self.decrypt_into = self.interrupt(aead.decrypt_into)
+            self.encrypt = self.interrupt(aead.encrypt)
+            self.decrypt = self.interrupt(aead.decrypt)
+
+        @staticmethod
+        def interrupt(call):
+            def interrupted(*arguments):
+                parts = [memoryview(part) for part in arguments]
+                other.queue(bytes(900))
+                assert other.next_datagram(0.0) is not None
+                gc.collect()
+                return call(*parts)
+
+            return interrupted
+
+    sender, receiver = endpoint(Interrupted(KEY)), endpoint(Interrupted(KEY), is_server=True)
+    sender.queue(b"first")
+    sender.queue(b"second")
+    for datagram in flush(sender, 0.0):
+        assert receiver.receive(datagram, 0.0) == 0
+    assert messages_of(receiver) == [b"first", b"second"]
