@@ -6,7 +6,7 @@ from Cython.Build import cythonize
 from setuptools import Extension, setup
 
 MODULES = """
-    build cadence congestion duplicates endpoint fifo flow fragments header message outbox
+    build cadence congestion datagrams duplicates endpoint fifo flow fragments header message outbox
     packet roundtrip seal seqnum traffic window
 """
 # A None where a compiled class is expected would crash the interpreter: such arguments are refused.
@@ -45,6 +45,7 @@ def extensions(kind: str) -> list[Extension]:
         links = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
         flags += ["-O1", "-g", "-UNDEBUG", "-fno-omit-frame-pointer", *links]
     c = {"define_macros": macros, "extra_compile_args": flags, "extra_link_args": links}
+    c.update(include_dirs=["_core"], depends=["_core/udp.h"])
     modules = [
         Extension(f"mpgameserver._core.{name}", [f"_core/{name}.pyx"], **c)
         for name in MODULES.split()

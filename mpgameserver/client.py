@@ -22,7 +22,8 @@ from mpgameserver.errors import NotConnectedError
 from mpgameserver.limitedlog import LimitedLog
 from mpgameserver.stats import ConnectionStats
 from mpgameserver.timing import Timing, check_interval
-from mpgameserver.udpsocket import ConnectedSocket, wait_readable
+from mpgameserver.udpsocket import ConnectedSocket
+from mpgameserver.waiting import wait_readable
 
 __all__ = ["UdpClient"]
 
@@ -311,12 +312,12 @@ class UdpClient:
             datagram = self._unsent or connection.next_datagram(now)
             if datagram is None:
                 break
-            if not sock.send(datagram):
+            if not sock.queue(datagram):
                 self._unsent = datagram
                 return
             self._unsent = None
             connection.endpoint.note_sent(len(datagram), now)
-        if not connection.is_live:
+        if sock.flush() and not connection.is_live:
             self._close_socket()
 
     def _run_callbacks(self) -> None:

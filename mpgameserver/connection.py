@@ -63,6 +63,8 @@ class Connection:
         self.endpoint = endpoint
         self.token = token
         self.status = ConnectionStatus.CONNECTED
+        self.send: Callable[..., None] = endpoint.queue
+        """Queue a message, as `Endpoint.queue` does; NotConnectedError unless CONNECTED."""
         self._goodbye_deadline = 0.0
         self._answer_goodbye = False
         endpoint.established = True
@@ -81,19 +83,8 @@ class Connection:
 
     # -- messages ---------------------------------------------------------------------------
 
-    def send(
-        self,
-        payload: bytes | bytearray | memoryview,
-        retry: int = RetryMode.RETRY_ON_TIMEOUT,
-        callback: Callable[[bool], object] | None = None,
-    ) -> None:
-        """Queue a message; see `Endpoint.queue`.
-
-        Raises NotConnectedError, which names the status, unless CONNECTED.
-        """
-        if self.status != ConnectionStatus.CONNECTED:
-            raise NotConnectedError(f"cannot send while {self.status.name}")
-        self.endpoint.queue(payload, retry, callback)
+    def _refuse_to_send(self, *arguments: object) -> None:
+        raise NotConnectedError(f"cannot send while {self.status.name}")
 
     def take_settled(self) -> list[tuple[Callable[[bool], object], bool]]:
         """Take the callbacks of the messages that are over, each with what to call it with."""
@@ -158,6 +149,7 @@ class Connection:
         """Say goodbye, behind what was queued before; of no effect unless CONNECTED."""
         if self.status == ConnectionStatus.CONNECTED:
             self.status = ConnectionStatus.DISCONNECTING
+            self.send = self._refuse_to_send
             self._goodbye_deadline = now + GOODBYE_TIMEOUT
             self.endpoint.begin_goodbye()
 
@@ -170,4 +162,5 @@ class Connection:
 
     def _end(self, status: ConnectionStatus) -> None:
         self.status = status
+        self.send = self._refuse_to_send
         self.endpoint.close()

@@ -16,7 +16,7 @@ from mpgameserver.client import CONNECTION_TIMEOUT, UdpClient
 from mpgameserver.crypto import EllipticCurvePublicKey
 from mpgameserver.enums import ConnectFailure, ConnectionStatus, RetryMode
 from mpgameserver.figures import percentile
-from mpgameserver.udpsocket import wait_readable
+from mpgameserver.waiting import wait_readable
 
 __all__ = ["PingError", "ping"]
 

@@ -1,4 +1,4 @@
-"""The server on a socket: one loop over `selectors`, in the caller's thread or in one of its own.
+"""The server on a socket: one loop, in the caller's thread or in one of its own.
 
 The loop reads what has arrived, up to a cap, lets the engine work, and sends until the kernel
 takes no more. What it waits for is the socket, the engine's next timer, or a byte in the wake
@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import selectors
 import signal
 import socket
 import threading
@@ -23,6 +22,7 @@ from mpgameserver.serverclient import ServerClient
 from mpgameserver.serverengine import ServerEngine
 from mpgameserver.serversocket import ListeningSocket
 from mpgameserver.serverstats import ServerStats
+from mpgameserver.waiting import Waiter
 
 __all__ = [
     "EventHandler",
@@ -42,7 +42,7 @@ _LOG = logging.getLogger("mpgameserver.server")
 
 
 class _WakePipe:
-    """Ends the wait of a selector, from any thread and from signal handlers."""
+    """Ends the wait of the loop, from any thread and from signal handlers."""
 
     def __init__(self) -> None:
         self._reader, self._writer = socket.socketpair()
@@ -92,7 +92,8 @@ class UdpServer:
         self._has_run = False
         self._is_over = False
         self._unsent: tuple[bytes, SocketAddress] | None = None
-        self._engine = ServerEngine(ctxt)
+        self._is_blocked = self._waits_to_write = False
+        self._engine = ServerEngine(ctxt, self._flush)
         self._socket = ListeningSocket(addr)
         self._pipe = _WakePipe()
 
@@ -170,31 +171,29 @@ class UdpServer:
         engine = self._engine
         try:
             engine.start(time.monotonic())
-            with selectors.DefaultSelector() as selector:
-                selector.register(self._pipe, selectors.EVENT_READ)
-                selector.register(self._socket, selectors.EVENT_READ)
+            waiter = Waiter(self._pipe, self._socket)
+            self._update()
+            while not engine.is_stopped:
+                self._wait(waiter)
                 self._update()
-                while not engine.is_stopped:
-                    self._wait(selector)
-                    self._update()
         finally:
             if not engine.is_stopped:
                 engine.abort()
                 self._send()
 
-    def _wait(self, selector: selectors.BaseSelector) -> None:
-        events = selectors.EVENT_READ | (selectors.EVENT_WRITE if self._unsent else 0)
-        if selector.get_key(self._socket).events != events:
-            selector.modify(self._socket, events)
+    def _wait(self, waiter: Waiter) -> None:
+        if self._is_blocked or self._waits_to_write:
+            waiter.want_write(self._socket, self._is_blocked)
+            self._waits_to_write = self._is_blocked
         seconds = min(max(self._engine.next_timer() - time.monotonic(), 0.0), MAX_WAIT)
-        if any(key.fileobj is self._pipe for key, _ in selector.select(seconds)):
+        if self._pipe.fileno() in waiter.wait(seconds):
             self._pipe.drain()
 
     def _update(self) -> None:
         """Read, work, send."""
         now, wall_now = time.monotonic(), time.time()
         for _ in range(MAX_READS):
-            received = self._socket.receive()
+            received = self._socket.receive_from()
             if received is None:
                 break
             if self._engine.receive(*received, now, wall_now):
@@ -207,10 +206,17 @@ class UdpServer:
         now = time.monotonic()
         while True:
             leaving = self._unsent or self._engine.next_datagram(now)
-            if leaving is None or not self._socket.send(*leaving):
+            if leaving is None:
+                break
+            self._is_blocked = not self._socket.queue(*leaving)
+            if self._is_blocked:
                 self._unsent = leaving
                 return
             self._unsent = None
+        self._flush()
+
+    def _flush(self) -> None:
+        self._is_blocked = not self._socket.flush()
 
     def _close(self) -> None:
         self._is_over = True

@@ -26,6 +26,8 @@ class ClientSession(Protocol):
 
     connection: Connection
     reason: DisconnectReason | None
+    is_ready: bool
+    """It waits for its turn to send."""
 
     @property
     def now(self) -> float:
@@ -115,8 +117,10 @@ class ServerClient:
         ValueError for another type, retry mode or length; SendQueueFullError while too much
         waits. Nothing is queued by these, and the client stays usable.
         """
-        self._session.connection.send(payload, retry, callback)
-        self._session.wants_out()
+        session = self._session
+        session.connection.send(payload, retry, callback)
+        if not session.is_ready:
+            session.wants_out()
 
     def send_guaranteed(
         self,

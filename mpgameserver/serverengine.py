@@ -72,19 +72,25 @@ class _Place:
         return format_address(plain_address(self._address))
 
 
+def _nothing() -> None:
+    pass
+
+
 class ServerEngine:
     """The sessions of a server, the handshakes of those to come, and the handler's events.
 
-    `now` is monotonic, in seconds, everywhere.
+    `now` is monotonic, in seconds, everywhere. `before_work` is called before public-key work,
+    and sees to it that what was made until then has left.
     """
 
-    def __init__(self, context: ServerContext) -> None:
+    def __init__(self, context: ServerContext, before_work: Callable[[], None] = _nothing) -> None:
         self.drops: Counter[str] = Counter()
         """Datagrams that came to nothing, by reason; see `ServerStats.drops`."""
         self.is_stopped = False
         """The handler has had its `shutdown` event, and there is nothing more to do."""
         self.now = 0.0
         """The latest time that the engine was told."""
+        self._before_work = before_work
         self._context = context
         self._handler = context.handler
         self._settings = context.settings
@@ -321,6 +327,7 @@ class ServerEngine:
         if not self._work_left:
             return False
         self._work_left -= 1
+        self._before_work()
         return self._try_waiting_proof() or self._answer_waiting_hello()
 
     def _try_waiting_proof(self) -> bool:

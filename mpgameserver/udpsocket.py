@@ -3,46 +3,79 @@
 from __future__ import annotations
 
 import errno
-import selectors
+import logging
 import socket
-from typing import Protocol
+import sys
+
+from mpgameserver._core.datagrams import IS_NATIVE, MAX_READ_ERRORS, DatagramSocket
+from mpgameserver.address import SocketAddress
 
 __all__ = [
     "RECEIVE_SIZE",
     "ConnectedSocket",
+    "PlainSocket",
+    "datagram_socket",
     "new_udp_socket",
-    "wait_readable",
-    "would_block",
 ]
 
+CLIENT_BUFFER_SIZE = 1 << 20
+"""Bytes asked of the kernel for each direction: some 700 datagrams that wait for a frame."""
 RECEIVE_SIZE = 65536
 """Larger than any UDP payload, so that nothing is ever cut."""
-BUFFER_SIZE = 1 << 20
-"""Bytes asked of the kernel for each direction: some 700 datagrams that wait for a frame."""
-MAX_REFUSALS = 16
-"""Port-unreachable errors that one read steps over: they can be forged without end."""
 
+_LOG = logging.getLogger("mpgameserver.client")
 _SIO_UDP_CONNRESET = 0x9800000C
 _WOULD_BLOCK = {errno.EAGAIN, errno.EWOULDBLOCK, errno.ENOBUFS, errno.EINTR}
+_BUFFERS = (
+    (socket.SO_RCVBUF, "receive", "net.core.rmem_max"),
+    (socket.SO_SNDBUF, "send", "net.core.wmem_max"),
+)
+_told: set[tuple[str, int]] = set()
 
 
-def would_block(error: OSError) -> bool:
-    """True when the same call may succeed later."""
-    return error.errno in _WOULD_BLOCK
+def new_udp_socket(
+    family: socket.AddressFamily,
+    buffer_size: int = CLIENT_BUFFER_SIZE,
+    log: logging.Logger = _LOG,
+    level: int = logging.INFO,
+) -> socket.socket:
+    """A non-blocking UDP socket, for which buffers of a size in bytes are asked of the kernel.
 
-
-def new_udp_socket(family: socket.AddressFamily) -> socket.socket:
-    """A non-blocking UDP socket with large buffers."""
+    Where the kernel gives less, one line of the log says so, once per process and direction.
+    """
     sock = socket.socket(family, socket.SOCK_DGRAM)
     try:
         sock.setblocking(False)
-        for option in (socket.SO_RCVBUF, socket.SO_SNDBUF):
-            sock.setsockopt(socket.SOL_SOCKET, option, BUFFER_SIZE)
+        for option, direction, setting in _BUFFERS:
+            sock.setsockopt(socket.SOL_SOCKET, option, buffer_size)
+            given = _given_buffer(sock, option)
+            if given < buffer_size and (direction, level) not in _told:
+                _told.add((direction, level))
+                log.log(
+                    level, _TOO_SMALL, direction, given, buffer_size, _advice(setting, buffer_size)
+                )
         _ignore_port_unreachable(sock)
     except BaseException:
         sock.close()
         raise
     return sock
+
+
+_TOO_SMALL = "the kernel gives a socket's %s buffer %d of the %d bytes asked for%s"
+
+
+def _given_buffer(sock: socket.socket, option: int) -> int:
+    """The size of a buffer; Linux tells twice of it, socket(7)."""
+    size = sock.getsockopt(socket.SOL_SOCKET, option)
+    return size // 2 if sys.platform == "linux" else size
+
+
+def _advice(setting: str, buffer_size: int) -> str:
+    return f": sysctl -w {setting}={buffer_size}" if sys.platform == "linux" else ""
+
+
+def _would_block(error: OSError) -> bool:
+    return error.errno in _WOULD_BLOCK
 
 
 def _ignore_port_unreachable(sock: socket.socket) -> None:
@@ -52,62 +85,86 @@ def _ignore_port_unreachable(sock: socket.socket) -> None:
         ioctl(_SIO_UDP_CONNRESET, False)
 
 
-class _HasFileno(Protocol):
-    def fileno(self) -> int: ...
+class PlainSocket:
+    """What `DatagramSocket` does, by the socket module: for platforms without it."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self.refused = False
+        self._socket = sock
+
+    def receive(self) -> bytes | None:
+        received = self.receive_from()
+        return None if received is None else received[0]
+
+    def receive_from(self) -> tuple[bytes, SocketAddress] | None:
+        for _ in range(MAX_READ_ERRORS):
+            try:
+                return self._socket.recvfrom(RECEIVE_SIZE)
+            except ConnectionRefusedError:
+                self.refused = True
+            except OSError as error:
+                if _would_block(error):
+                    break
+        return None
+
+    def queue(self, datagram: bytes, address: SocketAddress | None = None) -> bool:
+        return self.send(datagram, address)
+
+    def flush(self) -> bool:
+        return True
+
+    def send(self, datagram: bytes, address: SocketAddress | None = None) -> bool:
+        try:
+            if address is None:
+                self._socket.send(datagram)
+            else:
+                self._socket.sendto(datagram, address)
+        except ConnectionRefusedError:
+            self.refused = True
+        except OSError as error:
+            return not _would_block(error)
+        return True
+
+    def close(self) -> None:
+        self._socket.close()
 
 
-def wait_readable(sock: _HasFileno, seconds: float) -> None:
-    """Block until something can be read, for at most `seconds`."""
-    with selectors.DefaultSelector() as selector:
-        selector.register(sock, selectors.EVENT_READ)
-        selector.select(seconds)
+def datagram_socket(sock: socket.socket) -> DatagramSocket | PlainSocket:
+    """What moves the datagrams of a socket, and closes it: the best that the platform has."""
+    return DatagramSocket(sock) if IS_NATIVE else PlainSocket(sock)
 
 
 class ConnectedSocket:
     """A UDP socket that speaks with one address only: the kernel drops what others send.
+
+    `receive`, `queue`, `flush` and `send` are those of `DatagramSocket`.
 
     Raises OSError when the address cannot be reached at all.
     """
 
     def __init__(self, family: socket.AddressFamily, address: tuple[object, ...]) -> None:
         self.address = address
-        self.refused = False
-        """The other side's host said that nothing is bound to the port."""
-        self._socket = new_udp_socket(family)
+        self._socket = new_udp_socket(family, CLIENT_BUFFER_SIZE)
         try:
             self._socket.connect(address)
         except BaseException:
             self._socket.close()
             raise
+        self._datagrams = datagram_socket(self._socket)
+        self.receive = self._datagrams.receive
+        self.queue = self._datagrams.queue
+        self.flush = self._datagrams.flush
+        self.send = self._datagrams.send
+
+    @property
+    def refused(self) -> bool:
+        """The other side's host said that nothing is bound to the port."""
+        return self._datagrams.refused
 
     def fileno(self) -> int:
         """The file descriptor; -1 once closed."""
         return self._socket.fileno()
 
-    def receive(self) -> bytes | None:
-        """The next datagram; None when none waits."""
-        for _ in range(MAX_REFUSALS):
-            try:
-                return self._socket.recv(RECEIVE_SIZE)
-            except ConnectionRefusedError:
-                self.refused = True
-            except OSError:
-                break
-        return None
-
-    def send(self, datagram: bytes) -> bool:
-        """Hand a datagram to the kernel; False when it takes none now.
-
-        One that the network cannot carry counts as sent: it is lost like any other.
-        """
-        try:
-            self._socket.send(datagram)
-        except ConnectionRefusedError:
-            self.refused = True
-        except OSError as error:
-            return not would_block(error)
-        return True
-
     def close(self) -> None:
         """Close the socket; of no effect the second time."""
-        self._socket.close()
+        self._datagrams.close()

@@ -37,6 +37,8 @@ SETTING_LIMITS = {"limits.py", "context.py"}
 NOT_BOUNDS = {
     "_core.duplicates.MAX_NUMBER": "years of the fastest rate, so that the arithmetic is safe",
     "_core.duplicates.MAX_WIDTH": "MESSAGE_FILTER_WIDTH for Python",
+    "_core.datagrams.MAX_KNOWN_ADDRESSES": "KNOWN_ADDRESSES for Python",
+    "_core.datagrams.MAX_READ_ERRORS": "READ_ERRORS for Python",
     "_core.endpoint.INBOX_LIMIT": "MAX_INBOX_BYTES for C",
     "_core.cadence.MAX_TRIALS": "how often a receiver is tried",
     "_core.endpoint.MAX_HEARD": "shapes a timer",

@@ -179,12 +179,16 @@ class TestUdpServer:
     def test_a_socket_that_takes_no_more_loses_nothing(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        send, refusals = ListeningSocket.send, itertools.cycle([True, True, False])
+        refusals = itertools.cycle([True, True, False])
 
-        def reluctant(self: ListeningSocket, datagram: bytes, address: Any) -> bool:
-            return False if next(refusals) else send(self, datagram, address)
+        class Reluctant(ListeningSocket):
+            def __init__(self, addr: Any) -> None:
+                super().__init__(addr)
+                queue, flush = self.queue, self.flush
+                self.queue = lambda *leaving: not next(refusals) and queue(*leaving)
+                self.flush = lambda: not next(refusals) and flush()
 
-        monkeypatch.setattr(ListeningSocket, "send", reluctant)
+        monkeypatch.setattr("mpgameserver.server.ListeningSocket", Reluctant)
         context = ServerContext(
             Recorder(handle_message=lambda client, message: client.send(message))
         )

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 import socket
+import sys
 from collections.abc import Iterator
 
 import pytest
 
-from mpgameserver.udpsocket import ConnectedSocket, wait_readable
+from mpgameserver import udpsocket
+from mpgameserver.udpsocket import ConnectedSocket
+from mpgameserver.waiting import wait_readable
 
 PATIENCE = 5.0
 HOST = "127.0.0.1"
@@ -100,3 +104,30 @@ class TestConnectedSocket:
     def test_an_address_that_cannot_be_reached_is_an_os_error(self) -> None:
         with pytest.raises(OSError, match=r".+"):
             ConnectedSocket(socket.AF_INET, ("::1", 1))
+
+
+class TestBuffers:
+    def test_less_than_was_asked_for_is_told_once_with_what_helps(
+        self, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(udpsocket, "_told", set())
+        log = logging.getLogger("mpgameserver.server")
+        too_much = 1 << 30
+        for _ in range(2):
+            udpsocket.new_udp_socket(socket.AF_INET, too_much, log, logging.WARNING).close()
+        lines = [record.getMessage() for record in caplog.records]
+        assert len(lines) == 2
+        for line, word in zip(lines, ("receive", "send"), strict=True):
+            assert f"{word} buffer" in line
+            assert str(too_much) in line
+        if sys.platform == "linux":
+            assert f"sysctl -w net.core.rmem_max={too_much}" in lines[0]
+            assert f"sysctl -w net.core.wmem_max={too_much}" in lines[1]
+
+    def test_as_much_as_was_asked_for_is_no_news(
+        self, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(udpsocket, "_told", set())
+        caplog.set_level(logging.INFO)
+        udpsocket.new_udp_socket(socket.AF_INET, 8192).close()
+        assert not caplog.records

@@ -1,0 +1,250 @@
+"""Datagrams in and out of a UDP socket, many per system call where the platform can do that.
+
+Out: datagrams to one address, of one size but for the last, gather in a run and leave in one
+call: on Linux the kernel cuts the run up (UDP_SEGMENT, udp(7)), elsewhere and where the device
+cannot do it each leaves in a call of its own. In: with UDP_GRO the kernel hands over such a run
+as one piece, which is cut up here.
+
+Against the socket module this saves the exception for each read that finds nothing, and the
+address of each datagram: those that were seen are kept, up to a bound.
+
+An error of the network is an answer and no exception: what the kernel has no room for is kept,
+what the network cannot carry counts as sent, for it is lost like any other. There is no
+recvmmsg and no sendmmsg here: on loopback both cost as much per datagram as single calls.
+"""
+
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.unicode cimport PyUnicode_AsUTF8
+
+__all__ = ["HAS_RUNS", "IS_NATIVE", "DatagramSocket"]
+
+cdef enum:
+    READ_SIZE = 65536  # more than any UDP payload, and than any run
+    RUN_LENGTH = 64  # UDP_MAX_SEGMENTS of Linux before 6.9
+    RUN_BYTES = 65000  # what one IP packet holds, less its headers
+    # Errors that one read steps over: a port-unreachable message can be forged without end.
+    READ_ERRORS = 16
+    # Of the 131,072 datagrams of a second from 4,096 players none makes its address anew; a flood
+    # from forged addresses takes 4 MB.
+    KNOWN_ADDRESSES = 16384
+
+IS_NATIVE = bool(MPG_NATIVE)
+HAS_RUNS = bool(MPG_RUNS)
+MAX_KNOWN_ADDRESSES = KNOWN_ADDRESSES
+MAX_READ_ERRORS = READ_ERRORS
+
+# One read at a time: nothing releases the GIL between the read and the copy.
+cdef char _read_buffer[READ_SIZE]
+
+cdef dict _addresses = {}   # what the kernel says -> the tuple of the socket module
+cdef dict _kernel_forms = {}   # and back
+
+
+cdef object _address_of(const MpgAddress *raw):
+    """The address as the socket module has it."""
+    cdef bytes key = PyBytes_FromStringAndSize(<const char *>raw, mpg_address_size(raw))
+    cdef object address = _addresses.get(key)
+    cdef char host[64]
+    cdef int port = 0, version
+    cdef unsigned flow = 0, scope = 0
+    if address is not None:
+        return address
+    version = mpg_read_address(raw, host, &port, &flow, &scope)
+    text = host.decode("ascii") if version else ""
+    address = (text, port) if version == 4 else (text, port, flow, scope)
+    _know(address, key)
+    return address
+
+
+cdef int _know(tuple address, bytes key) except -1:
+    if len(_addresses) >= KNOWN_ADDRESSES:
+        _addresses.clear()
+        _kernel_forms.clear()
+    _addresses[key] = address
+    _kernel_forms[address] = key
+    return 0
+
+
+cdef bytes _kernel_form(tuple address):
+    """The address as the kernel has it; None for a name, which must be looked up."""
+    cdef bytes key = _kernel_forms.get(address)
+    cdef MpgAddress raw
+    if key is not None:
+        return key
+    host, port = address[:2]
+    flow, scope = address[2:] if len(address) == 4 else (0, 0)
+    if not mpg_make_address(&raw, PyUnicode_AsUTF8(host), port, flow, scope):
+        return None
+    key = PyBytes_FromStringAndSize(<const char *>&raw, mpg_address_size(&raw))
+    _know(address, key)
+    return key
+
+
+cdef class DatagramSocket:
+    """Moves the datagrams of a non-blocking UDP socket of the socket module, and closes it.
+
+    `runs` says whether runs may be sent and received as such. `refused` is set when the other
+    side's host has said that nothing is bound to the port.
+
+    Not for use by two threads at a time.
+    """
+
+    def __cinit__(self, sock, *, bint runs=True):
+        if not MPG_NATIVE:
+            raise OSError("there is no DatagramSocket on this platform")
+        self._socket = sock
+        self._fd = sock.fileno()
+        self._run = []
+        self._sends_runs = runs and MPG_RUNS
+        if runs:
+            mpg_enable_runs(self._fd)
+
+    cpdef bytes receive(self):
+        """The next datagram; None when none waits."""
+        return self._receive(NULL)
+
+    cpdef tuple receive_from(self):
+        """The next datagram and the address that it came from; None when none waits."""
+        cdef MpgAddress sender
+        cdef bytes datagram
+        if self._rest is not None:
+            return self._next_of_rest(), self._rest_sender
+        datagram = self._receive(&sender)
+        if datagram is None:
+            return None
+        address = _address_of(&sender)
+        if self._rest is not None:
+            self._rest_sender = address
+        return datagram, address
+
+    cdef bytes _receive(self, MpgAddress *sender):
+        cdef size_t segment = 0
+        cdef int size, _
+        if self._rest is not None:
+            return self._next_of_rest()
+        for _ in range(READ_ERRORS):
+            size = mpg_receive(self._fd, _read_buffer, READ_SIZE, sender, &segment)
+            if size >= 0:
+                break
+            if mpg_would_block(mpg_error()):
+                return None
+            self.refused = self.refused or mpg_refused(mpg_error())
+        else:
+            return None
+        if segment == 0 or <size_t>size <= segment:
+            return PyBytes_FromStringAndSize(_read_buffer, size)
+        self._rest = PyBytes_FromStringAndSize(_read_buffer, size)
+        self._rest_taken = 0
+        self._rest_segment = <Py_ssize_t>segment
+        return self._next_of_rest()
+
+    cdef bytes _next_of_rest(self):
+        """The next datagram of a run that was read as one piece."""
+        cdef Py_ssize_t left = PyBytes_GET_SIZE(self._rest) - self._rest_taken
+        cdef Py_ssize_t size = min(left, self._rest_segment)
+        cdef bytes datagram = PyBytes_FromStringAndSize(
+            PyBytes_AS_STRING(self._rest) + self._rest_taken, size
+        )
+        self._rest_taken += size
+        if size == left:
+            self._rest = None
+        return datagram
+
+    cpdef bint queue(self, bytes datagram, tuple address=None) except -1:
+        """Take a datagram, which leaves by `flush` at the latest.
+
+        `address` is where to, as the socket module has it; None on a socket that is connected.
+        False when the kernel takes no more now, and then the datagram was not taken.
+        """
+        cdef Py_ssize_t size = PyBytes_GET_SIZE(datagram)
+        if self._run and not (
+            self._run_is_open
+            and 0 < size <= self._run_segment
+            and len(self._run) < RUN_LENGTH
+            and self._run_size + size <= RUN_BYTES
+            and (address is self._run_address or address == self._run_address)
+        ):
+            if not self.flush():
+                return False
+        if not self._run:
+            self._run_address = address
+            self._run_segment = size
+            self._run_size = 0
+        self._run.append(datagram)
+        self._run_size += size
+        self._run_is_open = self._sends_runs and size == self._run_segment > 0
+        return True
+
+    cpdef bint flush(self) except -1:
+        """Send what was queued; False when the kernel takes no more now."""
+        cdef Py_ssize_t sent = 0
+        if not self._run:
+            return True
+        if len(self._run) > 1 and self._sends_runs:
+            sent = self._send_run()
+        while sent < len(self._run):
+            if not self._send_one(<bytes>self._run[sent], self._run_address):
+                break
+            sent += 1
+        if sent < len(self._run):
+            del self._run[:sent]
+            return False
+        self._run.clear()
+        return True
+
+    cpdef bint send(self, bytes datagram, tuple address=None) except -1:
+        """Send a datagram now, behind what was queued; False when the kernel takes none now."""
+        return self.flush() and self._send_one(datagram, address)
+
+    cpdef int close(self) except -1:
+        """Close the socket; what was queued is forgotten. Of no effect the second time."""
+        self._fd = -1
+        self._run.clear()
+        self._rest = None
+        self._socket.close()
+        return 0
+
+    cdef Py_ssize_t _send_run(self) except -1:
+        """Send the run in one call; how many datagrams of it are dealt with: all or none."""
+        cdef char *data[RUN_LENGTH]
+        cdef size_t sizes[RUN_LENGTH]
+        cdef bytes to, datagram
+        cdef Py_ssize_t i, count = len(self._run)
+        for i in range(count):
+            datagram = self._run[i]
+            data[i] = PyBytes_AS_STRING(datagram)
+            sizes[i] = PyBytes_GET_SIZE(datagram)
+        if self._run_address is None:
+            i = mpg_send_run(self._fd, data, sizes, <int>count, self._run_segment, NULL)
+        else:
+            to = _kernel_form(self._run_address)
+            if to is None:
+                return 0
+            i = mpg_send_run(
+                self._fd, data, sizes, <int>count, self._run_segment,
+                <const MpgAddress *>PyBytes_AS_STRING(to),
+            )
+        if i >= 0:
+            return count
+        self._sends_runs = self._sends_runs and not mpg_never_runs(mpg_error())
+        return 0
+
+    cdef bint _send_one(self, bytes datagram, tuple address) except -1:
+        cdef bytes to
+        cdef int sent
+        if address is None:
+            sent = mpg_send(
+                self._fd, PyBytes_AS_STRING(datagram), PyBytes_GET_SIZE(datagram), NULL
+            )
+        else:
+            to = _kernel_form(address)
+            if to is None:
+                return True
+            sent = mpg_send(
+                self._fd, PyBytes_AS_STRING(datagram), PyBytes_GET_SIZE(datagram),
+                <const MpgAddress *>PyBytes_AS_STRING(to),
+            )
+        if sent >= 0:
+            return True
+        self.refused = self.refused or mpg_refused(mpg_error())
+        return not mpg_would_block(mpg_error())

@@ -1,0 +1,51 @@
+# A UDP socket that moves runs of datagrams in one system call.
+
+cdef extern from "udp.h":
+    enum: MPG_NATIVE
+    enum: MPG_RUNS
+    ctypedef struct MpgAddress "mpg_address":
+        pass
+    int mpg_receive(
+        int fd, char *data, size_t size, MpgAddress *sender, size_t *segment
+    ) noexcept
+    int mpg_send(int fd, const char *data, size_t size, const MpgAddress *to) noexcept
+    int mpg_send_run(
+        int fd, char **data, size_t *sizes, int count, size_t size, const MpgAddress *to
+    ) noexcept
+    int mpg_enable_runs(int fd) noexcept
+    size_t mpg_address_size(const MpgAddress *address) noexcept
+    int mpg_make_address(
+        MpgAddress *address, const char *host, int port, unsigned flow, unsigned scope
+    ) noexcept
+    int mpg_read_address(
+        const MpgAddress *address, char *host, int *port, unsigned *flow, unsigned *scope
+    ) noexcept
+    int mpg_would_block(int error) noexcept
+    int mpg_refused(int error) noexcept
+    int mpg_never_runs(int error) noexcept
+    int mpg_error() noexcept
+
+cdef class DatagramSocket:
+    cdef readonly bint refused
+    cdef object _socket
+    cdef int _fd                   # -1 once closed: the number may be another file's
+    cdef bint _sends_runs
+    cdef list _run                 # datagrams that wait for `flush`, to one address
+    cdef tuple _run_address
+    cdef Py_ssize_t _run_segment   # the size of the first
+    cdef Py_ssize_t _run_size      # bytes, of all
+    cdef bint _run_is_open         # one more may follow, of that size or less
+    cdef bytes _rest               # a run that was read and is being cut up; None: none
+    cdef tuple _rest_sender
+    cdef Py_ssize_t _rest_segment, _rest_taken
+
+    cpdef bytes receive(self)
+    cpdef tuple receive_from(self)
+    cpdef bint queue(self, bytes datagram, tuple address=*) except -1
+    cpdef bint flush(self) except -1
+    cpdef int close(self) except -1
+    cpdef bint send(self, bytes datagram, tuple address=*) except -1
+    cdef bytes _receive(self, MpgAddress *sender)
+    cdef bytes _next_of_rest(self)
+    cdef Py_ssize_t _send_run(self) except -1
+    cdef bint _send_one(self, bytes datagram, tuple address) except -1

@@ -1,0 +1,51 @@
+"""Blocking until a socket can be used.
+
+By `poll` where there is one: a `selectors` object takes several times as long per wait, and makes
+a file of its own. Windows has `select`, which serves the few sockets that are waited for here.
+"""
+
+from __future__ import annotations
+
+import math
+import select
+from typing import Protocol
+
+__all__ = ["Waiter", "wait_readable"]
+
+_HAS_POLL = hasattr(select, "poll")
+
+
+class _HasFileno(Protocol):
+    def fileno(self) -> int: ...
+
+
+class Waiter:
+    """Waits for what any of some sockets has to read, or for one of them to take more."""
+
+    def __init__(self, *socks: _HasFileno) -> None:
+        self._descriptors = [sock.fileno() for sock in socks]
+        self._writable: int | None = None
+        if _HAS_POLL:
+            self._poll = select.poll()
+            for descriptor in self._descriptors:
+                self._poll.register(descriptor, select.POLLIN)
+
+    def want_write(self, sock: _HasFileno, wanted: bool) -> None:
+        """From here on the wait also ends when the socket takes more, or no longer does."""
+        descriptor = sock.fileno()
+        self._writable = descriptor if wanted else None
+        if _HAS_POLL:
+            self._poll.modify(descriptor, select.POLLIN | (select.POLLOUT if wanted else 0))
+
+    def wait(self, seconds: float) -> set[int]:
+        """Wait for at most `seconds`; the file descriptors of those that can be used."""
+        if _HAS_POLL:
+            return {descriptor for descriptor, _ in self._poll.poll(math.ceil(seconds * 1000))}
+        writable = () if self._writable is None else (self._writable,)
+        readable, takes_more, _ = select.select(self._descriptors, writable, (), seconds)
+        return {*readable, *takes_more}
+
+
+def wait_readable(sock: _HasFileno, seconds: float) -> None:
+    """Block until something can be read, for at most `seconds`."""
+    Waiter(sock).wait(seconds)

@@ -1,0 +1,291 @@
+"""Datagrams in and out of real sockets: alone, in runs, and where the platform has no runs."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from mpgameserver._core.datagrams import (
+    HAS_RUNS,
+    IS_NATIVE,
+    MAX_KNOWN_ADDRESSES,
+    DatagramSocket,
+)
+from mpgameserver.udpsocket import PlainSocket
+from mpgameserver.waiting import wait_readable
+
+PATIENCE = 5.0
+BUFFER = 1 << 20
+Moves = DatagramSocket | PlainSocket
+Make = Callable[[socket.socket], Moves]
+
+native = pytest.mark.skipif(not IS_NATIVE, reason="this platform has no DatagramSocket")
+
+
+def without_runs(sock: socket.socket) -> DatagramSocket:
+    return DatagramSocket(sock, runs=False)
+
+
+WAYS = [
+    pytest.param(DatagramSocket, id="runs", marks=native),
+    pytest.param(without_runs, id="no runs", marks=native),
+    pytest.param(PlainSocket, id="plain"),
+]
+
+
+def loopback(family: socket.AddressFamily) -> str:
+    return "::1" if family == socket.AF_INET6 else "127.0.0.1"
+
+
+def bound(family: socket.AddressFamily = socket.AF_INET) -> socket.socket:
+    sock = socket.socket(family, socket.SOCK_DGRAM)
+    sock.setblocking(False)
+    for option in (socket.SO_RCVBUF, socket.SO_SNDBUF):
+        sock.setsockopt(socket.SOL_SOCKET, option, BUFFER)
+    try:
+        sock.bind((loopback(family), 0))
+    except OSError as error:
+        sock.close()
+        pytest.skip(f"no {loopback(family)}: {error}")
+    return sock
+
+
+@pytest.fixture(params=[socket.AF_INET, socket.AF_INET6], ids=["IPv4", "IPv6"])
+def family(request: pytest.FixtureRequest) -> socket.AddressFamily:
+    found: socket.AddressFamily = request.param
+    return found
+
+
+@pytest.fixture(params=WAYS)
+def make(request: pytest.FixtureRequest) -> Make:
+    found: Make = request.param
+    return found
+
+
+@pytest.fixture
+def peer(family: socket.AddressFamily) -> Iterator[socket.socket]:
+    """The other side, a socket of the socket module that blocks."""
+    with bound(family) as sock:
+        sock.settimeout(PATIENCE)
+        yield sock
+
+
+@pytest.fixture
+def own(make: Make, family: socket.AddressFamily) -> Iterator[tuple[Moves, socket.socket]]:
+    sock = bound(family)
+    moves = make(sock)
+    yield moves, sock
+    moves.close()
+
+
+def read(sock: socket.socket, count: int) -> list[bytes]:
+    return [sock.recv(65536) for _ in range(count)]
+
+
+def read_all(moves: Moves, sock: socket.socket, count: int) -> list[bytes]:
+    found: list[bytes] = []
+    while len(found) < count:
+        datagram = moves.receive()
+        if datagram is None:
+            wait_readable(sock, PATIENCE)
+        else:
+            found.append(datagram)
+    return found
+
+
+class TestOneByOne:
+    def test_a_datagram_arrives_with_the_address_that_the_socket_module_tells(self, own, peer):
+        moves, sock = own
+        assert moves.receive_from() is None
+        for _ in range(2):
+            peer.sendto(b"there", sock.getsockname())
+            wait_readable(sock, PATIENCE)
+            assert moves.receive_from() == (b"there", peer.getsockname())
+        assert moves.receive_from() is None
+
+    def test_it_leaves_for_an_address_at_the_next_flush(self, own, peer):
+        moves, sock = own
+        assert moves.queue(b"back", peer.getsockname())
+        assert moves.flush()
+        assert peer.recvfrom(100) == (b"back", sock.getsockname())
+
+    def test_send_leaves_at_once_behind_what_was_queued(self, own, peer):
+        moves, _ = own
+        assert moves.queue(b"one", peer.getsockname())
+        assert moves.send(b"two", peer.getsockname())
+        assert read(peer, 2) == [b"one", b"two"]
+
+    def test_an_empty_datagram_is_one(self, own, peer):
+        moves, sock = own
+        for datagram in (b"x", b"", b"", b"y"):
+            assert moves.queue(datagram, peer.getsockname())
+        assert moves.flush()
+        assert read(peer, 4) == [b"x", b"", b"", b"y"]
+        peer.sendto(b"", sock.getsockname())
+        wait_readable(sock, PATIENCE)
+        assert moves.receive() == b""
+
+    def test_the_largest_arrives_whole(self, own, peer):
+        moves, sock = own
+        largest = bytes(65507)
+        assert moves.send(largest, peer.getsockname())
+        assert peer.recv(65536) == largest
+        peer.sendto(largest, sock.getsockname())
+        wait_readable(sock, PATIENCE)
+        assert moves.receive() == largest
+
+    def test_what_the_network_cannot_carry_counts_as_sent(self, own, peer):
+        moves, _ = own
+        assert moves.send(bytes(70_000), peer.getsockname())
+        assert moves.send(b"x", (*peer.getsockname()[:1], 0, *peer.getsockname()[2:]))
+        assert moves.send(b"still there", peer.getsockname())
+        assert peer.recv(100) == b"still there"
+
+    def test_closing_twice_is_harmless_and_nothing_moves_any_more(self, own, peer):
+        moves, sock = own
+        moves.close()
+        moves.close()
+        assert sock.fileno() == -1
+        assert moves.receive() is None
+        assert moves.send(b"x", peer.getsockname())
+
+
+class TestConnected:
+    @pytest.mark.skipif(not hasattr(socket, "AF_UNIX"), reason="Windows reports no refusal")
+    def test_a_closed_port_is_noticed_and_raises_nothing(self, own, peer):
+        moves, sock = own
+        sock.connect(peer.getsockname())
+        peer.close()
+        assert moves.send(b"anybody there?")
+        wait_readable(sock, PATIENCE)
+        assert moves.receive() is None
+        assert moves.refused
+
+    def test_it_needs_no_address(self, own, peer):
+        moves, sock = own
+        sock.connect(peer.getsockname())
+        assert moves.queue(b"one")
+        assert moves.queue(b"two")
+        assert moves.flush()
+        assert read(peer, 2) == [b"one", b"two"]
+
+
+class TestRuns:
+    @pytest.mark.parametrize(
+        "sizes",
+        [[100] * 3, [1472] * 200, [1472] * 10 + [7], [10, 20, 30], [30, 20, 10], [1, 0, 1]],
+        ids=["three", "several runs", "a shorter last one", "growing", "shrinking", "empty"],
+    )
+    def test_a_run_arrives_as_the_datagrams_that_it_was(self, own, peer, sizes):
+        moves, _ = own
+        datagrams = [bytes([n % 256]) * size for n, size in enumerate(sizes)]
+        for datagram in datagrams:
+            assert moves.queue(datagram, peer.getsockname())
+        assert moves.flush()
+        assert read(peer, len(datagrams)) == datagrams
+
+    def test_what_goes_to_others_in_between_arrives_there(self, own, family, peer):
+        moves, _ = own
+        with bound(family) as other:
+            other.settimeout(PATIENCE)
+            for n in range(6):
+                to = other if n % 3 == 2 else peer
+                assert moves.queue(bytes([n]) * 50, to.getsockname())
+            assert moves.flush()
+            assert read(peer, 4) == [bytes([n]) * 50 for n in (0, 1, 3, 4)]
+            assert read(other, 2) == [bytes([n]) * 50 for n in (2, 5)]
+
+    @native
+    @pytest.mark.parametrize("last", [0, 1, 99])
+    def test_a_run_that_is_read_as_one_piece_is_cut_up(self, own, family, last):
+        receiver, sock = own
+        sender_sock = bound(family)
+        sender = DatagramSocket(sender_sock)
+        run = [bytes([n]) * 100 for n in range(40)] + ([b"." * last] if last else [])
+        for datagram in run:
+            assert sender.queue(datagram, sock.getsockname())
+        assert sender.flush()
+        assert read_all(receiver, sock, len(run)) == run
+        assert receiver.receive_from() is None
+        sender.close()
+
+    @native
+    def test_each_datagram_of_a_run_has_its_address(self, own, family):
+        receiver, sock = own
+        sender_sock = bound(family)
+        sender = DatagramSocket(sender_sock)
+        for n in range(3):
+            assert sender.queue(bytes([n]), sock.getsockname())
+        assert sender.flush()
+        wait_readable(sock, PATIENCE)
+        address = sender_sock.getsockname()
+        assert [receiver.receive_from() for _ in range(3)] == [
+            (bytes([n]), address) for n in range(3)
+        ]
+        sender.close()
+
+    @pytest.mark.skipif(not HAS_RUNS, reason="this platform has no runs")
+    def test_a_run_leaves_in_one_call(self, peer, family):
+        """A run that the receiver takes whole must have left whole."""
+        sock = bound(family)
+        peer.setsockopt(17, 104, 1)  # SOL_UDP, UDP_GRO
+        sender = DatagramSocket(sock)
+        for n in range(5):
+            assert sender.queue(bytes([n]) * 100, peer.getsockname())
+        assert sender.flush()
+        assert len(peer.recv(65536)) == 500
+        sender.close()
+
+
+@native
+class TestFullBuffers:
+    """A Unix socket blocks when the receiver does not read, which UDP over loopback never does."""
+
+    @pytest.fixture
+    def ends(self) -> Iterator[tuple[DatagramSocket, socket.socket]]:
+        near, far = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+        near.setblocking(False)
+        far.settimeout(PATIENCE)
+        moves = DatagramSocket(near, runs=False)
+        yield moves, far
+        moves.close()
+        far.close()
+
+    def test_what_the_kernel_does_not_take_is_told_and_nothing_is_lost(self, ends):
+        moves, far = ends
+        queued = []
+        for n in range(100_000):
+            datagram = n.to_bytes(4, "big") * 50
+            if not moves.queue(datagram):
+                break
+            queued.append(datagram)
+        else:
+            raise AssertionError("it never blocked")
+        assert not moves.flush()
+        received = read(far, 1)
+        assert moves.flush()
+        received += read(far, len(queued) - 1)
+        assert received == queued
+
+
+@native
+class TestBounds:
+    def test_known_addresses_are_forgotten_when_there_are_too_many(self, peer, family):
+        sock = bound(family)
+        moves = DatagramSocket(sock)
+        scope = () if family == socket.AF_INET else (0, 0)
+        for n in range(MAX_KNOWN_ADDRESSES + 10):
+            host = f"127.1.{n >> 8}.{n & 255}" if family == socket.AF_INET else f"::2:{n:x}"
+            moves.queue(b"x", (host, 9, *scope))
+        peer.sendto(b"there", sock.getsockname())
+        wait_readable(sock, PATIENCE)
+        assert moves.receive_from() == (b"there", peer.getsockname())
+        moves.close()
+
+    def test_a_name_that_is_no_address_is_lost_like_what_cannot_be_carried(self):
+        sock = bound()
+        moves = DatagramSocket(sock)
+        assert moves.send(b"x", ("no address", 9))
+        moves.close()
