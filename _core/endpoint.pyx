@@ -264,7 +264,7 @@ cdef class Endpoint:
             return self._start + (self._written_second + 1 - self._wall_start) + CLOCK_ROUNDING
         if self.established:
             when = self._last_sent + self.keep_alive_interval
-        if self.ack_is_due:
+        if self._acks_owed >= ACK_EVERY:
             return self._now
         if self._acks_owed:
             when = min(when, self._ack_due_at)

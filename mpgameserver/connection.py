@@ -63,8 +63,13 @@ class Connection:
         self.endpoint = endpoint
         self.token = token
         self.status = ConnectionStatus.CONNECTED
+        self.is_live = True
+        """True until the connection has ended."""
+        # What is called for every message and datagram is the endpoint's own, until the end.
         self.send: Callable[..., None] = endpoint.queue
         """Queue a message, as `Endpoint.queue` does; NotConnectedError unless CONNECTED."""
+        self.next_datagram: Callable[[float], bytes | None] = endpoint.next_datagram
+        """The next datagram to send at that time; None when there is none."""
         self._goodbye_deadline = 0.0
         self._answer_goodbye = False
         endpoint.established = True
@@ -75,11 +80,6 @@ class Connection:
         self.endpoint.keep_alive_interval = timing.keep_alive
         self.endpoint.message_timeout = timing.message
         self._silence_timeout = timing.silence
-
-    @property
-    def is_live(self) -> bool:
-        """True until the connection has ended."""
-        return self.status in (ConnectionStatus.CONNECTED, ConnectionStatus.DISCONNECTING)
 
     # -- messages ---------------------------------------------------------------------------
 
@@ -119,16 +119,14 @@ class Connection:
         if not self.is_live:
             return
         self.endpoint.advance(now)
-        if self.status == ConnectionStatus.DISCONNECTING:
+        if self.status is ConnectionStatus.DISCONNECTING:
             if self.endpoint.goodbye_acked or now >= self._goodbye_deadline:
                 self._end(ConnectionStatus.DISCONNECTED)
         elif now >= self.endpoint.last_received + self._silence_timeout:
             self._end(ConnectionStatus.DROPPED)
 
-    def next_datagram(self, now: float) -> bytes | None:
-        """The next datagram to send now; None when there is none."""
-        if self.is_live:
-            return self.endpoint.next_datagram(now)
+    def _answer(self, now: float) -> bytes | None:
+        """What is left to send after the end: the answer to a goodbye, once."""
         if self._answer_goodbye:
             self._answer_goodbye = False
             return self.endpoint.farewell(now)
@@ -138,10 +136,11 @@ class Connection:
         """When `advance` and `next_datagram` should be called, if nothing happens before."""
         if not self.is_live:
             return 0.0 if self._answer_goodbye else float("inf")
-        if self.status == ConnectionStatus.DISCONNECTING:
+        if self.status is ConnectionStatus.DISCONNECTING:
             return min(self.endpoint.next_timer(), self._goodbye_deadline)
         silence = self.endpoint.last_received + self._silence_timeout
-        return min(self.endpoint.next_timer(), silence)
+        timer = self.endpoint.next_timer()
+        return timer if timer < silence else silence
 
     # -- the end ----------------------------------------------------------------------------
 
@@ -162,5 +161,7 @@ class Connection:
 
     def _end(self, status: ConnectionStatus) -> None:
         self.status = status
+        self.is_live = False
         self.send = self._refuse_to_send
+        self.next_datagram = self._answer
         self.endpoint.close()

@@ -56,6 +56,9 @@ FULL_EVENT_INTERVAL = 1.0
 
 _LOG = logging.getLogger("mpgameserver.server")
 _TYPE_OFFSET = 12
+# As plain ints: they are compared for every datagram.
+_UNKNOWN, _CLIENT_HELLO = int(PacketType.UNKNOWN), int(PacketType.CLIENT_HELLO)
+_CHALLENGE_RESP, _DISCONNECT = int(PacketType.CHALLENGE_RESP), int(PacketType.DISCONNECT)
 _ORDINARY_DROPS = frozenset({"repeated", "too late", "no session", "late hello"})
 """What honest clients on an honest network cause, and no log needs to tell."""
 
@@ -155,22 +158,23 @@ class ServerEngine:
 
         `wall_now` is the Unix time in seconds; a session reads it once, when its handshake opens.
         """
-        self.now = max(self.now, now)
+        if now > self.now:
+            self.now = now
         self._work_left = 0  # what is sent between two arrivals is the sessions'
-        kind = datagram[_TYPE_OFFSET] if len(datagram) > _TYPE_OFFSET else PacketType.UNKNOWN
-        if kind == PacketType.CLIENT_HELLO:
+        kind = datagram[_TYPE_OFFSET] if len(datagram) > _TYPE_OFFSET else _UNKNOWN
+        if kind == _CLIENT_HELLO:
             self._receive_hello(datagram, address, wall_now)
             return False
         session = self._sessions.get(address)
         if session is None:
-            if not (kind == PacketType.CHALLENGE_RESP and self._receive_proof(datagram, address)):
+            if not (kind == _CHALLENGE_RESP and self._receive_proof(datagram, address)):
                 self._drop("no session", address)
             return False
         if not session.connection.is_live:
             # Behind its goodbye: nobody could be replied to, and what is dropped is not acked.
             self._drop("no session", address)
             return False
-        if kind == PacketType.DISCONNECT and session in self._touched:
+        if kind == _DISCONNECT and session in self._touched:
             # What came before the goodbye is handled while it can still be replied to.
             self._dispatch(session)
         return self._receive_sealed(session, datagram, kind)
@@ -182,9 +186,7 @@ class ServerEngine:
             if session.connection.endpoint.ack_is_due:
                 self.make_ready(session)
                 return True
-        elif kind != PacketType.CHALLENGE_RESP or not self._receive_proof(
-            datagram, session.address
-        ):
+        elif kind != _CHALLENGE_RESP or not self._receive_proof(datagram, session.address):
             self._drop(reason, session.address)
         return False
 
@@ -417,7 +419,7 @@ class ServerEngine:
         connection = session.connection
         connection.advance(self.now)
         self._dispatch(session)
-        for callback, acked in connection.take_settled():
+        for callback, acked in connection.endpoint.take_settled():
             self._call("a message callback", callback, acked)
         if not connection.is_live and session.reason is None:
             self._finish(session)
@@ -489,13 +491,12 @@ class ServerEngine:
     def _next_of_sessions(self) -> tuple[bytes, SocketAddress] | None:
         while self._ready:
             session = self._ready[0]
-            datagram = session.connection.next_datagram(self.now)
+            connection = session.connection
+            datagram = connection.next_datagram(self.now)
             if datagram is not None:
-                session.connection.endpoint.note_sent(len(datagram), self.now)
+                connection.endpoint.note_sent(len(datagram), self.now)
                 return datagram, session.address
             self._ready.popleft()
             session.is_ready = False
-            self._timers.schedule(
-                session, max(session.connection.next_timer(), self.now + MIN_TIMER)
-            )
+            self._timers.schedule(session, max(connection.next_timer(), self.now + MIN_TIMER))
         return None

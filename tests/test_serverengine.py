@@ -1216,15 +1216,20 @@ class TestWork:
         """The connections that were advanced or asked for datagrams."""
         calls: list[Connection] = []
 
-        def counting(method: Callable[..., Any]) -> Callable[..., Any]:
-            def counted(self: Connection, now: float) -> Any:
-                calls.append(self)
-                return method(self, now)
+        class Counted(Connection):
+            def __init__(self, *arguments: Any) -> None:
+                super().__init__(*arguments)
+                for name in ("advance", "next_datagram"):
+                    setattr(self, name, self.counting(getattr(self, name)))
 
-            return counted
+            def counting(self, method: Callable[[float], Any]) -> Callable[[float], Any]:
+                def counted(now: float) -> Any:
+                    calls.append(self)
+                    return method(now)
 
-        for name in ("advance", "next_datagram"):
-            monkeypatch.setattr(Connection, name, counting(getattr(Connection, name)))
+                return counted
+
+        monkeypatch.setattr("mpgameserver.serverengine.Connection", Counted)
         return calls
 
     def crowd(self, size: int) -> World:
