@@ -1,6 +1,7 @@
 """The compiled modules and the build switches; all the rest is in pyproject.toml."""
 
 import os
+from pathlib import Path
 
 from Cython.Build import cythonize
 from setuptools import Extension, setup
@@ -50,7 +51,11 @@ def extensions(kind: str) -> list[Extension]:
         Extension(f"mpgameserver._core.{name}", [f"_core/{name}.pyx"], **c)
         for name in MODULES.split()
     ]
-    cython = {"build_dir": f"build/{kind}/cython", "annotate": kind == "debug"}
+    folder = Path(f"build/{kind}/cython")
+    # Cython does not look into the .pxd of a module for those that it needs in turn.
+    declared = max(path.stat().st_mtime for path in Path("mpgameserver/_core").glob("*.pxd"))
+    stale = any(path.stat().st_mtime < declared for path in folder.rglob("*.c"))
+    cython = {"build_dir": str(folder), "annotate": kind == "debug", "force": stale}
     return cythonize(modules, compiler_directives=directives, **cython)
 
 

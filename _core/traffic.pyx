@@ -1,9 +1,13 @@
-"""Traffic per second: 300 bins of one second each, as narrow as the wire lets them be.
+"""Traffic per second: 300 bins of one second each, as narrow as what happens lets them be.
+
+The current second is counted apart, and stored when it is over. The bins start with 8 bytes each
+and are made twice as wide, once, by the first second that does not fit.
 
 A bin holds at most 65,535 packets each way (a connection's nonces allow 32,767 sent a second)
 and 65,535 ms; what is more stays at that.
 """
 
+from cpython.mem cimport PyMem_Calloc, PyMem_Free
 from libc.math cimport floor
 from libc.string cimport memset
 
@@ -21,42 +25,105 @@ cdef class TrafficBins:
 
     def __cinit__(self, double start):
         self._start = start
+        self._quiet = <QuietSecond *>PyMem_Calloc(TRAFFIC_BINS, sizeof(QuietSecond))
+        if self._quiet == NULL:
+            raise MemoryError
 
-    cdef Second *_at(self, double now) noexcept:
-        """The bin of the second `now`; the seconds without traffic in between are cleared."""
-        cdef int64_t second = <int64_t>floor(now - self._start)
-        if second - self._current >= TRAFFIC_BINS:
-            memset(self._seconds, 0, sizeof(self._seconds))
-            self._current = second
-            self._latency_samples = 0
-        while self._current < second:
-            self._current += 1
-            self._latency_samples = 0
-            memset(&self._seconds[self._current % TRAFFIC_BINS], 0, sizeof(Second))
-        return &self._seconds[self._current % TRAFFIC_BINS]
+    def __dealloc__(self):
+        PyMem_Free(self._quiet)
+        PyMem_Free(self._seconds)
 
     cpdef void sent(self, uint32_t size, double now):
         """Count a datagram of `size` bytes that left."""
-        cdef Second *second = self._at(now)
-        second.bytes_sent += size
-        second.packets_sent += second.packets_sent < 0xFFFF
+        self._move_to(now)
+        self._counts.bytes_sent += size
+        self._counts.packets_sent += self._counts.packets_sent < 0xFFFF
 
     cpdef void received(self, uint32_t size, double now):
         """Count a datagram of `size` bytes that was accepted."""
-        cdef Second *second = self._at(now)
-        second.bytes_received += size
-        second.packets_received += second.packets_received < 0xFFFF
+        self._move_to(now)
+        self._counts.bytes_received += size
+        self._counts.packets_received += self._counts.packets_received < 0xFFFF
 
     cpdef void round_trip(self, double elapsed, double now):
         """Take a measured round trip, in seconds, into the mean of the current second."""
-        cdef Second *second = self._at(now)
-        if self._latency_samples == 0:
-            self._latency_sum = 0.0
+        self._move_to(now)
         self._latency_sum += max(elapsed, 0.0)
         self._latency_samples += 1
-        second.latency = <uint16_t>min(
-            self._latency_sum / self._latency_samples * 1000 + 0.5, 65535.0
-        )
+
+    cdef void _move_to(self, double now) noexcept:
+        """Make the second `now` the current one; those without traffic in between are cleared."""
+        cdef int64_t second = <int64_t>floor(now - self._start)
+        if second <= self._current:
+            return
+        self._store()
+        for passed in range(max(self._current, second - TRAFFIC_BINS) + 1, second):
+            self._clear(passed)
+        self._current = second
+        memset(&self._counts, 0, sizeof(Second))
+        self._latency_sum = 0.0
+        self._latency_samples = 0
+
+    cdef void _store(self) noexcept:
+        """Put the current second into its bin."""
+        cdef Second counts = self._at(self._current)
+        cdef QuietSecond *quiet
+        if self._seconds == NULL and (
+            counts.bytes_sent > 0xFFFF or counts.bytes_received > 0xFFFF
+            or counts.packets_sent > 0xFF or counts.packets_received > 0xFF
+        ) and not self._widen():
+            self._clear(self._current)
+            return
+        if self._seconds != NULL:
+            self._seconds[self._current % TRAFFIC_BINS] = counts
+            return
+        quiet = &self._quiet[self._current % TRAFFIC_BINS]
+        quiet.bytes_sent = <uint16_t>counts.bytes_sent
+        quiet.bytes_received = <uint16_t>counts.bytes_received
+        quiet.packets_sent = <uint8_t>counts.packets_sent
+        quiet.packets_received = <uint8_t>counts.packets_received
+        quiet.latency = counts.latency
+
+    cdef Second _at(self, int64_t second) noexcept:
+        """The counts of a second, which may be the current one."""
+        cdef Second counts
+        cdef QuietSecond *quiet
+        if second == self._current:
+            counts = self._counts
+            counts.latency = 0
+            if self._latency_samples:
+                counts.latency = <uint16_t>min(
+                    self._latency_sum / self._latency_samples * 1000 + 0.5, 65535.0
+                )
+        elif self._seconds != NULL:
+            counts = self._seconds[second % TRAFFIC_BINS]
+        else:
+            quiet = &self._quiet[second % TRAFFIC_BINS]
+            counts.bytes_sent = quiet.bytes_sent
+            counts.bytes_received = quiet.bytes_received
+            counts.packets_sent = quiet.packets_sent
+            counts.packets_received = quiet.packets_received
+            counts.latency = quiet.latency
+        return counts
+
+    cdef void _clear(self, int64_t second) noexcept:
+        if self._seconds != NULL:
+            memset(&self._seconds[second % TRAFFIC_BINS], 0, sizeof(Second))
+        else:
+            memset(&self._quiet[second % TRAFFIC_BINS], 0, sizeof(QuietSecond))
+
+    cdef bint _widen(self) noexcept:
+        """Make every bin as wide as any second needs; False when there is no memory."""
+        cdef int64_t second
+        cdef Second *seconds = <Second *>PyMem_Calloc(TRAFFIC_BINS, sizeof(Second))
+        if seconds == NULL:
+            return False
+        for second in range(max(self._current - TRAFFIC_BINS + 1, <int64_t>0), self._current):
+            seconds[second % TRAFFIC_BINS] = self._at(second)
+        PyMem_Free(self._quiet)
+        self._quiet = NULL
+        self._seconds = seconds
+        return True
 
     def lists(self, double now):
         """The bins up to the second `now`, the oldest first, the current one last.
@@ -64,12 +131,21 @@ cdef class TrafficBins:
         Returns five lists of 300 integers: bytes sent, bytes received, packets sent, packets
         received, mean latency in milliseconds.
         """
-        self._at(now)
-        order = [(self._current + 1 + i) % TRAFFIC_BINS for i in range(TRAFFIC_BINS)]
-        return (
-            [self._seconds[i].bytes_sent for i in order],
-            [self._seconds[i].bytes_received for i in order],
-            [self._seconds[i].packets_sent for i in order],
-            [self._seconds[i].packets_received for i in order],
-            [self._seconds[i].latency for i in order],
-        )
+        cdef int64_t second
+        cdef Second counts
+        self._move_to(now)
+        lists = ([], [], [], [], [])
+        for second in range(self._current - TRAFFIC_BINS + 1, self._current + 1):
+            memset(&counts, 0, sizeof(Second))
+            if second >= 0:
+                counts = self._at(second)
+            lists[0].append(counts.bytes_sent)
+            lists[1].append(counts.bytes_received)
+            lists[2].append(counts.packets_sent)
+            lists[3].append(counts.packets_received)
+            lists[4].append(counts.latency)
+        return lists
+
+    def __sizeof__(self):
+        cdef size_t bins = sizeof(QuietSecond) if self._seconds == NULL else sizeof(Second)
+        return object.__sizeof__(self) + TRAFFIC_BINS * bins

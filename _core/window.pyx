@@ -29,7 +29,7 @@ cdef double LATE_ACK = 4.0
 
 cdef enum:
     PACKET_THRESHOLD = 3   # RFC 9002 section 6.1.1: later packets acked that show a loss
-    FIRST_SENT_SLOTS = 64  # an ack reports 33
+    FIRST_SENT_SLOTS = 32  # an ack reports as many below its number
     MAX_SENT_SLOTS = 32768  # the packets of a second at the fastest rate
     WORD_INDEX = RECEIVE_WORDS - 1
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import models
 import pytest
 from hypothesis import given
@@ -95,3 +97,22 @@ def test_a_size_that_32_bits_do_not_hold_is_an_overflow_error(size):
         with pytest.raises(OverflowError):
             count(size, 0.0)
     assert bins.lists(0.0) == (ZEROS,) * 5
+
+
+@pytest.mark.parametrize(
+    ("name", "sizes"),
+    [("sent", [65_536]), ("received", [65_507, 30]), ("sent", [1] * 256), ("received", [1] * 256)],
+    ids=["bytes sent", "bytes received", "packets sent", "packets received"],
+)
+def test_a_busy_second_widens_the_bins_and_changes_none(name, sizes):
+    bins, model = TrafficBins(0.0), models.TrafficModel(0.0)
+    quiet = sys.getsizeof(bins)
+    for second in range(400):
+        for size in sizes if second == 350 else [second % 40]:
+            getattr(bins, name)(size, float(second))
+            model.count(name, size, float(second))
+        bins.round_trip(second / 1000, float(second))
+        model.round_trip(second / 1000, float(second))
+        assert bins.lists(float(second)) == model.lists(float(second))
+    assert quiet <= 2_600
+    assert sys.getsizeof(bins) == quiet + 300 * 8
