@@ -5,6 +5,8 @@ HAS_RUNS: Final[bool]
 MAX_KNOWN_ADDRESSES: Final[int]
 MAX_READ_ERRORS: Final[int]
 
+def forget_addresses() -> None: ...
+
 class DatagramSocket:
     @property
     def refused(self) -> bool: ...

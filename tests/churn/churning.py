@@ -25,6 +25,7 @@ from churn.player import Player
 from churn.room import Room
 
 from mpgameserver import EllipticCurvePrivateKey, ServerClient, UdpClient
+from mpgameserver._core.datagrams import forget_addresses
 from mpgameserver._core.endpoint import Endpoint
 from mpgameserver.attempt import Attempt
 from mpgameserver.connection import Connection
@@ -228,6 +229,7 @@ def _living() -> Counter[str]:
 
 
 def _rest() -> Rest:
+    forget_addresses()  # they are bounded, and no part of a session
     gc.collect()
     return Rest(
         min(_traced() for _ in range(LOOKS)),

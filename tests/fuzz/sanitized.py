@@ -20,7 +20,7 @@ from fuzz.toolchain import IGNORED, Toolchain, find_toolchain, version_of
 ROOT = Path(__file__).resolve().parents[2]
 HOME = Path(sys.prefix) / "sanitized"
 SOURCES = ("setup.py", "pyproject.toml", "README.md", "LICENSE", "_core", "mpgameserver")
-SOURCE_SUFFIXES = {".py", ".pyi", ".pyx", ".pxd", ".typed"}
+SOURCE_SUFFIXES = {".py", ".pyi", ".pyx", ".pxd", ".h", ".typed"}
 ASAN_OPTIONS = {
     # A leak of the interpreter is none of ours; see `LEAK_CHECKED` of tests/test_sanitized.py.
     "detect_leaks": "0",
