@@ -20,7 +20,7 @@ INSTALLED := $(VENV)/.installed-$(KIND)
 SOURCES := setup.py pyproject.toml MANIFEST.in README.md LICENSE \
 	$(shell find _core mpgameserver -not -path '*/__pycache__*' -not -name '*.so')
 
-.PHONY: help demo test test-extra soak fuzz lint wheel install clean
+.PHONY: help demo test test-extra soak fuzz bench bench-quick lint wheel install clean
 
 help:
 	@echo 'make demo         build, install into $(VENV), and play for 8 seconds over a bad link'
@@ -28,6 +28,8 @@ help:
 	@echo 'make test-extra   the tests that take minutes, or need a system program'
 	@echo 'make soak         hours of virtual time on bad links, every byte checked'
 	@echo 'make fuzz         hostile inputs for 600 seconds, or SECONDS=..., under sanitizers'
+	@echo 'make bench        what a datagram and a frame cost, against the cipher and the socket'
+	@echo 'make bench-quick  the same in a few seconds, less exactly'
 	@echo 'make lint         ruff, mypy and cython-lint'
 	@echo 'make wheel        build the wheel into dist/'
 	@echo 'make install      build, and install into $(VENV)'
@@ -51,6 +53,12 @@ soak: $(INSTALLED)
 
 fuzz: $(INSTALLED) $(DEV_TOOLS) $(FUZZ_TOOLS)
 	cd tests && $(abspath $(BIN))/python -m fuzz --seconds $(SECONDS) $(ARGS)
+
+bench: $(INSTALLED)
+	$(BIN)/python bench/run.py $(ARGS)
+
+bench-quick: $(INSTALLED)
+	$(BIN)/python bench/run.py --quick $(ARGS)
 
 lint: $(INSTALLED) $(DEV_TOOLS)
 	$(BIN)/ruff check .

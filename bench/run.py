@@ -1,0 +1,157 @@
+"""Measures the library against what limits it, on this machine, and prints how it compares.
+
+Refuses to run on a build with hooks or sanitizers: its figures would say nothing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import cryptography
+import frame
+import hotpath
+from figures import Figure
+from rich.console import Console
+from rich.table import Table
+from timing import Spread, interleave
+
+from mpgameserver import RetryMode, build_info
+
+NONE, RELIABLE = RetryMode.NONE, RetryMode.RETRY_ON_TIMEOUT
+LOADS = (("one 64 B message", 64, 1, 2.0), ("ten 16 B", 16, 10, 3.0), ("one 1,024 B", 1024, 1, 1.6))
+PLAIN_WIDTH = 160  # columns of the table where no terminal has a width
+MOST_RELIABLE_COSTS = 1.15  # times what an unreliable one does
+
+
+def hot_path(count: int, repetitions: int) -> Iterator[Figure]:
+    """Item 1: a datagram through both sides, against the cipher."""
+    for name, size, messages, target in LOADS:
+        found = interleave(
+            {
+                "floor": hotpath.floor(hotpath.payload_size(size, messages), count),
+                "none": hotpath.exchange(size, messages, NONE, count),
+                "reliable": hotpath.exchange(size, messages, RELIABLE, count),
+            },
+            repetitions,
+        )
+        seal = "AES-GCM seal and open"
+        yield Figure(1, f"{name}, NONE", found["none"], target, seal, found["floor"])
+        yield Figure(
+            1,
+            f"{name}, RETRY_ON_TIMEOUT",
+            found["reliable"],
+            MOST_RELIABLE_COSTS,
+            "NONE",
+            found["none"],
+        )
+
+
+def in_flight(count: int, repetitions: int) -> Iterator[Figure]:
+    """Item 6: what is under way does not make a datagram dearer."""
+    found = interleave(
+        {str(n): hotpath.receive_with_in_flight(n, count) for n in (1, 1024)}, repetitions
+    )
+    yield Figure(6, "receive with 1,024 in flight", found["1024"], 1.2, "with 1", found["1"])
+
+
+def hostile(count: int, repetitions: int) -> Iterator[Figure]:
+    """Item 7: what a datagram costs that is dropped."""
+    found = interleave(
+        {
+            "failing": hotpath.failing_open(66, count),
+            "forged": hotpath.reject(hotpath.forged, count, "forged"),
+            "behind": hotpath.reject(hotpath.behind, count, "too late"),
+            "misdirected": hotpath.reject(hotpath.misdirected, count, "misdirected"),
+        },
+        repetitions,
+    )
+    yield Figure(7, "forged datagram", found["forged"], 1.5, "failing AES-GCM", found["failing"])
+    yield Figure(7, "behind the window", found["behind"], 0.5)
+    yield Figure(7, "wrong identifier", found["misdirected"], 0.5)
+
+
+def frames(count: int, repetitions: int) -> Iterator[Figure]:
+    """Item 8: a frame in which nothing happens."""
+    with frame.quiet_client() as client, frame.same_socket(client) as sock:
+        found = interleave(
+            {"read": frame.failing_read(sock, count), "update": frame.idle_frame(client, count)},
+            repetitions,
+        )
+    yield Figure(8, "update() with nothing to do", found["update"], 2.0, "recvfrom", found["read"])
+
+
+def machine() -> dict[str, Any]:
+    """What the figures were measured on."""
+    return {
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "system": f"{platform.system()} {platform.release()}",
+        "python": platform.python_version(),
+        "cryptography": cryptography.__version__,
+    }
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.machine())
+
+
+def print_table(console: Console, figures: list[Figure]) -> None:
+    """The figures, each with its spread, its ratio and its target."""
+    table = Table(title="Microseconds: median (least to most)")
+    for heading in ("item", "what", "took", "against", "took", "result", "target", ""):
+        table.add_column(heading)
+    for figure in figures:
+        table.add_row(
+            str(figure.item),
+            figure.name,
+            _spread(figure.value),
+            figure.baseline_name,
+            _spread(figure.baseline) if figure.baseline else "",
+            figure.result,
+            figure.limit,
+            "holds" if figure.holds else "FALLS SHORT",
+        )
+    console.print(table)
+
+
+def _spread(spread: Spread) -> str:
+    return f"{spread.median:.3f} ({spread.least:.3f} to {spread.most:.3f})"
+
+
+def main() -> int:
+    """Measure, print, and write the results where that is asked for."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
+    parser.add_argument("--quick", action="store_true", help="fewer and shorter repetitions")
+    parser.add_argument("--out", type=Path, help="write the figures to this JSON file")
+    arguments = parser.parse_args()
+    kind = build_info().kind
+    if kind != "release":
+        print(f"this is a {kind} build: only a release build can be measured", file=sys.stderr)
+        return 2
+    count, repetitions = (5_000, 5) if arguments.quick else (20_000, 15)
+    figures = [
+        figure
+        for measure in (hot_path, in_flight, hostile, frames)
+        for figure in measure(count, repetitions)
+    ]
+    print_table(Console(width=None if sys.stdout.isatty() else PLAIN_WIDTH), figures)
+    if arguments.out:
+        results = {"machine": machine(), "figures": [figure.as_dict() for figure in figures]}
+        arguments.out.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,96 @@
+"""The parts of the benchmark that are not a matter of the machine."""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+BENCH = Path(__file__).resolve().parent.parent / "bench"
+
+
+@pytest.fixture
+def module(monkeypatch: pytest.MonkeyPatch):
+    """A function that imports a module of the benchmark."""
+    monkeypatch.syspath_prepend(str(BENCH))
+    before = set(sys.modules)
+
+    def load(name: str) -> ModuleType:
+        return import_module(name)
+
+    yield load
+    for name in set(sys.modules) - before:
+        if str(getattr(sys.modules[name], "__file__", "")).startswith(str(BENCH)):
+            del sys.modules[name]
+
+
+def test_a_spread_is_the_median_and_the_ends(module):
+    spread = module("timing").Spread.of([3.0, 1.0, 2.0, 9.0, 2.5])
+    assert (spread.median, spread.least, spread.most) == (2.5, 1.0, 9.0)
+
+
+def test_cases_take_turns_and_the_first_round_is_not_counted(module):
+    order = []
+
+    def case(name, values):
+        left = iter(values)
+
+        def timed():
+            order.append(name)
+            return next(left)
+
+        return timed
+
+    found = module("timing").interleave(
+        {"a": case("a", [100.0, 1.0, 3.0]), "b": case("b", [100.0, 2.0, 2.0])}, 2
+    )
+    assert order == ["a", "b"] * 3
+    assert (found["a"].median, found["b"].median) == (2.0, 2.0)
+
+
+@pytest.mark.parametrize(
+    ("value", "baseline", "target", "holds", "result"),
+    [
+        (3.0, 2.0, 1.5, True, "1.50 x"),
+        (3.0, 2.0, 1.4, False, "1.50 x"),
+        (0.4, None, 0.5, True, "0.40 µs"),
+        (0.6, None, 0.5, False, "0.60 µs"),
+    ],
+)
+def test_a_figure_holds_when_its_ratio_or_its_time_does(
+    module, value, baseline, target, holds, result
+):
+    spread = module("timing").Spread
+    against = None if baseline is None else spread.of([baseline])
+    figure = module("figures").Figure(1, "it", spread.of([value]), target, "that", against)
+    assert (figure.holds, figure.result) == (holds, result)
+    assert figure.as_dict()["holds"] is holds
+
+
+@pytest.mark.parametrize("kind", ["profile", "debug", "sanitize"])
+def test_a_build_with_hooks_is_not_measured(module, monkeypatch, capsys, kind):
+    run = module("run")
+    info = type("Info", (), {"kind": kind})
+    monkeypatch.setattr(run, "build_info", lambda: info)
+    monkeypatch.setattr(sys, "argv", ["run.py"])
+    assert run.main() == 2
+    assert f"this is a {kind} build" in capsys.readouterr().err
+
+
+def test_every_case_does_what_it_measures(module):
+    hotpath = module("hotpath")
+    from mpgameserver import RetryMode
+
+    cases = [hotpath.exchange(16, 10, mode, 20) for mode in RetryMode]
+    cases += [hotpath.receive_with_in_flight(n, 100) for n in (1, 1024)]
+    cases += [
+        hotpath.reject(hotpath.forged, 20, "forged"),
+        hotpath.reject(hotpath.behind, 20, "too late"),
+        hotpath.reject(hotpath.misdirected, 20, "misdirected"),
+        hotpath.failing_open(66, 20),
+        hotpath.floor(66, 20),
+    ]
+    assert all(timed() > 0 for timed in cases)
