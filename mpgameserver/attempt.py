@@ -16,10 +16,12 @@ from dataclasses import dataclass
 
 from mpgameserver._core.packet import size_limits
 from mpgameserver.address import host_and_port, host_of, limits_towards
+from mpgameserver.clienttrace import TracedHandshake, trace_sending
 from mpgameserver.connecting import ClientHandshake, EstablishedSession
 from mpgameserver.crypto import EllipticCurvePublicKey
 from mpgameserver.enums import ConnectFailure
 from mpgameserver.packet import Packet
+from mpgameserver.trace import PacketTrace
 from mpgameserver.udpsocket import ConnectedSocket
 
 __all__ = ["Attempt", "server_address"]
@@ -112,11 +114,17 @@ class Attempt:
         timeout: float,
         now: float,
         wall_now: float,
+        trace: PacketTrace | None = None,
     ) -> None:
         self.addr = addr
         self.failure: ConnectFailure | None = None
         self._deadline = now + timeout
-        self._handshake = ClientHandshake(trusted_key, now, wall_now)
+        self._trace = trace
+        self._handshake = (
+            ClientHandshake(trusted_key, now, wall_now)
+            if trace is None
+            else TracedHandshake(trace, trusted_key, now, wall_now)
+        )
         self._resolver: _Resolver | None = _Resolver(*addr)
         self._routes: list[_Route] = []
         self._advance_routes(now)
@@ -173,6 +181,8 @@ class Attempt:
             _LOG.info("no way to %s: %s", route.address, error)
             route.next_socket = now + FRESH_PORT_DELAY
             return
+        if self._trace is not None:
+            trace_sending(sock, self._trace)
         route.sockets.append(sock)
         self._handshake.add_path(
             sock,

@@ -15,6 +15,7 @@ from types import TracebackType
 
 from mpgameserver._core.seqnum import SeqNum
 from mpgameserver.attempt import Attempt, server_address
+from mpgameserver.clienttrace import TracedConnection
 from mpgameserver.connection import Connection
 from mpgameserver.crypto import EllipticCurvePublicKey, load_public_key
 from mpgameserver.enums import ConnectFailure, ConnectionStatus, RetryMode
@@ -22,6 +23,7 @@ from mpgameserver.errors import NotConnectedError
 from mpgameserver.limitedlog import LimitedLog
 from mpgameserver.stats import ConnectionStats
 from mpgameserver.timing import Timing, check_interval
+from mpgameserver.trace import open_trace
 from mpgameserver.udpsocket import ConnectedSocket
 from mpgameserver.waiting import wait_readable
 
@@ -49,13 +51,19 @@ class UdpClient:
     the path of a PEM file. Without one, whoever answers first is trusted, and nothing protects
     from somebody in the middle.
 
+    `trace` is a file to which a line is appended for each datagram; without it, that of the
+    variable MPGAMESERVER_TRACE, if it is set. Raises OSError where it cannot be written.
+
     Call `update` once per frame. All calls must come from one thread. Delivery is not ordered.
     """
 
     def __init__(
         self,
         server_public_key: EllipticCurvePublicKey | str | bytes | os.PathLike[str] | None = None,
+        *,
+        trace: str | os.PathLike[str] | None = None,
     ) -> None:
+        self._trace = open_trace(trace)
         self._server_key = None if server_public_key is None else load_public_key(server_public_key)
         self._timing = Timing()
         self._connection_timeout = CONNECTION_TIMEOUT
@@ -108,7 +116,12 @@ class UdpClient:
         self._failure = None
         self._connect_callback = callback
         self._attempt = Attempt(
-            address, self._server_key, self._connection_timeout, time.monotonic(), time.time()
+            address,
+            self._server_key,
+            self._connection_timeout,
+            time.monotonic(),
+            time.time(),
+            self._trace,
         )
 
     def connected(self) -> bool:
@@ -274,7 +287,12 @@ class UdpClient:
         established = attempt.update(now)
         if established is not None:
             self._socket, session = established
-            self._connection = Connection(session.endpoint, session.token, self._timing)
+            arguments = session.endpoint, session.token, self._timing
+            self._connection = (
+                Connection(*arguments)
+                if self._trace is None
+                else TracedConnection(self._trace, self._socket, *arguments)
+            )
             self._end_attempt(True)
         elif attempt.failure is not None:
             self._failure = attempt.failure

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from mpgameserver._core.endpoint import Endpoint
+from mpgameserver._core.endpoint import DROP_REASONS, Endpoint
 from mpgameserver.crypto import EllipticCurvePrivateKey, EllipticCurvePublicKey
 from mpgameserver.enums import PacketType
 from mpgameserver.errors import ProtocolError
@@ -81,6 +81,8 @@ class ClientHandshake:
     ) -> None:
         self.saw_wrong_key = False
         """An answer came that another root key had signed."""
+        self.drop_reason: str | None = None
+        """Why the last datagram came to nothing; None when it did not."""
         self._trusted_key = trusted_key
         self._start = now
         self._wall_start = wall_start
@@ -130,11 +132,16 @@ class ClientHandshake:
         if datagram[_PACKET_TYPE_OFFSET : _PACKET_TYPE_OFFSET + 1] == bytes(
             [PacketType.SERVER_HELLO]
         ):
-            self._receive_hello(path, datagram, now)
+            self.drop_reason = self._receive_hello(path, datagram, now)
             return None
+        self.drop_reason = "no session"
         for candidate in self._candidates:
-            if candidate.path == path and candidate.endpoint.receive(datagram, now) == 0:
-                return EstablishedSession(path, candidate.endpoint, candidate.token)
+            if candidate.path == path:
+                verdict = candidate.endpoint.receive(datagram, now)
+                if verdict == 0:
+                    self.drop_reason = None
+                    return EstablishedSession(path, candidate.endpoint, candidate.token)
+                self.drop_reason = DROP_REASONS[verdict - 1]
         return None
 
     def _hello_datagram(self, path: _Path, now: float) -> bytes:
@@ -150,23 +157,25 @@ class ClientHandshake:
             int(self._wall_start + now - self._start),
         )
 
-    def _receive_hello(self, path_key: Hashable, datagram: bytes, now: float) -> None:
+    def _receive_hello(self, path_key: Hashable, datagram: bytes, now: float) -> str | None:
         path = self._paths.get(path_key)
         if path is None or self._verifications >= MAX_VERIFICATIONS:
-            return
+            return "busy"
         try:
             hello = ServerHello.decode(
                 decode_clear_packet(datagram, PacketType.SERVER_HELLO).message
             )
             if any(c.signed == hello.signed and c.path == path_key for c in self._candidates):
-                return
+                return "repeated"
             self._verifications += 1
             hello.verify(self._trusted_key)
             self._add_candidate(path, hello, now)
         except WrongKeyError:
             self.saw_wrong_key = True
+            return "wrong key"
         except ProtocolError:
-            return
+            return "malformed hello"
+        return None
 
     def _add_candidate(self, path: _Path, hello: ServerHello, now: float) -> None:
         key = session_key(self._private_key, hello.ephemeral_key(), hello.salt)

@@ -20,6 +20,7 @@ from mpgameserver.limits import Limits, check_count, check_rate
 from mpgameserver.serverclient import ServerClient
 from mpgameserver.serverstats import ServerStats
 from mpgameserver.timing import Timing, check_interval
+from mpgameserver.trace import PacketTrace, open_trace
 
 __all__ = ["EventHandler", "ServerContext", "ServerSettings"]
 
@@ -126,6 +127,7 @@ class ServerContext:
         self.root_key = EllipticCurvePrivateKey.new() if root_key is None else root_key
         self.settings = ServerSettings()
         self.access_log: AccessLog | None = None
+        self.trace = open_trace(None)
         self._settings_lock = threading.Lock()
         self._calls: deque[Call] = deque()
         self._is_shutting_down = False
@@ -287,6 +289,15 @@ class ServerContext:
         Raises OSError where the file cannot be written, and nothing changes.
         """
         self.access_log = None if path is None else AccessLog(path)
+
+    def setTrace(self, path: str | os.PathLike[str] | None) -> None:
+        """Append a line to a file for each datagram; None: no more.
+
+        Until it is called, the file is that of the variable MPGAMESERVER_TRACE, if it is set.
+        It holds for the servers that are made from now on. Raises OSError where the file cannot
+        be written, and nothing changes.
+        """
+        self.trace = None if path is None else PacketTrace(path)
 
     def _set(self, **changes: Any) -> None:
         self._change(lambda settings: replace(settings, **changes))

@@ -22,6 +22,7 @@ from mpgameserver.serverclient import ServerClient
 from mpgameserver.serverengine import ServerEngine
 from mpgameserver.serversocket import ListeningSocket
 from mpgameserver.serverstats import ServerStats
+from mpgameserver.servertrace import TracedEngine
 from mpgameserver.waiting import Waiter
 
 __all__ = [
@@ -93,7 +94,11 @@ class UdpServer:
         self._is_over = False
         self._unsent: tuple[bytes, SocketAddress] | None = None
         self._is_blocked = self._waits_to_write = False
-        self._engine = ServerEngine(ctxt, self._flush)
+        self._engine = (
+            ServerEngine(ctxt, self._flush)
+            if ctxt.trace is None
+            else TracedEngine(ctxt.trace, lambda: self.address, ctxt, self._flush)
+        )
         self._socket = ListeningSocket(addr)
         self._pipe = _WakePipe()
 

@@ -6,6 +6,7 @@ import errno
 import logging
 import socket
 import sys
+from collections.abc import Callable
 
 from mpgameserver._core.datagrams import IS_NATIVE, MAX_READ_ERRORS, DatagramSocket
 from mpgameserver.address import SocketAddress
@@ -150,11 +151,12 @@ class ConnectedSocket:
         except BaseException:
             self._socket.close()
             raise
+        self.local_address: tuple[object, ...] = self._socket.getsockname()
         self._datagrams = datagram_socket(self._socket)
         self.receive = self._datagrams.receive
-        self.queue = self._datagrams.queue
+        self.queue: Callable[[bytes], bool] = self._datagrams.queue
         self.flush = self._datagrams.flush
-        self.send = self._datagrams.send
+        self.send: Callable[[bytes], bool] = self._datagrams.send
 
     @property
     def refused(self) -> bool:
