@@ -1,0 +1,127 @@
+"""The dissector for Wireshark reads headers as the codec does; needs tshark."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import struct
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.serverworld import World
+
+from mpgameserver._core.header import decode_header, encode_header
+from mpgameserver.enums import PacketType
+
+ROOT = Path(__file__).resolve().parent.parent
+SCRIPT = ROOT / "docs" / "wireshark" / "mpgameserver.lua"
+LINKTYPE_RAW = 101
+PREFIX = "mpgameserver."
+
+pytestmark = pytest.mark.extra
+
+
+@pytest.fixture(scope="module")
+def tshark() -> str:
+    """The program, where it is installed and runs Lua."""
+    program = shutil.which("tshark")
+    if program is None:
+        pytest.skip("no tshark: apt-get install tshark")
+    version = subprocess.run([program, "--version"], capture_output=True, text=True, check=True)
+    if "with Lua" not in version.stdout:
+        pytest.skip("this tshark was built without Lua")
+    return program
+
+
+def capture(datagrams: list[bytes], port: int = 1474, cut: int = 65535) -> bytes:
+    """A pcap file with UDP datagrams over IPv4, of each `cut` bytes at most."""
+    parts = [struct.pack("<IHHiIII", 0xA1B2C3D4, 2, 4, 0, 0, cut, LINKTYPE_RAW)]
+    for place, datagram in enumerate(datagrams):
+        udp = struct.pack("!HHHH", 50000, port, 8 + len(datagram), 0) + datagram
+        host = bytes((127, 0, 0, 1))
+        ip = struct.pack("!BBHHHBBH", 0x45, 0, 20 + len(udp), 0, 0, 64, 17, 0) + host + host
+        kept = (ip + udp)[:cut]
+        parts.append(struct.pack("<IIII", place, 0, len(kept), len(ip + udp)) + kept)
+    return b"".join(parts)
+
+
+def dissect(program: str, folder: Path, data: bytes) -> list[dict[str, Any]]:
+    """The dissector's fields of each packet, without the prefix; {} where it took none."""
+    file = folder / "capture.pcap"
+    file.write_bytes(data)
+    command = [program, "-n", "-X", f"lua_script:{SCRIPT}", "-r", str(file), "-T", "json"]
+    ran = subprocess.run(
+        command, capture_output=True, text=True, check=True, env={"HOME": str(folder)}
+    )
+    assert "Lua" not in ran.stderr.replace("Running as user", ""), ran.stderr
+    layers = [packet["_source"]["layers"] for packet in json.loads(ran.stdout)]
+    return [flat(packet.get("mpgameserver", {})) for packet in layers]
+
+
+def flat(tree: dict[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, value in tree.items():
+        if isinstance(value, dict):
+            found |= flat(value)
+        else:
+            found[name.removeprefix(PREFIX)] = value
+    return found
+
+
+def test_every_datagram_of_a_session_is_read_as_the_codec_reads_it(
+    tshark: str, tmp_path: Path
+) -> None:
+    world = World()
+    player = world.join()
+    for size in (10, 5000):
+        player.send(bytes(size))
+        world.client_of(player).send(bytes(size), -1)
+    world.run(0.2)
+    player.connection.disconnect(world.now)
+    world.run(0.2)
+    datagrams = player.sent + [datagram for datagram, _ in world.sent]
+    seen = dissect(tshark, tmp_path, capture(datagrams, port=40000))
+    assert len(seen) == len(datagrams)
+    assert {int(fields["type"]) for fields in seen} == set(PacketType) - {PacketType.UNKNOWN}
+    for fields, datagram in zip(seen, datagrams, strict=True):
+        header = decode_header(datagram)
+        assert fields["identifier"] == ("FSOC" if header.from_server else "FSOS")
+        for name in ("seq", "ack", "length", "count"):
+            assert int(fields[name]) == getattr(header, name)
+        assert int(fields["type"]) == header.packet_type
+        assert int(fields["ack_bits"], 16) == header.ack_bits
+        is_clear = header.packet_type in (PacketType.CLIENT_HELLO, PacketType.SERVER_HELLO)
+        assert ("crc" in fields, "tag" in fields) == (is_clear, not is_clear)
+        assert "bad_size" not in fields
+
+
+def test_ack_bits_are_told_as_numbers_across_the_wrap(tshark: str, tmp_path: Path) -> None:
+    bits = 1 << 31 | 1 << 29 | 1
+    header = encode_header(True, 1_700_000_000, PacketType.KEEP_ALIVE, 9, 2, bits, 0, 0)
+    [fields] = dissect(tshark, tmp_path, capture([header + bytes(16)]))
+    assert fields["acked"] == "1 65534 65505"
+    assert "2023" in fields["time"] or fields["time"].startswith("1700000000")
+
+
+def test_what_does_not_fit_is_marked_or_left_to_others(tshark: str, tmp_path: Path) -> None:
+    header = encode_header(False, 1_700_000_000, PacketType.APP, 9, 2, 0, 30, 1)
+    unknown = header[:12] + b"\x63" + header[13:]
+    datagrams = [
+        header + bytes(45),
+        unknown + bytes(46),
+        header[:19],
+        b"GET / HTTP/1.1\r\n\r\n" * 2,
+    ]
+    short, odd, *others = dissect(tshark, tmp_path, capture(datagrams))
+    assert "bad_size" in short
+    assert ("bad_type" in odd, "bad_size" in odd) == (True, False)
+    assert others == [{}, {}]
+
+
+def test_a_capture_of_the_beginnings_only_has_the_headers(tshark: str, tmp_path: Path) -> None:
+    header = encode_header(False, 1_700_000_000, PacketType.APP, 9, 2, 0, 30, 1)
+    [fields] = dissect(tshark, tmp_path, capture([header + bytes(46)], cut=28 + 20))
+    assert (fields["seq"], fields["ack"]) == ("9", "2")
+    assert "bad_size" not in fields
