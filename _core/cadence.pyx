@@ -4,12 +4,15 @@ The sender must know, because an ack reports 33 packets: of more that arrive bet
 are never reported. The published package acks by a clock, and its duplicate filter is narrow. This
 package acks by count.
 
-Only a burst of 33 packets that left together can tell, when nothing else was under way. The acks
+Only a burst of packets that left together can tell, when nothing else was under way. The acks
 of a receiver that acks by count report 16 at once, and never more. They report just 16 first, but
 where it had something to say in between. One that acks by a clock reports as many as came before
 its tick: most often all of them, and with a chance of 1 in 16 at most just 16 first. So each burst
 scores: first 16, a later step of 16, or a step of more, which is also what an ack that was lost
 leaves behind. A high score is the proof. By chance alone it takes a million bursts.
+
+A burst has 32 packets: both acks of a receiver that acks by count leave at once, and so the next
+burst can, a round trip after the first. One more packet would wait for its ack.
 """
 
 from libc.math cimport INFINITY
@@ -79,7 +82,7 @@ cdef class AckCadence:
     cdef void _judge(self) noexcept:
         """Score the burst that is over."""
         cdef int count, step, last = 0, score = 0
-        if self._burst_size <= ACK_BITS:
+        if self._burst_size < BURST_SIZE:
             return
         for count in range(1, ACK_BITS + 2):
             if not self._counts >> count & 1:

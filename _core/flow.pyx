@@ -6,9 +6,10 @@ counted by its span, from the oldest packet that is not decided to the newest.
 
 The pace is the window, and a quarter more, per round trip (RFC 9002 section 7.7), in bursts of a
 game's frame: a window that left at once would fill the queue of a slow link by itself. While
-nothing answers, no more leaves per probe delay than an ack reports.
+nothing answers, no more than a burst of 32 leaves per probe delay.
 """
 
+from mpgameserver._core.cadence cimport BURST_SIZE
 from mpgameserver._core.header cimport MAX_MESSAGES
 from mpgameserver._core.outbox cimport NARROW_SPAN
 from mpgameserver._core.packet cimport PREFERRED_PIECE
@@ -39,7 +40,7 @@ cdef class FlowControl:
         """True while one more packet may leave, with a span of so many under way."""
         if span == 0:
             return True
-        if self._probes_unanswered and span > ACK_BITS:
+        if self._probes_unanswered and span >= BURST_SIZE:
             return False
         if span >= self.congestion.packets:
             return False
@@ -47,14 +48,14 @@ cdef class FlowControl:
             return False
         if self.cadence.is_frequent:
             return True
-        return span <= ACK_BITS and not (wants_trial and self.cadence.waits(span, now))
+        return span < BURST_SIZE and not (wants_trial and self.cadence.waits(span, now))
 
     cdef bint wants_trial(self, bint hemmed_in, Py_ssize_t pending) noexcept:
         """True when a receiver that is known to ack often would be sent more.
 
         `hemmed_in` says that messages wait for others to be acked, `pending` how many bytes wait.
         """
-        if self.cadence.is_frequent or self.congestion.packets <= ACK_BITS:
+        if self.cadence.is_frequent or self.congestion.packets < BURST_SIZE:
             return False
         return hemmed_in or (
             self.congestion.packets >= 2 * ACK_BITS and pending > ACK_BITS * PREFERRED_PIECE
@@ -64,7 +65,7 @@ cdef class FlowControl:
         """The most messages for one packet; in a trial, what waits is spread over the burst."""
         if not self.cadence.in_trial(now):
             return MAX_MESSAGES
-        return max(min(waiting, NARROW_SPAN) // (ACK_BITS + 1), 1)
+        return max(min(waiting, NARROW_SPAN) // BURST_SIZE, 1)
 
     cdef void note_sent(self, int64_t number, double now) noexcept:
         """A packet that owes an ack leaves."""

@@ -6,6 +6,9 @@ cdef enum:
     # Packets that owe an ack, after which one is sent at once. An ack reports 33: each is reported
     # twice, and one ack may be lost.
     ACK_EVERY = 16
+    # Packets that may be under way until the receiver is known to ack by count: both acks of one
+    # that does leave at once, and a 33rd packet would wait for its ack.
+    BURST_SIZE = 2 * ACK_EVERY
 
 cdef class AckCadence:
     cdef readonly bint is_frequent

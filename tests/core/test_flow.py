@@ -14,8 +14,8 @@ from mpgameserver.enums import RetryMode
 from mpgameserver.netsim import LinkConditions
 
 NONE = RetryMode.NONE
-INITIAL, LEAST, MOST = 33.0, 8.0, 1024.0
-BURST = 33
+INITIAL, LEAST, MOST = 32.0, 8.0, 1024.0
+BURST = 32
 
 
 class Path:
@@ -46,7 +46,7 @@ class Path:
 
 
 class TestCongestionWindow:
-    def test_it_starts_at_what_an_ack_reports(self):
+    def test_it_starts_at_one_burst(self):
         assert CongestionWindow().packets == INITIAL
 
     def test_it_doubles_each_round_until_a_queue_shows(self):
@@ -147,7 +147,7 @@ def report(cadence: AckCadence, first: int, lost: list[bool], newest: int) -> No
 
 
 class TestAckCadence:
-    """Bursts of 33 packets, and what their acks say of the receiver."""
+    """Bursts of 32 packets, and what their acks say of the receiver."""
 
     @staticmethod
     def play(bursts: int, acks, lost_acks: float = 0.0, loss: float = 0.0) -> AckCadence:
@@ -191,7 +191,7 @@ class TestAckCadence:
 
 
 class TestSpan:
-    def test_towards_a_receiver_that_acks_often_more_than_33_are_under_way(self):
+    def test_towards_a_receiver_that_acks_often_more_than_32_are_under_way(self):
         pair, outcomes = EndpointPair(LinkConditions(latency=0.05)), Outcomes()
         pair.client.queue(bytes(4_000_000), -1, outcomes.expect("bulk"))
         most = 0
@@ -238,7 +238,7 @@ class TestSpan:
             now += 0.1
             client.receive(peer.make(), now)
             sent = client.sent_packets
-            assert sent.newest - sent.oldest_undecided <= 32
+            assert sent.newest - sent.oldest_undecided < 32
         assert not client.flow.cadence.is_frequent
 
 
@@ -246,8 +246,8 @@ class TestPace:
     def test_a_window_leaves_over_a_round_trip(self):
         client = new_endpoint()
         client.queue(bytes(100_000))
-        assert len(flush(client, 0.0)) == 10
-        assert len(paced(client, 0.001)) == 33 - 10
+        assert len(flush(client, 0.0)) == 11
+        assert len(paced(client, 0.001)) == 32 - 11
 
     def test_the_timer_says_when_it_goes_on(self):
         client = new_endpoint()
