@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from mpgameserver._core.endpoint import DROP_REASONS, Endpoint
 from mpgameserver._core.traffic import BINS
+from mpgameserver.statsplot import plot_seconds
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 __all__ = ["ConnectionStats"]
 
@@ -78,4 +83,16 @@ class ConnectionStats:
             pkts_sent=pkts_sent,
             pkts_recv=pkts_recv,
             latency=latency,
+        )
+
+    def plot(self) -> Figure:
+        """Draw latency, packets and bytes over the last 300 seconds; the `matplotlib` figure.
+
+        It belongs to no window: `stats.plot().savefig("link.png")`. Raises ImportError where
+        matplotlib, the extra `mpgameserver[plot]`, is not installed.
+        """
+        return plot_seconds(
+            self.latency,
+            {"sent": self.pkts_sent, "received": self.pkts_recv},
+            {"sent": self.bytes_sent, "received": self.bytes_recv},
         )

@@ -1,0 +1,70 @@
+"""`ConnectionStats.plot`: what is drawn, and what is said where nothing can draw."""
+
+from __future__ import annotations
+
+import io
+import math
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from mpgameserver.stats import ConnectionStats
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+# What an old matplotlib imports is not the matter of these.
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
+
+QUIET = [0] * 297
+
+
+@pytest.fixture
+def figure() -> Figure:
+    """Of a connection whose first second was 2 s ago."""
+    return ConnectionStats(
+        latency=[*QUIET, 40, 0, 60],
+        pkts_sent=[*QUIET, 1, 2, 3],
+        pkts_recv=[*QUIET, 4, 5, 6],
+        bytes_sent=[*QUIET, 1000, 2000, 500],
+        bytes_recv=[*QUIET, 10, 20, 30],
+    ).plot()
+
+
+def test_latency_packets_and_bytes_are_drawn_over_300_seconds(figure: Figure) -> None:
+    latency, packets, octets = figure.axes
+    assert latency.get_ylabel() == "latency (ms)"
+    [round_trip] = latency.lines
+    assert list(round_trip.get_xdata()) == list(range(-299, 1))
+    sent, received = packets.lines
+    assert (sent.get_label(), received.get_label()) == ("sent", "received")
+    assert list(sent.get_ydata())[-3:] == [1, 2, 3]
+    assert list(received.get_ydata())[-3:] == [4, 5, 6]
+    sent, received = octets.lines
+    assert list(sent.get_ydata())[-3:] == [1.0, 2.0, 0.5]
+    assert list(received.get_ydata())[-3:] == [0.01, 0.02, 0.03]
+
+
+def test_a_second_without_an_ack_is_a_gap(figure: Figure) -> None:
+    [round_trip] = figure.axes[0].lines
+    *_, first, second, third = round_trip.get_ydata()
+    assert (first, third) == (40, 60)
+    assert math.isnan(second)
+
+
+def test_the_figure_is_written_without_a_screen(figure: Figure) -> None:
+    file = io.BytesIO()
+    figure.savefig(file, format="png")
+    assert file.getvalue().startswith(b"\x89PNG")
+    assert "matplotlib.pyplot" not in sys.modules
+
+
+def test_a_connection_that_never_was_has_a_picture() -> None:
+    assert len(ConnectionStats().plot().axes) == 3
+
+
+def test_without_matplotlib_the_error_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    with pytest.raises(ImportError, match=r"pip install 'mpgameserver\[plot\]'"):
+        ConnectionStats().plot()
