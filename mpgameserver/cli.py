@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from mpgameserver.cliargs import new_parser
 from mpgameserver.clilink import DIRECTIONS, link_conditions
 from mpgameserver.demo import run_demo
+from mpgameserver.demopage import report_page
 from mpgameserver.demoreport import DemoSettings
 from mpgameserver.genkey import write_key_pair
 from mpgameserver.livetable import Display, open_display
@@ -77,6 +78,8 @@ def _demo(arguments: argparse.Namespace) -> int:
         display.print(settings.summary())
         report = run_demo(settings, display)
         display.print(*report.as_tables(), *_verdict(report.problems))
+    if arguments.report is not None:
+        arguments.report.write_text(report_page(report), encoding="utf-8")
     return EXIT_FAILED if report.problems else EXIT_OK
 
 

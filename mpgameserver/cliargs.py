@@ -7,7 +7,15 @@ import math
 from typing import Any, NoReturn
 
 from mpgameserver.clilink import add_link_options
-from mpgameserver.clitypes import DEFAULT_PORT, MAX_PORT, MAX_SECONDS, address, key, number
+from mpgameserver.clitypes import (
+    DEFAULT_PORT,
+    MAX_PORT,
+    MAX_SECONDS,
+    address,
+    key,
+    new_file,
+    number,
+)
 from mpgameserver.crypto import EllipticCurvePrivateKey, EllipticCurvePublicKey
 from mpgameserver.demo import WAIT_LIMIT
 from mpgameserver.demoroom import MAX_PLAYERS
@@ -65,6 +73,7 @@ examples:
   mpgameserver demo
   mpgameserver demo --loss 30 --latency 120 --seed 7
   mpgameserver demo --seconds 30 --clients 16 --json > report.json
+  mpgameserver demo --report demo.html
 """
 
 _SERVE_DESCRIPTION = """\
@@ -208,6 +217,12 @@ def _add_demo(commands: _Commands) -> None:
         type=number(int, 1, MAX_PLAYERS),
         default=4,
         help=f"how many clients play, at most {MAX_PLAYERS} (default: 4)",
+    )
+    demo.add_argument(
+        "--report",
+        metavar="FILE",
+        type=new_file,
+        help="write a page of HTML with charts; it needs no network to be read",
     )
     _add_seed(demo, "of the link and the files")
     _add_json(demo)

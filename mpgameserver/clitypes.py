@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import argparse
 import math
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-__all__ = ["DEFAULT_PORT", "MAX_PORT", "MAX_SECONDS", "address", "key", "number"]
+__all__ = ["DEFAULT_PORT", "MAX_PORT", "MAX_SECONDS", "address", "key", "new_file", "number"]
 
 DEFAULT_PORT = 1474
 """The port that the examples of the protocol's users have."""
@@ -47,6 +48,14 @@ def key(from_pem: Callable[[bytes], Any]) -> Callable[[str], Any]:
             raise argparse.ArgumentTypeError(f"cannot use {text!r}: {error}") from error
 
     return parse
+
+
+def new_file(text: str) -> Path:
+    """The type of a file that will be written, over what it holds: better refused now than then."""
+    path = Path(text)
+    if path.is_dir() or not os.access(path if path.exists() else path.parent, os.W_OK):
+        raise argparse.ArgumentTypeError(f"cannot write {text!r}")
+    return path
 
 
 def address(least_port: int) -> Callable[[str], tuple[str, int]]:

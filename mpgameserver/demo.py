@@ -19,6 +19,7 @@ from mpgameserver.demolive import live_table
 from mpgameserver.demoplayer import Player, file_of
 from mpgameserver.demoreport import ClientResult, DatagramTally, DemoReport, DemoSettings
 from mpgameserver.demoroom import Progress, Room
+from mpgameserver.demotimeline import Timeline
 from mpgameserver.demotraffic import Counts, Kind
 from mpgameserver.enums import ConnectionStatus
 from mpgameserver.livetable import Display
@@ -86,6 +87,7 @@ class _Game:
         self._display = stack.enter_context(display)
         self._pace = FramePace()
         self._played = self._waited = 0.0
+        self._timeline = Timeline()
 
     def run(self) -> None:
         """Connect, play, wait for what is outstanding, and leave."""
@@ -100,6 +102,7 @@ class _Game:
             "waiting", lambda: self._nothing_is_outstanding() or time.monotonic() >= end
         )
         self._show("done")
+        self._timeline = Timeline.of([player.client.stats() for player in self._players])
         for player in self._players:
             player.leave()
         self._do_frames(None, self._everybody_has_left)
@@ -137,6 +140,7 @@ class _Game:
                 )
                 for player, (here, there) in zip(self._players, books, strict=True)
             ),
+            timeline=self._timeline,
         )
 
     def _do_frames(

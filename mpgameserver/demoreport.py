@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from mpgameserver.demoaudit import Tally
+from mpgameserver.demotimeline import Timeline
 from mpgameserver.figures import kilobytes, milliseconds
 from mpgameserver.livetable import Table
 from mpgameserver.netsim import LinkStats
@@ -96,6 +97,8 @@ class DemoReport:
     messages: tuple[Tally, ...]
     datagrams: tuple[DatagramTally, ...]
     clients: tuple[ClientResult, ...]
+    timeline: Timeline = field(default_factory=Timeline)
+    """Second by second, until nothing was outstanding."""
 
     @property
     def problems(self) -> list[str]:

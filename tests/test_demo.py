@@ -142,7 +142,7 @@ def test_the_json_document_is_all_that_is_printed(capsys, small_files):
     document = json.loads(out)
     assert list(document) == [
         *("ok", "problems", "settings", "played", "waited", "frames", "frames_left_out"),
-        *("messages", "datagrams", "clients"),
+        *("messages", "datagrams", "clients", "timeline"),
     ]
     assert document["ok"] is True
     assert document["problems"] == []
