@@ -210,11 +210,16 @@ class ServerHandshakes:
 
     # -- all of them ------------------------------------------------------------------------
 
+    @property
+    def has_work(self) -> bool:
+        """True while a proof waits for its key or a hello for its answer."""
+        return bool(self._proofs or self.waiting)
+
     def next_work(self) -> float:
         """When there is public-key work to do: a time that has passed if there is now."""
-        if self._proofs:
-            return float("-inf")
-        return self._bucket.next_time() if self.waiting else float("inf")
+        if not self.has_work:
+            return float("inf")
+        return float("-inf") if self._proofs else self._bucket.next_time()
 
     def expire(self, before: float) -> None:
         """Give up the handshakes that were opened before a time."""

@@ -273,9 +273,10 @@ class UdpClient:
         now = time.monotonic()
         if self._attempt is not None:
             self._update_attempt(self._attempt, now)
-        if self._connection is not None:
-            self._read(self._connection, now)
-            self._connection.advance(now)
+        connection = self._connection
+        if connection is not None:
+            self._read(connection, now)
+            connection.advance(now)
         self._run_callbacks()
         self._write(now)
 
@@ -342,6 +343,8 @@ class UdpClient:
         """Call the callbacks of all that is over, each once, whatever they raise or call."""
         if self._connection is not None:
             self._due_callbacks += self._connection.take_settled()
+        if not self._due_callbacks:
+            return
         was_in_callbacks, self._in_callbacks = self._in_callbacks, True
         try:
             for _ in range(len(self._due_callbacks)):

@@ -70,6 +70,10 @@ class Connection:
         """Queue a message, as `Endpoint.queue` does; NotConnectedError unless CONNECTED."""
         self.next_datagram: Callable[[float], bytes | None] = endpoint.next_datagram
         """The next datagram to send at that time; None when there is none."""
+        self.take_settled: Callable[[], list[tuple[Callable[[bool], object], bool]]] = (
+            endpoint.take_settled
+        )
+        """Take the callbacks of the messages that are over, each with what to call it with."""
         self._goodbye_deadline = 0.0
         self._answer_goodbye = False
         endpoint.established = True
@@ -85,10 +89,6 @@ class Connection:
 
     def _refuse_to_send(self, *arguments: object) -> None:
         raise NotConnectedError(f"cannot send while {self.status.name}")
-
-    def take_settled(self) -> list[tuple[Callable[[bool], object], bool]]:
-        """Take the callbacks of the messages that are over, each with what to call it with."""
-        return self.endpoint.take_settled()
 
     @property
     def latency(self) -> float:

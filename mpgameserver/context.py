@@ -333,6 +333,8 @@ class ServerContext:
 
     def take_calls(self) -> list[Call]:
         """Take what `call_soon_threadsafe` was given."""
+        if not self._calls:
+            return []
         return [self._calls.popleft() for _ in range(len(self._calls))]
 
     def _wake(self) -> None:

@@ -22,10 +22,8 @@ class FairQueue(Generic[_ItemT]):
         self._limit = limit
         self._limit_per_party = limit_per_party
         self._parties: OrderedDict[Hashable, OrderedDict[Hashable, _ItemT]] = OrderedDict()
-        self._size = 0
-
-    def __len__(self) -> int:
-        return self._size
+        self.size = 0
+        """The number of items of all parties."""
 
     def has(self, party: Hashable, key: Hashable) -> bool:
         """True while the party's item with that key waits."""
@@ -34,12 +32,12 @@ class FairQueue(Generic[_ItemT]):
     def push(self, party: Hashable, key: Hashable, item: _ItemT) -> bool:
         """Put an item in that does not wait yet; False when there is no room for it."""
         items = self._parties.get(party)
-        if self._size >= self._limit or len(items or ()) >= self._limit_per_party:
+        if self.size >= self._limit or len(items or ()) >= self._limit_per_party:
             return False
         if items is None:
             items = self._parties[party] = OrderedDict()
         items[key] = item
-        self._size += 1
+        self.size += 1
         return True
 
     def pop(self) -> _ItemT:
@@ -48,7 +46,7 @@ class FairQueue(Generic[_ItemT]):
             raise IndexError("nothing waits")
         party, items = next(iter(self._parties.items()))
         _, item = items.popitem(last=False)
-        self._size -= 1
+        self.size -= 1
         if items:
             self._parties.move_to_end(party)
         else:
@@ -59,11 +57,11 @@ class FairQueue(Generic[_ItemT]):
         """Take an item out before its turn. Raises KeyError when it does not wait."""
         items = self._parties[party]
         del items[key]
-        self._size -= 1
+        self.size -= 1
         if not items:
             del self._parties[party]
 
     def clear(self) -> None:
         """Take all items out."""
         self._parties.clear()
-        self._size = 0
+        self.size = 0

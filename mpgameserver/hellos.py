@@ -50,7 +50,7 @@ class WaitingHellos:
         self._turn = 0
 
     def __len__(self) -> int:
-        return len(self._new) + len(self._repeated)
+        return self._new.size + self._repeated.size
 
     @property
     def put_off(self) -> int:
@@ -77,7 +77,7 @@ class WaitingHellos:
     def pop(self) -> WaitingHello:
         """Take the hello whose turn it is. Raises IndexError when none waits."""
         self._turn = (self._turn + 1) % TURNS_PER_NEW_HELLO
-        if self._repeated and (self._turn or not self._new):
+        if self._repeated.size and (self._turn or not self._new.size):
             return self._repeated.pop()
         return self._new.pop()
 

@@ -3,7 +3,9 @@
 The owner gives it every datagram with the address that it came from (`receive`), lets it work
 (`advance`) after each batch of datagrams and when `next_timer` has come, and then sends what
 `next_datagram` makes until that is None. It may stop in between, while the network takes no more:
-nothing is made that is not sent.
+nothing is made that is not sent. What a datagram completes is handled in `receive`, and what the
+handler sends can leave before the next is taken: the player whose datagram was first does not wait
+for those behind.
 
     receive ──> touched ──┐                        ┌──> ready ──> next_datagram
     timers  ──> touched ──┴─ advance: the events ──┤
@@ -174,19 +176,21 @@ class ServerEngine:
             # Behind its goodbye: nobody could be replied to, and what is dropped is not acked.
             self._drop("no session", address)
             return False
-        if kind == _DISCONNECT and session in self._touched:
-            # What came before the goodbye is handled while it can still be replied to.
-            self._dispatch(session)
+        if kind == _DISCONNECT and not session.is_announced:
+            self._dispatch(session)  # while it can still be sent something
         return self._receive_sealed(session, datagram, kind)
 
     def _receive_sealed(self, session: Session, datagram: bytes, kind: int) -> bool:
-        reason = session.connection.receive(datagram, self.now)
+        connection = session.connection
+        reason = connection.receive(datagram, self.now)
         if reason is None:
             self._touched[session] = None
-            if session.connection.endpoint.ack_is_due:
+            if connection.endpoint.inbox_size:
+                self._dispatch(session)
+            if connection.endpoint.ack_is_due:
                 self.make_ready(session)
-                return True
-        elif kind != _CHALLENGE_RESP or not self._receive_proof(datagram, session.address):
+            return session.is_ready
+        if kind != _CHALLENGE_RESP or not self._receive_proof(datagram, session.address):
             self._drop(reason, session.address)
         return False
 
@@ -284,14 +288,16 @@ class ServerEngine:
 
     def advance(self, now: float) -> None:
         """Do what arrived and what the time asks for: the handler's events, and timeouts."""
-        self.now = max(self.now, now)
+        if now > self.now:
+            self.now = now
         self._apply_settings()
         self._handshakes.expire(self.now - self._settings.handshake_timeout)
         for function, arguments in self._context.take_calls():
             self._call("call_soon_threadsafe", function, *arguments)
         for session in self._timers.pop_due(self.now):
             self._touched[session] = None
-        self._serve_touched()
+        if self._touched:
+            self._serve_touched()
         if self._context.is_shutting_down and not self._is_stopping:
             self._begin_to_stop()
         elif self.now >= self._next_tick:
@@ -326,7 +332,7 @@ class ServerEngine:
 
     def _do_public_key_work(self) -> bool:
         """Finish or begin a handshake; False when none waits, or this turn had its part."""
-        if not self._work_left:
+        if not self._work_left or not self._handshakes.has_work:
             return False
         self._work_left -= 1
         self._before_work()
@@ -418,8 +424,9 @@ class ServerEngine:
         """Bring a session up to date, and the handler about it."""
         connection = session.connection
         connection.advance(self.now)
-        self._dispatch(session)
-        for callback, acked in connection.endpoint.take_settled():
+        if connection.endpoint.inbox_size or not session.is_announced:
+            self._dispatch(session)
+        for callback, acked in connection.take_settled():
             self._call("a message callback", callback, acked)
         if not connection.is_live and session.reason is None:
             self._finish(session)
@@ -479,7 +486,8 @@ class ServerEngine:
 
     def next_datagram(self, now: float) -> tuple[bytes, SocketAddress] | None:
         """The next datagram to send now, and where to; None when there is none."""
-        self.now = max(self.now, now)
+        if now > self.now:
+            self.now = now
         while True:
             leaving = self._answers.popleft() if self._answers else self._next_of_sessions()
             if leaving is not None:

@@ -45,7 +45,9 @@ class Timers(Generic[_ItemT]):
 
     def pop_due(self, now: float) -> list[_ItemT]:
         """Take the items whose time has come, the earliest first."""
-        items = []
+        items: list[_ItemT] = []
+        if not self._heap or self._heap[0][0] > now:
+            return items
         self._drop_stale()
         while self._heap and self._heap[0][0] <= now:
             item = heappop(self._heap)[2]

@@ -19,7 +19,7 @@ def filled(*items: str, limit: int = 100, limit_per_party: int = 100) -> FairQue
 
 
 def drained(queue: FairQueue[str]) -> list[str]:
-    return [queue.pop() for _ in range(len(queue))]
+    return [queue.pop() for _ in range(queue.size)]
 
 
 def test_the_items_of_one_party_come_in_their_order() -> None:
@@ -42,7 +42,7 @@ def test_a_party_cannot_fill_it() -> None:
     queue = filled(limit=4, limit_per_party=2)
     assert [queue.push("a", i, f"a{i}") for i in range(3)] == [True, True, False]
     assert [queue.push(party, 0, party) for party in "bcd"] == [True, True, False]
-    assert len(queue) == 4
+    assert queue.size == 4
 
 
 def test_one_that_was_removed_leaves_its_place_to_others() -> None:
@@ -60,7 +60,7 @@ def test_one_that_was_removed_leaves_its_place_to_others() -> None:
 def test_nothing_can_be_taken_out_of_an_empty_one() -> None:
     queue = filled("a1", "b1")
     queue.clear()
-    assert len(queue) == 0
+    assert queue.size == 0
     assert not queue.has("a", "a1")
     with pytest.raises(IndexError):
         queue.pop()
@@ -88,9 +88,9 @@ def test_whatever_is_done_it_keeps_count_and_its_bounds(seed: int) -> None:
             party, key = queue.pop()
             inside[party] -= 1
             keys.remove((party, key))
-        assert len(queue) == len(keys)
+        assert queue.size == len(keys)
         assert all(queue.has(*each) for each in keys)
-    while queue:
+    while queue.size:
         keys.remove(queue.pop())
     assert not keys
     assert not queue._parties
