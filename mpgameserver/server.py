@@ -18,11 +18,10 @@ from types import TracebackType
 
 from mpgameserver.address import SocketAddress, host_and_port
 from mpgameserver.context import EventHandler, ServerContext
+from mpgameserver.observedengine import measure_socket, new_engine
 from mpgameserver.serverclient import ServerClient
-from mpgameserver.serverengine import ServerEngine
 from mpgameserver.serversocket import ListeningSocket
 from mpgameserver.serverstats import ServerStats
-from mpgameserver.servertrace import TracedEngine
 from mpgameserver.waiting import Waiter
 
 __all__ = [
@@ -94,12 +93,10 @@ class UdpServer:
         self._is_over = False
         self._unsent: tuple[bytes, SocketAddress] | None = None
         self._is_blocked = self._waits_to_write = False
-        self._engine = (
-            ServerEngine(ctxt, self._flush)
-            if ctxt.trace is None
-            else TracedEngine(ctxt.trace, lambda: self.address, ctxt, self._flush)
-        )
+        self._engine = new_engine(ctxt, self._flush, lambda: self.address)
         self._socket = ListeningSocket(addr)
+        if ctxt.meter is not None:
+            measure_socket(self._socket, ctxt.meter)
         self._pipe = _WakePipe()
 
     @property

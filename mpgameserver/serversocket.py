@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 import socket
+from collections.abc import Callable
 from typing import Any
 
-from mpgameserver.address import format_address, host_and_port
+from mpgameserver.address import SocketAddress, format_address, host_and_port
 from mpgameserver.udpsocket import datagram_socket, new_udp_socket
 
 __all__ = ["ListeningSocket"]
@@ -16,6 +17,7 @@ BUFFER_SIZE = 4 << 20
 adds to each; from as many players, at 32 a second, they come in 30 ms."""
 
 _LOG = logging.getLogger("mpgameserver.server")
+_ReceiveFrom = Callable[[], tuple[bytes, SocketAddress] | None]
 _ANY_IPV4 = "0.0.0.0"
 _ANY_IPV6 = "::"
 
@@ -43,9 +45,11 @@ class ListeningSocket:
             raise type(error)(error.errno, text) from error
         self.address: tuple[str, int] = self._socket.getsockname()[:2]
         self._datagrams = datagram_socket(self._socket)
-        self.receive_from = self._datagrams.receive_from
-        self.queue = self._datagrams.queue
-        self.flush = self._datagrams.flush
+        self.receive_from: Callable[[], tuple[bytes, SocketAddress] | None] = (
+            self._datagrams.receive_from
+        )
+        self.queue: Callable[[bytes, SocketAddress], bool] = self._datagrams.queue
+        self.flush: Callable[[], bool] = self._datagrams.flush
 
     def fileno(self) -> int:
         """The file descriptor; -1 once closed."""

@@ -22,9 +22,9 @@ from mpgameserver.connecting import MAX_VERIFICATIONS, ClientHandshake
 from mpgameserver.connection import Connection
 from mpgameserver.crypto import EllipticCurvePrivateKey
 from mpgameserver.enums import PacketType
+from mpgameserver.observedengine import ObservedEngine
 from mpgameserver.server import ServerContext, ThreadedServer
 from mpgameserver.serverengine import ServerEngine
-from mpgameserver.servertrace import TracedEngine
 from mpgameserver.trace import TRACE_VARIABLE, PacketTrace, open_trace
 
 LOOPBACK = ("127.0.0.1", 0)
@@ -205,7 +205,8 @@ class TracedWorld(World):
 
     def __init__(self, path: Path) -> None:
         super().__init__(Recorder())
-        self.engine = TracedEngine(PacketTrace(path), lambda: LOCAL, self.context, lambda: None)
+        self.context.setTrace(path)
+        self.engine = ObservedEngine(self.context, lambda: None, lambda: LOCAL)
         self.engine.start(self.now)
 
 

@@ -1,0 +1,174 @@
+"""A server's figures for Prometheus: the extra `mpgameserver[metrics]`.
+
+    context = ServerContext(Game(), key)
+    with MetricsServer(context, ("127.0.0.1", 9474)):
+        UdpServer(context, ("0.0.0.0", 1474)).run()
+
+The figures are those of `ServerFigures` and `ServerStats`. Each reading asks the server's own
+thread for a snapshot, so whoever may read, may make it work: listen where only Prometheus can
+reach it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from types import TracebackType
+
+from mpgameserver.address import host_and_port
+from mpgameserver.context import ServerContext
+from mpgameserver.serverasking import FiguresAsker
+from mpgameserver.serverfigures import ServerFigures
+
+try:
+    from prometheus_client import CollectorRegistry, start_http_server
+    from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+    from prometheus_client.metrics_core import Metric
+    from prometheus_client.registry import Collector
+except ImportError as error:
+    raise ImportError(
+        "mpgameserver.metrics needs prometheus-client: pip install 'mpgameserver[metrics]'"
+    ) from error
+
+__all__ = ["MetricsServer", "ServerCollector"]
+
+ANSWER_TIMEOUT = 2.0
+"""Seconds that a reading waits for the server's thread; one that has no server waits as long."""
+
+_Labelled = dict[str, float]
+
+
+class ServerCollector(Collector):
+    """The figures of the server that runs a context, for a registry of `prometheus_client`.
+
+    It must be made before the server is. `mpgameserver_up` is 0, and nothing else is told, while
+    no server runs or its thread does not answer within 2 seconds. Not to be read on that thread.
+    """
+
+    def __init__(self, context: ServerContext) -> None:
+        self._asker = FiguresAsker(context)
+
+    def describe(self) -> Iterable[Metric]:
+        """Nothing: a registry must not ask for figures when this is registered."""
+        return ()
+
+    def collect(self) -> Iterator[Metric]:
+        """The metrics of a new snapshot."""
+        figures = self._asker.wait(ANSWER_TIMEOUT)
+        yield _gauge("up", "Whether a server runs and answers.", float(figures is not None))
+        if figures is not None:
+            yield from _sessions(figures)
+            yield from _loop(figures)
+            yield from _traffic(figures)
+            yield from _handshakes(figures)
+
+
+class MetricsServer:
+    """Answers Prometheus over HTTP on `addr`, a pair (host, port), in threads of its own.
+
+    A context manager. It listens from the moment it is made until `close`, and must be made
+    before the server of the context is. `address` is the pair with the port that was taken.
+
+    Raises TypeError or ValueError for what is no such pair, and OSError where it cannot be had.
+    """
+
+    def __init__(self, context: ServerContext, addr: tuple[str, int]) -> None:
+        host, port = host_and_port(addr, least_port=0)
+        registry = CollectorRegistry()
+        registry.register(ServerCollector(context))
+        self._server, self._thread = start_http_server(port, host, registry)
+        self.address: tuple[str, int] = (host, self._server.server_port)
+
+    def close(self) -> None:
+        """Stop to listen."""
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+    def __enter__(self) -> MetricsServer:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def _sessions(figures: ServerFigures) -> Iterator[Metric]:
+    yield _gauge("clients", "Sessions.", figures.stats.clients)
+    trips = {"0.5": figures.latency_median, "0.99": figures.latency_p99}
+    yield _gauge(
+        "latency_seconds",
+        "The smoothed round trips of the clients: their median and 99th percentile.",
+        {quantile: trip for quantile, trip in trips.items() if trip is not None},
+        "quantile",
+    )
+    yield _gauge("send_queue_bytes", "What waits to be sent.", figures.send_queue_bytes)
+    yield _gauge("reassembly_bytes", "What unfinished messages hold.", figures.reassembly_bytes)
+
+
+def _loop(figures: ServerFigures) -> Iterator[Metric]:
+    yield _gauge("uptime_seconds", "Time since the server began to serve.", figures.uptime)
+    yield _counter("ticks", "Update events of the handler.", figures.ticks)
+    yield _counter(
+        "busy_seconds",
+        "Time of the server's thread, by what it was spent on.",
+        {
+            "receive": figures.receive_seconds,
+            "handler": figures.handler_seconds,
+            "send": figures.send_seconds,
+        },
+        "phase",
+    )
+
+
+def _traffic(figures: ServerFigures) -> Iterator[Metric]:
+    received, sent = figures.datagrams_received, figures.datagrams_sent
+    yield _counter(
+        "datagrams", "Datagrams, by direction.", {"in": received, "out": sent}, "direction"
+    )
+    octets: _Labelled = {"in": figures.bytes_received, "out": figures.bytes_sent}
+    yield _counter("bytes", "Bytes of UDP payload, by direction.", octets, "direction")
+    yield _counter("packets_sent", "Packets of sessions sent.", figures.packets_sent)
+    yield _counter("packets_acked", "Those that were acked.", figures.packets_acked)
+    yield _counter(
+        "packets_timed_out",
+        "Those not acked in time.",
+        figures.packets_timed_out,
+    )
+    yield _counter(
+        "retransmissions", "Messages, or pieces of one, sent again.", figures.retransmitted
+    )
+    drops: _Labelled = dict(figures.stats.drops)
+    yield _counter("drops", "Datagrams that came to nothing, by reason.", drops, "reason")
+
+
+def _handshakes(figures: ServerFigures) -> Iterator[Metric]:
+    stats = figures.stats
+    yield _gauge("half_open", "Handshakes that wait for their proof.", stats.half_open)
+    yield _gauge("waiting_hellos", "Hellos that wait to be answered.", stats.waiting_hellos)
+    yield _gauge("hellos_put_off", "Hellos that found no room to wait.", stats.hellos_put_off)
+    yield _counter("hellos_answered", "Handshakes begun.", stats.hellos_answered)
+    yield _counter("answers_repeated", "Answers sent again.", stats.answers_repeated)
+    yield _counter("key_exchanges", "Keys made for proofs.", stats.key_exchanges)
+    yield _counter("handshakes_proved", "Handshakes that became sessions.", stats.handshakes_proved)
+    yield _counter("handshakes_evicted", "Handshakes given up early.", stats.handshakes_evicted)
+
+
+def _gauge(name: str, text: str, value: float | _Labelled, label: str = "") -> Metric:
+    family = GaugeMetricFamily(f"mpgameserver_{name}", text, labels=[label] if label else None)
+    return _filled(family, value)
+
+
+def _counter(name: str, text: str, value: float | _Labelled, label: str = "") -> Metric:
+    family = CounterMetricFamily(f"mpgameserver_{name}", text, labels=[label] if label else None)
+    return _filled(family, value)
+
+
+def _filled(family: GaugeMetricFamily | CounterMetricFamily, value: float | _Labelled) -> Metric:
+    values = {(key,): v for key, v in value.items()} if isinstance(value, dict) else {(): value}
+    for labels, number in values.items():
+        family.add_metric(labels, number)
+    return family

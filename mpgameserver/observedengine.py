@@ -1,0 +1,132 @@
+"""The engine of a server that is traced, measured, or both.
+
+It is used only where one of them was asked for: without, nothing is called and nothing is asked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from mpgameserver.address import SocketAddress
+from mpgameserver.context import EventHandler, ServerContext
+from mpgameserver.serverengine import ServerEngine
+from mpgameserver.servermeter import Phase, ServerMeter
+from mpgameserver.serversocket import ListeningSocket
+from mpgameserver.session import Session
+
+__all__ = ["ObservedEngine", "measure_socket", "new_engine"]
+
+_EVENTS = ("starting", "shutdown", "connect", "disconnect", "handle_message", "full")
+
+
+def new_engine(
+    context: ServerContext, before_work: Callable[[], None], local: Callable[[], SocketAddress]
+) -> ServerEngine:
+    """The engine that a context asks for; `local` tells the address of the server's socket."""
+    if context.trace is None and context.meter is None:
+        return ServerEngine(context, before_work)
+    return ObservedEngine(context, before_work, local)
+
+
+def measure_socket(sock: ListeningSocket, meter: ServerMeter) -> None:
+    """Count what the system takes for receiving and sending."""
+    sock.receive_from = meter.timed(Phase.RECEIVE, sock.receive_from)
+    sock.queue = meter.timed(Phase.SEND, sock.queue)
+    sock.flush = meter.timed(Phase.SEND, sock.flush)
+
+
+class _MeasuredHandler(EventHandler):
+    """A handler whose events are those of another one, and are counted."""
+
+    def __init__(self, meter: ServerMeter, handler: EventHandler) -> None:
+        for name in _EVENTS:
+            setattr(self, name, meter.timed(Phase.HANDLER, getattr(handler, name)))
+        self._meter = meter
+        self._update = meter.timed(Phase.HANDLER, handler.update)
+
+    def update(self, delta_t: float) -> None:
+        """Count a tick."""
+        self._meter.ticks += 1
+        return self._update(delta_t)
+
+
+class ObservedEngine(ServerEngine):
+    """A `ServerEngine` with a trace, a meter, or both.
+
+    In the trace, a hello or a proof that waits for its turn counts as received. When it comes to
+    nothing later, it gets a second line, without its header.
+    """
+
+    def __init__(
+        self,
+        context: ServerContext,
+        before_work: Callable[[], None],
+        local: Callable[[], SocketAddress],
+    ) -> None:
+        super().__init__(context, before_work)
+        self._trace = context.trace
+        self._meter = context.meter or ServerMeter()
+        self._local = local
+        self._is_receiving = False
+        self._reason: str | None = None
+        self._handler = _MeasuredHandler(self._meter, self._handler)
+        self._meter.attach(self)
+
+    @property
+    def sessions(self) -> tuple[Session, ...]:
+        """Those that are not over."""
+        return tuple(self._sessions)
+
+    @property
+    def reassembly_bytes(self) -> int:
+        """What unfinished messages hold, of all clients."""
+        return self._reassembly.held
+
+    def receive(self, datagram: bytes, address: SocketAddress, now: float, wall_now: float) -> bool:
+        """Take a datagram, and note what became of it."""
+        self._meter.datagrams_received += 1
+        self._meter.bytes_received += len(datagram)
+        self._is_receiving, self._reason = True, None
+        try:
+            with self._meter.timing(Phase.RECEIVE):
+                return super().receive(datagram, address, now, wall_now)
+        finally:
+            self._is_receiving = False
+            if self._trace is not None:
+                self._trace.arrived(datagram, self._local(), address, self._reason)
+
+    def advance(self, now: float) -> None:
+        """Do what the time asks for, which is counted."""
+        with self._meter.timing(Phase.RECEIVE):
+            super().advance(now)
+
+    def next_datagram(self, now: float) -> tuple[bytes, SocketAddress] | None:
+        """The next datagram to send now, which is noted."""
+        with self._meter.timing(Phase.SEND):
+            leaving = super().next_datagram(now)
+        if leaving is not None:
+            self._meter.datagrams_sent += 1
+            self._meter.bytes_sent += len(leaving[0])
+            if self._trace is not None:
+                self._trace.sent(leaving[0], self._local(), leaving[1])
+        return leaving
+
+    def _replace(self, session: Session) -> None:
+        self._meter.note_end(session)
+        super()._replace(session)
+
+    def _finish(self, session: Session) -> None:
+        if self._sessions.get(session.address) is session:  # else it was replaced, and is noted
+            self._meter.note_end(session)
+        super()._finish(session)
+
+    def _drop(self, reason: str, address: SocketAddress) -> None:
+        super()._drop(reason, address)
+        if self._trace is None:
+            return
+        if reason == "unsent":  # an answer or a goodbye, whatever has just arrived
+            self._trace.dropped("out", self._local(), address, reason)
+        elif self._is_receiving:
+            self._reason = reason
+        else:
+            self._trace.dropped("in", self._local(), address, reason)
