@@ -10,16 +10,19 @@ import random
 import sys
 from collections.abc import Sequence
 
-from mpgameserver.cliargs import new_parser
+from mpgameserver.cliargs import EXIT_USAGE, new_parser
 from mpgameserver.clilink import DIRECTIONS, link_conditions
+from mpgameserver.crypto import EllipticCurvePrivateKey
 from mpgameserver.demo import run_demo
 from mpgameserver.demopage import report_page
 from mpgameserver.demoreport import DemoSettings
 from mpgameserver.genkey import write_key_pair
 from mpgameserver.livetable import Display, open_display
-from mpgameserver.ping import PingError, ping
+from mpgameserver.monitor import monitor
+from mpgameserver.ping import ping
+from mpgameserver.reaching import UnreachableError
 from mpgameserver.relay import RelaySettings, relay
-from mpgameserver.serve import serve
+from mpgameserver.serve import Watched, serve
 
 __all__ = ["main"]
 
@@ -49,13 +52,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         return EXIT_FAILED
     except OSError as error:
         return _fail(arguments.command, error.strerror or str(error))
-    except PingError as error:
+    except UnreachableError as error:
         return _fail(arguments.command, str(error))
 
 
-def _fail(command: str, reason: str) -> int:
+def _fail(command: str, reason: str, code: int = EXIT_FAILED) -> int:
     print(f"mpgameserver {command}: {reason}", file=sys.stderr)
-    return EXIT_FAILED
+    return code
 
 
 def _demo(arguments: argparse.Namespace) -> int:
@@ -95,7 +98,26 @@ def _verdict(problems: Sequence[str]) -> list[str]:
 
 def _serve(arguments: argparse.Namespace) -> int:
     logging.basicConfig(level=logging.WARNING)
-    serve((arguments.host, arguments.port), arguments.key, 1 / arguments.tick, _tell)
+    if arguments.monitor_key is not None and _is_same(arguments.monitor_key, arguments.key):
+        return _fail("serve", "--monitor-key must be another key than --key", EXIT_USAGE)
+    display = open_display(sys.stdout) if arguments.monitor else None
+    serve(
+        (arguments.host, arguments.port),
+        arguments.key,
+        1 / arguments.tick,
+        _tell if display is None else display.print,
+        Watched(display, arguments.monitor_key, arguments.monitor_listen),
+    )
+    return EXIT_OK
+
+
+def _is_same(key: EllipticCurvePrivateKey, other: EllipticCurvePrivateKey | None) -> bool:
+    return other is not None and key.getPublicKey() == other.getPublicKey()
+
+
+def _monitor(arguments: argparse.Namespace) -> int:
+    logging.basicConfig(level=logging.ERROR)
+    monitor(arguments.address, arguments.key, open_display(sys.stdout), arguments.seconds)
     return EXIT_OK
 
 
@@ -139,6 +161,7 @@ def _tell(line: str) -> None:
 _COMMANDS = {
     "demo": _demo,
     "serve": _serve,
+    "monitor": _monitor,
     "ping": _ping,
     "netsim": _netsim,
     "genkey": _genkey,

@@ -19,6 +19,7 @@ from mpgameserver.clitypes import (
 from mpgameserver.crypto import EllipticCurvePrivateKey, EllipticCurvePublicKey
 from mpgameserver.demo import WAIT_LIMIT
 from mpgameserver.demoroom import MAX_PLAYERS
+from mpgameserver.monitorchannel import DEFAULT_ADDRESS
 from mpgameserver.ping import INTERVAL, PATIENCE
 from mpgameserver.udpproxy import MAX_CLIENTS
 
@@ -93,6 +94,32 @@ examples:
   mpgameserver serve                                all IPv4 addresses, a key for this time
   mpgameserver serve --host :: --key server.pem     IPv4 and IPv6, a key that the clients have
   mpgameserver serve --host 127.0.0.1 --port 0      loopback, a free port
+  mpgameserver serve --monitor                      with a live table of what it does
+"""
+
+_MONITOR_DESCRIPTION = """\
+Watch a running server: its clients, where the time of a tick goes, datagrams and bytes per second,
+the median and the 99th percentile of latency, what is lost and sent again, what waits, and what
+was dropped and why. On a terminal it is a table that is redrawn, if rich is installed (pip install
+'mpgameserver[cli]'); elsewhere it is a line for each second.
+
+The server must have a channel for it (serve --monitor-key, or MonitorChannel in a program). The
+key is a private key that both have, and that is for this only. Nothing can be changed by it.
+"""
+
+_MONITOR_EPILOG = """\
+exit codes:
+  0    the time is over, or it was interrupted
+  1    there was no connection, it ended, or the server did not take the key
+  2    the command line makes no sense, or the key cannot be read
+
+examples:
+  mpgameserver monitor 127.0.0.1:1475 --key monitor.pem
+  mpgameserver monitor 127.0.0.1:1475 --key monitor.pem --seconds 60 > figures.txt
+
+of a server that was started so:
+  mpgameserver genkey monitor.pem
+  mpgameserver serve --key server.pem --monitor-key monitor.pem
 """
 
 _PING_DESCRIPTION = f"""\
@@ -180,6 +207,7 @@ def new_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     _add_demo(commands)
     _add_serve(commands)
+    _add_monitor(commands)
     _add_ping(commands)
     _add_netsim(commands)
     _add_genkey(commands)
@@ -259,6 +287,52 @@ def _add_serve(commands: _Commands) -> None:
         type=number(float, 1, 1000),
         default=60.0,
         help="ticks per second (default: 60)",
+    )
+    serve.add_argument(
+        "--monitor", action="store_true", help="show live figures, as the command monitor does"
+    )
+    serve.add_argument(
+        "--monitor-key",
+        metavar="FILE",
+        type=key(EllipticCurvePrivateKey.fromPEM),
+        help="let those who have this private key watch it with the command monitor",
+    )
+    host, port = DEFAULT_ADDRESS
+    serve.add_argument(
+        "--monitor-listen",
+        metavar="HOST:PORT",
+        type=address(0),
+        default=DEFAULT_ADDRESS,
+        help=f"where it listens for them (default: {host}:{port})",
+    )
+
+
+def _add_monitor(commands: _Commands) -> None:
+    monitor = commands.add_parser(
+        "monitor",
+        help="watch a running server",
+        description=_MONITOR_DESCRIPTION,
+        epilog=_MONITOR_EPILOG,
+    )
+    monitor.add_argument(
+        "address",
+        metavar="HOST:PORT",
+        type=address(1),
+        help="where the server's channel for monitors listens",
+    )
+    monitor.add_argument(
+        "--key",
+        metavar="FILE",
+        type=key(EllipticCurvePrivateKey.fromPEM),
+        required=True,
+        help="the private key of the channel",
+    )
+    monitor.add_argument(
+        "--seconds",
+        metavar="N",
+        type=number(float, 0.1, MAX_SECONDS),
+        default=math.inf,
+        help="how long to watch (default: until interrupted)",
     )
 
 

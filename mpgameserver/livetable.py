@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, TextIO
 
 if TYPE_CHECKING:
+    from rich.console import RenderableType
     from rich.table import Table as RichTable
 
 __all__ = ["Display", "PlainDisplay", "RichDisplay", "Table", "open_display", "plain_table"]
@@ -59,8 +60,11 @@ class Display(AbstractContextManager["Display"]):
         self._next = now + self.interval
         return True
 
-    def show(self, table: Table) -> None:
-        """Show how things are now."""
+    def show(self, *tables: Table) -> None:
+        """Show how things are now: several tables side by side, but for the last, which is below.
+
+        The caption of the first says the most important of all.
+        """
 
     def print(self, *parts: Table | str) -> None:
         """Print what stays, one part below the other."""
@@ -75,9 +79,9 @@ class PlainDisplay(Display):
         super().__init__()
         self._stream = stream
 
-    def show(self, table: Table) -> None:
-        """Print the caption."""
-        self.print(table.caption)
+    def show(self, *tables: Table) -> None:
+        """Print the first caption."""
+        self.print(tables[0].caption)
 
     def print(self, *parts: Table | str) -> None:
         """Print the parts; a table without its caption."""
@@ -115,9 +119,18 @@ class RichDisplay(Display):
         """Leave the last table where it is."""
         self._live.stop()
 
-    def show(self, table: Table) -> None:
-        """Draw the table in place of the one before."""
-        self._live.update(_rich_table(table, table.caption), refresh=True)
+    def show(self, *tables: Table) -> None:
+        """Draw the tables in place of those before."""
+        from rich.columns import Columns
+        from rich.console import Group
+        from rich.text import Text
+
+        *narrow, last = tables
+        parts: list[RenderableType] = [_rich_table(last, last.caption or None)]
+        if narrow:
+            aside = Columns([_rich_table(table, None) for table in narrow], padding=(0, 4))
+            parts = [Text(narrow[0].caption), "", aside, *parts]
+        self._live.update(Group(*parts), refresh=True)
 
     def print(self, *parts: Table | str) -> None:
         """Print the parts; a table without its caption."""

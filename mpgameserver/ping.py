@@ -12,33 +12,22 @@ import time
 from collections.abc import Callable
 
 from mpgameserver.address import format_address
-from mpgameserver.client import CONNECTION_TIMEOUT, UdpClient
+from mpgameserver.client import UdpClient
 from mpgameserver.crypto import EllipticCurvePublicKey
-from mpgameserver.enums import ConnectFailure, ConnectionStatus, RetryMode
+from mpgameserver.enums import RetryMode
 from mpgameserver.figures import percentile
+from mpgameserver.reaching import FRAME, reach
 from mpgameserver.waiting import wait_readable
 
-__all__ = ["PingError", "ping"]
+__all__ = ["ping"]
 
 INTERVAL = 1.0
 """Seconds from one message to the next."""
 PATIENCE = 1.0
 """Seconds that an answer to the last message is waited for."""
 
-_FRAME = 1 / 60
 _MESSAGE = struct.Struct("!I28x")
 """The sequence number, in a message of the size that a game's usually has."""
-
-_FAILURES = {
-    ConnectFailure.TIMEOUT: f"nothing answered within {CONNECTION_TIMEOUT:.0f} s",
-    ConnectFailure.REFUSED: "nothing listens on that port",
-    ConnectFailure.WRONG_KEY: "the server has another key than the one given",
-    ConnectFailure.UNRESOLVED: "the host name has no address",
-}
-
-
-class PingError(Exception):
-    """The server could not be connected to; the text says which, and why."""
 
 
 def ping(
@@ -51,16 +40,10 @@ def ping(
 
     `key` is the server's public key, unchecked if None. Without a `count` it goes on until
     KeyboardInterrupt, which then ends it as the count does. `tell` gets each line that a user
-    should see. Raises PingError when it cannot connect.
+    should see. Raises UnreachableError when it cannot connect.
     """
     with UdpClient(key) as client:
-        client.connect(address)
-        while client.status() == ConnectionStatus.CONNECTING:
-            client.update()
-            time.sleep(_FRAME)
-        if client.failure is not None:
-            reason = _FAILURES[client.failure]
-            raise PingError(f"cannot connect to {format_address(address)}: {reason}")
+        reach(client, address)
         checked = "checked" if key else "not checked"
         tell(f"connected to {format_address(address)}, whose key was {checked}")
         trips = _RoundTrips(client, tell)
@@ -102,7 +85,7 @@ class _RoundTrips:
             if self.sent == count and not self._sent_at:
                 return
             if self._client.connected():
-                wait_readable(self._client, min(_FRAME, max(0.0, next_at - time.monotonic())))
+                wait_readable(self._client, min(FRAME, max(0.0, next_at - time.monotonic())))
 
     def _send(self, now: float) -> None:
         self.sent += 1

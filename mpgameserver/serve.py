@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
 
 from mpgameserver.address import format_address
 from mpgameserver.crypto import EllipticCurvePrivateKey
 from mpgameserver.errors import SendQueueFullError
+from mpgameserver.livetable import Display
+from mpgameserver.monitor import watching
+from mpgameserver.monitorchannel import DEFAULT_ADDRESS, MonitorChannel
 from mpgameserver.server import EventHandler, ServerClient, ServerContext, UdpServer
+from mpgameserver.serverasking import FiguresAsker
 
-__all__ = ["EchoHandler", "serve"]
+__all__ = ["EchoHandler", "Watched", "serve"]
 
 
 class EchoHandler(EventHandler):
@@ -45,24 +51,47 @@ class EchoHandler(EventHandler):
             client.send(msg)
 
 
+@dataclass(frozen=True)
+class Watched:
+    """How a server can be watched, beside what it tells."""
+
+    display: Display | None = None
+    """Where its figures are shown."""
+    channel_key: EllipticCurvePrivateKey | None = None
+    """The key of those who may watch it from elsewhere; None for nobody."""
+    channel_address: tuple[str, int] = DEFAULT_ADDRESS
+
+
 def serve(
     address: tuple[str, int],
     key: EllipticCurvePrivateKey | None,
     interval: float,
     tell: Callable[[str], object],
+    watched: Watched | None = None,
 ) -> None:
     """Echo until SIGINT or SIGTERM, with a tick each `interval` seconds.
 
     `key` is the server's private key, a new one if None. `tell` gets each line that a user should
-    see; the first ones are the address and the public key. Raises OSError when it cannot listen.
+    see; the first ones are the address and the public key. Raises OSError when it cannot listen,
+    and ValueError when the key of those who watch is its own.
     """
+    watched = watched or Watched()
     root_key = key or EllipticCurvePrivateKey.new()
     handler = EchoHandler(tell)
     context = ServerContext(handler, root_key)
     context.setInterval(interval)
-    server = UdpServer(context, address)
-    handler.greeting = [
-        f"listening on {format_address(server.address)}",
-        root_key.getPublicKey().getPublicKeyPEM().rstrip(),
-    ]
-    server.run()
+    with ExitStack() as stack:
+        if watched.channel_key is not None:
+            channel = MonitorChannel(context, watched.channel_key, watched.channel_address)
+            stack.enter_context(channel)
+            handler.greeting = [f"to be watched at {format_address(channel.address)}"]
+        asker = None if watched.display is None else FiguresAsker(context)
+        server = UdpServer(context, address)
+        handler.greeting = [
+            f"listening on {format_address(server.address)}",
+            root_key.getPublicKey().getPublicKeyPEM().rstrip(),
+            *handler.greeting,
+        ]
+        if watched.display is not None and asker is not None:
+            stack.enter_context(watching(asker, watched.display))
+        server.run()

@@ -23,7 +23,7 @@ from mpgameserver.server import EventHandler, ServerContext, ThreadedServer
 
 PATIENCE = 20.0
 """Seconds that a program may take; nothing waits so long unless it fails."""
-COMMANDS = ("demo", "serve", "ping", "netsim", "genkey")
+COMMANDS = ("demo", "serve", "monitor", "ping", "netsim", "genkey")
 
 Program = subprocess.Popen[str]
 Start = Callable[..., Program]
@@ -239,6 +239,43 @@ def test_a_ping_measures_the_round_trip_to_a_server_whose_key_it_knows(start, se
     out, err = server.communicate(timeout=PATIENCE)
     assert (server.returncode, err) == (0, "")
     assert re.fullmatch(r"(\S+) connected\n\1 disconnected: goodbye\n", out)
+
+
+def test_a_server_can_be_watched_by_who_has_the_key(start, serving):
+    assert run(start, "genkey", "monitor.pem")[0] == 0
+    channel = ("--monitor-key", "monitor.pem", "--monitor-listen", "127.0.0.1:0")
+    server, _, _ = serving("--host", "127.0.0.1", *channel)
+    line = server.stdout.readline()
+    address = re.fullmatch(r"to be watched at (\S+)\n", line)[1]
+    code, out, err = run(start, "monitor", address, "--key", "monitor.pem", "--seconds", "1")
+    assert (code, err) == (0, "")
+    assert re.match(r"up \d+ s, 0 clients, \d+ ticks/s, load ", out)
+    server.send_signal(signal.SIGTERM)
+    assert server.communicate(timeout=PATIENCE)[1] == ""
+
+
+def test_a_server_shows_its_own_figures(serving):
+    server, _, _ = serving("--host", "127.0.0.1", "--monitor")
+    assert re.match(r"up \d+ s, 0 clients, ", server.stdout.readline())
+    server.send_signal(signal.SIGTERM)
+    assert server.communicate(timeout=PATIENCE)[1] == ""
+    assert server.returncode == 0
+
+
+def test_a_server_and_its_monitor_have_a_key_each(start):
+    assert run(start, "genkey", "key")[0] == 0
+    code, _, err = run(start, "serve", "--key", "key", "--monitor-key", "key")
+    assert (code, err) == (
+        2,
+        "mpgameserver serve: --monitor-key must be another key than --key\n",
+    )
+
+
+def test_a_monitor_needs_the_private_key(start):
+    assert run(start, "genkey", "key")[0] == 0
+    code, _, err = run(start, "monitor", "127.0.0.1:1475", "--key", "key.pub")
+    assert code == 2
+    assert "a private key is needed" in err
 
 
 def test_a_server_stops_at_an_interrupt(serving):

@@ -1,0 +1,95 @@
+"""The command `monitor`, which watches a running server, and the same for one's own server."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from mpgameserver.address import format_address
+from mpgameserver.client import UdpClient
+from mpgameserver.crypto import EllipticCurvePrivateKey
+from mpgameserver.errors import ProtocolError
+from mpgameserver.livetable import Display
+from mpgameserver.monitorchannel import make_proof
+from mpgameserver.monitorview import MonitorView
+from mpgameserver.reaching import UnreachableError, reach
+from mpgameserver.serverasking import FiguresAsker
+from mpgameserver.serverfigures import ServerFigures
+from mpgameserver.waiting import wait_readable
+
+__all__ = ["monitor", "watching"]
+
+INTERVAL = 1.0
+"""Seconds between two snapshots of one's own server."""
+FRAME = 0.05
+"""Seconds that the command sleeps at most."""
+
+
+def monitor(
+    address: tuple[str, int],
+    key: EllipticCurvePrivateKey,
+    display: Display,
+    seconds: float = float("inf"),
+) -> None:
+    """Show the figures of the server behind a `MonitorChannel`, for some seconds.
+
+    KeyboardInterrupt ends it as well. Raises UnreachableError when the channel cannot be
+    connected to, does not take the key, ends, or speaks of other figures.
+    """
+    with UdpClient(key.getPublicKey()) as client:
+        reach(client, address)
+        client.send_guaranteed(make_proof(key, client.token()))
+        try:
+            with display:
+                has_shown = _show_all(client, display, time.monotonic() + seconds)
+        except KeyboardInterrupt:
+            client.waitForDisconnect()
+            return
+        if not client.connected():
+            reason = (
+                f"the connection ended: {client.status().name.lower()}"
+                if has_shown
+                else "it has another key, or enough watch already"
+            )
+            raise UnreachableError(f"{format_address(address)}: {reason}")
+        client.waitForDisconnect()
+
+
+def _show_all(client: UdpClient, display: Display, end: float) -> bool:
+    """Show what comes until the end; True when anything came."""
+    view, has_shown = MonitorView(), False
+    while client.connected() and time.monotonic() < end:
+        client.update()
+        for _, message in client.getMessages():
+            try:
+                figures = ServerFigures.from_bytes(message)
+            except ProtocolError as error:
+                raise UnreachableError(str(error)) from error
+            display.show(*view.take(figures))
+            has_shown = True
+        wait_readable(client, FRAME) if client.connected() else None
+    return has_shown
+
+
+@contextmanager
+def watching(asker: FiguresAsker, display: Display) -> Iterator[None]:
+    """Show the figures of a server of this process, in a thread, while that runs."""
+    is_over = threading.Event()
+
+    def show_all() -> None:
+        view = MonitorView()
+        while not is_over.wait(INTERVAL):
+            figures = asker.wait(INTERVAL)
+            if figures is not None:
+                display.show(*view.take(figures))
+
+    thread = threading.Thread(target=show_all, name="mpgameserver-monitor", daemon=True)
+    with display:
+        thread.start()
+        try:
+            yield
+        finally:
+            is_over.set()
+            thread.join()

@@ -1,0 +1,188 @@
+"""The way from a running server to those who watch it: a second, small server beside it.
+
+It speaks the same protocol on a port of its own, in a thread of its own, under a key that is for
+this only: the monitor's key. Both sides have the private key. The watcher trusts no server that
+does not have it, and proves in its first message, which only that server can open, that it has it
+too. Who says anything else, or nothing, is thrown out; so is who says anything more. Nothing that
+a watcher sends is ever more than compared, so the channel can only be read.
+
+The figures go to all watchers once a second. While nobody watches, the game's server is not asked.
+"""
+
+from __future__ import annotations
+
+import logging
+from types import TracebackType
+
+from cryptography.exceptions import InvalidSignature
+
+from mpgameserver.address import format_address
+from mpgameserver.context import EventHandler, ServerContext
+from mpgameserver.crypto import EllipticCurvePrivateKey, EllipticCurvePublicKey
+from mpgameserver.enums import RetryMode
+from mpgameserver.limitedlog import LimitedLog
+from mpgameserver.server import ServerClient, ThreadedServer
+from mpgameserver.serverasking import FiguresAsker
+
+__all__ = ["DEFAULT_ADDRESS", "MonitorChannel", "make_proof"]
+
+DEFAULT_ADDRESS = ("127.0.0.1", 1475)
+"""Loopback: to be reached from elsewhere has to be asked for."""
+MAX_WATCHERS = 4
+"""Those who get the figures; each costs a few datagrams a second."""
+MAX_CHANNEL_CLIENTS = 32
+"""Sessions, most of which strangers may have made: each has `PROOF_TIMEOUT` to prove itself."""
+MAX_CHANNEL_CLIENTS_PER_HOST = 8
+PROOF_TIMEOUT = 2.0
+"""Seconds from the handshake to the proof; then a session is ended."""
+MAX_CHANNEL_REASSEMBLY = 64 << 10
+"""Bytes of unfinished messages: no message of a watcher is long enough to be fragmented."""
+MAX_CHANNEL_QUEUE = 1 << 20
+"""Bytes that may wait to be sent to a watcher that acks nothing: a minute's figures."""
+CHANNEL_HANDSHAKE_RATE = 20.0
+"""Handshakes begun per second: a flood of hellos costs a hundredth of what the game's may."""
+
+_LOG = logging.getLogger("mpgameserver.monitor")
+_INTERVAL = 0.25
+_QUESTION_INTERVAL = 1.0
+_PROOF_TEXT = b"mpgameserver monitor 1\0"
+
+
+def _to_be_signed(token: int) -> bytes:
+    # What a server signs in a handshake begins with other bytes: one is never taken for the other.
+    return _PROOF_TEXT + token.to_bytes(4, "big")
+
+
+def make_proof(key: EllipticCurvePrivateKey, token: int) -> bytes:
+    """The first message of a watcher, in the session that has the token."""
+    return key.sign(_to_be_signed(token))
+
+
+class MonitorChannel:
+    """Lets those who have the private key `key` watch the server that runs `context`.
+
+    It listens on `addr`, a pair (host, port), from `start` until `stop`, and can be a context
+    manager that does both. It has to be made before the server is. `mpgameserver genkey` makes
+    such a key, and `mpgameserver monitor` watches.
+
+    Raises ValueError for the key that players know the server by: whoever watches could pose as
+    the server with it; and TypeError or ValueError for what is no key or address.
+    """
+
+    def __init__(
+        self,
+        context: ServerContext,
+        key: EllipticCurvePrivateKey,
+        addr: tuple[str, int] = DEFAULT_ADDRESS,
+    ) -> None:
+        if not isinstance(key, EllipticCurvePrivateKey):
+            raise TypeError(f"key must be an EllipticCurvePrivateKey, not {type(key).__name__}")
+        if key.getPublicKey() == context.root_key.getPublicKey():
+            raise ValueError("the monitor needs a key of its own, not that of the server")
+        self._server = ThreadedServer(_channel_context(FiguresAsker(context), key), addr)
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """(host, port) that it listens on; what it was given, before it has started."""
+        return self._server.address
+
+    def start(self) -> None:
+        """Listen. Raises OSError, which names the address, where it cannot be had."""
+        self._server.start()
+
+    def stop(self) -> None:
+        """Say goodbye to those who watch; up to 1 second."""
+        self._server.stop()
+
+    def __enter__(self) -> MonitorChannel:
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+
+def _channel_context(asker: FiguresAsker, key: EllipticCurvePrivateKey) -> ServerContext:
+    context = ServerContext(Watchers(asker, key.getPublicKey()), key)
+    context.setInterval(_INTERVAL)
+    context.setMaxClients(MAX_CHANNEL_CLIENTS)
+    context.setMaxClientsPerHost(MAX_CHANNEL_CLIENTS_PER_HOST)
+    context.setMaxReassembly(MAX_CHANNEL_REASSEMBLY)
+    context.setMaxSendQueue(MAX_CHANNEL_QUEUE)
+    context.setHandshakeRate(CHANNEL_HANDSHAKE_RATE)
+    return context
+
+
+class Watchers(EventHandler):
+    """The channel's handler: lets in who proves that it has the key, and tells them the figures."""
+
+    def __init__(self, asker: FiguresAsker, key: EllipticCurvePublicKey) -> None:
+        self._asker = asker
+        self._key = key
+        self._now = self._next_question = 0.0
+        self._deadlines: dict[ServerClient, float] = {}
+        self._watchers: set[ServerClient] = set()
+        self._refusal_log = LimitedLog(_LOG)
+
+    def connect(self, client: ServerClient) -> None:
+        """Wait for the proof."""
+        self._deadlines[client] = self._now + PROOF_TIMEOUT
+
+    def disconnect(self, client: ServerClient) -> None:
+        """Forget who is gone."""
+        self._deadlines.pop(client, None)
+        if client in self._watchers:
+            self._watchers.remove(client)
+            _LOG.info("%s has stopped to watch", format_address(client.addr))
+
+    def handle_message(self, client: ServerClient, seqnum: int, msg: bytes = b"") -> None:
+        """Take a proof, once; there is nothing else to be said."""
+        if self._deadlines.pop(client, None) is None:
+            self._refuse(client, "more than a proof was sent")
+        elif len(self._watchers) >= MAX_WATCHERS:
+            self._refuse(client, "enough watch already")
+        elif not self._is_proof(client, msg):
+            self._refuse(client, "what was sent is no proof of the key")
+        else:
+            self._watchers.add(client)
+            self._next_question = self._now
+            _LOG.info("%s watches", format_address(client.addr))
+
+    def update(self, delta_t: float) -> None:
+        """Hand on the figures, ask for new ones, and end those who have proved nothing."""
+        self._now += delta_t
+        for client in [c for c, deadline in self._deadlines.items() if self._now >= deadline]:
+            del self._deadlines[client]
+            self._refuse(client, "no proof came")
+        figures = self._asker.take()
+        if figures is not None:
+            message = figures.to_bytes()
+            for client in self._watchers:
+                self._tell(client, message)
+        if self._watchers and self._now >= self._next_question:
+            self._next_question = self._now + _QUESTION_INTERVAL
+            self._asker.ask()
+
+    def _is_proof(self, client: ServerClient, message: bytes) -> bool:
+        try:
+            self._key.verify(message, _to_be_signed(client.token))
+        except InvalidSignature:
+            return False
+        return True
+
+    def _tell(self, client: ServerClient, message: bytes) -> None:
+        try:
+            client.send(message, RetryMode.BEST_EFFORT)
+        except (ConnectionError, BufferError):  # it leaves, or is too slow: the next one follows
+            return
+
+    def _refuse(self, client: ServerClient, reason: str) -> None:
+        self._refusal_log.warning(
+            self._now, "%s may not watch: %s", format_address(client.addr), reason
+        )
+        client.disconnect()

@@ -1,0 +1,138 @@
+"""A server's figures as tables."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+
+from mpgameserver.livetable import PlainDisplay, RichDisplay, Table
+from mpgameserver.monitorview import MonitorView
+from mpgameserver.serverfigures import ConnectionFigures, ServerFigures
+from mpgameserver.serverstats import ServerStats
+
+CONNECTION = ConnectionFigures("192.0.2.1:5000", 12.0, 0.0512, 200, 100, 20, 7, 3, 4500)
+BEFORE = ServerFigures(
+    uptime=10.0,
+    ticks=600,
+    receive_seconds=1.0,
+    handler_seconds=2.0,
+    send_seconds=3.0,
+    datagrams_received=1000,
+    bytes_received=50_000,
+    stats=ServerStats(drops={"forged": 3}),
+)
+NOW = ServerFigures(
+    uptime=12.0,
+    ticks=720,
+    receive_seconds=1.12,
+    handler_seconds=2.24,
+    send_seconds=3.06,
+    datagrams_received=3000,
+    bytes_received=450_000,
+    datagrams_sent=400,
+    bytes_sent=80_000,
+    packets_sent=500,
+    packets_timed_out=5,
+    retransmitted=20,
+    send_queue_bytes=123_000,
+    reassembly_bytes=4_000,
+    latency_median=0.04,
+    latency_p99=0.25,
+    stats=ServerStats(clients=40, half_open=2, drops={"forged": 5, "busy": 9}),
+    connections=(CONNECTION,),
+)
+
+
+@pytest.fixture
+def tables() -> dict[str, Table]:
+    view = MonitorView()
+    view.take(BEFORE)
+    return {table.columns[0]: table for table in view.take(NOW)}
+
+
+def test_the_time_of_a_tick_is_split(tables: dict[str, Table]) -> None:
+    assert tables["tick"].rows == [
+        ("receive", "1.000"),
+        ("handler", "2.000"),
+        ("send", "0.500"),
+        ("all", "3.500"),
+    ]
+
+
+def test_rates_are_those_since_the_snapshot_before(tables: dict[str, Table]) -> None:
+    assert tables["traffic"].rows == [("in", "1,000", "200"), ("out", "200", "40.0")]
+
+
+def test_the_links_are_summed_up(tables: dict[str, Table]) -> None:
+    assert tables["links"].rows == [
+        ("latency, median", "40.0 ms"),
+        ("latency, p99", "250 ms"),
+        ("packets lost", "1.0%"),
+        ("sent again", "10/s"),
+    ]
+
+
+def test_what_waits_is_told(tables: dict[str, Table]) -> None:
+    rows = dict(tables["waiting"].rows)
+    assert rows["to be sent"] == "123 kB"
+    assert rows["unfinished messages"] == "4.0 kB"
+    assert rows["half-open handshakes"] == "2"
+
+
+def test_drops_are_told_with_their_reasons_the_most_frequent_first(
+    tables: dict[str, Table],
+) -> None:
+    assert tables["dropped"].rows == [("busy", "4.5", "9"), ("forged", "1.0", "5")]
+
+
+def test_the_listed_connections_have_a_row_each(tables: dict[str, Table]) -> None:
+    table = tables["client"]
+    row = ("192.0.2.1:5000", "12", "51.2", "200", "100", "10.0%", "7", "3", "4.5")
+    assert table.rows == [row]
+    assert len(table.columns) == len(row)
+    assert table.caption == "and 39 with shorter round trips"
+
+
+def test_one_line_says_the_most_important(tables: dict[str, Table]) -> None:
+    assert tables["tick"].caption == (
+        "up 12 s, 40 clients, 60 ticks/s, load 21%, 1,000 datagrams/s in, 200 out, "
+        "latency 40.0 ms, p99 250"
+    )
+
+
+def test_a_server_that_was_started_again_begins_anew() -> None:
+    view = MonitorView()
+    view.take(NOW)
+    again = ServerFigures(uptime=1.0, ticks=60, datagrams_received=10)
+    loop, traffic, *_ = view.take(again)
+    assert "60 ticks/s" in loop.caption
+    assert traffic.rows[0] == ("in", "10", "0.0")
+
+
+def test_a_server_that_has_just_begun_has_tables_too() -> None:
+    tables = MonitorView().take(ServerFigures())
+    assert [len(table.rows) for table in tables] == [4, 2, 4, 5, 1, 0]
+
+
+def test_plain_output_is_a_line_for_each_snapshot() -> None:
+    stream, view = io.StringIO(), MonitorView()
+    display = PlainDisplay(stream)
+    for figures in (BEFORE, NOW):
+        display.show(*view.take(figures))
+    first, second = stream.getvalue().splitlines()
+    assert first.startswith("up 10 s, 0 clients")
+    assert second.startswith("up 12 s, 40 clients")
+
+
+def test_a_terminal_has_all_the_tables(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("rich")
+    monkeypatch.setenv("COLUMNS", "140")
+    monkeypatch.setenv("LINES", "50")
+    stream = io.StringIO()
+    stream.isatty = lambda: True  # type: ignore[method-assign]
+    with RichDisplay(stream) as display:
+        display.show(*MonitorView().take(NOW))
+    text = stream.getvalue()
+    for words in ("up 12 s", "handler", "kB/s", "p99", "unfinished", "busy", "192.0.2.1:5000"):
+        assert words in text
