@@ -87,23 +87,30 @@ class ObservedEngine(ServerEngine):
         self._meter.datagrams_received += 1
         self._meter.bytes_received += len(datagram)
         self._is_receiving, self._reason = True, None
+        before = self._meter.switch(Phase.RECEIVE)
         try:
-            with self._meter.timing(Phase.RECEIVE):
-                return super().receive(datagram, address, now, wall_now)
+            return super().receive(datagram, address, now, wall_now)
         finally:
+            self._meter.switch(before)
             self._is_receiving = False
             if self._trace is not None:
                 self._trace.arrived(datagram, self._local(), address, self._reason)
 
     def advance(self, now: float) -> None:
         """Do what the time asks for, which is counted."""
-        with self._meter.timing(Phase.RECEIVE):
+        before = self._meter.switch(Phase.RECEIVE)
+        try:
             super().advance(now)
+        finally:
+            self._meter.switch(before)
 
     def next_datagram(self, now: float) -> tuple[bytes, SocketAddress] | None:
         """The next datagram to send now, which is noted."""
-        with self._meter.timing(Phase.SEND):
+        before = self._meter.switch(Phase.SEND)
+        try:
             leaving = super().next_datagram(now)
+        finally:
+            self._meter.switch(before)
         if leaving is not None:
             self._meter.datagrams_sent += 1
             self._meter.bytes_sent += len(leaving[0])

@@ -7,8 +7,7 @@ not know of it. All of it is used on the handler's thread only.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from enum import IntEnum
 from time import perf_counter
 from typing import Protocol, TypeVar
@@ -86,21 +85,15 @@ class ServerMeter:
         self._since = now
         return before
 
-    @contextmanager
-    def timing(self, phase: Phase) -> Iterator[None]:
-        """Count what is done within as `phase`, but for what is counted as another within that."""
-        before = self.switch(phase)
-        try:
-            yield
-        finally:
-            self.switch(before)
-
     def timed(self, phase: Phase, function: Callable[..., _Result]) -> Callable[..., _Result]:
-        """A function that does the same, and is counted."""
+        """A function that does the same, counted but for what is counted as another within it."""
 
         def measured(*arguments: object) -> _Result:
-            with self.timing(phase):
+            before = self.switch(phase)
+            try:
                 return function(*arguments)
+            finally:
+                self.switch(before)
 
         return measured
 

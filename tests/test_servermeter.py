@@ -65,11 +65,14 @@ class TestTime:
         self, clock: Clock, meter: ServerMeter
     ) -> None:
         clock.work(100)
-        with meter.timing(Phase.RECEIVE):
+        handle = meter.timed(Phase.HANDLER, lambda: clock.work(20))
+
+        def receive() -> None:
             clock.work(1)
-            with meter.timing(Phase.HANDLER):
-                clock.work(20)
+            handle()
             clock.work(2)
+
+        meter.timed(Phase.RECEIVE, receive)()
         meter.timed(Phase.SEND, clock.work)(5)
         assert meter._seconds == [100, 3, 20, 5]
 
