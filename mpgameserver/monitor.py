@@ -13,7 +13,7 @@ from mpgameserver.crypto import EllipticCurvePrivateKey
 from mpgameserver.errors import ProtocolError
 from mpgameserver.livetable import Display
 from mpgameserver.monitorchannel import make_proof
-from mpgameserver.monitorview import MonitorView
+from mpgameserver.monitorview import MonitorView, nothing_came
 from mpgameserver.reaching import UnreachableError, reach
 from mpgameserver.serverasking import FiguresAsker
 from mpgameserver.serverfigures import ServerFigures
@@ -23,6 +23,8 @@ __all__ = ["monitor", "watching"]
 
 INTERVAL = 1.0
 """Seconds between two snapshots of one's own server."""
+PATIENCE = 3.0
+"""Seconds without figures after which that is told."""
 FRAME = 0.05
 """Seconds that the command sleeps at most."""
 
@@ -60,7 +62,8 @@ def monitor(
 def _show_all(client: UdpClient, display: Display, end: float) -> bool:
     """Show what comes until the end; True when anything came."""
     view, has_shown = MonitorView(), False
-    while client.connected() and time.monotonic() < end:
+    last = time.monotonic()
+    while client.connected() and (now := time.monotonic()) < end:
         client.update()
         for _, message in client.getMessages():
             try:
@@ -68,8 +71,11 @@ def _show_all(client: UdpClient, display: Display, end: float) -> bool:
             except ProtocolError as error:
                 raise UnreachableError(str(error)) from error
             display.show(*view.take(figures))
-            has_shown = True
-        wait_readable(client, FRAME) if client.connected() else None
+            has_shown, last = True, now
+        if now - last >= PATIENCE and display.is_due():
+            display.show(nothing_came(now - last))
+        if client.connected():
+            wait_readable(client, FRAME)
     return has_shown
 
 
@@ -80,10 +86,14 @@ def watching(asker: FiguresAsker, display: Display) -> Iterator[None]:
 
     def show_all() -> None:
         view = MonitorView()
+        last = time.monotonic()
         while not is_over.wait(INTERVAL):
             figures = asker.wait(INTERVAL)
             if figures is not None:
+                last = time.monotonic()
                 display.show(*view.take(figures))
+            elif time.monotonic() - last >= PATIENCE:
+                display.show(nothing_came(time.monotonic() - last))
 
     thread = threading.Thread(target=show_all, name="mpgameserver-monitor", daemon=True)
     with display:

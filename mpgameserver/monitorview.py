@@ -8,7 +8,13 @@ from mpgameserver.figures import kilobytes, milliseconds
 from mpgameserver.livetable import Table
 from mpgameserver.serverfigures import ConnectionFigures, ServerFigures
 
-__all__ = ["MonitorView"]
+__all__ = ["MonitorView", "nothing_came"]
+
+
+def nothing_came(seconds: float) -> Table:
+    """What is to be shown when there were no new figures for so long."""
+    reason = "its handler takes long, or it has stopped"
+    return Table(("",), [], f"no figures for {seconds:.0f} s: {reason}")
 
 
 class MonitorView:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -153,6 +154,8 @@ class TestProof:
 class Recording(Display):
     """A display that keeps what it was to show."""
 
+    interval = 0.1
+
     def __init__(self) -> None:
         super().__init__()
         self.shown: list[tuple[Table, ...]] = []
@@ -187,6 +190,24 @@ class TestOverSockets:
         assert display.shown
         assert display.shown[0][0].caption.startswith("up ")
         assert "0 clients" in display.shown[0][0].caption
+
+    def test_a_server_that_does_not_answer_is_told_of(
+        self,
+        address: tuple[str, int],
+        context: ServerContext,
+        key: EllipticCurvePrivateKey,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        monkeypatch.setattr("mpgameserver.monitor.PATIENCE", 0.1)
+        is_over = threading.Event()
+        context.call_soon_threadsafe(is_over.wait)
+        display = Recording()
+        try:
+            monitor(address, key, display, seconds=0.5)
+        finally:
+            is_over.set()
+        assert display.shown
+        assert all(shown[0].caption.startswith("no figures for") for shown in display.shown)
 
     def test_another_key_never_connects(
         self, address: tuple[str, int], monkeypatch: pytest.MonkeyPatch
