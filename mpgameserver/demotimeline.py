@@ -32,12 +32,10 @@ class Timeline:
         """Add up what the clients have told, all at one moment."""
         sent = _sums([each.pkts_sent for each in stats])
         received = _sums([each.pkts_recv for each in stats])
-        began = next(
-            (i for i, pair in enumerate(zip(sent, received, strict=True)) if any(pair)), len(sent)
-        )
-        measured = [
-            [ms for ms in second if ms] for second in zip(*(s.latency for s in stats), strict=True)
-        ]
+        packets = zip(sent, received, strict=True)
+        began = next((second for second, pair in enumerate(packets) if any(pair)), len(sent))
+        latencies = zip(*(each.latency for each in stats), strict=True)
+        measured = [[ms for ms in second if ms] for second in latencies]
         return cls(
             latency=tuple(fmean(second) if second else None for second in measured[began:]),
             latency_highest=tuple(max(second, default=None) for second in measured[began:]),
