@@ -12,15 +12,19 @@ __all__ = ["Figure"]
 
 @dataclass(frozen=True)
 class Figure:
-    """One line of the results: a time in microseconds, as a ratio to a baseline or by itself."""
+    """One line of the results: a value in its unit, as a ratio to a baseline or by itself."""
 
     item: int
     name: str
     value: Spread
-    target: float
-    """The most that the ratio, or the time where there is no baseline, may be."""
+    target: float | None
+    """The most that the ratio, or the value where there is no baseline, may be; None where the
+    line is there to be compared and has no target."""
     baseline_name: str = ""
     baseline: Spread | None = None
+    unit: str = "µs"
+    at_least: bool = False
+    """The target is the least, and not the most."""
 
     @property
     def judged(self) -> float:
@@ -28,20 +32,43 @@ class Figure:
         return self.value.median / self.baseline.median if self.baseline else self.value.median
 
     @property
-    def holds(self) -> bool:
-        """True when the target is kept."""
-        return self.judged <= self.target
+    def holds(self) -> bool | None:
+        """True when the target is kept, None where there is none."""
+        if self.target is None:
+            return None
+        return self.judged >= self.target if self.at_least else self.judged <= self.target
+
+    @property
+    def verdict(self) -> str:
+        """Whether it holds, in words."""
+        return {True: "holds", False: "FALLS SHORT", None: ""}[self.holds]
 
     @property
     def result(self) -> str:
-        """The ratio or the time, as a person reads it."""
-        return f"{self.judged:.2f} x" if self.baseline else f"{self.judged:.2f} µs"
+        """The ratio or the value, as a person reads it."""
+        return f"{self.judged:.2f} x" if self.baseline else readable(self.judged, self.unit)
 
     @property
     def limit(self) -> str:
         """The target, as a person reads it."""
-        return f"≤ {self.target:g} x" if self.baseline else f"≤ {self.target:g} µs"
+        if self.target is None:
+            return ""
+        sign = "≥" if self.at_least else "≤"
+        return (
+            f"{sign} {self.target:g} x" if self.baseline else f"{sign} {self.target:,g} {self.unit}"
+        )
 
     def as_dict(self) -> dict[str, Any]:
         """The figure for a JSON file."""
-        return asdict(self) | {"judged": self.judged, "holds": self.holds}
+        return asdict(self) | {
+            "holds": self.holds,
+            "result": self.result,
+            "limit": self.limit,
+            "verdict": self.verdict,
+        }
+
+
+def readable(value: float, unit: str) -> str:
+    """A value with the digits that tell something."""
+    digits = 0 if value >= 1000 else 1 if value >= 100 else 2
+    return f"{value:,.{digits}f} {unit}"

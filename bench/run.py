@@ -10,14 +10,15 @@ import json
 import os
 import platform
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import cryptography
 import frame
 import hotpath
-from figures import Figure
+import versus
+from figures import Figure, readable
 from rich.console import Console
 from rich.table import Table
 from timing import Spread, interleave
@@ -109,44 +110,66 @@ def _processor() -> str:
 
 def print_table(console: Console, figures: list[Figure]) -> None:
     """The figures, each with its spread, its ratio and its target."""
-    table = Table(title="Microseconds: median (least to most)")
-    for heading in ("item", "what", "took", "against", "took", "result", "target", ""):
+    table = Table(title="median (least to most)")
+    for heading in ("item", "what", "here", "against", "there", "result", "target", ""):
         table.add_column(heading)
     for figure in figures:
         table.add_row(
             str(figure.item),
             figure.name,
-            _spread(figure.value),
+            spread_text(figure.value, figure.unit),
             figure.baseline_name,
-            _spread(figure.baseline) if figure.baseline else "",
+            spread_text(figure.baseline, figure.unit) if figure.baseline else "",
             figure.result,
             figure.limit,
-            "holds" if figure.holds else "FALLS SHORT",
+            figure.verdict,
         )
     console.print(table)
 
 
-def _spread(spread: Spread) -> str:
-    return f"{spread.median:.3f} ({spread.least:.3f} to {spread.most:.3f})"
+def spread_text(spread: Spread, unit: str) -> str:
+    """A median with its ends."""
+    ends = f"{readable(spread.least, '').strip()} to {readable(spread.most, '').strip()}"
+    return f"{readable(spread.median, unit)} ({ends})"
+
+
+def measures(quick: bool) -> dict[int, list[Callable[[], Iterator[Figure]]]]:
+    """By item, what measures it."""
+    count, repetitions = (5_000, 5) if quick else (20_000, 15)
+    seconds, rounds = (0.4, 1) if quick else (2.0, 5)
+    return {
+        1: [lambda: hot_path(count, repetitions)],
+        2: [lambda: versus.echo(seconds, rounds), lambda: versus.framed(120 if quick else 600)],
+        3: [lambda: versus.bulk(rounds), lambda: versus.sustained(3.0 if quick else 10.0)],
+        6: [lambda: in_flight(count, repetitions)],
+        7: [lambda: hostile(count, repetitions)],
+        8: [lambda: frames(count, repetitions)],
+    }
+
+
+def measured(items: list[int], quick: bool, console: Console) -> Iterator[Figure]:
+    """The figures of some items, or of all."""
+    for item, each in measures(quick).items():
+        if not items or item in items:
+            console.print(f"item {item} ...")
+            for measure in each:
+                yield from measure()
 
 
 def main() -> int:
     """Measure, print, and write the results where that is asked for."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
     parser.add_argument("--quick", action="store_true", help="fewer and shorter repetitions")
+    parser.add_argument("--item", type=int, action="append", default=[], help="only this item")
     parser.add_argument("--out", type=Path, help="write the figures to this JSON file")
     arguments = parser.parse_args()
     kind = build_info().kind
     if kind != "release":
         print(f"this is a {kind} build: only a release build can be measured", file=sys.stderr)
         return 2
-    count, repetitions = (5_000, 5) if arguments.quick else (20_000, 15)
-    figures = [
-        figure
-        for measure in (hot_path, in_flight, hostile, frames)
-        for figure in measure(count, repetitions)
-    ]
-    print_table(Console(width=None if sys.stdout.isatty() else PLAIN_WIDTH), figures)
+    console = Console(width=None if sys.stdout.isatty() else PLAIN_WIDTH)
+    figures = list(measured(arguments.item, arguments.quick, console))
+    print_table(console, figures)
     if arguments.out:
         results = {"machine": machine(), "figures": [figure.as_dict() for figure in figures]}
         arguments.out.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")

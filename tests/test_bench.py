@@ -70,6 +70,39 @@ def test_a_figure_holds_when_its_ratio_or_its_time_does(
     assert figure.as_dict()["holds"] is holds
 
 
+@pytest.mark.parametrize(("value", "holds"), [(99.0, False), (100.0, True)])
+def test_a_rate_holds_from_its_target_on(module, value, holds):
+    spread = module("timing").Spread.of([value])
+    figure = module("figures").Figure(3, "it", spread, 100.0, unit="MB/s", at_least=True)
+    assert (figure.holds, figure.limit) == (holds, "≥ 100 MB/s")
+
+
+def test_what_has_no_target_is_not_judged(module):
+    figure = module("figures").Figure(2, "it", module("timing").Spread.of([1.0]), None)
+    assert (figure.holds, figure.limit, figure.verdict) == (None, "", "")
+
+
+@pytest.fixture
+def peer(monkeypatch):
+    """The module that the programs of the peers share."""
+    monkeypatch.syspath_prepend(str(BENCH / "peers"))
+    yield import_module("peer")
+    sys.modules.pop("peer", None)
+
+
+def test_a_bulk_transfer_is_over_once_when_all_of_it_has_come(peer):
+    count = peer.BulkCount()
+    assert not count.takes(b"echo")
+    found = [(count.takes(part), count.is_over()) for part in (peer.BULK + b"5", b"abc", b"de")]
+    assert found == [(True, False), (True, False), (True, True)]
+    assert not count.is_over()
+    assert not count.takes(b"echo")
+
+
+def test_the_parts_of_a_transfer_are_all_of_it(peer):
+    assert [len(part) for part in peer.parts(peer.LARGEST + 5)] == [peer.LARGEST, 5]
+
+
 @pytest.mark.parametrize("kind", ["profile", "debug", "sanitize"])
 def test_a_build_with_hooks_is_not_measured(module, monkeypatch, capsys, kind):
     run = module("run")

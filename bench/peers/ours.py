@@ -1,0 +1,107 @@
+"""This package: each message a `send`, a `handle_message` and an entry of `getMessages`."""
+
+from __future__ import annotations
+
+import base64
+import os
+import select
+import time
+
+import peer
+
+from mpgameserver import EventHandler, RetryMode, ServerContext, UdpClient, UdpServer
+
+
+class Handler(EventHandler):
+    def __init__(self) -> None:
+        self.bulk = peer.BulkCount()
+
+    def handle_message(self, client, seqnum, msg=b""):
+        if not self.bulk.takes(msg):
+            client.send(msg)
+        elif self.bulk.is_over():
+            client.send_guaranteed(peer.DONE)
+
+
+def server() -> None:
+    context = ServerContext(Handler())
+    listening = UdpServer(context, ("127.0.0.1", 0))
+    pem = context.root_key.getPublicKey().getPublicKeyPEM().encode()
+    peer.tell({"port": listening.address[1], "key": base64.b64encode(pem).decode()})
+    listening.run()
+
+
+def connected(port: int, key: str) -> UdpClient:
+    client = UdpClient(base64.b64decode(key).decode())
+    client.connect(("127.0.0.1", port))
+
+    def done() -> bool:
+        client.update()
+        time.sleep(0.0005)
+        return client.connected()
+
+    peer.patiently(done)
+    return client
+
+
+def echo(port: int, key: str, count: peer.Echo, wait: str) -> None:
+    with connected(port, key) as client:
+        poll = select.poll()
+        poll.register(client.fileno(), select.POLLIN)
+        for _ in range(count.outstanding):
+            client.send(peer.MESSAGE, RetryMode.NONE)
+        client.update()
+        answers, sleeps = 0, wait == "sleep"
+        while count.counts(answers):
+            if sleeps:
+                poll.poll(100)
+            client.update()
+            messages = client.getMessages()
+            answers = len(messages)
+            for _, message in messages:
+                client.send(message, RetryMode.NONE)
+            if answers:
+                client.update()
+
+
+def bulk(port: int, key: str, size: int) -> None:
+    messages = peer.parts(size)
+    with connected(port, key) as client:
+        poll = select.poll()
+        poll.register(client.fileno(), select.POLLIN)
+        began = time.perf_counter()
+        client.send_guaranteed(peer.BULK + b"%d" % size)
+        for message in messages:
+            client.send_guaranteed(message)
+        client.update()
+        while not client.hasMessages():
+            poll.poll(1)
+            client.update()
+        seconds = time.perf_counter() - began
+        stats = client.stats()
+        peer.tell(
+            {
+                "seconds": seconds,
+                "datagrams": stats.sent,
+                "retransmitted": stats.retransmitted,
+                "timeouts": stats.timeouts,
+            }
+        )
+
+
+def stream(port: int, key: str, span: float) -> None:
+    message = os.urandom(1 << 20)
+    with connected(port, key) as client:
+        poll = select.poll()
+        poll.register(client.fileno(), select.POLLIN)
+        client.send_guaranteed(peer.BULK + b"%d" % (1 << 40))
+        before, began = client.stats().acked, time.perf_counter()
+        while (elapsed := time.perf_counter() - began) < span:
+            while client.pending < 4 << 20:
+                client.send_guaranteed(message)
+            client.update()
+            poll.poll(1)
+        peer.tell({"seconds": elapsed, "datagrams": client.stats().acked - before})
+
+
+peer.run(server, echo, bulk, stream)

@@ -1,0 +1,135 @@
+"""What every program beside this one shares: its two commands, and how it counts.
+
+    PROGRAM server                                    prints {"port": ..., "key": ...} when it is up
+    PROGRAM echo PORT KEY OUTSTANDING SECONDS WAIT    prints {"rate": ..., "p50": ..., "p99": ...}
+    PROGRAM bulk PORT KEY BYTES                       prints {"seconds": ..., ...}
+    PROGRAM stream PORT KEY SECONDS                   prints {"seconds": ..., "datagrams": ...}
+
+The server runs on one core and the client on another. It echoes every message until one begins
+with `BULK`, followed by a number of bytes: it then answers `DONE` when so many have arrived in
+messages that begin with neither. WAIT is "sleep", until something can be read, or "spin". Only the
+standard library is used here, so that every environment can import it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import statistics
+import sys
+import time
+from collections.abc import Callable
+
+SERVER_CORE, CLIENT_CORE = 1, 0
+BULK, DONE = b"bulk ", b"done"
+MESSAGE = b"x" * 64
+LARGEST = 8 << 20
+"""The largest message of a bulk transfer, where the peer has messages."""
+PATIENCE = 10.0
+"""Seconds until a connection or an answer must have come."""
+
+
+class Echo:
+    """Counts the answers of an echo, and how long each took when there is one at a time."""
+
+    def __init__(self, outstanding: int, seconds: float) -> None:
+        self.outstanding = outstanding
+        self.answers = 0
+        self._one_by_one = outstanding == 1
+        self._laps: list[float] = []
+        self._began = self._last = time.perf_counter()
+        self._end = self._began + seconds
+
+    def counts(self, answers: int) -> bool:
+        """So many more answers arrived; False when the time is over."""
+        now = time.perf_counter()
+        self.answers += answers
+        if self._one_by_one and answers:
+            self._laps.append(now - self._last)
+            self._last = now
+        if not answers and now > self._last_heard() + PATIENCE:
+            raise TimeoutError("no answer comes any more")
+        return now < self._end
+
+    def _last_heard(self) -> float:
+        return self._last if self._one_by_one else self._end
+
+    def report(self) -> None:
+        """Print what was found."""
+        elapsed = time.perf_counter() - self._began
+        found = {"rate": self.answers / elapsed}
+        if self._laps:
+            cuts = statistics.quantiles(self._laps, n=100)
+            found |= {"p50": cuts[49] * 1e6, "p99": cuts[98] * 1e6}
+        tell(found)
+
+
+class BulkCount:
+    """What a server keeps of a bulk transfer."""
+
+    def __init__(self) -> None:
+        self._left = -1
+
+    def takes(self, message: bytes) -> bool:
+        """True when the message belongs to a transfer, and is not to be echoed."""
+        if message.startswith(BULK):
+            self._left = int(message[len(BULK) :])
+        elif self._left > 0:
+            self._left -= len(message)
+        else:
+            return False
+        return True
+
+    def is_over(self) -> bool:
+        """True once, when all has arrived."""
+        if self._left == 0 or self._left < -1:
+            self._left = -1
+            return True
+        return False
+
+
+def parts(size: int) -> list[bytes]:
+    """Random messages of `size` bytes in all, each as large as it may be."""
+    sizes = [LARGEST] * (size // LARGEST) + ([size % LARGEST] if size % LARGEST else [])
+    return [os.urandom(each) for each in sizes]
+
+
+def tell(found: dict[str, object]) -> None:
+    """Print one line for the program that started this one."""
+    print(json.dumps(found), flush=True)
+
+
+def patiently(done: Callable[[], bool]) -> None:
+    """Call `done` until it is true; TimeoutError when that takes too long."""
+    end = time.monotonic() + PATIENCE
+    while not done():
+        if time.monotonic() > end:
+            raise TimeoutError("the peer does not answer")
+
+
+def run(
+    server: Callable[[], None],
+    echo: Callable[[int, str, Echo, str], None],
+    bulk: Callable[[int, str, int], None] | None = None,
+    stream: Callable[[int, str, float], None] | None = None,
+) -> None:
+    """Do what the command line says."""
+    command, *arguments = sys.argv[1:]
+    core = SERVER_CORE if command == "server" else CLIENT_CORE
+    if hasattr(os, "sched_setaffinity") and core < (os.cpu_count() or 1):
+        os.sched_setaffinity(0, {core})
+    if command == "server":
+        server()
+    elif command == "echo":
+        port, key, outstanding, seconds, wait = arguments
+        count = Echo(int(outstanding), float(seconds))
+        echo(int(port), key, count, wait)
+        count.report()
+    elif command == "bulk" and bulk is not None:
+        port, key, size = arguments
+        bulk(int(port), key, int(size))
+    elif command == "stream" and stream is not None:
+        port, key, span = arguments
+        stream(int(port), key, float(span))
+    else:
+        sys.exit(f"{sys.argv[0]} has no {command}")

@@ -1,0 +1,56 @@
+"""A UDP socket of the socket module, with `--seal` AES-GCM each way: the least there can be."""
+
+from __future__ import annotations
+
+import socket
+import sys
+
+import peer
+
+SEAL = "--seal" in sys.argv
+if SEAL:
+    sys.argv.remove("--seal")
+    from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+    CIPHER = AESGCM(b"k" * 16)
+NONCE, HEADER = b"n" * 12, b"h" * 20
+
+
+def close(message: bytes) -> bytes:
+    """The message as it travels."""
+    return CIPHER.encrypt(NONCE, message, HEADER) if SEAL else message
+
+
+def again(datagram: bytes) -> bytes:
+    """The answer to a datagram: opened, and sealed anew."""
+    return close(CIPHER.decrypt(NONCE, datagram, HEADER)) if SEAL else datagram
+
+
+def server() -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.bind(("127.0.0.1", 0))
+        peer.tell({"port": sock.getsockname()[1], "key": ""})
+        recvfrom, sendto = sock.recvfrom, sock.sendto
+        while True:
+            datagram, address = recvfrom(2048)
+            sendto(again(datagram), address)
+
+
+def echo(port: int, key: str, count: peer.Echo, wait: str) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.settimeout(peer.PATIENCE)
+        if wait == "spin":
+            sock.setblocking(False)
+        sock.connect(("127.0.0.1", port))
+        for _ in range(count.outstanding):
+            sock.send(close(peer.MESSAGE))
+        recv, send, answers = sock.recv, sock.send, 0
+        while count.counts(answers):
+            try:
+                send(again(recv(2048)))
+                answers = 1
+            except BlockingIOError:
+                answers = 0
+
+
+peer.run(server, echo)
