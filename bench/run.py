@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import crowds
 import cryptography
 import frame
 import hotpath
@@ -141,6 +142,11 @@ def measures(quick: bool) -> dict[int, list[Callable[[], Iterator[Figure]]]]:
         1: [lambda: hot_path(count, repetitions)],
         2: [lambda: versus.echo(seconds, rounds), lambda: versus.framed(120 if quick else 600)],
         3: [lambda: versus.bulk(rounds), lambda: versus.sustained(3.0 if quick else 10.0)],
+        4: [
+            lambda: crowds.players(2.0 if quick else 4.0, 1 if quick else 3),
+            lambda: crowds.idlers(3.0 if quick else 10.0),
+        ],
+        5: [lambda: crowds.memory(quick)],
         6: [lambda: in_flight(count, repetitions)],
         7: [lambda: hostile(count, repetitions)],
         8: [lambda: frames(count, repetitions)],

@@ -184,12 +184,11 @@ class ServerEngine:
         connection = session.connection
         reason = connection.receive(datagram, self.now)
         if reason is None:
+            if connection.endpoint.inbox_size or connection.endpoint.ack_is_due:
+                self._serve(session)
+                return True
             self._touched[session] = None
-            if connection.endpoint.inbox_size:
-                self._dispatch(session)
-            if connection.endpoint.ack_is_due:
-                self.make_ready(session)
-            return session.is_ready
+            return False
         if kind != _CHALLENGE_RESP or not self._receive_proof(datagram, session.address):
             self._drop(reason, session.address)
         return False

@@ -127,3 +127,30 @@ def test_every_case_does_what_it_measures(module):
         hotpath.floor(66, 20),
     ]
     assert all(timed() > 0 for timed in cases)
+
+
+@pytest.mark.parametrize("capacity", [0, 255, 256, 1000, 4095, 4096, 9999])
+def test_the_largest_crowd_is_found_to_within_a_step(module, capacity):
+    crowds = module("crowds")
+    found = crowds.largest(lambda count: count <= capacity, 4096 + 256)
+    assert found <= capacity
+    assert found + crowds.STEP > min(capacity, 4096 + 256) - crowds.STEP
+
+
+@pytest.mark.parametrize(
+    ("change", "served"),
+    [({}, True), ({"lost": 1}, False), ({"p99": 0.041}, False), ({"limited": True}, False)],
+)
+def test_a_crowd_is_served_when_nothing_is_lost_or_late(module, change, served):
+    found = {"lost": 0, "p99": 0.04, "limited": False} | change
+    assert module("crowds").is_served(found) is served
+
+
+def test_a_crowd_shares_its_turns_out_evenly(module):
+    crowd = module("crowd")
+    turns = []
+    bots = crowd.Crowd.__new__(crowd.Crowd)
+    bots.bots, bots.read = list("abcd"), lambda: 1
+    late, _ = bots.run(4000.0, 0.05, lambda bot, now: turns.append(bot))
+    assert turns[:8] == list("abcdabcd")
+    assert abs(len(turns) - 200) <= 4000.0 * (late + 0.01)
