@@ -15,12 +15,13 @@ BIN := $(VENV)/bin
 BUILD_TOOLS := $(VENV)/.build-tools
 DEV_TOOLS := $(VENV)/.dev-tools
 FUZZ_TOOLS := $(VENV)/.fuzz-tools
+BENCH_TOOLS := $(VENV)/.bench-tools
 WHEEL := dist/.$(KIND)
 INSTALLED := $(VENV)/.installed-$(KIND)
 SOURCES := setup.py pyproject.toml MANIFEST.in README.md LICENSE \
 	$(shell find _core mpgameserver -not -path '*/__pycache__*' -not -name '*.so')
 
-.PHONY: help demo test test-extra soak fuzz bench bench-quick lint wheel install clean
+.PHONY: help demo test test-extra soak fuzz bench bench-quick profile bench-instructions lint wheel install clean
 
 help:
 	@echo 'make demo         build, install into $(VENV), and play for 8 seconds over a bad link'
@@ -28,8 +29,10 @@ help:
 	@echo 'make test-extra   the tests that take minutes, or need a system program'
 	@echo 'make soak         hours of virtual time on bad links, every byte checked'
 	@echo 'make fuzz         hostile inputs for 600 seconds, or SECONDS=..., under sanitizers'
-	@echo 'make bench        what a datagram and a frame cost, against the cipher and the socket'
-	@echo 'make bench-quick  the same in a few seconds, less exactly'
+	@echo 'make bench        beside sockets, ENet, QUIC: minutes, and makes docs/performance.md'
+	@echo 'make bench-quick  the same in a minute, less exactly'
+	@echo 'make profile      the hot path under cProfile, and a .prof for snakeviz'
+	@echo 'make bench-instructions  instructions per datagram against those on record (valgrind)'
 	@echo 'make lint         ruff, mypy and cython-lint'
 	@echo 'make wheel        build the wheel into dist/'
 	@echo 'make install      build, and install into $(VENV)'
@@ -54,11 +57,22 @@ soak: $(INSTALLED)
 fuzz: $(INSTALLED) $(DEV_TOOLS) $(FUZZ_TOOLS)
 	cd tests && $(abspath $(BIN))/python -m fuzz --seconds $(SECONDS) $(ARGS)
 
-bench: $(INSTALLED)
-	$(BIN)/python bench/run.py $(ARGS)
+# Minutes; what it finds is written down, and docs/performance.md is made of it.
+bench: $(INSTALLED) $(BENCH_TOOLS)
+	$(BIN)/python bench/run.py --out bench/results.json $(ARGS)
+	$(BIN)/python bench/report.py
 
 bench-quick: $(INSTALLED)
 	$(BIN)/python bench/run.py --quick $(ARGS)
+
+# The same exchanges under cProfile, in an environment with the profile build.
+profile:
+	$(MAKE) VENV=$(VENV)/profile MPGAMESERVER_PROFILE=1 install
+	$(VENV)/profile/bin/python bench/profile_hotpath.py $(VENV)/profile/hotpath.prof
+
+# Needs valgrind. Instructions and not time: noise does not touch them.
+bench-instructions: $(INSTALLED)
+	$(BIN)/python bench/instructions.py $(ARGS)
 
 lint: $(INSTALLED) $(DEV_TOOLS)
 	$(BIN)/ruff check .
@@ -85,6 +99,10 @@ $(BUILD_TOOLS): pyproject.toml setup.py
 
 $(DEV_TOOLS): $(BUILD_TOOLS)
 	$(BIN)/python -m pip install --quiet --group dev
+	touch $@
+
+$(BENCH_TOOLS): $(BUILD_TOOLS)
+	$(BIN)/python -m pip install --quiet --group bench
 	touch $@
 
 # Not every Python has it; without it nothing guides the inputs, and who fuzzes is told so.

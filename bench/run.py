@@ -6,6 +6,7 @@ Refuses to run on a build with hooks or sanitizers: its figures would say nothin
 from __future__ import annotations
 
 import argparse
+import datetime
 import json
 import os
 import platform
@@ -137,7 +138,7 @@ def spread_text(spread: Spread, unit: str) -> str:
 def measures(quick: bool) -> dict[int, list[Callable[[], Iterator[Figure]]]]:
     """By item, what measures it."""
     count, repetitions = (5_000, 5) if quick else (20_000, 15)
-    seconds, rounds = (0.4, 1) if quick else (2.0, 5)
+    seconds, rounds = (0.4, 1) if quick else (2.0, 3)
     return {
         1: [lambda: hot_path(count, repetitions)],
         2: [lambda: versus.echo(seconds, rounds), lambda: versus.framed(120 if quick else 600)],
@@ -177,7 +178,11 @@ def main() -> int:
     figures = list(measured(arguments.item, arguments.quick, console))
     print_table(console, figures)
     if arguments.out:
-        results = {"machine": machine(), "figures": [figure.as_dict() for figure in figures]}
+        results = {
+            "date": datetime.date.today().isoformat(),
+            "machine": machine(),
+            "figures": [figure.as_dict() for figure in figures],
+        }
         arguments.out.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
     return 0
 

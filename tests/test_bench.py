@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from importlib import import_module
 from pathlib import Path
@@ -154,3 +155,42 @@ def test_a_crowd_shares_its_turns_out_evenly(module):
     late, _ = bots.run(4000.0, 0.05, lambda bot, now: turns.append(bot))
     assert turns[:8] == list("abcdabcd")
     assert abs(len(turns) - 200) <= 4000.0 * (late + 0.01)
+
+
+RESULTS = {
+    "date": "2026-11-24",
+    "machine": {
+        "processor": "a processor",
+        "cores": 2,
+        "system": "a system",
+        "python": "3.11",
+        "cryptography": "50",
+    },
+}
+
+
+def test_the_page_has_every_figure_of_the_results(module):
+    spread, figure = module("timing").Spread, module("figures").Figure
+    figures = [
+        figure(
+            2, "an echo", spread(3000.0, 2000.0, 4000.0), 2.0, "ENet", spread.of([1000.0]), "/s"
+        ),
+        figure(8, "a frame", spread.of([0.5]), 1.0),
+    ]
+    page = module("report").page(RESULTS | {"figures": [each.as_dict() for each in figures]})
+    assert "| an echo | 3,000 /s (2,000 to 4,000) | ENet | 1,000 /s (1,000 to 1,000) |" in page
+    assert "| 3.00 x | ≤ 2 x | falls short |" in page
+    assert "| a frame | 0.50 µs (0.50 to 0.50) |  |  | 0.50 µs | ≤ 1 µs | holds |" in page
+    assert "Measured on 2026-11-24: a processor, 2 cores" in page
+
+
+def test_the_page_in_the_docs_is_that_of_the_results_on_record(module):
+    report = module("report")
+    results = json.loads(report.RESULTS.read_text(encoding="utf-8"))
+    assert report.PAGE.read_text(encoding="utf-8") == report.page(results)
+
+
+def test_a_load_may_take_a_twentieth_more_than_on_record(module):
+    grown = module("instructions").grown
+    assert grown({"a": 1050, "new": 5}, {"a": 1000}) == []
+    assert grown({"a": 1051}, {"a": 1000}) == ["a: 1,051 instructions, +5.1%"]

@@ -1,0 +1,158 @@
+"""Writes docs/performance.md and its plots from bench/results.json, and nothing that is not there.
+
+`report.py` writes both; without matplotlib the page alone.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+RESULTS = ROOT / "bench" / "results.json"
+PAGE = ROOT / "docs" / "performance.md"
+PLOTS = ROOT / "docs" / "performance"
+TITLES = {
+    1: "The hot path, without a socket",
+    2: "Echoes",
+    3: "Bulk transfers",
+    4: "One core of a server",
+    5: "Memory",
+    6: "What is in flight",
+    7: "What is forged or late",
+    8: "A frame in which nothing happens",
+}
+NOTES = {
+    1: "Each datagram is encoded and decoded; the baseline is one seal and one open by a reused "
+    "`AESGCM` of the same bytes.",
+    2: "Client and server are processes on a core each. Where a client can sleep or spin while it "
+    "waits, the faster of the two counts, for every library. Two of this package's datagrams hold "
+    "32 messages, and no side may send more than 32,767 datagrams a second (see below): over a "
+    "longer time that bounds this echo at some 524,000 a second.",
+    3: "A datagram's number is one of 65,535 and its send time is in whole seconds; the nonce is "
+    "made of both, so at most 32,767 datagrams may share a second, or "
+    "1,024 B each 33.5 MB/s of a transfer that goes on. A short one is not bounded by it: "
+    "10 MB are 9,767 datagrams. TCP over loopback moves bytes without a cipher and in pieces of "
+    "up to 64 kB.",
+    4: "The crowd of bots runs on the other core, and says when it is itself the limit. Each bot "
+    "has a socket, sends 32 datagrams of 64 B a second, and every one of them is answered.",
+    5: "An idle connection is what the server's process grows by, by the system's count; its parts "
+    "are what Python's allocators were asked for. With traffic: 10 minutes of play in virtual "
+    "time, 32 datagrams a second each way, one frame in 50 lost, and a message of 5,000 B every "
+    "10 s.",
+    7: "The failing AES-GCM is the `decrypt` call that raises.",
+    8: "The baseline is a `recvfrom` of the same socket that raises `BlockingIOError`.",
+}
+PLOTTED = {
+    2: ("echo.svg", "echo of 64 B, 32 outstanding", "echoes per second"),
+    3: ("bulk.svg", "10 MB of reliable messages", "MB/s"),
+}
+
+
+def page(results: dict[str, Any]) -> str:
+    """The whole page."""
+    return "\n".join(_lines(results)) + "\n"
+
+
+def _lines(results: dict[str, Any]) -> Iterator[str]:
+    machine = results["machine"]
+    yield "# Performance"
+    yield ""
+    yield "Made by `make bench`, which measures all of it anew. Each value is the median of"
+    yield "repetitions that took turns with what it is held against, with the least and the most in"
+    yield "brackets: how far these are apart is how noisy the machine was."
+    yield ""
+    yield (
+        f"Measured on {results['date']}: {machine['processor']}, {machine['cores']} cores, "
+        f"{machine['system']}, Python {machine['python']}, cryptography {machine['cryptography']}."
+    )
+    for item in sorted({figure["item"] for figure in results["figures"]}):
+        yield ""
+        yield f"## {TITLES[item]}"
+        yield ""
+        if item in NOTES:
+            yield NOTES[item]
+            yield ""
+        if item in PLOTTED:
+            name, what, _ = PLOTTED[item]
+            yield f"![{what}](performance/{name})"
+            yield ""
+        yield "| what | here | against | there | result | target | |"
+        yield "| --- | --- | --- | --- | --- | --- | --- |"
+        for figure in results["figures"]:
+            if figure["item"] == item:
+                yield _row(figure)
+
+
+def _row(figure: dict[str, Any]) -> str:
+    there = _spread(figure["baseline"], figure["unit"]) if figure["baseline"] else ""
+    cells = (
+        figure["name"],
+        _spread(figure["value"], figure["unit"]),
+        figure["baseline_name"],
+        there,
+        figure["result"],
+        figure["limit"],
+        figure["verdict"].lower(),
+    )
+    return f"| {' | '.join(cells)} |"
+
+
+def _spread(spread: dict[str, float], unit: str) -> str:
+    median, least, most = (_number(spread[key]) for key in ("median", "least", "most"))
+    return f"{median} {unit} ({least} to {most})"
+
+
+def _number(value: float) -> str:
+    return f"{value:,.{0 if value >= 1000 else 1 if value >= 100 else 2}f}"
+
+
+def bars(results: dict[str, Any], what: str) -> list[tuple[str, dict[str, float]]]:
+    """By library, what one of the measurements came to, the greatest first."""
+    figures = [figure for figure in results["figures"] if figure["name"] == what]
+    found = {figure["baseline_name"]: figure["baseline"] for figure in figures}
+    if figures:
+        found["this package"] = figures[0]["value"]
+    return sorted(found.items(), key=lambda each: -each[1]["median"])
+
+
+def draw(results: dict[str, Any]) -> None:
+    """Draw the plots."""
+    import matplotlib as mpl
+    from matplotlib.figure import Figure
+
+    PLOTS.mkdir(exist_ok=True)
+    with mpl.rc_context({"svg.hashsalt": "performance", "svg.fonttype": "path"}):
+        for name, what, unit in PLOTTED.values():
+            found = bars(results, what)
+            figure = Figure(figsize=(8, 0.5 * len(found) + 1), layout="constrained")
+            axes = figure.subplots()
+            medians = [spread["median"] for _, spread in found]
+            low = [spread["median"] - spread["least"] for _, spread in found]
+            high = [spread["most"] - spread["median"] for _, spread in found]
+            labels = [label for label, _ in found]
+            colours = ["#2a6fbb" if label == "this package" else "#b0b7c0" for label in labels]
+            axes.barh(labels, medians, xerr=[low, high], color=colours, ecolor="#555555")
+            axes.invert_yaxis()
+            axes.set_xscale("log")
+            axes.set_xlabel(f"{unit}, logarithmic")
+            axes.set_title(what)
+            figure.savefig(PLOTS / name, metadata={"Date": None})
+
+
+def main() -> int:
+    """Write what the results say."""
+    results = json.loads(RESULTS.read_text(encoding="utf-8"))
+    PAGE.write_text(page(results), encoding="utf-8")
+    try:
+        draw(results)
+    except ModuleNotFoundError as error:
+        print(f"no plots: {error.name} is not installed", file=sys.stderr)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
