@@ -422,6 +422,7 @@ class ServerEngine:
     def _serve(self, session: Session) -> None:
         """Bring a session up to date, and the handler about it."""
         connection = session.connection
+        self.make_ready(session)  # first: then what the handler sends need not see to it
         connection.advance(self.now)
         if connection.endpoint.inbox_size or not session.is_announced:
             self._dispatch(session)
@@ -429,7 +430,6 @@ class ServerEngine:
             self._call("a message callback", callback, acked)
         if not connection.is_live and session.reason is None:
             self._finish(session)
-        self.make_ready(session)
 
     def _dispatch(self, session: Session) -> None:
         """Tell the handler of a session's arrival, and of its messages."""
