@@ -34,7 +34,8 @@ NOTES = {
     "longer time that bounds this echo at some 524,000 a second.",
     3: "A datagram's number is one of 65,535 and its send time is in whole seconds; the nonce is "
     "made of both, so at most 32,767 datagrams may share a second, or "
-    "1,024 B each 33.5 MB/s of a transfer that goes on (10 s see the nonces of eleven such seconds). A short one is not bounded by it: "
+    "1,024 B each 33.5 MB/s of a transfer that goes on; 10 s see the nonces of eleven such "
+    "seconds. A short one is not bounded by it: "
     "10 MB are 9,767 datagrams. TCP over loopback moves bytes without a cipher and in pieces of "
     "up to 64 kB: to seal and open 10 MB in datagrams of 1,024 B alone takes longer (item 1).",
     4: "The crowd of bots runs on the other core, and says when it is itself the limit. Each bot "

@@ -156,7 +156,7 @@ class ServerEngine:
         self._call("starting", self._handler.starting)
 
     def receive(self, datagram: bytes, address: SocketAddress, now: float, wall_now: float) -> bool:
-        """Take a datagram; True when something should leave before the next one is taken.
+        """Take a datagram; True when something may leave before the next one is taken.
 
         `wall_now` is the Unix time in seconds; a session reads it once, when its handshake opens.
         """
