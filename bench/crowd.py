@@ -22,12 +22,13 @@ import sys
 import time
 from typing import Any
 
+from crowdserver import CPU
+
 from mpgameserver import EllipticCurvePublicKey, RetryMode
 from mpgameserver.attempt import Attempt
 
 RATE = 32
 SIZE = 64
-CPU = b"cpu"
 AT_A_TIME = 64
 """Handshakes under way: a queue that the server's rate never lets run dry."""
 CONNECT_TIMEOUT = 30.0
@@ -177,10 +178,15 @@ class Crowd:
                 idle += time.monotonic() - now
         return late, 1.0 - idle / seconds
 
+    @property
+    def sent(self) -> int:
+        """The datagrams that were sent since they were last counted from zero."""
+        return sum(bot.sent for bot in self.bots)
+
     def drain(self) -> None:
         """Read what is still under way."""
-        end = time.monotonic() + ANSWER_LIMIT
-        while time.monotonic() < end and len(self.delays) < sum(bot.sent for bot in self.bots):
+        end, sent = time.monotonic() + ANSWER_LIMIT, self.sent
+        while time.monotonic() < end and len(self.delays) < sent:
             self.read()
 
     def close(self) -> None:
@@ -205,7 +211,7 @@ def play(crowd: Crowd, seconds: float) -> dict[str, Any]:
     late, busy = crowd.run(rate, seconds, Bot.play)
     cpu = crowd.server_cpu() - cpu
     crowd.drain()
-    sent = sum(bot.sent for bot in crowd.bots)
+    sent = crowd.sent
     cuts = statistics.quantiles(crowd.delays, n=100)
     return {
         "rate": sent / seconds,

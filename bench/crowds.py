@@ -7,11 +7,8 @@ and without a datagram lost.
 
 from __future__ import annotations
 
-import contextlib
-import json
 import multiprocessing
 import os
-import subprocess
 import sys
 import tracemalloc
 from collections.abc import Callable, Iterator
@@ -22,6 +19,7 @@ from typing import Any
 import hotpath
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from figures import Figure
+from programs import client, serving
 from timing import Spread
 
 from mpgameserver import RetryMode, ServerContext
@@ -35,8 +33,6 @@ from mpgameserver.session import Session
 from mpgameserver.timing import Timing
 
 HERE = Path(__file__).parent
-PATIENCE = 120.0
-"""Seconds that a crowd may take."""
 WANTED_PLAYERS, WANTED_IDLE = 4096, 20_000
 LATEST = 0.040
 """Seconds within which 99 of 100 answers must come."""
@@ -51,30 +47,11 @@ LOST_EVERY = 50
 """Of so many frames one is lost."""
 
 
-@contextlib.contextmanager
-def serving(*options: str) -> Iterator[tuple[int, str]]:
-    """A server for a crowd: its port and its key."""
-    command = [sys.executable, str(HERE / "crowdserver.py"), *options]
-    server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-    assert server.stdout is not None
-    try:
-        ready = json.loads(server.stdout.readline())
-        yield ready["port"], ready["key"]
-    finally:
-        server.kill()
-        server.wait()
-        server.stdout.close()
-
-
 def crowd(what: str, bots: int, seconds: float, *options: str) -> dict[str, Any]:
     """What a crowd of so many has found."""
-    with serving(*options) as (port, key):
-        command = [sys.executable, str(HERE / "crowd.py"), what, port, key, bots, seconds]
-        done = subprocess.run(
-            list(map(str, command)), stdout=subprocess.PIPE, timeout=PATIENCE, check=True
-        )
-    found: dict[str, Any] = json.loads(done.stdout)
-    return found
+    with serving(sys.executable, str(HERE / "crowdserver.py"), *options) as (port, key):
+        arguments = map(str, (what, port, key, bots, seconds))
+        return client(sys.executable, str(HERE / "crowd.py"), *arguments)
 
 
 def is_served(found: dict[str, Any]) -> bool:

@@ -7,7 +7,7 @@ from typing import Any
 
 from timing import Spread
 
-__all__ = ["Figure"]
+__all__ = ["Figure", "readable", "spread_text"]
 
 
 @dataclass(frozen=True)
@@ -71,4 +71,10 @@ class Figure:
 def readable(value: float, unit: str) -> str:
     """A value with the digits that tell something."""
     digits = 0 if value >= 1000 else 1 if value >= 100 else 2
-    return f"{value:,.{digits}f} {unit}"
+    return f"{value:,.{digits}f} {unit}".rstrip()
+
+
+def spread_text(spread: Spread, unit: str) -> str:
+    """A median with its ends."""
+    least, most = readable(spread.least, ""), readable(spread.most, "")
+    return f"{readable(spread.median, unit)} ({least} to {most})"

@@ -19,6 +19,7 @@ import tempfile
 from pathlib import Path
 
 import cryptography
+import hotpath
 
 from mpgameserver import RetryMode, build_info
 
@@ -42,8 +43,6 @@ def build() -> str:
 
 def run_load(size: int, messages: int, count: int) -> None:
     """What is counted: so many datagrams, reliable."""
-    import hotpath
-
     hotpath.exchange(size, messages, RetryMode.RETRY_ON_TIMEOUT, count)()
 
 

@@ -11,6 +11,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from figures import spread_text
+from timing import Spread
+
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "bench" / "results.json"
 PAGE = ROOT / "docs" / "performance.md"
@@ -92,10 +95,10 @@ def _lines(results: dict[str, Any]) -> Iterator[str]:
 
 
 def _row(figure: dict[str, Any]) -> str:
-    there = _spread(figure["baseline"], figure["unit"]) if figure["baseline"] else ""
+    there = spread_text(Spread(**figure["baseline"]), figure["unit"]) if figure["baseline"] else ""
     cells = (
         figure["name"],
-        _spread(figure["value"], figure["unit"]),
+        spread_text(Spread(**figure["value"]), figure["unit"]),
         figure["baseline_name"],
         there,
         figure["result"],
@@ -103,15 +106,6 @@ def _row(figure: dict[str, Any]) -> str:
         figure["verdict"].lower(),
     )
     return f"| {' | '.join(cells)} |"
-
-
-def _spread(spread: dict[str, float], unit: str) -> str:
-    median, least, most = (_number(spread[key]) for key in ("median", "least", "most"))
-    return f"{median} {unit} ({least} to {most})"
-
-
-def _number(value: float) -> str:
-    return f"{value:,.{0 if value >= 1000 else 1 if value >= 100 else 2}f}"
 
 
 def bars(results: dict[str, Any], what: str) -> list[tuple[str, dict[str, float]]]:

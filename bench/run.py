@@ -20,10 +20,10 @@ import cryptography
 import frame
 import hotpath
 import versus
-from figures import Figure, readable
+from figures import Figure, spread_text
 from rich.console import Console
 from rich.table import Table
-from timing import Spread, interleave
+from timing import interleave
 
 from mpgameserver import RetryMode, build_info
 
@@ -127,12 +127,6 @@ def print_table(console: Console, figures: list[Figure]) -> None:
             figure.verdict,
         )
     console.print(table)
-
-
-def spread_text(spread: Spread, unit: str) -> str:
-    """A median with its ends."""
-    ends = f"{readable(spread.least, '').strip()} to {readable(spread.most, '').strip()}"
-    return f"{readable(spread.median, unit)} ({ends})"
 
 
 def measures(quick: bool) -> dict[int, list[Callable[[], Iterator[Figure]]]]:

@@ -7,10 +7,7 @@ that is faster for it counts.
 
 from __future__ import annotations
 
-import contextlib
-import json
 import math
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -20,13 +17,12 @@ from typing import Any
 
 from environments import python_with
 from figures import Figure
+from programs import client, serving
 from timing import Spread
 
 from mpgameserver import EventHandler, RetryMode, ServerContext, ThreadedServer, UdpClient
 
 PROGRAMS = Path(__file__).parent / "peers"
-PATIENCE = 120.0
-"""Seconds that one run may take."""
 BULK_SIZE = 10_000_000
 NONCES = 32767
 """Datagrams that one side may send per second: PROTOCOL.md section 7."""
@@ -74,29 +70,6 @@ def peers() -> dict[str, Peer]:
     return found
 
 
-@contextlib.contextmanager
-def serving(peer: Peer) -> Iterator[tuple[int, str]]:
-    """A server of the peer: its port and its key."""
-    server = subprocess.Popen(peer.command("server"), stdout=subprocess.PIPE, text=True)
-    assert server.stdout is not None
-    try:
-        ready = json.loads(server.stdout.readline())
-        yield ready["port"], ready["key"]
-    finally:
-        server.kill()
-        server.wait()
-        server.stdout.close()
-
-
-def client(peer: Peer, *arguments: object) -> dict[str, Any]:
-    """What a run of the peer's client has found."""
-    done = subprocess.run(
-        peer.command(*arguments), stdout=subprocess.PIPE, text=True, timeout=PATIENCE, check=True
-    )
-    found: dict[str, Any] = json.loads(done.stdout)
-    return found
-
-
 def echoes(
     all_peers: dict[str, Peer], outstanding: int, seconds: float, repetitions: int
 ) -> dict[str, list[dict[str, Any]]]:
@@ -105,8 +78,10 @@ def echoes(
     for _ in range(repetitions):
         for name, peer in all_peers.items():
             waits = peer.waits if outstanding > 1 else peer.waits[:1]
-            with serving(peer) as (port, key):
-                runs = [client(peer, "echo", port, key, outstanding, seconds, w) for w in waits]
+            with serving(*peer.command("server")) as (port, key):
+                runs = [
+                    client(*peer.command("echo", port, key, outstanding, seconds, w)) for w in waits
+                ]
             found[name].append(max(runs, key=lambda run: run["rate"]))
     return found
 
@@ -139,8 +114,8 @@ def bulk(repetitions: int) -> Iterator[Figure]:
     again = []
     for _ in range(repetitions):
         for name, peer in all_peers.items():
-            with serving(peer) as (port, key):
-                run = client(peer, "bulk", port, key, peer.bulk_size)
+            with serving(*peer.command("server")) as (port, key):
+                run = client(*peer.command("bulk", port, key, peer.bulk_size))
             rates[name].append(peer.bulk_size / run["seconds"] / 1e6)
             if name == OURS:
                 again.append(float(run["retransmitted"] + run["timeouts"]))
@@ -156,8 +131,8 @@ def bulk(repetitions: int) -> Iterator[Figure]:
 def sustained(seconds: float) -> Iterator[Figure]:
     """Item 3: a transfer that goes on, against the nonces."""
     peer = Peer(sys.executable, ("ours.py",))
-    with serving(peer) as (port, key):
-        run = client(peer, "stream", port, key, seconds)
+    with serving(*peer.command("server")) as (port, key):
+        run = client(*peer.command("stream", port, key, seconds))
     rate = Spread.of([run["datagrams"] / run["seconds"]])
     bound = Spread.of([float(NONCES)])
     yield Figure(

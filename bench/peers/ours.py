@@ -44,10 +44,16 @@ def connected(port: int, key: str) -> UdpClient:
     return client
 
 
+def polling(client: UdpClient):
+    """What waits until the client can read."""
+    poll = select.poll()
+    poll.register(client.fileno(), select.POLLIN)
+    return poll
+
+
 def echo(port: int, key: str, count: peer.Echo, wait: str) -> None:
     with connected(port, key) as client:
-        poll = select.poll()
-        poll.register(client.fileno(), select.POLLIN)
+        poll = polling(client)
         for _ in range(count.outstanding):
             client.send(peer.MESSAGE, RetryMode.NONE)
         client.update()
@@ -67,8 +73,7 @@ def echo(port: int, key: str, count: peer.Echo, wait: str) -> None:
 def bulk(port: int, key: str, size: int) -> None:
     messages = peer.parts(size)
     with connected(port, key) as client:
-        poll = select.poll()
-        poll.register(client.fileno(), select.POLLIN)
+        poll = polling(client)
         began = time.perf_counter()
         client.send_guaranteed(peer.BULK + b"%d" % size)
         for message in messages:
@@ -92,8 +97,7 @@ def bulk(port: int, key: str, size: int) -> None:
 def stream(port: int, key: str, span: float) -> None:
     message = os.urandom(1 << 20)
     with connected(port, key) as client:
-        poll = select.poll()
-        poll.register(client.fileno(), select.POLLIN)
+        poll = polling(client)
         client.send_guaranteed(peer.BULK + b"%d" % (1 << 40))
         before, began = client.stats().acked, time.perf_counter()
         while (elapsed := time.perf_counter() - began) < span:

@@ -109,7 +109,7 @@ def patiently(done: Callable[[], bool]) -> None:
 
 def run(
     server: Callable[[], None],
-    echo: Callable[[int, str, Echo, str], None],
+    echo: Callable[[int, str, Echo, str], None] | None = None,
     bulk: Callable[[int, str, int], None] | None = None,
     stream: Callable[[int, str, float], None] | None = None,
 ) -> None:
@@ -120,7 +120,7 @@ def run(
         os.sched_setaffinity(0, {core})
     if command == "server":
         server()
-    elif command == "echo":
+    elif command == "echo" and echo is not None:
         port, key, outstanding, seconds, wait = arguments
         count = Echo(int(outstanding), float(seconds))
         echo(int(port), key, count, wait)

@@ -20,10 +20,6 @@ def server() -> None:
                 connection.sendall(peer.DONE)
 
 
-def echo(port: int, key: str, count: peer.Echo, wait: str) -> None:
-    raise NotImplementedError("bytes of a stream are no messages")
-
-
 def bulk(port: int, key: str, size: int) -> None:
     data = b"".join(peer.parts(size))
     with socket.create_connection(("127.0.0.1", port), timeout=peer.PATIENCE) as sock:
@@ -34,4 +30,4 @@ def bulk(port: int, key: str, size: int) -> None:
         peer.tell({"seconds": time.perf_counter() - began})
 
 
-peer.run(server, echo, bulk)
+peer.run(server, bulk=bulk)

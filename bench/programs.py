@@ -1,0 +1,35 @@
+"""Running the programs that measure: a server that says when it is up, and its clients."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import subprocess
+from collections.abc import Iterator
+from typing import Any
+
+__all__ = ["client", "serving"]
+
+PATIENCE = 120.0
+"""Seconds that one client may take."""
+
+
+@contextlib.contextmanager
+def serving(*command: str) -> Iterator[tuple[int, str]]:
+    """A server, which prints its port and its key as JSON when it is up: both."""
+    server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    assert server.stdout is not None
+    try:
+        ready = json.loads(server.stdout.readline())
+        yield ready["port"], ready["key"]
+    finally:
+        server.kill()
+        server.wait()
+        server.stdout.close()
+
+
+def client(*command: str) -> dict[str, Any]:
+    """What a client has found, which it prints as JSON."""
+    done = subprocess.run(command, stdout=subprocess.PIPE, timeout=PATIENCE, check=True)
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
