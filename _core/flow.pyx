@@ -13,7 +13,6 @@ from mpgameserver._core.cadence cimport BURST_SIZE
 from mpgameserver._core.header cimport MAX_MESSAGES
 from mpgameserver._core.outbox cimport NARROW_SPAN
 from mpgameserver._core.packet cimport PREFERRED_PIECE
-from mpgameserver._core.window cimport ACK_BITS
 
 __all__ = ["FlowControl"]
 
@@ -58,7 +57,7 @@ cdef class FlowControl:
         if self.cadence.is_frequent or self.congestion.packets < BURST_SIZE:
             return False
         return hemmed_in or (
-            self.congestion.packets >= 2 * ACK_BITS and pending > ACK_BITS * PREFERRED_PIECE
+            self.congestion.packets >= 2 * BURST_SIZE and pending > BURST_SIZE * PREFERRED_PIECE
         )
 
     cdef int messages_per_packet(self, int waiting, double now) noexcept:

@@ -29,8 +29,8 @@ class _Scale:
 
     def __init__(self, lines: Sequence[Values]) -> None:
         self.count = max(map(len, lines), default=0)
-        self.step = nice_step(max((v for line in lines for v in line if v is not None), default=0))
         highest = max((v for line in lines for v in line if v is not None), default=0)
+        self.step = nice_step(highest)
         self.steps = max(1, math.ceil(highest / self.step - 1e-9))
 
     def x(self, second: float) -> float:
