@@ -100,6 +100,15 @@ def test_a_bulk_transfer_is_over_once_when_all_of_it_has_come(peer):
     assert not count.takes(b"echo")
 
 
+def test_an_echo_is_timed_from_when_the_client_is_connected(peer, monkeypatch, capsys):
+    now = iter([100.0, 100.5, 101.0, 102.0])
+    monkeypatch.setattr(peer.time, "perf_counter", lambda: next(now))
+    count = peer.Echo(outstanding=32, seconds=1.0)
+    assert [count.counts(answers) for answers in (0, 10, 10)] == [True, True, False]
+    count.report()
+    assert json.loads(capsys.readouterr().out) == {"rate": 10.0}
+
+
 def test_the_parts_of_a_transfer_are_all_of_it(peer):
     assert [len(part) for part in peer.parts(peer.LARGEST + 5)] == [peer.LARGEST, 5]
 

@@ -30,19 +30,25 @@ PATIENCE = 10.0
 
 
 class Echo:
-    """Counts the answers of an echo, and how long each took when there is one at a time."""
+    """Counts the answers of an echo, and how long each took when there is one at a time.
+
+    The time runs from the first call of `counts`, when the client is connected.
+    """
 
     def __init__(self, outstanding: int, seconds: float) -> None:
         self.outstanding = outstanding
         self.answers = 0
         self._one_by_one = outstanding == 1
         self._laps: list[float] = []
-        self._began = self._last = time.perf_counter()
-        self._end = self._began + seconds
+        self._seconds = seconds
+        self._began = self._last = self._end = 0.0
 
     def counts(self, answers: int) -> bool:
         """So many more answers arrived; False when the time is over."""
         now = time.perf_counter()
+        if not self._began:
+            self._began = self._last = now
+            self._end = now + self._seconds
         self.answers += answers
         if self._one_by_one and answers:
             self._laps.append(now - self._last)
