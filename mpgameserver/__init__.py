@@ -13,6 +13,8 @@ from mpgameserver.crypto import (
 )
 from mpgameserver.enums import ConnectFailure, ConnectionStatus, DisconnectReason, RetryMode
 from mpgameserver.errors import (
+    ConnectFailedError,
+    ConnectionEndedError,
     DuplicationError,
     HandshakeError,
     MpGameServerError,
@@ -33,7 +35,9 @@ from mpgameserver.stats import ConnectionStats
 
 __all__ = [
     "BuildInfo",
+    "ConnectFailedError",
     "ConnectFailure",
+    "ConnectionEndedError",
     "ConnectionStats",
     "ConnectionStatus",
     "DisconnectReason",

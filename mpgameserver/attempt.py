@@ -60,23 +60,41 @@ def _resolve(host: str, port: int, flags: int = 0) -> _Resolved:
 
 
 class _Resolver:
-    """Resolves a host: at once when it is an address, else on a thread."""
+    """Resolves a host: at once when it is an address, else on a thread.
+
+    While that thread is at work, `fileno` can be waited for: it is readable once there is an
+    answer.
+    """
 
     def __init__(self, host: str, port: int) -> None:
         self._answer: queue.SimpleQueue[_Resolved] = queue.SimpleQueue()
+        self._reader: socket.socket | None = None
         try:
             self._answer.put(_resolve(host, port, socket.AI_NUMERICHOST))
         except (socket.gaierror, UnicodeError):
+            self._reader, writer = socket.socketpair()
             threading.Thread(
-                target=self._look_up, args=(host, port), name="mpgameserver-resolver", daemon=True
+                target=self._look_up,
+                args=(host, port, writer),
+                name="mpgameserver-resolver",
+                daemon=True,
             ).start()
 
-    def _look_up(self, host: str, port: int) -> None:
-        try:
-            self._answer.put(_resolve(host, port))
-        except (OSError, UnicodeError) as error:
-            _LOG.info("cannot resolve %r: %s", host, error)
-            self._answer.put([])
+    def _look_up(self, host: str, port: int, writer: socket.socket) -> None:
+        with writer:  # the end of file is what wakes
+            try:
+                self._answer.put(_resolve(host, port))
+            except (OSError, UnicodeError) as error:
+                _LOG.info("cannot resolve %r: %s", host, error)
+                self._answer.put([])
+
+    def filenos(self) -> tuple[int, ...]:
+        return () if self._reader is None else (self._reader.fileno(),)
+
+    def close(self) -> None:
+        if self._reader is not None:
+            self._reader.close()
+            self._reader = None
 
     def poll(self) -> _Resolved | None:
         """The addresses, once; None while there is no answer."""
@@ -126,12 +144,23 @@ class Attempt:
             else TracedHandshake(trace, trusted_key, now, wall_now)
         )
         self._resolver: _Resolver | None = _Resolver(*addr)
+        self._answered: _Resolver | None = None
         self._routes: list[_Route] = []
         self._advance_routes(now)
 
     def fileno(self) -> int:
         """The file descriptor of the first socket; -1 while there is none."""
         return next((s.fileno() for route in self._routes for s in route.sockets), -1)
+
+    def filenos(self) -> tuple[int, ...]:
+        """The file descriptors of what may wake the attempt."""
+        sockets = tuple(s.fileno() for route in self._routes for s in route.sockets)
+        return sockets if self._resolver is None else (*sockets, *self._resolver.filenos())
+
+    def next_timer(self) -> float:
+        """When `update` has something to do, if nothing arrives before."""
+        due = (route.next_socket for route in self._routes)
+        return min(self._deadline, self._handshake.next_timer(), *due)
 
     def update(self, now: float) -> tuple[ConnectedSocket, EstablishedSession] | None:
         """Read what arrived and send what is due; the session and its socket once there is one."""
@@ -156,13 +185,17 @@ class Attempt:
                 sock.close()
             route.sockets.clear()
         self._routes.clear()
-        self._resolver = None
+        for resolver in (self._resolver, self._answered):
+            if resolver is not None:
+                resolver.close()
+        self._resolver = self._answered = None
 
     def _advance_routes(self, now: float) -> None:
         """Take what the resolver found, and open the sockets that are due."""
         resolved = self._resolver.poll() if self._resolver else None
         if resolved is not None:
-            self._resolver = None
+            # Closed at the end only: whoever waits for its descriptor must not meet another's.
+            self._answered, self._resolver = self._resolver, None
             self._routes = [
                 _Route(family, address, now + i * ADDRESS_INTERVAL, [])
                 for i, (family, address) in enumerate(resolved)

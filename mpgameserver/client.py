@@ -72,6 +72,7 @@ class UdpClient:
         self._connection: Connection | None = None
         self._socket: ConnectedSocket | None = None
         self._unsent: bytes | None = None
+        self._is_blocked = False
         self._due_callbacks: deque[_Settled] = deque()
         self._in_callbacks = False
         self._failure: ConnectFailure | None = None
@@ -158,6 +159,32 @@ class UdpClient:
         if self._attempt is not None:
             return self._attempt.fileno()
         return -1 if self._socket is None else self._socket.fileno()
+
+    def filenos(self) -> tuple[int, ...]:
+        """All the file descriptors to wait for: several while an attempt to connect is under way.
+
+        They may be others after an `update`, `connect` or call that ends the connection.
+        """
+        if self._attempt is not None:
+            return self._attempt.filenos()
+        return () if self._socket is None else (self._socket.fileno(),)
+
+    def next_timer(self) -> float:
+        """When `update` is due if nothing arrives before, in seconds of `time.monotonic`.
+
+        For programs that wait for `filenos` and have no frames; infinity while nothing is due.
+        It may be earlier after any other call.
+        """
+        if self._due_callbacks:
+            return 0.0
+        if self._attempt is not None:
+            return self._attempt.next_timer()
+        return float("inf") if self._connection is None else self._connection.next_timer()
+
+    @property
+    def wants_write(self) -> bool:
+        """True while the socket takes no more: `update` is due when it can be written, too."""
+        return self._is_blocked
 
     # -- messages ---------------------------------------------------------------------------
 
@@ -333,10 +360,12 @@ class UdpClient:
                 break
             if not sock.queue(datagram):
                 self._unsent = datagram
+                self._is_blocked = True
                 return
             self._unsent = None
             connection.endpoint.note_sent(len(datagram), now)
-        if sock.flush() and not connection.is_live:
+        self._is_blocked = not sock.flush()
+        if not self._is_blocked and not connection.is_live:
             self._close_socket()
 
     def _run_callbacks(self) -> None:
@@ -406,6 +435,7 @@ class UdpClient:
 
     def _close_socket(self) -> None:
         self._unsent = None
+        self._is_blocked = False
         if self._socket is not None:
             self._socket.close()
             self._socket = None

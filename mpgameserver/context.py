@@ -6,7 +6,7 @@ import logging
 import os
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
@@ -27,6 +27,8 @@ __all__ = ["EventHandler", "ServerContext", "ServerSettings"]
 
 _LOG = logging.getLogger("mpgameserver.server")
 
+EventResult = Awaitable[object] | None
+"""What an event returns: something to be awaited only where `mpgameserver.aio` serves."""
 Call = tuple[Callable[..., object], tuple[object, ...]]
 
 
@@ -35,37 +37,43 @@ class EventHandler:
 
     All events come from one thread, one at a time. What one raises is logged and concerns
     nobody else. What an event queues for clients leaves when it returns.
+
+    Any event may be a coroutine function, where `mpgameserver.aio.serve` serves.
     """
 
-    def starting(self) -> None:
+    def starting(self) -> EventResult:
         """The server listens, and is about to serve."""
 
-    def shutdown(self) -> None:
+    def shutdown(self) -> EventResult:
         """The server has stopped: every client has had its `disconnect` event."""
 
-    def connect(self, client: ServerClient) -> None:
+    def connect(self, client: ServerClient) -> EventResult:
         """A client has connected, and can be sent messages."""
 
-    def disconnect(self, client: ServerClient) -> None:
+    def disconnect(self, client: ServerClient) -> EventResult:
         """A client that had a `connect` event is gone; `client.reason` says why."""
 
-    def update(self, delta_t: float) -> None:
+    def update(self, delta_t: float) -> EventResult:
         """Called once per interval; `delta_t` is the time since the last call, in seconds.
 
         Calls that the server was too late for are left out, not made up for.
         """
 
-    def handle_message(self, client: ServerClient, seqnum: int, msg: bytes = b"") -> None:
+    def handle_message(self, client: ServerClient, seqnum: int, msg: bytes = b"") -> EventResult:
         """A message of a client has arrived. Messages arrive once each, but not in order.
 
         `seqnum` is a `SeqNum`: the number under which the client sent it.
         """
 
-    def full(self, addr: tuple[str, int]) -> None:
+    def full(self, addr: tuple[str, int]) -> EventResult:
         """A client was refused, because the server or what one host may have of it is full.
 
         Called at most once per second. `addr`, (host, port), may be forged.
         """
+
+
+EVENTS = ("starting", "shutdown", "connect", "disconnect", "update", "handle_message", "full")
+"""The names of the events of a handler."""
 
 
 @dataclass(frozen=True)

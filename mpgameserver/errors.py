@@ -7,7 +7,11 @@ the protocol errors below reach only those who call a codec or a key class thems
 
 from __future__ import annotations
 
+from mpgameserver.enums import ConnectFailure
+
 __all__ = [
+    "ConnectFailedError",
+    "ConnectionEndedError",
     "DuplicationError",
     "HandshakeError",
     "MpGameServerError",
@@ -40,6 +44,18 @@ class HandshakeError(ProtocolError):
 
 class NotConnectedError(MpGameServerError, ConnectionError):
     """A message was given to a connection that is not connected; nothing was queued."""
+
+
+class ConnectFailedError(MpGameServerError, ConnectionError):
+    """An attempt to connect has failed; `failure` says why, as a `ConnectFailure`."""
+
+    def __init__(self, message: str, failure: ConnectFailure | None = None) -> None:
+        super().__init__(message)
+        self.failure = failure
+
+
+class ConnectionEndedError(MpGameServerError, ConnectionError):
+    """The connection has ended before what was waited for."""
 
 
 class SendQueueFullError(MpGameServerError, BufferError):

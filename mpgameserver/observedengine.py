@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from mpgameserver.address import SocketAddress
-from mpgameserver.context import EventHandler, ServerContext
+from mpgameserver.context import EVENTS, EventHandler, EventResult, ServerContext
 from mpgameserver.serverengine import ServerEngine
 from mpgameserver.servermeter import Phase, ServerMeter
 from mpgameserver.serversocket import ListeningSocket
@@ -16,16 +16,17 @@ from mpgameserver.session import Session
 
 __all__ = ["ObservedEngine", "measure_socket", "new_engine"]
 
-_EVENTS = ("starting", "shutdown", "connect", "disconnect", "handle_message", "full")
-
 
 def new_engine(
-    context: ServerContext, before_work: Callable[[], None], local: Callable[[], SocketAddress]
+    context: ServerContext,
+    before_work: Callable[[], None],
+    handler: EventHandler,
+    local: Callable[[], SocketAddress],
 ) -> ServerEngine:
     """The engine that a context asks for; `local` tells the address of the server's socket."""
     if context.trace is None and context.meter is None:
-        return ServerEngine(context, before_work)
-    return ObservedEngine(context, before_work, local)
+        return ServerEngine(context, before_work, handler)
+    return ObservedEngine(context, before_work, handler, local)
 
 
 def measure_socket(sock: ListeningSocket, meter: ServerMeter) -> None:
@@ -39,13 +40,12 @@ class _MeasuredHandler(EventHandler):
     """A handler whose events are those of another one, and are counted."""
 
     def __init__(self, meter: ServerMeter, handler: EventHandler) -> None:
-        for name in _EVENTS:
-            setattr(self, name, meter.timed(Phase.HANDLER, getattr(handler, name)))
         self._meter = meter
-        self._update = meter.timed(Phase.HANDLER, handler.update)
+        for name in EVENTS:
+            setattr(self, name, meter.timed(Phase.HANDLER, getattr(handler, name)))
+        self._update, self.update = self.update, self._count_tick  # type: ignore[method-assign]
 
-    def update(self, delta_t: float) -> None:
-        """Count a tick."""
+    def _count_tick(self, delta_t: float) -> EventResult:
         self._meter.ticks += 1
         return self._update(delta_t)
 
@@ -61,9 +61,10 @@ class ObservedEngine(ServerEngine):
         self,
         context: ServerContext,
         before_work: Callable[[], None],
+        handler: EventHandler,
         local: Callable[[], SocketAddress],
     ) -> None:
-        super().__init__(context, before_work)
+        super().__init__(context, before_work, handler)
         self._trace = context.trace
         self._meter = context.meter or ServerMeter()
         self._local = local

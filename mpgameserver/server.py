@@ -8,6 +8,7 @@ pipe, by which other threads and signals ask for attention.
 from __future__ import annotations
 
 import contextlib
+import inspect
 import logging
 import signal
 import socket
@@ -17,7 +18,7 @@ from collections.abc import Iterator
 from types import TracebackType
 
 from mpgameserver.address import SocketAddress, host_and_port
-from mpgameserver.context import EventHandler, ServerContext
+from mpgameserver.context import EVENTS, EventHandler, ServerContext
 from mpgameserver.observedengine import measure_socket, new_engine
 from mpgameserver.serverclient import ServerClient
 from mpgameserver.serversocket import ListeningSocket
@@ -66,7 +67,7 @@ class _WakePipe:
         self._writer.close()
 
 
-def _require_context(ctxt: object) -> ServerContext:
+def require_context(ctxt: object) -> ServerContext:
     if not isinstance(ctxt, ServerContext):
         raise TypeError(f"ctxt must be a ServerContext, not {ctxt!r}")
     return ctxt
@@ -79,21 +80,22 @@ class UdpServer:
     port 0 for a free port. It listens from the moment it is made; `run` serves. With
     `install_signals`, and in the main thread, SIGINT and SIGTERM end `run`.
 
-    Raises TypeError or ValueError for what is no such pair, and an OSError that names the address
-    where it cannot be had.
+    Raises TypeError or ValueError for what is no such pair, TypeError for a handler whose events
+    are coroutine functions, and an OSError that names the address where it cannot be had.
     """
 
     def __init__(
         self, ctxt: ServerContext, addr: tuple[str, int], install_signals: bool = True
     ) -> None:
-        self._context = _require_context(ctxt)
+        self._context = require_context(ctxt)
         self._install_signals = install_signals
         self._lock = threading.RLock()  # over the two flags; a signal may come while it is held
         self._has_run = False
+        self._is_driven = False
         self._is_over = False
         self._unsent: tuple[bytes, SocketAddress] | None = None
         self._is_blocked = self._waits_to_write = False
-        self._engine = new_engine(ctxt, self._flush, lambda: self.address)
+        self._engine = new_engine(ctxt, self._flush, self._handler(), lambda: self.address)
         self._socket = ListeningSocket(addr)
         if ctxt.meter is not None:
             measure_socket(self._socket, ctxt.meter)
@@ -113,8 +115,69 @@ class UdpServer:
         if self._claim():
             self._run()
 
+    # -- in somebody else's loop ------------------------------------------------------------
+
+    def fileno(self) -> int:
+        """The file descriptor of the socket, for `select` and its kin; -1 once it has stopped."""
+        return self._socket.fileno()
+
+    def next_timer(self) -> float:
+        """When `update` is due if nothing arrives before, in seconds of `time.monotonic`.
+
+        0.0 before the first `update`, infinity when the server has stopped.
+        """
+        if self._is_over:
+            return float("inf")
+        return self._engine.next_timer() if self._has_run else 0.0
+
+    @property
+    def wants_write(self) -> bool:
+        """True while the socket takes no more: `update` is due when it can be written, too."""
+        return self._is_blocked
+
+    def update(self) -> bool:
+        """Serve what has arrived and what the time asks for, without waiting: `run` in pieces.
+
+        To be called when the socket can be read and when `next_timer` has come, until it returns
+        False: the server has stopped. The first call begins to serve. What other threads ask for
+        waits for the next call, one interval at the most.
+
+        RuntimeError when `run` was called, and while another server runs the context.
+        """
+        if self._has_run and not self._is_driven:
+            raise RuntimeError("this server has run; a new one is needed")
+        if self._is_over:
+            return False
+        if not self._is_driven:
+            self._claim()
+            self._is_driven = True
+            self._engine.start(time.monotonic())
+        self._update()
+        if self._engine.is_stopped:
+            self.close()
+        return not self._is_over
+
+    def close(self) -> None:
+        """Stop at once, where `update` serves: each client is told by one datagram.
+
+        Of no effect the second time; RuntimeError when `run` serves, which ends by `stop`.
+        """
+        if self._has_run and not self._is_driven:
+            raise RuntimeError("run() serves: use stop()")
+        if self._is_over:
+            return
+        try:
+            if self._is_driven and not self._engine.is_stopped:
+                self._engine.abort()
+                self._send()
+        finally:
+            with self._lock:
+                if self._is_driven:
+                    self._context.detach()
+                self._close()
+
     def stop(self) -> None:
-        """Ask `run` to end, or see to it that it does not begin. Returns at once.
+        """Ask `run` or the `update` calls to end, or see to it that none begins. Returns at once.
 
         From any thread, any number of times.
         """
@@ -148,6 +211,17 @@ class UdpServer:
         self._pipe.wake()
 
     # -- the loop ---------------------------------------------------------------------------
+
+    def _handler(self) -> EventHandler:
+        """Whose events the engine calls."""
+        handler = self._context.handler
+        for name in EVENTS:
+            if inspect.iscoroutinefunction(getattr(handler, name)):
+                raise TypeError(
+                    f"{name} of {handler!r} is a coroutine function: mpgameserver.aio.serve "
+                    "can serve it, this cannot"
+                )
+        return handler
 
     def _claim(self) -> bool:
         """Make the context this server's own; False when it was stopped before."""
@@ -250,7 +324,7 @@ class ThreadedServer:
     """
 
     def __init__(self, ctxt: ServerContext, addr: tuple[str, int]) -> None:
-        self._context = _require_context(ctxt)
+        self._context = require_context(ctxt)
         self._addr = host_and_port(addr, least_port=0)
         self._server: UdpServer | None = None
         self._thread: threading.Thread | None = None

@@ -36,7 +36,7 @@ from mpgameserver.address import (
     plain_address,
 )
 from mpgameserver.connection import Connection
-from mpgameserver.context import ServerContext
+from mpgameserver.context import EventHandler, ServerContext
 from mpgameserver.enums import ConnectionStatus, DisconnectReason, PacketType
 from mpgameserver.errors import ProtocolError
 from mpgameserver.limitedlog import LimitedLog
@@ -85,19 +85,27 @@ class ServerEngine:
     """The sessions of a server, the handshakes of those to come, and the handler's events.
 
     `now` is monotonic, in seconds, everywhere. `before_work` is called before public-key work,
-    and sees to it that what was made until then has left.
+    and sees to it that what was made until then has left. `handler` is whose events are called,
+    if not the context's.
     """
 
-    def __init__(self, context: ServerContext, before_work: Callable[[], None] = _nothing) -> None:
+    def __init__(
+        self,
+        context: ServerContext,
+        before_work: Callable[[], None] = _nothing,
+        handler: EventHandler | None = None,
+    ) -> None:
         self.drops: Counter[str] = Counter()
         """Datagrams that came to nothing, by reason; see `ServerStats.drops`."""
         self.is_stopped = False
         """The handler has had its `shutdown` event, and there is nothing more to do."""
         self.now = 0.0
         """The latest time that the engine was told."""
+        self.on_queued: Callable[[], None] = _nothing
+        """Called when the handler has queued something for a client that had nothing to send."""
         self._before_work = before_work
         self._context = context
-        self._handler = context.handler
+        self._handler = handler or context.handler
         self._settings = context.settings
         self._sessions = SessionTable()
         self._reassembly = ReassemblyBudget(self._settings.limits.reassembly_bytes)
@@ -482,6 +490,11 @@ class ServerEngine:
         if not session.is_ready:
             session.is_ready = True
             self._ready.append(session)
+
+    def wants_out(self, session: Session) -> None:
+        """Something was queued for the session, which had nothing to send."""
+        self.make_ready(session)
+        self.on_queued()
 
     def next_datagram(self, now: float) -> tuple[bytes, SocketAddress] | None:
         """The next datagram to send now, and where to; None when there is none."""

@@ -22,7 +22,7 @@ class SessionOwner(Protocol):
     def now(self) -> float:
         """The monotonic time, in seconds."""
 
-    def make_ready(self, session: Session) -> None:
+    def wants_out(self, session: Session) -> None:
         """See to it that the session's datagrams leave."""
 
 
@@ -74,7 +74,7 @@ class Session:
 
     def wants_out(self) -> None:
         """See to it that what was queued leaves."""
-        self._owner.make_ready(self)
+        self._owner.wants_out(self)
 
     def say_goodbye(self, reason: DisconnectReason) -> None:
         """Begin to disconnect, unless that has begun or the session is over."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import logging
 import os
+import select
 import signal
 import socket
 import subprocess
@@ -91,6 +92,77 @@ class TestAddresses:
     def test_what_is_no_context_is_refused(self) -> None:
         with pytest.raises(TypeError, match="ServerContext"):
             UdpServer(EventHandler(), LOOPBACK)  # type: ignore[arg-type]
+
+
+def drive(server: UdpServer, until: Callable[[], bool]) -> None:
+    """Serve in a loop as somebody else's is: wait for the socket and the timer, then update."""
+    end = time.monotonic() + PATIENCE
+    while server.update() and not until():
+        assert time.monotonic() < end
+        seconds = max(server.next_timer() - time.monotonic(), 0.0)
+        writable = [server] if server.wants_write else []
+        select.select([server], writable, [], seconds)
+
+
+class TestInSomebodyElsesLoop:
+    def test_it_serves_by_update(self) -> None:
+        context = ServerContext(echo())
+        server = UdpServer(context, LOOPBACK)
+        assert (server.fileno() >= 0, server.next_timer()) == (True, 0.0)
+        with UdpClient(context.root_key.getPublicKey()) as client:
+            client.connect(server.address)
+            client.update()
+
+            def answered() -> bool:
+                client.update()
+                if client.connected() and not context.handler.messages:
+                    client.send(b"x")
+                return client.hasMessages()
+
+            drive(server, answered)
+            server.stop()
+            drive(server, lambda: client.update() is not None)
+        assert not server.update()
+        assert (server.fileno(), server.next_timer()) == (-1, float("inf"))
+        assert context.handler.reasons == ["shutdown"]
+        assert can_bind(server.address)
+
+    def test_nothing_is_due_before_the_tick(self) -> None:
+        context = ServerContext(EventHandler())
+        context.setInterval(60.0)
+        server = UdpServer(context, LOOPBACK)
+        assert server.update()
+        assert server.next_timer() > time.monotonic() + 50.0
+        server.close()
+
+    def test_close_stops_it_at_once(self) -> None:
+        context = ServerContext(Recorder())
+        server = UdpServer(context, LOOPBACK)
+        server.update()
+        server.close()
+        server.close()
+        assert context.handler.events == [("starting",), ("shutdown",)]
+        assert not server.update()
+        with ThreadedServer(context, LOOPBACK):
+            pass
+
+    def test_it_is_run_or_updated_and_not_both(self) -> None:
+        server = UdpServer(ServerContext(Recorder()), LOOPBACK)
+        server.update()
+        with pytest.raises(RuntimeError):
+            server.run()
+        server.close()
+        context = ServerContext(Recorder(update=lambda delta_t: refuse()))
+        other = UdpServer(context, LOOPBACK)
+
+        def refuse() -> None:
+            context.shutdown()
+            for call in (other.update, other.close):
+                with pytest.raises(RuntimeError):
+                    call()
+
+        other.run()
+        assert context.handler.events[-1] == ("shutdown",)
 
 
 class TestUdpServer:

@@ -40,7 +40,9 @@ class MeasuredWorld(World):
         super().__init__(handler, conditions or LinkConditions())
         self.clock = Clock()
         self.context.meter = self.meter = ServerMeter(self.clock)
-        self.engine = ObservedEngine(self.context, lambda: None, lambda: LOOPBACK)
+        self.engine = ObservedEngine(
+            self.context, lambda: None, self.context.handler, lambda: LOOPBACK
+        )
         self.engine.start(self.now)
 
     @property
@@ -204,7 +206,9 @@ class TestFigures:
     def test_a_new_server_begins_from_zero(self) -> None:
         world = MeasuredWorld()
         world.join()
-        world.engine = ObservedEngine(world.context, lambda: None, lambda: LOOPBACK)
+        world.engine = ObservedEngine(
+            world.context, lambda: None, world.context.handler, lambda: LOOPBACK
+        )
         assert world.figures.datagrams_received == 0
 
 

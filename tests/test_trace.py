@@ -206,7 +206,9 @@ class TracedWorld(World):
     def __init__(self, path: Path) -> None:
         super().__init__(Recorder())
         self.context.setTrace(path)
-        self.engine = ObservedEngine(self.context, lambda: None, lambda: LOCAL)
+        self.engine = ObservedEngine(
+            self.context, lambda: None, self.context.handler, lambda: LOCAL
+        )
         self.engine.start(self.now)
 
 

@@ -1,0 +1,113 @@
+"""Calls a turn of a client or a server from an asyncio loop, whenever it is due."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Protocol
+
+__all__ = ["Driver"]
+
+MIN_DELAY = 0.001
+"""Seconds to a timer at least: loops count in milliseconds, and would call too early."""
+BLOCKED_DELAY = 0.1
+"""The same while the socket takes no more: what is due then waits for that."""
+
+
+class Driven(Protocol):
+    """What a driver asks of what it drives."""
+
+    @property
+    def wants_write(self) -> bool:
+        """The socket takes no more."""
+
+    def filenos(self) -> tuple[int, ...]:
+        """The file descriptors to wait for; the first is the one that is written to."""
+
+    def next_timer(self) -> float:
+        """When the next turn is due, in seconds of `time.monotonic`."""
+
+
+class Driver:
+    """Calls `turn` in the running loop: when a socket asks for it, a timer, or `soon`."""
+
+    def __init__(self, driven: Driven, turn: Callable[[], object]) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._driven = driven
+        self._turn = turn
+        self._readers: set[int] = set()
+        self._writer: int | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._soon: asyncio.Handle | None = None
+        self._is_closed = False
+
+    def start(self) -> None:
+        """Call the first turn, now; NotImplementedError when the loop cannot wait for sockets."""
+        self._run()
+
+    def soon(self) -> None:
+        """Call a turn in the loop's next round."""
+        if self._soon is None and not self._is_closed:
+            self._soon = self._loop.call_soon(self._run_soon)
+
+    def close(self) -> None:
+        """Call no more turns; to be called before the sockets are closed."""
+        self._is_closed = True
+        self._watch(set(), None)
+        for handle in (self._timer, self._soon):
+            if handle is not None:
+                handle.cancel()
+        self._timer = self._soon = None
+
+    def _run_soon(self) -> None:
+        self._soon = None
+        self._run()
+
+    def _run_timer(self) -> None:
+        self._timer = None
+        self._run()
+
+    def _run(self) -> None:
+        if self._is_closed:
+            return
+        self._turn()
+        if not self._is_closed:
+            filenos = self._driven.filenos()
+            self._watch(set(filenos), filenos[0] if self._driven.wants_write else None)
+            self._schedule()
+
+    def _watch(self, readers: set[int], writer: int | None) -> None:
+        for descriptor in self._readers - readers:
+            self._loop.remove_reader(descriptor)
+        for descriptor in readers - self._readers:
+            self._add_reader(descriptor)
+        self._readers = readers
+        if writer != self._writer:
+            if self._writer is not None:
+                self._loop.remove_writer(self._writer)
+            if writer is not None:
+                self._loop.add_writer(writer, self._run)
+            self._writer = writer
+
+    def _add_reader(self, descriptor: int) -> None:
+        try:
+            self._loop.add_reader(descriptor, self._run)
+        except NotImplementedError:
+            raise NotImplementedError(
+                "this event loop cannot wait for a UDP socket of ours: use "
+                "asyncio.SelectorEventLoop"
+            ) from None
+
+    def _schedule(self) -> None:
+        """Have a timer that comes no later than what is due; one that comes early harms nothing."""
+        due = self._driven.next_timer()
+        if due == float("inf"):
+            return
+        least = BLOCKED_DELAY if self._driven.wants_write else MIN_DELAY
+        when = self._loop.time() + max(due - time.monotonic(), least)
+        if self._timer is not None:
+            if self._timer.when() <= when:
+                return
+            self._timer.cancel()
+        self._timer = self._loop.call_at(when, self._run_timer)

@@ -1,0 +1,250 @@
+"""The server for asyncio, and handlers whose events are coroutines.
+
+The engine calls an `AsyncEvents` as its handler. What an event of the game's handler returns is
+looked at: a coroutine becomes a task, and the events of that client that come meanwhile wait in
+its line, so that each client's come in order and one at a time. Clients do not wait for each other.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import inspect
+import logging
+from collections import defaultdict, deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Hashable
+from contextlib import asynccontextmanager
+
+from mpgameserver.aiodriver import Driver
+from mpgameserver.context import EventHandler, ServerContext
+from mpgameserver.enums import ConnectionStatus
+from mpgameserver.limitedlog import LimitedLog
+from mpgameserver.server import UdpServer, require_context
+from mpgameserver.serverclient import ServerClient
+
+__all__ = ["AsyncServer", "serve"]
+
+MAX_WAITING_EVENTS = 1024
+"""Messages of one client that wait for its handler: some seconds of a game's."""
+MAX_WAITING_BYTES = 16 << 20
+"""Their bytes: as many as may wait to be sent to one client."""
+
+_LOG = logging.getLogger("mpgameserver.server")
+_Event = tuple[str, Callable[[], object], int]
+
+
+class _Line:
+    """The events of one client that wait for the one that runs."""
+
+    def __init__(self) -> None:
+        self.events: deque[_Event] = deque()
+        self.size = 0
+        self.task: asyncio.Task[None] | None = None
+
+    def is_full(self, size: int) -> bool:
+        if not self.events:
+            return False
+        return len(self.events) >= MAX_WAITING_EVENTS or self.size + size > MAX_WAITING_BYTES
+
+    def put(self, event: _Event) -> None:
+        self.events.append(event)
+        self.size += event[2]
+
+    def take(self) -> _Event:
+        event = self.events.popleft()
+        self.size -= event[2]
+        return event
+
+
+class AsyncEvents(EventHandler):
+    """Calls the events of a handler, in which any may be a coroutine."""
+
+    def __init__(self, handler: EventHandler) -> None:
+        self._game = handler
+        self._loop = asyncio.get_running_loop()
+        self._lines: dict[Hashable, _Line] = {}
+        self._logs: defaultdict[str, LimitedLog] = defaultdict(lambda: LimitedLog(_LOG))
+
+    def starting(self) -> None:
+        """Begin the event; `settle` waits for it."""
+        self._enter("starting", "starting", self._game.starting)
+
+    def shutdown(self) -> None:
+        """Begin the event; `settle` waits for it."""
+        self._enter("shutdown", "shutdown", self._game.shutdown)
+
+    def update(self, delta_t: float) -> None:
+        """Left out while the one before runs."""
+        if "update" not in self._lines:
+            self._enter("update", "update", lambda: self._game.update(delta_t))
+
+    def full(self, addr: tuple[str, int]) -> None:
+        """Left out while the one before runs."""
+        if "full" not in self._lines:
+            self._enter("full", "full", lambda: self._game.full(addr))
+
+    def connect(self, client: ServerClient) -> None:
+        """The first of a client's."""
+        self._enter(client, "connect", lambda: self._game.connect(client))
+
+    def disconnect(self, client: ServerClient) -> None:
+        """The last of a client's."""
+        self._enter(client, "disconnect", lambda: self._game.disconnect(client))
+
+    def handle_message(self, client: ServerClient, seqnum: int, msg: bytes = b"") -> None:
+        """Handle it now, or behind what waits; a client whose line is full is disconnected."""
+        line = self._lines.get(client)
+        if line is None:
+            self._enter(
+                client, "handle_message", lambda: self._game.handle_message(client, seqnum, msg)
+            )
+        elif line.is_full(len(msg)):
+            self._logs["full line"].warning(
+                self._loop.time(), "%r is faster than its handler: disconnected", client
+            )
+            client.disconnect()
+        else:
+            line.put(("handle_message", lambda: self._handle(client, seqnum, msg), len(msg)))
+
+    def _handle(self, client: ServerClient, seqnum: int, msg: bytes) -> object:
+        if client.status == ConnectionStatus.DISCONNECTING:  # by the server: nothing is handled
+            return None
+        return self._game.handle_message(client, seqnum, msg)
+
+    def _enter(self, key: Hashable, name: str, event: Callable[[], object]) -> None:
+        line = self._lines.get(key)
+        if line is not None:
+            line.put((name, event, 0))
+            return
+        result = event()
+        if inspect.isawaitable(result):
+            line = self._lines[key] = _Line()
+            line.task = self._loop.create_task(self._run(key, line, name, result))
+
+    async def _run(
+        self, key: Hashable, line: _Line, name: str, running: Awaitable[object] | None
+    ) -> None:
+        """Run the events of a line until none waits."""
+        try:
+            while True:
+                try:
+                    if running is not None:
+                        await running
+                except Exception:
+                    self._logs[name].exception(self._loop.time(), "%s raised", name)
+                if not line.events:
+                    return
+                running = None
+                name, event, _ = line.take()
+                try:
+                    result = event()
+                except Exception:
+                    self._logs[name].exception(self._loop.time(), "%s raised", name)
+                else:
+                    running = result if inspect.isawaitable(result) else None
+        finally:
+            del self._lines[key]
+
+    async def settle(self) -> None:
+        """Wait until no event runs or waits."""
+        while tasks := [line.task for line in self._lines.values() if line.task is not None]:
+            await asyncio.wait(tasks)
+
+    async def cancel(self) -> None:
+        """Cancel the events that run; those that wait are not begun."""
+        tasks = [line.task for line in self._lines.values() if line.task is not None]
+        for line in self._lines.values():
+            line.events.clear()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+class AsyncServer(UdpServer):
+    """A server in an asyncio loop; made by `serve`, and used in its loop only.
+
+    `stop`, as everything of the context that may be, can be called from any thread.
+    """
+
+    def __init__(self, ctxt: ServerContext, addr: tuple[str, int]) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._stopped = asyncio.Event()
+        self._updating = False
+        self._events = AsyncEvents(require_context(ctxt).handler)
+        super().__init__(ctxt, addr, install_signals=False)
+        self._driver = Driver(self, self._turn)
+        self._engine.on_queued = self._send_soon
+
+    def _handler(self) -> EventHandler:
+        return self._events
+
+    def filenos(self) -> tuple[int, ...]:
+        """The file descriptor of the socket; none once it has stopped."""
+        return () if self.fileno() < 0 else (self.fileno(),)
+
+    def wake(self) -> None:
+        """Have a turn soon; from any thread."""
+        with contextlib.suppress(RuntimeError):  # the loop is closed
+            self._loop.call_soon_threadsafe(self._driver.soon)
+
+    async def wait_stopped(self) -> None:
+        """Wait until the server has stopped: by `stop` or `ServerContext.shutdown`."""
+        await self._stopped.wait()
+
+    async def _start(self) -> None:
+        self._driver.start()
+        await self._events.settle()
+
+    async def _finish(self) -> None:
+        """Say goodbye to every client, up to 1 second, and wait for the events that run."""
+        self.stop()
+        await self.wait_stopped()
+        await self._events.settle()
+
+    async def _abandon(self) -> None:
+        self._driver.close()
+        self.close()
+        self._stopped.set()
+        await self._events.cancel()
+
+    def _turn(self) -> None:
+        self._updating = True
+        try:
+            serves = self.update()
+        except BaseException:
+            self._stopped.set()
+            raise
+        finally:
+            self._updating = False
+        if not serves:
+            self._stopped.set()
+
+    def _send_soon(self) -> None:
+        """What is queued between two turns leaves in one of its own."""
+        if not self._updating:
+            self._driver.soon()
+
+
+@asynccontextmanager
+async def serve(ctxt: ServerContext, addr: tuple[str, int]) -> AsyncIterator[AsyncServer]:
+    """Serve the clients that come to `addr` within an `async with` block.
+
+    Any event of the context's handler may be a coroutine function. One client's events come in
+    order and one at a time; `update` and `full` are left out while the one before runs. What one
+    raises is logged. A client of which too many messages wait for its handler is disconnected.
+
+    At the end of the block, and when it raises or is cancelled, every client gets a goodbye, which
+    takes up to 1 second, and the events that run come to their end. Cancelled once more, the
+    server stops at once and cancels them.
+
+    Raises what `UdpServer` does; NotImplementedError on a loop without `add_reader`.
+    """
+    server = AsyncServer(ctxt, addr)
+    try:
+        await server._start()
+        try:
+            yield server
+        finally:
+            await server._finish()
+    finally:
+        await server._abandon()
