@@ -16,12 +16,13 @@ BUILD_TOOLS := $(VENV)/.build-tools
 DEV_TOOLS := $(VENV)/.dev-tools
 FUZZ_TOOLS := $(VENV)/.fuzz-tools
 BENCH_TOOLS := $(VENV)/.bench-tools
+DOCS_TOOLS := $(VENV)/.docs-tools
 WHEEL := dist/.$(KIND)
 INSTALLED := $(VENV)/.installed-$(KIND)
 SOURCES := setup.py pyproject.toml MANIFEST.in README.md LICENSE \
 	$(shell find _core mpgameserver -not -path '*/__pycache__*' -not -name '*.so')
 
-.PHONY: help demo test test-extra soak fuzz bench bench-quick profile bench-instructions lint wheel install clean
+.PHONY: help demo test test-extra soak fuzz bench bench-quick profile bench-instructions docs lint wheel install clean
 
 help:
 	@echo 'make demo         build, install into $(VENV), and play for 8 seconds over a bad link'
@@ -33,6 +34,7 @@ help:
 	@echo 'make bench-quick  the same in a minute, less exactly'
 	@echo 'make profile      the hot path under cProfile, and a .prof for snakeviz'
 	@echo 'make bench-instructions  instructions per datagram against those on record (valgrind)'
+	@echo 'make docs         the site, into build/site; a broken link or reference fails'
 	@echo 'make lint         ruff, mypy and cython-lint'
 	@echo 'make wheel        build the wheel into dist/'
 	@echo 'make install      build, and install into $(VENV)'
@@ -74,6 +76,9 @@ profile:
 bench-instructions: $(INSTALLED)
 	$(BIN)/python bench/instructions.py $(ARGS)
 
+docs: $(INSTALLED) $(DOCS_TOOLS)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
 lint: $(INSTALLED) $(DEV_TOOLS)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -103,6 +108,10 @@ $(DEV_TOOLS): $(BUILD_TOOLS)
 
 $(BENCH_TOOLS): $(BUILD_TOOLS)
 	$(BIN)/python -m pip install --quiet --group bench
+	touch $@
+
+$(DOCS_TOOLS): $(BUILD_TOOLS)
+	$(BIN)/python -m pip install --quiet --group docs
 	touch $@
 
 # Not every Python has it; without it nothing guides the inputs, and who fuzzes is told so.
