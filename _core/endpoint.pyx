@@ -16,7 +16,6 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes
 from libc.math cimport INFINITY, floor
 from libc.string cimport memcpy, memmove
 
-from mpgameserver._core.cadence cimport ACK_EVERY
 from mpgameserver._core.fifo cimport Fifo
 from mpgameserver._core.fragments cimport (
     Piece,
@@ -176,10 +175,10 @@ cdef class Endpoint:
         """The number of messages that wait to be read."""
         return self._inbox.size()
 
-    def take_message(self):
+    cpdef tuple take_message(self):
         """Take the oldest message received: (SeqNum, bytes). IndexError when there is none."""
-        item = self._inbox.pop()
-        self._inbox_charge -= len(item[1]) + INBOX_COST
+        cdef tuple item = self._inbox.pop()
+        self._inbox_charge -= PyBytes_GET_SIZE(item[1]) + INBOX_COST
         return item
 
     def take_messages(self):
@@ -187,9 +186,9 @@ cdef class Endpoint:
         self._inbox_charge = 0
         return self._inbox.pop_all()
 
-    def take_settled(self):
+    cpdef list take_settled(self):
         """Take the list of (callback, acked) of the messages that are over."""
-        settled = self.outbox.settled
+        cdef list settled = self.outbox.settled
         self.outbox.settled = []
         return settled
 
@@ -206,7 +205,7 @@ cdef class Endpoint:
             total += self._dropped[i]
         return total
 
-    def note_sent(self, uint32_t size, double now):
+    cpdef void note_sent(self, uint32_t size, double now):
         """Count a datagram that was handed to the network."""
         self.sent += 1
         self.traffic.sent(size, now)

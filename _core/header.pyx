@@ -44,7 +44,7 @@ cdef void write_header(unsigned char *out, const PacketFields *fields) noexcept 
     put32(out + 4, fields.time)
     put16(out + 8, fields.seq)
     put16(out + 10, fields.ack)
-    out[12] = fields.packet_type
+    out[TYPE_OFFSET] = fields.packet_type
     put16(out + 13, fields.length)
     out[15] = fields.count
     put32(out + 16, fields.ack_bits)
@@ -62,7 +62,7 @@ cdef bint read_header(
     fields.time = get32(data + 4)
     fields.seq = get16(data + 8)
     fields.ack = get16(data + 10)
-    fields.packet_type = data[12]
+    fields.packet_type = data[TYPE_OFFSET]
     fields.length = get16(data + 13)
     fields.count = data[15]
     fields.ack_bits = get32(data + 16)

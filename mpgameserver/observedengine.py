@@ -70,7 +70,7 @@ class ObservedEngine(ServerEngine):
         self._local = local
         self._is_receiving = False
         self._reason: str | None = None
-        self._handler = _MeasuredHandler(self._meter, self._handler)
+        self.handler = _MeasuredHandler(self._meter, self.handler)
         self._meter.attach(self)
 
     @property
@@ -123,13 +123,13 @@ class ObservedEngine(ServerEngine):
         self._meter.note_end(session)
         super()._replace(session)
 
-    def _finish(self, session: Session) -> None:
+    def finish(self, session: Session) -> None:
         if self._sessions.get(session.address) is session:  # else it was replaced, and is noted
             self._meter.note_end(session)
-        super()._finish(session)
+        super().finish(session)
 
-    def _drop(self, reason: str, address: SocketAddress) -> None:
-        super()._drop(reason, address)
+    def drop(self, reason: str, address: SocketAddress) -> None:
+        super().drop(reason, address)
         if self._trace is None:
             return
         if reason == "unsent":  # an answer or a goodbye, whatever has just arrived

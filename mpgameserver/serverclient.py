@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, MutableMapping
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
+from mpgameserver._core.session import Session
 from mpgameserver.address import format_address
-from mpgameserver.connection import Connection
 from mpgameserver.enums import ConnectionStatus, DisconnectReason, RetryMode
 from mpgameserver.stats import ConnectionStats
 
-__all__ = ["ClientSession", "ServerClient"]
+__all__ = ["ServerClient"]
 
 _LOG = logging.getLogger("mpgameserver.server")
 
@@ -19,25 +19,6 @@ if TYPE_CHECKING:
     _LoggerAdapter = logging.LoggerAdapter[logging.Logger]
 else:  # not generic before Python 3.11
     _LoggerAdapter = logging.LoggerAdapter
-
-
-class ClientSession(Protocol):
-    """What a client asks of the session that it stands for."""
-
-    connection: Connection
-    reason: DisconnectReason | None
-    is_ready: bool
-    """It waits for its turn to send."""
-
-    @property
-    def now(self) -> float:
-        """The monotonic time, in seconds."""
-
-    def wants_out(self) -> None:
-        """Something was queued, and is to leave as soon as the handler returns."""
-
-    def say_goodbye(self, reason: DisconnectReason) -> None:
-        """Disconnect, for that reason, unless it is over already."""
 
 
 class ClientLog(_LoggerAdapter):
@@ -58,7 +39,7 @@ class ServerClient:
     the game's own.
     """
 
-    def __init__(self, session: ClientSession, addr: tuple[str, int]) -> None:
+    def __init__(self, session: Session, addr: tuple[str, int]) -> None:
         self.addr = addr
         """(host, port); an IPv4 client is shown as such by a server for both, too."""
         self._session = session
@@ -117,10 +98,7 @@ class ServerClient:
         ValueError for another type, retry mode or length; SendQueueFullError while too much
         waits. Nothing is queued by these, and the client stays usable.
         """
-        session = self._session
-        session.connection.send(payload, retry, callback)
-        if not session.is_ready:
-            session.wants_out()
+        self._session.send(payload, retry, callback)
 
     def send_guaranteed(
         self,

@@ -7,13 +7,9 @@ nothing is made that is not sent. What a datagram completes is handled in `recei
 handler sends can leave before the next is taken: the player whose datagram was first does not wait
 for those behind.
 
-    receive ──> touched ──┐                        ┌──> ready ──> next_datagram
-    timers  ──> touched ──┴─ advance: the events ──┤
-    update, calls of other threads ────────────────┘
-
-A session is touched when a datagram of it was accepted or its timer has come, and ready when it
-may have something to send. Sessions that are neither cost nothing. What an event of the handler
-raises is logged.
+What every datagram goes through is the compiled `Switchboard`: which session it is for, whose
+turn it is to be served and to send. The rest is here: handshakes, a session's beginning and end,
+settings, ticks, logs. What an event of the handler raises is logged.
 
 The public-key work of handshakes comes last: `next_datagram` does it when all that the sessions
 have to say has left, and only so much of it between two calls of `advance`. `next_timer` then
@@ -23,10 +19,11 @@ asks for the next turn at once, in which the sessions come first again.
 from __future__ import annotations
 
 import logging
-from collections import Counter, defaultdict, deque
+from collections import Counter, defaultdict
 from collections.abc import Callable
 
 from mpgameserver._core.fragments import ReassemblyBudget
+from mpgameserver._core.switchboard import Switchboard
 from mpgameserver.accepting import HelloRefused, ProvedSession, ServerHandshakes
 from mpgameserver.address import (
     IpAddress,
@@ -43,13 +40,9 @@ from mpgameserver.limitedlog import LimitedLog
 from mpgameserver.serverclient import ServerClient
 from mpgameserver.serverstats import ServerStats
 from mpgameserver.session import Session, SessionTable
-from mpgameserver.timers import Timers
 
 __all__ = ["ServerEngine"]
 
-MIN_TIMER = 0.001
-"""Seconds until a session is looked at again at the earliest: a timer that has come and has
-nothing to do, were it for a rounding of the time, must not keep the loop spinning."""
 WORK_PER_TURN = 1
 """Hellos answered and keys exchanged in one turn at most: 0.15 ms, in which no session is served.
 Each more of them adds as much to the round trips of players while there is a flood."""
@@ -57,10 +50,7 @@ FULL_EVENT_INTERVAL = 1.0
 """Seconds between two `full` events: anybody can cause them, from any address."""
 
 _LOG = logging.getLogger("mpgameserver.server")
-_TYPE_OFFSET = 12
-# As plain ints: they are compared for every datagram.
-_UNKNOWN, _CLIENT_HELLO = int(PacketType.UNKNOWN), int(PacketType.CLIENT_HELLO)
-_CHALLENGE_RESP, _DISCONNECT = int(PacketType.CHALLENGE_RESP), int(PacketType.DISCONNECT)
+_CLIENT_HELLO, _CHALLENGE_RESP = PacketType.CLIENT_HELLO, PacketType.CHALLENGE_RESP
 _ORDINARY_DROPS = frozenset({"repeated", "too late", "no session", "late hello"})
 """What honest clients on an honest network cause, and no log needs to tell."""
 
@@ -81,7 +71,7 @@ def _nothing() -> None:
     pass
 
 
-class ServerEngine:
+class ServerEngine(Switchboard):
     """The sessions of a server, the handshakes of those to come, and the handler's events.
 
     `now` is monotonic, in seconds, everywhere. `before_work` is called before public-key work,
@@ -95,31 +85,21 @@ class ServerEngine:
         before_work: Callable[[], None] = _nothing,
         handler: EventHandler | None = None,
     ) -> None:
+        self._sessions = SessionTable()
+        super().__init__(context, handler or context.handler, self._sessions.by_address)
         self.drops: Counter[str] = Counter()
         """Datagrams that came to nothing, by reason; see `ServerStats.drops`."""
         self.is_stopped = False
         """The handler has had its `shutdown` event, and there is nothing more to do."""
-        self.now = 0.0
-        """The latest time that the engine was told."""
         self.on_queued: Callable[[], None] = _nothing
         """Called when the handler has queued something for a client that had nothing to send."""
         self._before_work = before_work
-        self._context = context
-        self._handler = handler or context.handler
-        self._settings = context.settings
-        self._sessions = SessionTable()
-        self._reassembly = ReassemblyBudget(self._settings.limits.reassembly_bytes)
-        self._handshakes = ServerHandshakes(context.root_key, self._sessions, self._settings.limits)
-        self._timers: Timers[Session] = Timers()
-        self._touched: dict[Session, None] = {}
-        self._ready: deque[Session] = deque()
-        self._answers: deque[tuple[bytes, SocketAddress]] = deque()
+        self._reassembly = ReassemblyBudget(self.settings.limits.reassembly_bytes)
+        self._handshakes = ServerHandshakes(context.root_key, self._sessions, self.settings.limits)
         self._is_stopping = False
         self._last_tick = self._next_tick = float("inf")
         self._next_full_event = float("-inf")
         self._proved = 0
-        self._work_left = 0
-        self._has_sent_all = True
         self._drop_logs: defaultdict[str, LimitedLog] = defaultdict(lambda: LimitedLog(_LOG))
         self._full_log = LimitedLog(_LOG)
         self._error_logs: defaultdict[str, LimitedLog] = defaultdict(lambda: LimitedLog(_LOG))
@@ -159,47 +139,19 @@ class ServerEngine:
 
     def start(self, now: float) -> None:
         """Begin to serve."""
-        self.now = self._last_tick = now
-        self._next_tick = now + self._settings.interval
-        self._call("starting", self._handler.starting)
+        self.set_now(now)
+        self._last_tick = now
+        self._next_tick = now + self.settings.interval
+        self.call("starting", self.handler.starting)
 
-    def receive(self, datagram: bytes, address: SocketAddress, now: float, wall_now: float) -> bool:
-        """Take a datagram; True when something may leave before the next one is taken.
-
-        `wall_now` is the Unix time in seconds; a session reads it once, when its handshake opens.
-        """
-        if now > self.now:
-            self.now = now
-        self._work_left = 0  # what is sent between two arrivals is the sessions'
-        kind = datagram[_TYPE_OFFSET] if len(datagram) > _TYPE_OFFSET else _UNKNOWN
+    def receive_stranger(
+        self, datagram: bytes, address: SocketAddress, kind: int, wall_now: float
+    ) -> None:
+        """Take a hello, or a datagram from an address that has no session."""
         if kind == _CLIENT_HELLO:
             self._receive_hello(datagram, address, wall_now)
-            return False
-        session = self._sessions.get(address)
-        if session is None:
-            if not (kind == _CHALLENGE_RESP and self._receive_proof(datagram, address)):
-                self._drop("no session", address)
-            return False
-        if not session.connection.is_live:
-            # Behind its goodbye: nobody could be replied to, and what is dropped is not acked.
-            self._drop("no session", address)
-            return False
-        if kind == _DISCONNECT and not session.is_announced:
-            self._dispatch(session)  # while it can still be sent something
-        return self._receive_sealed(session, datagram, kind)
-
-    def _receive_sealed(self, session: Session, datagram: bytes, kind: int) -> bool:
-        connection = session.connection
-        reason = connection.receive(datagram, self.now)
-        if reason is None:
-            if connection.endpoint.inbox_size or connection.endpoint.ack_is_due:
-                self._serve(session)
-                return True
-            self._touched[session] = None
-            return False
-        if kind != _CHALLENGE_RESP or not self._receive_proof(datagram, session.address):
-            self._drop(reason, session.address)
-        return False
+        elif kind != _CHALLENGE_RESP or not self.receive_proof(datagram, address):
+            self.drop("no session", address)
 
     def _receive_hello(self, datagram: bytes, address: SocketAddress, wall_now: float) -> None:
         host = host_of(address)
@@ -215,7 +167,7 @@ class ServerEngine:
                 if answer is not None:
                     self._queue_answer(answer, address)
         if reason is not None:
-            self._drop(reason, address)
+            self.drop(reason, address)
 
     def _refusal(self, address: SocketAddress, host: IpAddress) -> str | None:
         """Why no handshake is begun with an address; None where one is."""
@@ -223,9 +175,9 @@ class ServerEngine:
             return "stopping"
         if address[1] == 0:
             return "no port"  # forged: it cannot be answered
-        if self._settings.blocklist and host in self._settings.blocklist:
+        if self.settings.blocklist and host in self.settings.blocklist:
             return "blocked"
-        reason = self._sessions.no_room(address, host, self._settings.limits)
+        reason = self._sessions.no_room(address, host, self.settings.limits)
         if reason is not None:
             self._tell_full(reason, address)
         return reason
@@ -234,21 +186,21 @@ class ServerEngine:
         if reason == "full":
             self._full_log.warning(self.now, "the server is full: %d clients", len(self._sessions))
         else:
-            share = self._settings.limits.clients_per_host
+            share = self.settings.limits.clients_per_host
             self._full_log.warning(
                 self.now, "the host of %s has its share: %d clients", _Place(address), share
             )
         if self.now >= self._next_full_event:
             self._next_full_event = self.now + FULL_EVENT_INTERVAL
-            self._call("full", self._handler.full, plain_address(address))
+            self.call("full", self.handler.full, plain_address(address))
 
     def _queue_answer(self, datagram: bytes, address: SocketAddress) -> None:
-        if len(self._answers) < self._settings.limits.unsent_answers:
-            self._answers.append((datagram, address))
+        if len(self.answers) < self.settings.limits.unsent_answers:
+            self.answers.push((datagram, address))
         else:
-            self._drop("unsent", address)
+            self.drop("unsent", address)
 
-    def _receive_proof(self, datagram: bytes, address: SocketAddress) -> bool:
+    def receive_proof(self, datagram: bytes, address: SocketAddress) -> bool:
         """True when the datagram has proved a handshake, or waits for a key that will tell."""
         if not self._handshakes.half_open.at(address):
             return False
@@ -270,21 +222,22 @@ class ServerEngine:
 
     def _replace(self, session: Session) -> None:
         """End a session whose address another one takes over."""
-        self._dispatch(session)
+        self.dispatch(session)
         session.ending = session.ending or DisconnectReason.REPLACED
         session.connection.abandon(self.now)  # nobody is left who could open its goodbye
         self._sessions.remove(session)
-        self._touched[session] = None
+        self.touch(session)
 
     def _add_session(self, proved: ProvedSession, address: SocketAddress) -> None:
-        connection = Connection(proved.endpoint, proved.token, self._settings.timing)
+        connection = Connection(proved.endpoint, proved.token, self.settings.timing)
         self._limit(connection)
         connection.endpoint.reassembler.share(self._reassembly)
         session = Session(connection, address, proved.client_key, self)
+        session.client = ServerClient(session, plain_address(address))
         self._sessions.add(session)
-        self._touched[session] = None
+        self.touch(session)
 
-    def _drop(self, reason: str, address: SocketAddress) -> None:
+    def drop(self, reason: str, address: SocketAddress) -> None:
         self.drops[reason] += 1
         if reason not in _ORDINARY_DROPS:
             self._drop_logs[reason].warning(
@@ -295,33 +248,29 @@ class ServerEngine:
 
     def advance(self, now: float) -> None:
         """Do what arrived and what the time asks for: the handler's events, and timeouts."""
-        if now > self.now:
-            self.now = now
-        self._apply_settings()
-        self._handshakes.expire(self.now - self._settings.handshake_timeout)
-        for function, arguments in self._context.take_calls():
-            self._call("call_soon_threadsafe", function, *arguments)
-        for session in self._timers.pop_due(self.now):
-            self._touched[session] = None
-        if self._touched:
-            self._serve_touched()
-        if self._context.is_shutting_down and not self._is_stopping:
+        self.set_now(now)
+        self.apply_settings()
+        self._handshakes.expire(self.now - self.settings.handshake_timeout)
+        for function, arguments in self.context.take_calls():
+            self.call("call_soon_threadsafe", function, *arguments)
+        self.serve_touched()
+        if self.context.is_shutting_down and not self._is_stopping:
             self._begin_to_stop()
         elif self.now >= self._next_tick:
             self._tick()
-        self._work_left = WORK_PER_TURN
-        self._has_sent_all = False
+        self.work_left = WORK_PER_TURN
+        self.has_sent_all = False
         if self._is_stopping and not self._sessions and not self.is_stopped:
             self.is_stopped = True
-            self._call("shutdown", self._handler.shutdown)
+            self.call("shutdown", self.handler.shutdown)
 
     def next_timer(self) -> float:
         """When `advance` has something to do, if nothing arrives before."""
-        if self._touched:
+        if self.has_touched:
             return self.now
         # While the network takes no more, answers need not be made either.
-        work = self._handshakes.next_work() if self._has_sent_all else float("inf")
-        return min(self._next_tick, self._timers.next_time(), work)
+        work = self._handshakes.next_work() if self.has_sent_all else float("inf")
+        return min(self._next_tick, self.timers.next_time(), work)
 
     def abort(self) -> None:
         """Stop at once: each client is told by one datagram, the handler as ever."""
@@ -332,16 +281,16 @@ class ServerEngine:
 
     def _tick(self) -> None:
         delta_t, self._last_tick = self.now - self._last_tick, self.now
-        self._next_tick += self._settings.interval
+        self._next_tick += self.settings.interval
         if self._next_tick <= self.now:
-            self._next_tick = self.now + self._settings.interval
-        self._call("update", self._handler.update, delta_t)
+            self._next_tick = self.now + self.settings.interval
+        self.call("update", self.handler.update, delta_t)
 
-    def _do_public_key_work(self) -> bool:
+    def do_public_key_work(self) -> bool:
         """Finish or begin a handshake; False when none waits, or this turn had its part."""
-        if not self._work_left or not self._handshakes.has_work:
+        if not self._handshakes.has_work:
             return False
-        self._work_left -= 1
+        self.work_left -= 1
         self._before_work()
         return self._try_waiting_proof() or self._answer_waiting_hello()
 
@@ -355,7 +304,7 @@ class ServerEngine:
         if reason is None and not self._prove(*waiting):
             reason = "unproved"
         if reason is not None and not self._handshakes.proof_waits(address):
-            self._drop(reason, address)
+            self.drop(reason, address)
         return True
 
     def _answer_waiting_hello(self) -> bool:
@@ -374,14 +323,14 @@ class ServerEngine:
             else:
                 self._queue_answer(answer, waiting.address)
         if reason is not None:
-            self._drop(reason, waiting.address)
+            self.drop(reason, waiting.address)
         return True
 
-    def _apply_settings(self) -> None:
-        settings, previous = self._context.settings, self._settings
+    def apply_settings(self) -> None:
+        settings, previous = self.context.settings, self.settings
         if settings is previous:
             return
-        self._settings = settings
+        self.settings = settings
         self._handshakes.limit(settings.limits)
         self._reassembly.limit = settings.limits.reassembly_bytes
         if not self._is_stopping:
@@ -394,10 +343,10 @@ class ServerEngine:
             self._enforce_blocklist()
 
     def _limit(self, connection: Connection) -> None:
-        connection.endpoint.outbox.max_pending = self._settings.limits.send_queue_bytes
+        connection.endpoint.outbox.max_pending = self.settings.limits.send_queue_bytes
 
     def _enforce_blocklist(self) -> None:
-        blocklist = self._settings.blocklist
+        blocklist = self.settings.blocklist
         self._handshakes.block(blocklist)
         for session in self._sessions:
             if host_of(session.address) in blocklist:
@@ -409,7 +358,7 @@ class ServerEngine:
         farewell = session.connection.abandon(self.now)
         if farewell is not None:
             self._queue_answer(farewell, session.address)
-        self._touched[session] = None
+        self.touch(session)
 
     def _begin_to_stop(self) -> None:
         self._is_stopping = True
@@ -418,105 +367,40 @@ class ServerEngine:
         for session in self._sessions:
             session.say_goodbye(DisconnectReason.SHUTDOWN)
 
-    def _serve_touched(self) -> None:
-        touched, self._touched = iter(self._touched), {}
-        try:
-            for session in touched:
-                self._serve(session)
-        finally:
-            # What is no Exception, such as KeyboardInterrupt, ends the server, but not these.
-            self._touched |= dict.fromkeys(touched)
+    def announce(self, session: Session) -> None:
+        """Tell the handler of a session's arrival."""
+        self._log_access(session, "connect")
+        self.call("connect", self.handler.connect, session.client)
 
-    def _serve(self, session: Session) -> None:
-        """Bring a session up to date, and the handler about it."""
-        connection = session.connection
-        self.make_ready(session)  # first: then what the handler sends need not see to it
-        connection.advance(self.now)
-        if connection.endpoint.inbox_size or not session.is_announced:
-            self._dispatch(session)
-        for callback, acked in connection.take_settled():
-            self._call("a message callback", callback, acked)
-        if not connection.is_live and session.reason is None:
-            self._finish(session)
-
-    def _dispatch(self, session: Session) -> None:
-        """Tell the handler of a session's arrival, and of its messages."""
-        client = session.client
-        if not session.is_announced:
-            session.is_announced = True
-            self._log_access(session, "connect")
-            self._call("connect", self._handler.connect, client)
-        handle_message = self._handler.handle_message
-        for seqnum, message in session.connection.endpoint.take_messages():
-            if session.ending is not None:
-                break
-            try:
-                handle_message(client, seqnum, message)
-            except Exception:
-                self._log_raised("handle_message")
-            if self._context.settings is not self._settings:
-                self._apply_settings()
-
-    def _finish(self, session: Session) -> None:
+    def finish(self, session: Session) -> None:
         """The session is over: forget it, and tell the handler."""
         self._sessions.remove(session)
-        self._timers.cancel(session)
+        self.timers.cancel(session)
         reason = session.end()
         self._log_access(
             session, f"disconnect {reason.value} after {self.now - session.connected_at:.3f} s"
         )
-        self._call("disconnect", self._handler.disconnect, session.client)
+        self.call("disconnect", self.handler.disconnect, session.client)
 
     def _log_access(self, session: Session, what: str) -> None:
-        log = self._context.access_log
+        log = self.context.access_log
         if log is not None:
-            self._call("the access log", log.write, f"{format_address(session.client.addr)} {what}")
+            self.call("the access log", log.write, f"{format_address(session.client.addr)} {what}")
 
-    def _call(self, name: str, function: Callable[..., object], *arguments: object) -> None:
+    def call(self, name: str, function: Callable[..., object], *arguments: object) -> None:
         """Call what is not ours; what it raises is logged and goes no further."""
         try:
             function(*arguments)
         except Exception:
-            self._log_raised(name)
-        self._apply_settings()
+            self.log_raised(name)
+        self.apply_settings()
 
-    def _log_raised(self, name: str) -> None:
+    def log_raised(self, name: str) -> None:
         self._error_logs[name].exception(self.now, "%s raised", name)
 
     # -- out --------------------------------------------------------------------------------
-
-    def make_ready(self, session: Session) -> None:
-        """Give the session a turn to send."""
-        if not session.is_ready:
-            session.is_ready = True
-            self._ready.append(session)
 
     def wants_out(self, session: Session) -> None:
         """Something was queued for the session, which had nothing to send."""
         self.make_ready(session)
         self.on_queued()
-
-    def next_datagram(self, now: float) -> tuple[bytes, SocketAddress] | None:
-        """The next datagram to send now, and where to; None when there is none."""
-        if now > self.now:
-            self.now = now
-        while True:
-            leaving = self._answers.popleft() if self._answers else self._next_of_sessions()
-            if leaving is not None:
-                return leaving
-            if not self._do_public_key_work():
-                self._has_sent_all = True
-                return None
-
-    def _next_of_sessions(self) -> tuple[bytes, SocketAddress] | None:
-        while self._ready:
-            session = self._ready[0]
-            connection = session.connection
-            datagram = connection.next_datagram(self.now)
-            if datagram is not None:
-                connection.endpoint.note_sent(len(datagram), self.now)
-                return datagram, session.address
-            self._ready.popleft()
-            session.is_ready = False
-            self._timers.schedule(session, max(connection.next_timer(), self.now + MIN_TIMER))
-        return None

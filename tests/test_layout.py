@@ -40,7 +40,7 @@ UNKNOWN_TO = {
     "server": {"client", "cli"},
 }
 
-MAX_PXD_LINES = 73
+MAX_PXD_LINES = 80
 MAX_FUNCTION_LINES = 80
 MAX_FUNCTION_LINES_OF_NINE_IN_TEN = 45
 
@@ -182,10 +182,10 @@ def test_imports_point_one_way(name):
     assert all_imports(name) & above == set()
 
 
-def test_the_compiled_core_imports_nothing_of_the_package_but_its_errors():
+def test_the_compiled_core_imports_nothing_of_the_package_but_its_leaves():
     core = {name for name in import_graph() if name.startswith("mpgameserver._core")}
     imported = set().union(*(import_graph()[name] for name in core))
-    assert imported - core <= {"mpgameserver.errors"}
+    assert imported - core <= {"mpgameserver.enums", "mpgameserver.errors"}
 
 
 def test_the_protocol_knows_no_network_no_thread_and_no_clock():

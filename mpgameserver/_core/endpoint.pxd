@@ -2,6 +2,7 @@
 
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t
 
+from mpgameserver._core.cadence cimport ACK_EVERY
 from mpgameserver._core.duplicates cimport DuplicateFilter
 from mpgameserver._core.fifo cimport Fifo
 from mpgameserver._core.flow cimport FlowControl
@@ -44,6 +45,14 @@ cdef class Endpoint:
     cdef unsigned char *_body                 # borrowed while a packet is assembled
     cdef uint8_t _body_count, _body_type
     cdef object _body_contents                # the message, or list of them, to be remembered
+    cdef inline Py_ssize_t inbox_count(self) noexcept:
+        return self._inbox.size()
+    cdef inline bint wants_service(self) noexcept:
+        # A message waits to be read, or so many acks are owed that a datagram should leave.
+        return self._inbox.size() > 0 or self._acks_owed >= ACK_EVERY
+    cpdef tuple take_message(self)
+    cpdef list take_settled(self)
+    cpdef void note_sent(self, uint32_t size, double now)
     cpdef bytes next_datagram(self, double now)
     cpdef Verdict receive(self, bytes datagram, double now) except *
     cpdef void advance(self, double now)
@@ -62,9 +71,7 @@ cdef class Endpoint:
     cdef int _note_received(
         self, PacketFields *fields, int64_t number, Py_ssize_t size, double now
     ) except -1
-    cdef Verdict _open(
-        self, PacketFields *fields, bytes datagram, unsigned char *payload
-    ) except *
+    cdef Verdict _open(self, PacketFields *fields, bytes datagram, unsigned char *payload) except *
     cdef int _apply_acks(self, PacketFields *fields) except -1
     cdef int _deliver_all(self, PacketFields *fields, const unsigned char *payload) except -1
     cdef int _deliver(self, MessageView *view) except -1

@@ -4,6 +4,7 @@ from libc.stdint cimport uint8_t, uint16_t, uint32_t
 
 cdef enum:
     HEADER_SIZE = 20
+    TYPE_OFFSET = 12
     NONCE_SIZE = 12     # the first bytes of the header: identifier, send time, packet number
     TAG_SIZE = 16       # AES-128-GCM
     CRC_SIZE = 4

@@ -1,0 +1,209 @@
+"""Whose a datagram is, and whose turn it is to be served and to send: what a server does for each.
+
+    receive ──> touched ──┐                         ┌──> ready ──> next_datagram
+    timers  ──> touched ──┴─ serve: the events ─────┤
+    calls of other threads ─────────────────────────┘
+
+A session is touched when a datagram of it was accepted or its timer has come, and ready when it
+may have something to send. Sessions that are neither cost nothing.
+
+What is not a matter of every datagram is the subclass's: strangers and handshakes, a session's
+beginning and end, settings, logs.
+"""
+
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
+from libc.stdint cimport uint32_t
+
+from mpgameserver._core.endpoint import DROP_REASONS
+
+from mpgameserver._core.header cimport CHALLENGE_RESP, CLIENT_HELLO, DISCONNECT, TYPE_OFFSET
+from mpgameserver._core.lifecycle cimport Lifecycle
+from mpgameserver._core.verdict cimport ACCEPTED
+
+__all__ = ["Switchboard"]
+
+# Seconds until a session is looked at again at the earliest: a timer that has come and has
+# nothing to do, were it for a rounding of the time, must not keep the loop spinning.
+cdef double MIN_TIMER = 0.001
+
+
+cdef class Switchboard:
+    """The sessions of a server in `sessions`, by address, whose messages go to `handler`.
+
+    `now` is monotonic, in seconds. A subclass has the methods
+
+    - `receive_stranger(datagram, address, kind, wall_now)`: a hello, or of no session;
+    - `receive_proof(datagram, address)`: False unless it proves a handshake, or may do so yet;
+    - `drop(reason, address)`: a datagram came to nothing;
+    - `announce(session)`: it has not had its `connect` event;
+    - `finish(session)`: it is over;
+    - `call(name, function, *arguments)`: call what is not ours, and log what it raises;
+    - `log_raised(name)`: log the exception that is being handled;
+    - `apply_settings()`: those of the context are others;
+    - `do_public_key_work()`: one piece of it; False when none waits.
+    """
+
+    def __init__(self, context, handler, dict sessions):
+        self.context = context
+        self.settings = context.settings
+        self.handler = handler
+        self._by_address = sessions
+        self.timers = Timers()
+        self.answers = Fifo()
+        self._ready = Fifo()
+        self._touched = []
+        self.has_sent_all = True
+
+    # -- in ---------------------------------------------------------------------------------
+
+    def set_now(self, double now):
+        """Move the clock, unless that would be backwards."""
+        if now > self.now:
+            self.now = now
+
+    def receive(self, bytes datagram, tuple address, double now, double wall_now):
+        """Take a datagram; True when something may leave before the next one is taken.
+
+        `wall_now` is the Unix time in seconds; a session reads it once, when its handshake opens.
+        """
+        cdef uint8_t kind = 0
+        cdef Session session
+        if now > self.now:
+            self.now = now
+        self.work_left = 0  # what is sent between two arrivals is the sessions'
+        if PyBytes_GET_SIZE(datagram) > TYPE_OFFSET:
+            kind = <uint8_t>PyBytes_AS_STRING(datagram)[TYPE_OFFSET]
+        session = self._by_address.get(address)
+        if session is None or kind == CLIENT_HELLO:
+            self.receive_stranger(datagram, address, kind, wall_now)
+            return False
+        if not session.connection.is_live:
+            # Behind its goodbye: nobody could be replied to, and what is dropped is not acked.
+            self.drop("no session", address)
+            return False
+        if kind == DISCONNECT and not session.is_announced:
+            self.dispatch(session)  # while it can still be sent something
+        return self._receive_sealed(session, datagram, kind)
+
+    cdef bint _receive_sealed(self, Session session, bytes datagram, uint8_t kind) except -1:
+        cdef Verdict verdict = session.connection.take(datagram, self.now)
+        if verdict == ACCEPTED:
+            if session.connection.endpoint.wants_service():
+                self._serve(session)
+                return True
+            self.touch(session)
+        elif kind != CHALLENGE_RESP or not self.receive_proof(datagram, session.address):
+            self.drop(DROP_REASONS[<int>verdict - 1], session.address)
+        return False
+
+    # -- events -----------------------------------------------------------------------------
+
+    cpdef void touch(self, Session session) except *:
+        """Have the session served by the next `serve_touched`."""
+        if not session.is_touched:
+            session.is_touched = True
+            self._touched.append(session)
+
+    def serve_touched(self):
+        """Serve every session that was touched, and those whose time has come."""
+        cdef Session session = self.timers.pop_due(self.now)
+        cdef list touched
+        cdef Py_ssize_t served = 0
+        while session is not None:
+            self.touch(session)
+            session = self.timers.pop_due(self.now)
+        touched, self._touched = self._touched, []
+        try:
+            while served < len(touched):
+                session = touched[served]
+                session.is_touched = False
+                served += 1
+                self._serve(session)
+        finally:
+            # What is no Exception, such as KeyboardInterrupt, ends the server, but not these.
+            if served < len(touched):
+                self._touched += touched[served:]
+
+    @property
+    def has_touched(self):
+        """True while a session waits to be served."""
+        return len(self._touched) > 0
+
+    cdef int _serve(self, Session session) except -1:
+        """Bring a session up to date, and the handler about it."""
+        cdef Lifecycle connection = session.connection
+        self.turns += 1
+        self.make_ready(session)  # first: then what the handler sends need not see to it
+        connection.go_on(self.now)
+        if not session.is_announced or connection.endpoint.inbox_count():
+            self.dispatch(session)
+        if connection.endpoint.outbox.settled:
+            for callback, acked in connection.endpoint.take_settled():
+                self.call("a message callback", callback, acked)
+        if not connection.is_live and session.reason is None:
+            self.finish(session)
+        return 0
+
+    def dispatch(self, Session session):
+        """Tell the handler of a session's arrival, and of its messages."""
+        if not session.is_announced:
+            session.is_announced = True
+            self.announce(session)
+        self._handle_messages(session)
+
+    cdef int _handle_messages(self, Session session) except -1:
+        cdef tuple message
+        handle_message = self.handler.handle_message
+        while session.connection.endpoint.inbox_count():
+            message = session.connection.endpoint.take_message()
+            if session.ending is not None:
+                continue
+            try:
+                handle_message(session.client, message[0], message[1])
+            except Exception:
+                self.log_raised("handle_message")
+            if self.context.settings is not self.settings:
+                self.apply_settings()
+        return 0
+
+    # -- out --------------------------------------------------------------------------------
+
+    cpdef void make_ready(self, Session session) except *:
+        """Give the session a turn to send."""
+        if not session.is_ready:
+            session.is_ready = True
+            self._ready.append(session)
+
+    def next_datagram(self, double now):
+        """The next datagram to send now, and where to; None when there is none."""
+        cdef tuple leaving
+        if now > self.now:
+            self.now = now
+        while True:
+            if self.answers.size():
+                return self.answers.pop()
+            leaving = self._next_of_sessions()
+            if leaving is not None:
+                return leaving
+            if not (self.work_left and self.do_public_key_work()):
+                self.has_sent_all = True
+                return None
+
+    cdef tuple _next_of_sessions(self):
+        cdef Session session
+        cdef bytes datagram
+        while self._ready.size():
+            session = self._ready.front()
+            self.turns += 1
+            datagram = session.connection.make_datagram(self.now)
+            if datagram is not None:
+                session.connection.endpoint.note_sent(
+                    <uint32_t>PyBytes_GET_SIZE(datagram), self.now
+                )
+                return datagram, session.address
+            self._ready.pop()
+            session.is_ready = False
+            self.timers.schedule(
+                session, max(session.connection.due_at(), self.now + MIN_TIMER)
+            )
+        return None

@@ -1,0 +1,127 @@
+"""When to look at which of many things again, without looking at all of them.
+
+A time is only ever moved forward to an earlier one; whoever finds at that time that a later one
+would have done schedules again. So a timer that every datagram pushes back costs one comparison
+per datagram. An entry of the heap that a cancellation or an earlier time has made void stays where
+it is until it comes to the top.
+"""
+
+from cpython.mem cimport PyMem_Free, PyMem_Realloc
+from libc.math cimport INFINITY
+
+__all__ = ["Timed", "Timers"]
+
+cdef enum:
+    FIRST_ROOM = 16
+
+
+cdef class Timed:
+    """What can be given a time."""
+
+    def __cinit__(self):
+        self.due = INFINITY
+
+
+cdef inline bint _is_before(const Entry *a, const Entry *b) noexcept:
+    return a.when < b.when or (a.when == b.when and a.order < b.order)
+
+
+cdef class Timers:
+    """A heap of times, one for each item."""
+
+    def __cinit__(self):
+        self._items = []
+
+    def __dealloc__(self):
+        PyMem_Free(self._entries)
+
+    def __len__(self):
+        return self._count
+
+    @property
+    def entries(self):
+        """How many entries the heap has, with those that are void."""
+        return len(self._items)
+
+    cpdef void schedule(self, Timed item, double when) except *:
+        """Have the item popped at `when`, or at an earlier time that it has; never if infinite."""
+        if when < item.due:
+            self._count += item.due == INFINITY
+            item.due = when
+            self._push(item, when)
+
+    cpdef void cancel(self, Timed item) noexcept:
+        """Forget the item's time, if it has one."""
+        self._count -= item.due < INFINITY
+        item.due = INFINITY
+
+    cpdef double next_time(self) except? -1.0:
+        """The earliest time; infinity when there is none."""
+        self._drop_stale()
+        return self._entries[0].when if self._items else INFINITY
+
+    cpdef Timed pop_due(self, double now):
+        """Take an item whose time has come, the earliest first; None when there is none."""
+        cdef Timed item
+        if not self._items or self._entries[0].when > now:
+            return None
+        self._drop_stale()
+        if not self._items or self._entries[0].when > now:
+            return None
+        item = self._items[0]
+        self.cancel(item)
+        self._pop()
+        return item
+
+    cdef int _push(self, Timed item, double when) except -1:
+        cdef Py_ssize_t place = len(self._items), above
+        cdef Entry entry
+        cdef void *grown
+        if place == self._room:
+            grown = PyMem_Realloc(self._entries, max(2 * place, FIRST_ROOM) * sizeof(Entry))
+            if grown == NULL:
+                raise MemoryError
+            self._entries = <Entry *>grown
+            self._room = max(2 * place, FIRST_ROOM)
+        self._arrivals += 1
+        entry.when, entry.order = when, self._arrivals
+        self._items.append(item)
+        while place:
+            above = (place - 1) >> 1
+            if _is_before(&self._entries[above], &entry):
+                break
+            self._entries[place] = self._entries[above]
+            self._items[place] = self._items[above]
+            place = above
+        self._entries[place] = entry
+        self._items[place] = item
+        return 0
+
+    cdef int _pop(self) except -1:
+        """Take the entry at the top."""
+        cdef Py_ssize_t place = 0, below, size
+        cdef Timed item = self._items.pop()
+        cdef Entry entry
+        size = len(self._items)
+        if size == 0:
+            return 0
+        entry = self._entries[size]
+        while True:
+            below = 2 * place + 1
+            if below >= size:
+                break
+            if below + 1 < size and _is_before(&self._entries[below + 1], &self._entries[below]):
+                below += 1
+            if _is_before(&entry, &self._entries[below]):
+                break
+            self._entries[place] = self._entries[below]
+            self._items[place] = self._items[below]
+            place = below
+        self._entries[place] = entry
+        self._items[place] = item
+        return 0
+
+    cdef int _drop_stale(self) except -1:
+        while self._items and (<Timed>self._items[0]).due != self._entries[0].when:
+            self._pop()
+        return 0

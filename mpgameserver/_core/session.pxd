@@ -1,0 +1,17 @@
+# A client that has proved its handshake, as its server has it.
+
+from mpgameserver._core.lifecycle cimport Lifecycle
+from mpgameserver._core.timers cimport Timed
+
+cdef class Session(Timed):
+    cdef readonly Lifecycle connection
+    cdef readonly tuple address     # as the socket module has it
+    cdef readonly bytes client_key  # the ephemeral key of its hello, in DER
+    cdef readonly double connected_at
+    cdef public object client       # what the handler sees of it
+    cdef public object ending       # why the server has begun to end it; no message is handled
+    cdef public object reason       # why it ended; both are a DisconnectReason or None
+    cdef public bint is_announced   # the handler has had the `connect` event
+    cdef bint is_touched            # it waits for its turn to be served
+    cdef bint is_ready              # it waits for its turn to send
+    cdef object _owner

@@ -1,0 +1,42 @@
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from mpgameserver._core.timers import Timed
+from mpgameserver.connection import Connection
+from mpgameserver.enums import DisconnectReason
+
+class SessionOwner(Protocol):
+    @property
+    def now(self) -> float: ...
+    def wants_out(self, session: Session) -> None: ...
+
+class Session(Timed):
+    client: Any
+    ending: DisconnectReason | None
+    reason: DisconnectReason | None
+    is_announced: bool
+    def __init__(
+        self,
+        connection: Connection,
+        address: tuple[Any, ...],
+        client_key: bytes,
+        owner: SessionOwner,
+    ) -> None: ...
+    @property
+    def connection(self) -> Connection: ...
+    @property
+    def address(self) -> tuple[Any, ...]: ...
+    @property
+    def client_key(self) -> bytes: ...
+    @property
+    def connected_at(self) -> float: ...
+    @property
+    def now(self) -> float: ...
+    def send(
+        self,
+        payload: bytes | bytearray | memoryview,
+        retry: int,
+        callback: Callable[[bool], object] | None,
+    ) -> None: ...
+    def say_goodbye(self, reason: DisconnectReason) -> None: ...
+    def end(self) -> DisconnectReason: ...

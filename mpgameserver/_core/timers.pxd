@@ -1,0 +1,26 @@
+# When to look at which of many things again.
+
+from libc.stdint cimport uint64_t
+
+cdef struct Entry:
+    double when
+    uint64_t order             # of their coming, for those that share a time
+
+cdef class Timed:
+    # What can be given a time, by one `Timers`.
+    cdef readonly double due   # seconds; infinity without a time
+
+cdef class Timers:
+    cdef Entry *_entries       # a binary heap; what they stand for is in _items, which the
+    cdef list _items           # garbage collector sees
+    cdef Py_ssize_t _room
+    cdef Py_ssize_t _count     # of the items that have a time
+    cdef uint64_t _arrivals
+
+    cpdef void schedule(self, Timed item, double when) except *
+    cpdef void cancel(self, Timed item) noexcept
+    cpdef double next_time(self) except? -1.0
+    cpdef Timed pop_due(self, double now)
+    cdef int _push(self, Timed item, double when) except -1
+    cdef int _pop(self) except -1
+    cdef int _drop_stale(self) except -1
