@@ -16,7 +16,7 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes
 from libc.math cimport INFINITY, floor
 from libc.string cimport memcpy, memmove
 
-from mpgameserver._core.fifo cimport Fifo
+from mpgameserver._core.fifo cimport queue_append, queue_clear, queue_pop, queue_pop_all
 from mpgameserver._core.fragments cimport (
     Piece,
     Reassembly,
@@ -126,7 +126,9 @@ cdef class Endpoint:
         self.round_trip = self.flow.round_trip
         self.traffic = TrafficBins(now)
         self._had_messages = DuplicateFilter()
-        self._inbox = Fifo()
+
+    def __dealloc__(self):
+        queue_clear(&self._inbox)
 
     # -- what the owner asks for ------------------------------------------------------------
 
@@ -173,18 +175,18 @@ cdef class Endpoint:
     @property
     def inbox_size(self):
         """The number of messages that wait to be read."""
-        return self._inbox.size()
+        return self._inbox.count
 
     cpdef tuple take_message(self):
         """Take the oldest message received: (SeqNum, bytes). IndexError when there is none."""
-        cdef tuple item = self._inbox.pop()
+        cdef tuple item = queue_pop(&self._inbox)
         self._inbox_charge -= PyBytes_GET_SIZE(item[1]) + INBOX_COST
         return item
 
     def take_messages(self):
         """Take all messages received, as a list of (SeqNum, bytes), in order of arrival."""
         self._inbox_charge = 0
-        return self._inbox.pop_all()
+        return queue_pop_all(&self._inbox)
 
     cpdef list take_settled(self):
         """Take the list of (callback, acked) of the messages that are over."""
@@ -248,7 +250,7 @@ cdef class Endpoint:
         while self.sent_packets.pop_timed_out(self._now, self.message_timeout):
             self.timeouts += 1
         self.outbox.expire(self._now, self.message_timeout)
-        if len(self.reassembler):
+        if self.reassembler.held_bytes:
             self.reassembler.expire(self._heard_for)
 
     cpdef double next_timer(self) except? -1.0:
@@ -606,7 +608,7 @@ cdef class Endpoint:
         return 0
 
     cdef int _deliver_app(self, int64_t number, bytes message) except -1:
-        self._inbox.append((_seqnum(to_wire(number)), message))
+        queue_append(&self._inbox, (_seqnum(to_wire(number)), message))
         self._inbox_charge += PyBytes_GET_SIZE(message) + INBOX_COST
         return 0
 

@@ -1,47 +1,100 @@
 """The queue of the compiled modules: first in, first out."""
 
+from cpython.mem cimport PyMem_Free, PyMem_Malloc
+from cpython.ref cimport Py_DECREF, Py_INCREF
+
+cimport cython
+
 __all__ = ["Fifo"]
 
 cdef enum:
-    COMPACT_FROM = 32
+    FIRST_ROOM = 4
+    KEPT_ROOM = 64         # places that an empty queue keeps: a burst must not cost memory for ever
+    MOST_ROOM = 1 << 31
 
 
+cdef int _grow(Queue *queue) except -1:
+    """Double the room, and put the first item first."""
+    cdef uint32_t i, room = queue.room * 2 if queue.room else FIRST_ROOM
+    cdef PyObject **items
+    if queue.room == MOST_ROOM:
+        raise MemoryError
+    items = <PyObject **>PyMem_Malloc(room * sizeof(PyObject *))
+    if items == NULL:
+        raise MemoryError
+    for i in range(queue.count):
+        items[i] = queue.items[(queue.first + i) & (queue.room - 1)]
+    PyMem_Free(queue.items)
+    queue.items = items
+    queue.room = room
+    queue.first = 0
+    return 0
+
+
+cdef int queue_append(Queue *queue, object item) except -1:
+    if queue.count == queue.room:
+        _grow(queue)
+    queue.items[(queue.first + queue.count) & (queue.room - 1)] = <PyObject *>item
+    Py_INCREF(item)
+    queue.count += 1
+    return 0
+
+
+cdef object queue_pop(Queue *queue):
+    """Take the first item; IndexError when there is none."""
+    if queue.count == 0:
+        raise IndexError("the queue is empty")
+    item = <object>queue.items[queue.first]
+    queue.first = (queue.first + 1) & (queue.room - 1)
+    queue.count -= 1
+    Py_DECREF(item)  # the queue's; `item` has its own
+    if queue.count == 0 and queue.room > KEPT_ROOM:
+        queue_clear(queue)
+    return item
+
+
+cdef list queue_pop_all(Queue *queue):
+    """Take the items that wait, first in first."""
+    cdef list items = []
+    while queue.count:
+        items.append(queue_pop(queue))
+    return items
+
+
+cdef void queue_clear(Queue *queue):
+    """Forget the items, and give the room back."""
+    cdef Queue left = queue[0]
+    cdef uint32_t i
+    queue.items = NULL
+    queue.first = queue.count = queue.room = 0
+    for i in range(left.count):
+        Py_DECREF(<object>left.items[(left.first + i) & (left.room - 1)])
+    PyMem_Free(left.items)
+
+
+@cython.no_gc
 cdef class Fifo:
-    """A queue of objects."""
+    """A queue of objects that cannot be part of a cycle."""
 
-    def __cinit__(self):
-        self._items = []
+    def __dealloc__(self):
+        queue_clear(&self._queue)
 
     def __len__(self):
-        return self.size()
-
-    cdef int append(self, object item) except -1:
-        self._items.append(item)
-        return 0
-
-    cdef object pop(self):
-        """Take the first item; IndexError when there is none."""
-        item = self._items[self._taken]
-        self._items[self._taken] = None
-        self._taken += 1
-        if self._taken >= COMPACT_FROM and self._taken * 2 >= len(self._items):
-            del self._items[:self._taken]
-            self._taken = 0
-        return item
-
-    cdef list pop_all(self):
-        """Take the items that wait, first in first."""
-        items = self._items
-        if self._taken:
-            del items[:self._taken]
-        self._items = []
-        self._taken = 0
-        return items
+        return self._queue.count
 
     def push(self, item):
         """Append an item."""
-        self.append(item)
+        queue_append(&self._queue, item)
 
     def take(self):
         """Take the first item; IndexError when there is none."""
-        return self.pop()
+        return queue_pop(&self._queue)
+
+    def take_all(self):
+        """Take the items that wait, as a list, first in first."""
+        return queue_pop_all(&self._queue)
+
+    @property
+    def room(self):
+        """For how many items there is memory."""
+        return self._queue.room

@@ -23,6 +23,14 @@ at a time: over a leap of half the ring, new numbers would look old.
 
 from libc.math cimport INFINITY
 
+from mpgameserver._core.fifo cimport (
+    Queue,
+    queue_append,
+    queue_clear,
+    queue_front,
+    queue_pop,
+    queue_pop_all,
+)
 from mpgameserver._core.fragments cimport piece_count, piece_size
 from mpgameserver._core.header cimport APP, APP_FRAGMENT, DISCONNECT
 from mpgameserver._core.message cimport (
@@ -57,14 +65,16 @@ cdef class Outbox:
         self.message_span = NARROW_SPAN
         self.newest = self.newest_acked = previous
         self.settled = []
-        self._waiting = Fifo()
-        self._transfers = Fifo()
-        self._due_again = Fifo()
-        self._repeating = Fifo()
-        self._deadlines = Fifo()
-        self._unacked = Fifo()
-        self._riders = Fifo()
         self._callbacks = {}
+
+    def __dealloc__(self):
+        queue_clear(&self._waiting)
+        queue_clear(&self._transfers)
+        queue_clear(&self._due_again)
+        queue_clear(&self._repeating)
+        queue_clear(&self._deadlines)
+        queue_clear(&self._unacked)
+        queue_clear(&self._riders)
 
     cdef int add(self, object payload, object retry, object callback) except -1:
         """Queue a message; see `Endpoint.queue`."""
@@ -89,20 +99,20 @@ cdef class Outbox:
         if size <= self._payload_limit:
             message = new_message(data, APP, mode)
             message.has_callback = callback is not None
-            self._waiting.append(message)
+            queue_append(&self._waiting, message)
             if callback is not None:
                 self._callbacks[message] = callback
         else:
             transfer = new_transfer(data, mode, piece_count(size, self._payload_limit))
             transfer.has_callback = callback is not None
-            self._transfers.append(transfer)
+            queue_append(&self._transfers, transfer)
             if callback is not None:
                 self._callbacks[transfer] = callback
         return 0
 
     cdef int add_control(self, uint8_t message_type, bytes data) except -1:
         """Queue a handshake answer: reliable, alone in its packet, ahead of all else."""
-        self._due_again.append(new_message(data, message_type, RETRY_ON_TIMEOUT))
+        queue_append(&self._due_again, new_message(data, message_type, RETRY_ON_TIMEOUT))
         return 0
 
     cdef Message next_message(
@@ -113,14 +123,14 @@ cdef class Outbox:
         `alone` says that the packet is empty so far. The caller calls `note_sent` with it.
         """
         cdef Message message
-        while self._due_again.size():
-            message = self._due_again.front()
+        while self._due_again.count:
+            message = queue_front(&self._due_again)
             if message.settled:
-                self._due_again.pop()
+                queue_pop(&self._due_again)
                 continue
             if message.wire_size() > limit or (message.travels_alone() and not alone):
                 break
-            return self._due_again.pop()
+            return queue_pop(&self._due_again)
         if self._pieces_next:
             message = self._next_piece(limit)
             if message is not None:
@@ -130,31 +140,31 @@ cdef class Outbox:
             message = self._next_repeat(limit, now, repeat_interval)
         if message is None:
             message = self._next_piece(limit)
-            self._pieces_next = message is None and self._transfers.size() > 0
+            self._pieces_next = message is None and self._transfers.count > 0
         return message
 
     cdef Message _next_unsent(self, Py_ssize_t limit, bint alone):
         cdef Message message
-        if self._waiting.size():
-            message = self._waiting.front()
+        if self._waiting.count:
+            message = queue_front(&self._waiting)
             if message.size > limit or not self._may_number():
                 return None
             self.pending -= message.size
             self._charged -= message.size + MESSAGE_COST
-            return self._waiting.pop()
-        if self._goodbye_waits and alone and self._transfers.size() == 0:
+            return queue_pop(&self._waiting)
+        if self._goodbye_waits and alone and self._transfers.count == 0:
             self._goodbye_waits = False
             return self._goodbye
         return None
 
     cdef Message _next_repeat(self, Py_ssize_t limit, double now, double repeat_interval):
         cdef Message message
-        while self._repeating.size():
-            message = self._repeating.front()
+        while self._repeating.count:
+            message = queue_front(&self._repeating)
             if message.settled or self.newest - message.number >= self.message_span:
-                self._repeating.pop()
+                queue_pop(&self._repeating)
             elif message.wire_size() <= limit and now >= message.last_sent + repeat_interval:
-                return self._repeating.pop()
+                return queue_pop(&self._repeating)
             else:
                 break
         return None
@@ -166,29 +176,29 @@ cdef class Outbox:
         packet, long before an ack could show the loss.
         """
         cdef Message message
-        while self._riders.size():
-            message = self._riders.front()
+        while self._riders.count:
+            message = queue_front(&self._riders)
             if message.settled:
-                self._riders.pop()
+                queue_pop(&self._riders)
                 continue
             if message.size > limit or now < message.last_sent + interval:
                 return None
             message.rides += 1
-            return self._riders.pop()
+            return queue_pop(&self._riders)
         return None
 
     cdef int backlog(self) noexcept:
         """How many messages wait, but for those that go in pieces."""
-        return <int>self._waiting.size()
+        return <int>self._waiting.count
 
     cdef Message _next_piece(self, Py_ssize_t limit):
         """Cut the next piece off the first transfer."""
         cdef Transfer transfer
         cdef Message piece
         cdef Py_ssize_t size
-        if self._transfers.size() == 0:
+        if self._transfers.count == 0:
             return None
-        transfer = self._transfers.front()
+        transfer = queue_front(&self._transfers)
         size = piece_size(len(transfer.data), self._payload_limit, transfer.next_index)
         if size + FRAGMENT_HEADER > limit or not self._may_number():
             return None
@@ -204,7 +214,7 @@ cdef class Outbox:
         self._charged -= size
         if transfer.next_index == transfer.count:
             self._charged -= MESSAGE_COST
-            self._transfers.pop()
+            queue_pop(&self._transfers)
         transfer.next_index += 1
         self._pieces_next = False
         return piece
@@ -216,14 +226,14 @@ cdef class Outbox:
             return False
         if self._closing:
             return True
-        while self._unacked.size():
-            oldest = self._unacked.front()
+        while self._unacked.count:
+            oldest = queue_front(&self._unacked)
             if not oldest.settled:
                 if self.newest + 1 - oldest.number < self.message_span:
                     return True
                 self.hemmed_in = True
                 return False
-            self._unacked.pop()
+            queue_pop(&self._unacked)
         return True
 
     cdef bint note_sent(self, Message message, int64_t carrier, double now) except -1:
@@ -237,28 +247,28 @@ cdef class Outbox:
             message.number = self.newest
             message.first_sent = now
             if message.retry == RETRY_ON_TIMEOUT:
-                self._unacked.append(message)
+                queue_append(&self._unacked, message)
             elif message.retry == BEST_EFFORT or message.has_callback or (
                 message.transfer is not None
             ):
-                self._deadlines.append(message)
+                queue_append(&self._deadlines, message)
             else:
                 return False
         if message.retry == BEST_EFFORT:
-            self._repeating.append(message)
+            queue_append(&self._repeating, message)
         elif self.takes_riders and message.retry == RETRY_ON_TIMEOUT and (
             message.rides < MAX_RIDES
             and message.size <= MAX_RIDER_SIZE
             and message.message_type == APP
         ):
-            self._riders.append(message)
+            queue_append(&self._riders, message)
         return True
 
     cdef int set_takes_riders(self, bint takes_riders) except -1:
         """From here on small reliable messages ride again, or do not."""
         self.takes_riders = takes_riders
-        if not takes_riders and self._riders.size():
-            self._riders.pop_all()
+        if not takes_riders and self._riders.count:
+            queue_clear(&self._riders)
         return 0
 
     cdef int note_acked(self, object contents) except -1:
@@ -280,17 +290,17 @@ cdef class Outbox:
                 and message.carrier == carrier
                 and (not self._closing or message.travels_alone())
             ):
-                self._due_again.append(message)
+                queue_append(&self._due_again, message)
         return 0
 
     cdef int expire(self, double now, double timeout) except -1:
         """Settle what has waited `timeout` seconds for its ack since it first left."""
         cdef Message message
-        while self._deadlines.size():
-            message = self._deadlines.front()
+        while self._deadlines.count:
+            message = queue_front(&self._deadlines)
             if not message.settled and now < message.first_sent + timeout:
                 break
-            self._deadlines.pop()
+            queue_pop(&self._deadlines)
             self._settle(message, False)
         return 0
 
@@ -300,43 +310,48 @@ cdef class Outbox:
         """When the next message times out, or is due again and may be sent; else infinity."""
         cdef double when = INFINITY
         cdef Message message
-        if self._deadlines.size():
-            message = self._deadlines.front()
+        if self._deadlines.count:
+            message = queue_front(&self._deadlines)
             when = message.first_sent + timeout
-        if may_send and self._repeating.size() and not self._closing:
-            message = self._repeating.front()
+        if may_send and self._repeating.count and not self._closing:
+            message = queue_front(&self._repeating)
             when = min(when, message.last_sent + repeat_interval)
         return when
 
     cdef bint has_more(self) except -1:
         """True when something would leave in a packet with room, whatever the time."""
         return (
-            self._due_again.size() > 0
-            or ((self._waiting.size() > 0 or self._transfers.size() > 0) and self._may_number())
+            self._due_again.count > 0
+            or ((self._waiting.count > 0 or self._transfers.count > 0) and self._may_number())
             or self._goodbye_waits
         )
 
     cdef int begin_goodbye(self) except -1:
         """From here on nothing is sent again; a DISCONNECT leaves behind what still waits."""
         self._closing = True
-        self._due_again.pop_all()
-        self._riders.pop_all()
+        queue_clear(&self._due_again)
+        queue_clear(&self._riders)
         self._goodbye = new_message(b"", DISCONNECT, RETRY_ON_TIMEOUT)
         self._goodbye_waits = True
         return 0
 
     cdef int close(self) except -1:
         """Settle all that is outstanding as not acked, and forget it."""
-        cdef Fifo fifo
-        for fifo in (self._unacked, self._deadlines, self._due_again, self._waiting):
-            for message in fifo.pop_all():
-                self._settle(message, False)
-        for transfer in self._transfers.pop_all():
+        self._settle_all(&self._unacked)
+        self._settle_all(&self._deadlines)
+        self._settle_all(&self._due_again)
+        self._settle_all(&self._waiting)
+        for transfer in queue_pop_all(&self._transfers):
             self._settle_transfer(transfer, False)
-        self._repeating.pop_all()
-        self._riders.pop_all()
+        queue_clear(&self._repeating)
+        queue_clear(&self._riders)
         self._goodbye_waits = False
         self.pending = self._charged = 0
+        return 0
+
+    cdef int _settle_all(self, Queue *queue) except -1:
+        for message in queue_pop_all(queue):
+            self._settle(message, False)
         return 0
 
     cdef int _settle(self, Message message, bint acked) except -1:

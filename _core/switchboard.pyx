@@ -11,6 +11,8 @@ What is not a matter of every datagram is the subclass's: strangers and handshak
 beginning and end, settings, logs.
 """
 
+from collections import deque
+
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from libc.stdint cimport uint32_t
 
@@ -50,7 +52,7 @@ cdef class Switchboard:
         self._by_address = sessions
         self.timers = Timers()
         self.answers = Fifo()
-        self._ready = Fifo()
+        self._ready = deque()
         self._touched = []
         self.has_sent_all = True
 
@@ -181,7 +183,7 @@ cdef class Switchboard:
             self.now = now
         while True:
             if self.answers.size():
-                return self.answers.pop()
+                return self.answers.take()
             leaving = self._next_of_sessions()
             if leaving is not None:
                 return leaving
@@ -192,8 +194,8 @@ cdef class Switchboard:
     cdef tuple _next_of_sessions(self):
         cdef Session session
         cdef bytes datagram
-        while self._ready.size():
-            session = self._ready.front()
+        while self._ready:
+            session = self._ready[0]
             self.turns += 1
             datagram = session.connection.make_datagram(self.now)
             if datagram is not None:
@@ -201,7 +203,7 @@ cdef class Switchboard:
                     <uint32_t>PyBytes_GET_SIZE(datagram), self.now
                 )
                 return datagram, session.address
-            self._ready.pop()
+            self._ready.popleft()
             session.is_ready = False
             self.timers.schedule(
                 session, max(session.connection.due_at(), self.now + MIN_TIMER)

@@ -12,7 +12,10 @@ packets share one. So a number that the ring brings round again carries a newer 
 packet that had it before: this is what tells a recorded packet from a fresh one after a wrap.
 """
 
+cimport cython
 from cpython.mem cimport PyMem_Calloc, PyMem_Free
+from cpython.object cimport PyObject
+from cpython.ref cimport Py_INCREF, Py_XDECREF
 
 from mpgameserver._core.seqnum cimport expand, to_wire
 
@@ -135,10 +138,13 @@ cdef class SentWindow:
         self._packets = <SentPacket *>PyMem_Calloc(FIRST_SENT_SLOTS, sizeof(SentPacket))
         if self._packets == NULL:
             raise MemoryError
-        self._contents = [None] * FIRST_SENT_SLOTS
 
     def __dealloc__(self):
-        PyMem_Free(self._packets)
+        cdef uint32_t i
+        if self._packets != NULL:
+            for i in range(self._mask + 1):
+                Py_XDECREF(self._packets[i].contents)
+            PyMem_Free(self._packets)
 
     cdef int64_t push(self, double now, bint owes_ack, object contents) except -1:
         """Take the next number for a packet that leaves now."""
@@ -148,9 +154,9 @@ cdef class SentWindow:
             self.newest + 1 - oldest > self._mask or self._may_be_acked_yet(now)
         ):
             self._grow()
-        self._contents[(self.newest + 1) & self._mask] = contents
         self.newest += 1
         packet = self.packet(self.newest)
+        self._put_contents(packet, contents)
         packet.sent_at = now
         packet.flags = OWES_ACK if owes_ack else 0
         if not owes_ack and self.oldest_undecided == self.newest:
@@ -170,13 +176,27 @@ cdef class SentWindow:
 
     cdef object contents(self, int64_t number):
         """What a packet carried; None when that is forgotten."""
-        return self._contents[number & self._mask] if self.remembers(number) else None
+        if not self.remembers(number) or self.packet(number).contents == NULL:
+            return None
+        return <object>self.packet(number).contents
 
     cdef object take_contents(self, int64_t number):
         """What a remembered packet carried, which it is made to forget."""
-        contents = self._contents[number & self._mask]
-        self._contents[number & self._mask] = None
-        return contents
+        cdef PyObject *contents = self.packet(number).contents
+        if contents == NULL:
+            return None
+        taken = <object>contents
+        self.packet(number).contents = NULL
+        Py_XDECREF(contents)  # the window's; `taken` has its own
+        return taken
+
+    cdef void _put_contents(self, SentPacket *packet, object contents):
+        cdef PyObject *displaced = packet.contents
+        packet.contents = NULL
+        if contents is not None:
+            packet.contents = <PyObject *>contents
+            Py_INCREF(contents)
+        Py_XDECREF(displaced)
 
     cdef void settle(self, uint16_t ack, uint32_t ack_bits) noexcept:
         """Settle what an ack reports: `newly_acked` holds the numbers, newest first.
@@ -286,16 +306,16 @@ cdef class SentWindow:
         cdef SentPacket *packets = <SentPacket *>PyMem_Calloc(size, sizeof(SentPacket))
         if packets == NULL:
             raise MemoryError
-        contents = [None] * size
         for i in range(self._mask + 1):
             number = self.newest - i
             if number > self._previous:
                 packets[number & (size - 1)] = self.packet(number)[0]
-                contents[number & (size - 1)] = self._contents[number & self._mask]
+                self.packet(number).contents = NULL
         self._previous = max(self._previous, self.newest - self._mask - 1)
+        for i in range(self._mask + 1):
+            Py_XDECREF(self._packets[i].contents)
         PyMem_Free(self._packets)
         self._packets = packets
-        self._contents = contents
         self._mask = size - 1
         return 0
 

@@ -85,18 +85,18 @@ class TestTheChecks:
         self.callback = callback
         return message
 
-    def replace(self, pair: SoakPair, *messages: bytes) -> None:
-        """Have the server receive these messages instead."""
+    def replace(self, talk: ConnectionTalk, *messages: bytes) -> None:
+        """Have the receiver of the talk receive these messages instead."""
         other = SoakPair.established(LinkPair(LinkConditions()), Timing())
         for message in messages:
             other.client.send(message)
         for _ in range(3):
             other.step(1.0)
-        pair.server.endpoint = other.server.endpoint
+        talk._receiver = other.server
 
     def test_an_altered_byte(self, pair, talk):
         message = self.arrive(pair)
-        self.replace(pair, message[:-1] + bytes([message[-1] ^ 1]))
+        self.replace(talk, message[:-1] + bytes([message[-1] ^ 1]))
         with pytest.raises(AssertionError, match="altered"):
             talk.look()
 
@@ -112,7 +112,7 @@ class TestTheChecks:
 
     def test_a_second_copy(self, pair, talk):
         message = self.arrive(pair)
-        self.replace(pair, message, message)
+        self.replace(talk, message, message)
         with pytest.raises(AssertionError, match="twice"):
             talk.look()
 
@@ -127,7 +127,7 @@ class TestTheChecks:
             self.callback(False)
 
     def test_a_second_callback(self, pair, talk):
-        self.replace(pair, self.arrive(pair))
+        self.replace(talk, self.arrive(pair))
         talk.look()
         self.callback(True)
         with pytest.raises(AssertionError, match="called again"):

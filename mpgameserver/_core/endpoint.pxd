@@ -4,7 +4,7 @@ from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t
 
 from mpgameserver._core.cadence cimport ACK_EVERY
 from mpgameserver._core.duplicates cimport DuplicateFilter
-from mpgameserver._core.fifo cimport Fifo
+from mpgameserver._core.fifo cimport Queue
 from mpgameserver._core.flow cimport FlowControl
 from mpgameserver._core.fragments cimport Reassembler
 from mpgameserver._core.header cimport PacketFields
@@ -33,7 +33,7 @@ cdef class Endpoint:
     cdef readonly bytes challenge             # the last CHALLENGE_RESP message
     cdef readonly int64_t assembled, sent, received, acked, timeouts   # packets
     cdef readonly int64_t repeated_messages   # dropped by the duplicate filter
-    cdef Fifo _inbox                          # of (SeqNum, bytes)
+    cdef Queue _inbox                         # of (SeqNum, bytes)
     cdef DuplicateFilter _had_messages
     cdef Seal _seal
     cdef bint _is_server
@@ -46,10 +46,10 @@ cdef class Endpoint:
     cdef uint8_t _body_count, _body_type
     cdef object _body_contents                # the message, or list of them, to be remembered
     cdef inline Py_ssize_t inbox_count(self) noexcept:
-        return self._inbox.size()
+        return self._inbox.count
     cdef inline bint wants_service(self) noexcept:
         # A message waits to be read, or so many acks are owed that a datagram should leave.
-        return self._inbox.size() > 0 or self._acks_owed >= ACK_EVERY
+        return self._inbox.count > 0 or self._acks_owed >= ACK_EVERY
     cpdef tuple take_message(self)
     cpdef list take_settled(self)
     cpdef void note_sent(self, uint32_t size, double now)

@@ -2,7 +2,7 @@
 
 from libc.stdint cimport int8_t, int64_t, uint8_t, uint16_t
 
-from mpgameserver._core.fifo cimport Fifo
+from mpgameserver._core.fifo cimport Queue
 from mpgameserver._core.message cimport Message, Transfer
 
 cdef enum:
@@ -38,13 +38,13 @@ cdef class Outbox:
     cdef bint _closing
     cdef Message _goodbye           # None until there is one to say
     cdef bint _goodbye_waits
-    cdef Fifo _waiting              # messages that never left
-    cdef Fifo _transfers            # fragmented messages with pieces that never left
-    cdef Fifo _due_again            # reliable messages whose packet was lost
-    cdef Fifo _repeating            # best-effort messages, by last_sent
-    cdef Fifo _deadlines            # messages that time out, by first_sent
-    cdef Fifo _unacked              # reliable messages by number
-    cdef Fifo _riders               # small ones of them, by last_sent; none unless takes_riders
+    cdef Queue _waiting              # messages that never left
+    cdef Queue _transfers            # fragmented messages with pieces that never left
+    cdef Queue _due_again            # reliable messages whose packet was lost
+    cdef Queue _repeating            # best-effort messages, by last_sent
+    cdef Queue _deadlines            # messages that time out, by first_sent
+    cdef Queue _unacked              # reliable messages by number
+    cdef Queue _riders               # small ones of them, by last_sent; none unless takes_riders
     cdef dict _callbacks            # of the messages and transfers that have one
 
     cdef int add(self, object payload, object retry, object callback) except -1
@@ -69,5 +69,6 @@ cdef class Outbox:
     cdef Message _next_unsent(self, Py_ssize_t limit, bint alone)
     cdef Message _next_piece(self, Py_ssize_t limit)
     cdef Message _next_repeat(self, Py_ssize_t limit, double now, double repeat_interval)
+    cdef int _settle_all(self, Queue *queue) except -1
     cdef int _settle(self, Message message, bint acked) except -1
     cdef int _settle_transfer(self, Transfer transfer, bint acked) except -1

@@ -8,7 +8,7 @@ cdef unsigned char *borrow_buffer() except NULL
 cdef void give_back_buffer(unsigned char *buffer) noexcept
 
 cdef class Seal:
-    cdef object _encrypt, _decrypt
+    cdef object _aead
     cdef bint _writes_into   # into a buffer that it is given
 
     cdef bytes close(

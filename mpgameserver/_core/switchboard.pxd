@@ -17,7 +17,7 @@ cdef class Switchboard:
     cdef public bint has_sent_all
     cdef dict _by_address             # by address
     cdef list _touched
-    cdef Fifo _ready
+    cdef object _ready
 
     cdef bint _receive_sealed(self, Session session, bytes datagram, uint8_t kind) except -1
     cdef int _serve(self, Session session) except -1

@@ -1,5 +1,6 @@
 # What was received of the other side's packets, and what became of our own.
 
+from cpython.object cimport PyObject
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 cdef enum:
@@ -33,6 +34,7 @@ cdef class ReceiveWindow:
 cdef struct SentPacket:
     double sent_at
     int64_t newest_message  # the newest message number that had left by then
+    PyObject *contents      # what it carried; NULL: nothing that is remembered
     uint8_t flags
 
 cdef class SentWindow:
@@ -45,7 +47,6 @@ cdef class SentWindow:
     cdef int64_t _last_ack                       # the newest ack, and the bits reported below it
     cdef uint32_t _reported
     cdef SentPacket *_packets
-    cdef list _contents
     cdef uint32_t _mask
     cdef inline SentPacket *packet(self, int64_t number) noexcept:
         return &self._packets[number & self._mask]
@@ -59,6 +60,7 @@ cdef class SentWindow:
     cdef bint _may_be_acked_yet(self, double now) noexcept
     cdef object contents(self, int64_t number)
     cdef object take_contents(self, int64_t number)
+    cdef void _put_contents(self, SentPacket *packet, object contents)
     cdef void settle(self, uint16_t ack, uint32_t ack_bits) noexcept
     cdef int64_t pop_lost(self, double now, double reorder_delay, double probe_delay) noexcept
     cdef int64_t pop_timed_out(self, double now, double timeout) noexcept
