@@ -8,7 +8,7 @@ from setuptools import Extension, setup
 
 MODULES = """
     build cadence congestion datagrams duplicates endpoint fifo flow fragments header lifecycle
-    message outbox packet roundtrip seal seqnum session switchboard timers traffic window
+    message outbox packet pump roundtrip seal seqnum session switchboard timers traffic window
 """
 # A None where a compiled class is expected would crash the interpreter: such arguments are refused.
 DIRECTIVES = {"language_level": 3, "embedsignature": True, "allow_none_for_extension_args": False}

@@ -68,6 +68,11 @@ cdef class Switchboard:
 
         `wall_now` is the Unix time in seconds; a session reads it once, when its handshake opens.
         """
+        return self.accept(datagram, address, now, wall_now)
+
+    cdef bint accept(
+        self, bytes datagram, tuple address, double now, double wall_now
+    ) except -1:
         cdef uint8_t kind = 0
         cdef Session session
         if now > self.now:
@@ -178,6 +183,9 @@ cdef class Switchboard:
 
     def next_datagram(self, double now):
         """The next datagram to send now, and where to; None when there is none."""
+        return self.make(now)
+
+    cdef tuple make(self, double now):
         cdef tuple leaving
         if now > self.now:
             self.now = now
@@ -194,18 +202,19 @@ cdef class Switchboard:
     cdef tuple _next_of_sessions(self):
         cdef Session session
         cdef bytes datagram
+        cdef double due
         while self._ready:
             session = self._ready[0]
             self.turns += 1
             datagram = session.connection.make_datagram(self.now)
+            due = session.connection.due_at()
+            if datagram is None or due > self.now:
+                self._ready.popleft()
+                session.is_ready = False
+                self.timers.schedule(session, max(due, self.now + MIN_TIMER))
             if datagram is not None:
                 session.connection.endpoint.note_sent(
                     <uint32_t>PyBytes_GET_SIZE(datagram), self.now
                 )
                 return datagram, session.address
-            self._ready.popleft()
-            session.is_ready = False
-            self.timers.schedule(
-                session, max(session.connection.due_at(), self.now + MIN_TIMER)
-            )
         return None

@@ -12,7 +12,6 @@ packets share one. So a number that the ring brings round again carries a newer 
 packet that had it before: this is what tells a recorded packet from a fresh one after a wrap.
 """
 
-cimport cython
 from cpython.mem cimport PyMem_Calloc, PyMem_Free
 from cpython.object cimport PyObject
 from cpython.ref cimport Py_INCREF, Py_XDECREF

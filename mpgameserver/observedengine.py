@@ -6,15 +6,18 @@ It is used only where one of them was asked for: without, nothing is called and 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from mpgameserver.address import SocketAddress
 from mpgameserver.context import EVENTS, EventHandler, EventResult, ServerContext
 from mpgameserver.serverengine import ServerEngine
 from mpgameserver.servermeter import Phase, ServerMeter
-from mpgameserver.serversocket import ListeningSocket
 from mpgameserver.session import Session
 
-__all__ = ["ObservedEngine", "measure_socket", "new_engine"]
+if TYPE_CHECKING:
+    from mpgameserver._core.pump import Carrier
+
+__all__ = ["ObservedEngine", "carrier_of", "new_engine"]
 
 
 def new_engine(
@@ -29,11 +32,18 @@ def new_engine(
     return ObservedEngine(context, before_work, handler, local)
 
 
-def measure_socket(sock: ListeningSocket, meter: ServerMeter) -> None:
-    """Count what the system takes for receiving and sending."""
-    sock.receive_from = meter.timed(Phase.RECEIVE, sock.receive_from)
-    sock.queue = meter.timed(Phase.SEND, sock.queue)
-    sock.flush = meter.timed(Phase.SEND, sock.flush)
+class _MeasuredCarrier:
+    """Carries datagrams as another one does, and counts what the system takes for it."""
+
+    def __init__(self, carrier: Carrier, meter: ServerMeter) -> None:
+        self.receive_from = meter.timed(Phase.RECEIVE, carrier.receive_from)
+        self.queue = meter.timed(Phase.SEND, carrier.queue)
+        self.flush = meter.timed(Phase.SEND, carrier.flush)
+
+
+def carrier_of(carrier: Carrier, meter: ServerMeter | None) -> Carrier:
+    """The same carrier, or a measured one where there is a meter."""
+    return carrier if meter is None else _MeasuredCarrier(carrier, meter)
 
 
 class _MeasuredHandler(EventHandler):

@@ -17,9 +17,10 @@ import time
 from collections.abc import Iterator
 from types import TracebackType
 
-from mpgameserver.address import SocketAddress, host_and_port
+from mpgameserver._core.pump import Pump
+from mpgameserver.address import host_and_port
 from mpgameserver.context import EVENTS, EventHandler, ServerContext
-from mpgameserver.observedengine import measure_socket, new_engine
+from mpgameserver.observedengine import carrier_of, new_engine
 from mpgameserver.serverclient import ServerClient
 from mpgameserver.serversocket import ListeningSocket
 from mpgameserver.serverstats import ServerStats
@@ -93,12 +94,13 @@ class UdpServer:
         self._has_run = False
         self._is_driven = False
         self._is_over = False
-        self._unsent: tuple[bytes, SocketAddress] | None = None
-        self._is_blocked = self._waits_to_write = False
-        self._engine = new_engine(ctxt, self._flush, self._handler(), lambda: self.address)
+        self._waits_to_write = False
+        self._engine = new_engine(
+            ctxt, lambda: self._pump.flush(), self._handler(), lambda: self.address
+        )
         self._socket = ListeningSocket(addr)
-        if ctxt.meter is not None:
-            measure_socket(self._socket, ctxt.meter)
+        carrier = carrier_of(self._socket.datagrams, ctxt.meter)
+        self._pump = Pump(self._engine, carrier, time.monotonic)
         self._pipe = _WakePipe()
 
     @property
@@ -133,7 +135,7 @@ class UdpServer:
     @property
     def wants_write(self) -> bool:
         """True while the socket takes no more: `update` is due when it can be written, too."""
-        return self._is_blocked
+        return self._pump.is_blocked
 
     def update(self) -> bool:
         """Serve what has arrived and what the time asks for, without waiting: `run` in pieces.
@@ -169,7 +171,7 @@ class UdpServer:
         try:
             if self._is_driven and not self._engine.is_stopped:
                 self._engine.abort()
-                self._send()
+                self._pump.send()
         finally:
             with self._lock:
                 if self._is_driven:
@@ -255,44 +257,23 @@ class UdpServer:
         finally:
             if not engine.is_stopped:
                 engine.abort()
-                self._send()
+                self._pump.send()
 
     def _wait(self, waiter: Waiter) -> None:
-        if self._is_blocked or self._waits_to_write:
-            waiter.want_write(self._socket, self._is_blocked)
-            self._waits_to_write = self._is_blocked
+        is_blocked = self._pump.is_blocked
+        if is_blocked or self._waits_to_write:
+            waiter.want_write(self._socket, is_blocked)
+            self._waits_to_write = is_blocked
         seconds = min(max(self._engine.next_timer() - time.monotonic(), 0.0), MAX_WAIT)
         if self._pipe.fileno() in waiter.wait(seconds):
             self._pipe.drain()
 
     def _update(self) -> None:
         """Read, work, send."""
-        now, wall_now = time.monotonic(), time.time()
-        for _ in range(MAX_READS):
-            received = self._socket.receive_from()
-            if received is None:
-                break
-            if self._engine.receive(*received, now, wall_now):
-                self._send()
-        self._engine.advance(now)
-        self._send()
-
-    def _send(self) -> None:
-        """Send what is ready, as far as the socket takes it."""
         now = time.monotonic()
-        while True:
-            leaving = self._unsent or self._engine.next_datagram(now)
-            if leaving is None:
-                break
-            self._is_blocked = not self._socket.queue(*leaving)
-            if self._is_blocked:
-                self._unsent = leaving
-                return
-            self._unsent = None
-        self._flush()
-
-    def _flush(self) -> None:
-        self._is_blocked = not self._socket.flush()
+        self._pump.receive(MAX_READS, now, time.time())
+        self._engine.advance(now)
+        self._pump.send()
 
     def _close(self) -> None:
         self._is_over = True

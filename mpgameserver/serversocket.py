@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import logging
 import socket
-from collections.abc import Callable
 from typing import Any
 
-from mpgameserver.address import SocketAddress, format_address, host_and_port
+from mpgameserver.address import format_address, host_and_port
 from mpgameserver.udpsocket import datagram_socket, new_udp_socket
 
 __all__ = ["ListeningSocket"]
@@ -17,7 +16,6 @@ BUFFER_SIZE = 4 << 20
 adds to each; from as many players, at 32 a second, they come in 30 ms."""
 
 _LOG = logging.getLogger("mpgameserver.server")
-_ReceiveFrom = Callable[[], tuple[bytes, SocketAddress] | None]
 _ANY_IPV4 = "0.0.0.0"
 _ANY_IPV6 = "::"
 
@@ -27,8 +25,6 @@ class ListeningSocket:
 
     The host is a name, an IPv4 address ("" stands for all) or an IPv6 address ("::" stands for
     all, IPv4 included). Port 0 takes a free one; `address` is the pair with the port that it is.
-
-    `receive_from`, `queue` and `flush` are those of `DatagramSocket`.
 
     Raises TypeError or ValueError for what is no such pair, and an OSError that names it where it
     cannot be had.
@@ -44,12 +40,8 @@ class ListeningSocket:
             text = f"cannot listen on {place}: {error.strerror or error}"
             raise type(error)(error.errno, text) from error
         self.address: tuple[str, int] = self._socket.getsockname()[:2]
-        self._datagrams = datagram_socket(self._socket)
-        self.receive_from: Callable[[], tuple[bytes, SocketAddress] | None] = (
-            self._datagrams.receive_from
-        )
-        self.queue: Callable[[bytes, SocketAddress], bool] = self._datagrams.queue
-        self.flush: Callable[[], bool] = self._datagrams.flush
+        self.datagrams = datagram_socket(self._socket)
+        """What moves its datagrams."""
 
     def fileno(self) -> int:
         """The file descriptor; -1 once closed."""
@@ -57,7 +49,7 @@ class ListeningSocket:
 
     def close(self) -> None:
         """Close the socket; of no effect the second time."""
-        self._datagrams.close()
+        self.datagrams.close()
 
 
 def _bind(host: str, port: int) -> socket.socket:

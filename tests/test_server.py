@@ -22,7 +22,6 @@ from support.serverworld import Recorder
 from mpgameserver.client import UdpClient
 from mpgameserver.enums import ConnectionStatus, RetryMode
 from mpgameserver.server import EventHandler, ServerContext, ThreadedServer, UdpServer
-from mpgameserver.serversocket import ListeningSocket
 
 LOOPBACK = ("127.0.0.1", 0)
 PATIENCE = 10.0
@@ -253,14 +252,13 @@ class TestUdpServer:
     ) -> None:
         refusals = itertools.cycle([True, True, False])
 
-        class Reluctant(ListeningSocket):
-            def __init__(self, addr: Any) -> None:
-                super().__init__(addr)
-                queue, flush = self.queue, self.flush
-                self.queue = lambda *leaving: not next(refusals) and queue(*leaving)
-                self.flush = lambda: not next(refusals) and flush()
+        class Reluctant:
+            def __init__(self, carrier: Any, meter: None) -> None:
+                self.receive_from = carrier.receive_from
+                self.queue = lambda *leaving: not next(refusals) and carrier.queue(*leaving)
+                self.flush = lambda: not next(refusals) and carrier.flush()
 
-        monkeypatch.setattr("mpgameserver.server.ListeningSocket", Reluctant)
+        monkeypatch.setattr("mpgameserver.server.carrier_of", Reluctant)
         context = ServerContext(
             Recorder(handle_message=lambda client, message: client.send(message))
         )

@@ -8,12 +8,11 @@ from support.serverworld import DEAD, Recorder, World
 from mpgameserver.context import EventHandler, ServerContext
 from mpgameserver.errors import ProtocolError
 from mpgameserver.netsim import LinkConditions
-from mpgameserver.observedengine import ObservedEngine, measure_socket
+from mpgameserver.observedengine import ObservedEngine, carrier_of
 from mpgameserver.server import ThreadedServer
 from mpgameserver.serverasking import FiguresAsker
 from mpgameserver.serverfigures import ServerFigures
 from mpgameserver.servermeter import MAX_CONNECTIONS_LISTED, Phase, ServerMeter
-from mpgameserver.serversocket import ListeningSocket
 from mpgameserver.serverstats import ServerStats
 
 LOOPBACK = ("127.0.0.1", 0)
@@ -105,17 +104,22 @@ class TestTime:
         assert figures.uptime == figures.handler_seconds
 
     def test_the_system_calls_are_counted_too(self, clock: Clock, meter: ServerMeter) -> None:
-        sock = ListeningSocket(LOOPBACK)
-        try:
-            sock.receive_from = lambda: clock.work(1)
-            sock.queue = lambda *_: clock.work(10) or True
-            sock.flush = lambda: clock.work(100) or True
-            measure_socket(sock, meter)
-            sock.receive_from()
-            assert sock.queue(b"", LOOPBACK)
-            assert sock.flush()
-        finally:
-            sock.close()
+        class Working:
+            def receive_from(self) -> None:
+                clock.work(1)
+
+            def queue(self, datagram: bytes, address: object) -> bool:
+                clock.work(10)
+                return True
+
+            def flush(self) -> bool:
+                clock.work(100)
+                return True
+
+        carrier = carrier_of(Working(), meter)
+        assert carrier.receive_from() is None
+        assert carrier.queue(b"", LOOPBACK)
+        assert carrier.flush()
         assert meter._seconds == [0, 1, 0, 110]
 
 

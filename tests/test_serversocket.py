@@ -65,22 +65,22 @@ def test_datagrams_go_both_ways(bound: str, family: socket.AddressFamily, host: 
     sock = ListeningSocket((bound, 0))
     with socket.socket(family, socket.SOCK_DGRAM) as peer:
         peer.settimeout(5)
-        assert sock.receive_from() is None
+        assert sock.datagrams.receive_from() is None
         peer.sendto(b"there", (host, sock.address[1]))
         wait_readable(sock, 5)
-        received = sock.receive_from()
+        received = sock.datagrams.receive_from()
         assert received is not None
         datagram, address = received
         assert datagram == b"there"
-        assert sock.queue(b"and back", address)
-        assert sock.flush()
+        assert sock.datagrams.queue(b"and back", address)
+        assert sock.datagrams.flush()
         assert peer.recv(100) == b"and back"
     sock.close()
 
 
 def test_what_the_network_cannot_carry_counts_as_sent() -> None:
     sock = ListeningSocket(("127.0.0.1", 0))
-    assert sock.queue(bytes(65536), ("127.0.0.1", 9))
-    assert sock.queue(b"x", ("127.0.0.1", 0))
-    assert sock.flush()
+    assert sock.datagrams.queue(bytes(65536), ("127.0.0.1", 9))
+    assert sock.datagrams.queue(b"x", ("127.0.0.1", 0))
+    assert sock.datagrams.flush()
     sock.close()

@@ -19,6 +19,10 @@ cdef class Switchboard:
     cdef list _touched
     cdef object _ready
 
+    cdef bint accept(
+        self, bytes datagram, tuple address, double now, double wall_now
+    ) except -1
+    cdef tuple make(self, double now)
     cdef bint _receive_sealed(self, Session session, bytes datagram, uint8_t kind) except -1
     cdef int _serve(self, Session session) except -1
     cdef int _handle_messages(self, Session session) except -1
