@@ -17,12 +17,13 @@ DEV_TOOLS := $(VENV)/.dev-tools
 FUZZ_TOOLS := $(VENV)/.fuzz-tools
 BENCH_TOOLS := $(VENV)/.bench-tools
 DOCS_TOOLS := $(VENV)/.docs-tools
+TYPES_TOOLS := $(VENV)/.types-tools
 WHEEL := dist/.$(KIND)
 INSTALLED := $(VENV)/.installed-$(KIND)
 SOURCES := setup.py pyproject.toml MANIFEST.in README.md LICENSE \
 	$(shell find _core mpgameserver -not -path '*/__pycache__*' -not -name '*.so')
 
-.PHONY: help demo test test-extra soak fuzz bench bench-quick profile bench-instructions docs lint wheel install clean
+.PHONY: help demo test test-extra soak fuzz bench bench-quick profile bench-instructions docs lint types wheel install clean
 
 help:
 	@echo 'make demo         build, install into $(VENV), and play for 8 seconds over a bad link'
@@ -36,6 +37,7 @@ help:
 	@echo 'make bench-instructions  instructions per datagram against those on record (valgrind)'
 	@echo 'make docs         the site, into build/site; a broken link or reference fails'
 	@echo 'make lint         ruff, mypy and cython-lint'
+	@echo 'make types        the types of the installed package: stubtest, pyright, mypy'
 	@echo 'make wheel        build the wheel into dist/'
 	@echo 'make install      build, and install into $(VENV)'
 	@echo 'make clean        remove all that make has made'
@@ -85,6 +87,15 @@ lint: $(INSTALLED) $(DEV_TOOLS)
 	$(BIN)/mypy
 	PATH='$(abspath $(BIN))':"$$PATH" cython-lint _core mpgameserver/_core
 
+# What is installed, seen from outside as its users' checkers see it: the stubs against the compiled
+# modules, how much of the public API has types, and a game that uses all of it.
+types: $(INSTALLED) $(TYPES_TOOLS)
+	cd tests/typed && PATH='$(abspath $(BIN))':"$$PATH" && \
+	stubtest mpgameserver._core --allowlist stubtest-allowlist.txt && \
+	pyright --verifytypes mpgameserver --ignoreexternal && \
+	pyright && \
+	mypy --strict --config-file= --cache-dir='$(CURDIR)/.mypy_cache' *.py
+
 wheel: $(WHEEL)
 	@ls dist/*.whl
 
@@ -112,6 +123,10 @@ $(BENCH_TOOLS): $(BUILD_TOOLS)
 
 $(DOCS_TOOLS): $(BUILD_TOOLS)
 	$(BIN)/python -m pip install --quiet --group docs
+	touch $@
+
+$(TYPES_TOOLS): $(BUILD_TOOLS)
+	$(BIN)/python -m pip install --quiet --group types
 	touch $@
 
 # Not every Python has it; without it nothing guides the inputs, and who fuzzes is told so.

@@ -23,6 +23,8 @@ cdef extern from *:
     const char *PROFILE "MPGAMESERVER_VALUE_OF(CYTHON_PROFILE)"
     const char *TRACE "MPGAMESERVER_VALUE_OF(CYTHON_TRACE)"
 
+__all__ = ["KIND"]
+
 KIND = (
     "sanitize" if SANITIZED else
     "debug" if TRACE == b"1" else

@@ -6,6 +6,8 @@ from cpython.long cimport PyLong_AsLongAndOverflow
 from mpgameserver._core.header cimport APP
 from mpgameserver._core.packet cimport FRAGMENT_HEADER
 
+__all__ = ["Message", "Transfer"]
+
 
 # Neither can be part of a cycle, for callbacks are not kept here: thousands of messages in flight
 # cost the garbage collector nothing.

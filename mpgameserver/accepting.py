@@ -66,13 +66,13 @@ class ServerHandshakes:
     def __init__(
         self, root_key: EllipticCurvePrivateKey, sessions: SessionTable, limits: Limits
     ) -> None:
-        self.half_open = HalfOpenTable(limits)
-        self.waiting = WaitingHellos(limits)
-        self.answered = 0
+        self.half_open: HalfOpenTable = HalfOpenTable(limits)
+        self.waiting: WaitingHellos = WaitingHellos(limits)
+        self.answered: int = 0
         """Hellos answered for the first time, each with public-key work."""
-        self.answered_again = 0
+        self.answered_again: int = 0
         """Answers that were sent once more, without public-key work."""
-        self.exchanges = 0
+        self.exchanges: int = 0
         """Keys of sessions that were made, each with public-key work."""
         self._root_key = root_key
         self._sessions = sessions

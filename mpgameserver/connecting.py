@@ -79,7 +79,7 @@ class ClientHandshake:
     def __init__(
         self, trusted_key: EllipticCurvePublicKey | None, now: float, wall_start: float
     ) -> None:
-        self.saw_wrong_key = False
+        self.saw_wrong_key: bool = False
         """An answer came that another root key had signed."""
         self.drop_reason: str | None = None
         """Why the last datagram came to nothing; None when it did not."""

@@ -133,8 +133,10 @@ class ServerContext:
                 f"root_key must be an EllipticCurvePrivateKey, not {type(root_key).__name__}"
             )
         self.handler = handler
-        self.root_key = EllipticCurvePrivateKey.new() if root_key is None else root_key
-        self.settings = ServerSettings()
+        self.root_key: EllipticCurvePrivateKey = (
+            EllipticCurvePrivateKey.new() if root_key is None else root_key
+        )
+        self.settings: ServerSettings = ServerSettings()
         self.access_log: AccessLog | None = None
         self.trace = open_trace(None)
         self.meter: ServerMeter | None = None

@@ -45,9 +45,9 @@ class FramePace:
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], object] = time.sleep,
     ) -> None:
-        self.begun = 0
+        self.begun: int = 0
         """Frames begun."""
-        self.left_out = 0
+        self.left_out: int = 0
         self._clock = clock
         self._sleep = sleep
         self._next = clock()

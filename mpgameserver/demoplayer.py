@@ -40,8 +40,8 @@ class Player:
     file: bytes
 
     def __post_init__(self) -> None:
-        self.ledger = Ledger()
-        self.token = 0
+        self.ledger: Ledger = Ledger()
+        self.token: int = 0
         """Of the session, kept when it is over; 0 before."""
         self.chat: list[bytes] = []
         """The lines of all players, in order."""

@@ -52,7 +52,7 @@ class Room(EventHandler):
     def __init__(self, seed: int) -> None:
         self.members: dict[int, Member] = {}
         """All that ever came, by token of the session."""
-        self.progress = Progress()
+        self.progress: Progress = Progress()
         self._seed = seed
         self._is_playing = True
 

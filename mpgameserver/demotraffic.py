@@ -55,7 +55,7 @@ class Sent:
     def __init__(self) -> None:
         self.digests: list[bytes] = []
         """Of each message, by sequence number."""
-        self.bytes = 0
+        self.bytes: int = 0
         self.first_at: float | None = None
         self.calls: Counter[int] = Counter()
         """How often the callback of each message was called, by sequence number."""
@@ -84,7 +84,7 @@ class Received:
         """How often each message arrived, by sequence number."""
         self.digests: dict[int, bytes] = {}
         """Of each message, as it arrived last."""
-        self.bytes = 0
+        self.bytes: int = 0
         self.latencies: list[float] = []
         """Seconds from sending to reading, of each arrival."""
         self.last_at: float | None = None
@@ -118,9 +118,9 @@ class Ledger:
     """One side's books of one connection."""
 
     def __init__(self) -> None:
-        self.sent = {kind: Sent() for kind in Kind}
-        self.received = {kind: Received() for kind in Kind}
-        self.unreadable = 0
+        self.sent: dict[Kind, Sent] = {kind: Sent() for kind in Kind}
+        self.received: dict[Kind, Received] = {kind: Received() for kind in Kind}
+        self.unreadable: int = 0
         """Messages that this demo cannot have sent."""
 
     def send(self, sender: _Sender, kind: Kind, body: bytes, now: float) -> None:

@@ -22,7 +22,7 @@ class FairQueue(Generic[_ItemT]):
         self._limit = limit
         self._limit_per_party = limit_per_party
         self._parties: OrderedDict[Hashable, OrderedDict[Hashable, _ItemT]] = OrderedDict()
-        self.size = 0
+        self.size: int = 0
         """The number of items of all parties."""
 
     def has(self, party: Hashable, key: Hashable) -> bool:

@@ -109,7 +109,7 @@ class HalfOpenTable:
         self._by_host: defaultdict[Hashable, _Group] = defaultdict(OrderedDict)
         self._by_address: defaultdict[Hashable, _Group] = defaultdict(OrderedDict)
         self._tokens: set[int] = set()
-        self.evicted = 0
+        self.evicted: int = 0
         """How many were pushed out by a bound, before their time."""
 
     def __len__(self) -> int:

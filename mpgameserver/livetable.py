@@ -38,7 +38,7 @@ class Table:
 class Display(AbstractContextManager["Display"]):
     """Where the user sees what goes on, between entering and leaving it; shows nothing itself."""
 
-    interval = float("inf")
+    interval: float = float("inf")
     """Seconds between two times to show something."""
 
     def __init__(self) -> None:
@@ -73,7 +73,7 @@ class Display(AbstractContextManager["Display"]):
 class PlainDisplay(Display):
     """Plain text: while things go on, the captions."""
 
-    interval = LINE_INTERVAL
+    interval: float = LINE_INTERVAL
 
     def __init__(self, stream: TextIO) -> None:
         super().__init__()
@@ -96,7 +96,7 @@ class RichDisplay(Display):
     Raises ImportError where rich is not installed.
     """
 
-    interval = REDRAW_INTERVAL
+    interval: float = REDRAW_INTERVAL
 
     def __init__(self, stream: TextIO) -> None:
         super().__init__()

@@ -24,10 +24,10 @@ try:
     from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
     from prometheus_client.metrics_core import Metric
     from prometheus_client.registry import Collector
-except ImportError as error:
+except ImportError as _missing:
     raise ImportError(
         "mpgameserver.metrics needs prometheus-client: pip install 'mpgameserver[metrics]'"
-    ) from error
+    ) from _missing
 
 __all__ = ["MetricsServer", "ServerCollector"]
 

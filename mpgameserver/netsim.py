@@ -439,8 +439,8 @@ class LinkPair:
     def __init__(
         self, up: LinkConditions, down: LinkConditions | None = None, seed: int | str = 0
     ) -> None:
-        self.up = Link(up, f"{seed}/up")
-        self.down = Link(up if down is None else down, f"{seed}/down")
+        self.up: Link = Link(up, f"{seed}/up")
+        self.down: Link = Link(up if down is None else down, f"{seed}/down")
 
     def next_arrival(self) -> float | None:
         """When the next datagram of either direction is due; None: nothing is under way."""

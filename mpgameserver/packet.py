@@ -45,7 +45,7 @@ class BitField:
         if nbits % 8 or not 8 <= nbits <= self._MAX_BITS:
             raise ValueError(f"nbits must be a multiple of 8 in 8...{self._MAX_BITS}, not {nbits}")
         self.nbits = nbits
-        self.current_seqnum = SeqNum(0)
+        self.current_seqnum: SeqNum = SeqNum(0)
         """The newest number inserted; 0 while there is none."""
         self._filter = DuplicateFilter(nbits + 1)
 
@@ -203,9 +203,9 @@ class Packet:
     __slots__ = ("hdr", "msg", "msgs")
 
     def __init__(self, hdr: PacketHeader, msgs: Sequence[PendingMessage], msg: bytes) -> None:
-        self.hdr = hdr
-        self.msgs = list(msgs)
-        self.msg = msg
+        self.hdr: PacketHeader = hdr
+        self.msgs: list[PendingMessage] = list(msgs)
+        self.msg: bytes = msg
         """The payload: the messages as bytes, not sealed."""
 
     @classmethod

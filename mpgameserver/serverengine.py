@@ -89,7 +89,7 @@ class ServerEngine(Switchboard):
         super().__init__(context, handler or context.handler, self._sessions.by_address)
         self.drops: Counter[str] = Counter()
         """Datagrams that came to nothing, by reason; see `ServerStats.drops`."""
-        self.is_stopped = False
+        self.is_stopped: bool = False
         """The handler has had its `shutdown` event, and there is nothing more to do."""
         self.on_queued: Callable[[], None] = _nothing
         """Called when the handler has queued something for a client that had nothing to send."""

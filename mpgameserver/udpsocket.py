@@ -90,7 +90,7 @@ class PlainSocket:
     """What `DatagramSocket` does, by the socket module: for platforms without it."""
 
     def __init__(self, sock: socket.socket) -> None:
-        self.refused = False
+        self.refused: bool = False
         self._socket = sock
 
     def receive(self) -> bytes | None:
@@ -153,9 +153,9 @@ class ConnectedSocket:
             raise
         self.local_address: tuple[object, ...] = self._socket.getsockname()
         self._datagrams = datagram_socket(self._socket)
-        self.receive = self._datagrams.receive
+        self.receive: Callable[[], bytes | None] = self._datagrams.receive
         self.queue: Callable[[bytes], bool] = self._datagrams.queue
-        self.flush = self._datagrams.flush
+        self.flush: Callable[[], bool] = self._datagrams.flush
         self.send: Callable[[bytes], bool] = self._datagrams.send
 
     @property

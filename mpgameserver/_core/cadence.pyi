@@ -1,3 +1,8 @@
+from typing_extensions import disjoint_base
+
+__all__ = ["AckCadence"]
+
+@disjoint_base
 class AckCadence:
     @property
     def is_frequent(self) -> bool: ...

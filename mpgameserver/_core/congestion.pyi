@@ -1,3 +1,8 @@
+from typing_extensions import disjoint_base
+
+__all__ = ["CongestionWindow"]
+
+@disjoint_base
 class CongestionWindow:
     @property
     def packets(self) -> float: ...

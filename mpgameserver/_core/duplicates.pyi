@@ -1,10 +1,15 @@
 from typing import Final
 
+from typing_extensions import Self, disjoint_base
+
+__all__ = ["DuplicateFilter"]
+
 MAX_WIDTH: Final[int]
 MAX_NUMBER: Final[int]
 
+@disjoint_base
 class DuplicateFilter:
-    def __init__(self, width: int = 32768) -> None: ...
+    def __new__(cls, width: int = 32768) -> Self: ...
     @property
     def width(self) -> int: ...
     @property

@@ -1,6 +1,8 @@
 from collections.abc import Callable
 from typing import Final
 
+from typing_extensions import Self, disjoint_base
+
 from mpgameserver._core.flow import FlowControl
 from mpgameserver._core.fragments import Reassembler
 from mpgameserver._core.outbox import Outbox
@@ -10,15 +12,18 @@ from mpgameserver._core.seqnum import SeqNum
 from mpgameserver._core.traffic import TrafficBins
 from mpgameserver._core.window import ReceiveWindow, SentWindow
 
+__all__ = ["DROP_REASONS", "Endpoint"]
+
 DROP_REASONS: Final[tuple[str, ...]]
 MAX_INBOX_BYTES: Final[int]
 
+@disjoint_base
 class Endpoint:
     keep_alive_interval: float
     message_timeout: float
     established: bool
-    def __init__(
-        self,
+    def __new__(
+        cls,
         aead: Aead,
         is_server: bool,
         now: float,
@@ -27,7 +32,7 @@ class Endpoint:
         max_datagram: int = 1472,
         packets_before: int = 0,
         messages_before: int = 0,
-    ) -> None: ...
+    ) -> Self: ...
     @property
     def received_packets(self) -> ReceiveWindow: ...
     @property

@@ -1,3 +1,8 @@
+from typing_extensions import disjoint_base
+
+__all__ = ["Fifo"]
+
+@disjoint_base
 class Fifo:
     def __len__(self) -> int: ...
     @property

@@ -1,7 +1,12 @@
+from typing_extensions import disjoint_base
+
 from mpgameserver._core.cadence import AckCadence
 from mpgameserver._core.congestion import CongestionWindow
 from mpgameserver._core.roundtrip import RoundTrip
 
+__all__ = ["FlowControl"]
+
+@disjoint_base
 class FlowControl:
     @property
     def congestion(self) -> CongestionWindow: ...

@@ -1,5 +1,9 @@
 from typing import Final
 
+from typing_extensions import Self, disjoint_base
+
+__all__ = ["Reassembler", "ReassemblyBudget", "split"]
+
 MAX_BYTES: Final[int]
 MAX_MESSAGES: Final[int]
 COST_OF_PIECE: Final[int]
@@ -7,12 +11,14 @@ REASSEMBLY_TIMEOUT: Final[float]
 
 def split(number: int, message: bytes, payload_limit: int) -> list[bytes]: ...
 
+@disjoint_base
 class ReassemblyBudget:
     limit: int
-    def __init__(self, limit: int) -> None: ...
+    def __new__(cls, limit: int) -> Self: ...
     @property
     def held(self) -> int: ...
 
+@disjoint_base
 class Reassembler:
     def share(self, budget: ReassemblyBudget) -> None: ...
     def clear(self) -> int: ...

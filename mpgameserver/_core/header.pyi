@@ -1,5 +1,7 @@
 from typing import NamedTuple
 
+__all__ = ["HeaderFields", "decode_header", "encode_header"]
+
 class HeaderFields(NamedTuple):
     from_server: bool
     time: int

@@ -1,11 +1,16 @@
 from collections.abc import Callable
 from typing import Final
 
+from typing_extensions import Self, disjoint_base
+
+__all__ = ["Outbox"]
+
 MAX_PENDING: Final[int]
 
+@disjoint_base
 class Outbox:
     max_pending: int
-    def __init__(self, payload_limit: int, previous: int = 0) -> None: ...
+    def __new__(cls, payload_limit: int, previous: int = 0) -> Self: ...
     @property
     def settled(self) -> list[tuple[Callable[[bool], object], bool]]: ...
     @property

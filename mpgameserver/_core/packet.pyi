@@ -1,6 +1,8 @@
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
+__all__ = ["SizeLimits", "decode_payload", "encode_payload", "size_limits"]
+
 MAX_FRAGMENTS: Final[int]
 
 class SizeLimits(NamedTuple):

@@ -1,3 +1,8 @@
+from typing_extensions import disjoint_base
+
+__all__ = ["RoundTrip"]
+
+@disjoint_base
 class RoundTrip:
     @property
     def smoothed(self) -> float: ...

@@ -1,8 +1,14 @@
-from typing import Protocol
+from typing import Protocol, type_check_only
 
+from typing_extensions import Self, disjoint_base
+
+__all__ = ["Seal"]
+
+@type_check_only
 class Aead(Protocol):
     def encrypt(self, nonce: bytes, data: bytes, associated_data: bytes, /) -> bytes: ...
     def decrypt(self, nonce: bytes, data: bytes, associated_data: bytes, /) -> bytes: ...
 
+@disjoint_base
 class Seal:
-    def __init__(self, aead: Aead) -> None: ...
+    def __new__(cls, aead: Aead) -> Self: ...

@@ -2,6 +2,8 @@ from typing import Final
 
 from typing_extensions import Self
 
+__all__ = ["SeqNum", "expand_number", "wire_number"]
+
 MAXIMUM: Final[int]
 
 def wire_number(number: int) -> int: ...

@@ -1,9 +1,14 @@
 from typing import Final
 
+from typing_extensions import Self, disjoint_base
+
+__all__ = ["ReceiveWindow", "SentWindow"]
+
 WIDTH: Final[int]
 MAX_SEQUENCE_JUMP: Final[int]
 ARRIVALS: Final[tuple[str, ...]]
 
+@disjoint_base
 class ReceiveWindow:
     @property
     def newest(self) -> int: ...
@@ -16,8 +21,9 @@ class ReceiveWindow:
     def arrival(self, seq: int, time: int) -> str: ...
     def receive(self, seq: int, time: int) -> bool: ...
 
+@disjoint_base
 class SentWindow:
-    def __init__(self, previous: int = 0) -> None: ...
+    def __new__(cls, previous: int = 0) -> Self: ...
     @property
     def newest(self) -> int: ...
     @property

@@ -1,0 +1,248 @@
+"""A game that uses all of the public API, as its type checker sees it; `make types` checks it.
+
+It is never run: what a value is at run time is the other tests' to say. `assert_type` holds what a
+caller gets, so that nothing of it silently becomes `Any`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from pathlib import Path
+
+from matplotlib.figure import Figure
+from typing_extensions import assert_type
+
+from mpgameserver import (
+    BuildInfo,
+    ConnectFailedError,
+    ConnectFailure,
+    ConnectionEndedError,
+    ConnectionStats,
+    ConnectionStatus,
+    DisconnectReason,
+    DuplicationError,
+    EllipticCurvePrivateKey,
+    EllipticCurvePublicKey,
+    EventHandler,
+    HandshakeError,
+    InvalidSignature,
+    MpGameServerError,
+    NotConnectedError,
+    PacketError,
+    ProtocolError,
+    RetryMode,
+    SendQueueFullError,
+    ServerClient,
+    ServerContext,
+    ServerStats,
+    ThreadedServer,
+    UdpClient,
+    UdpServer,
+    __version__,
+    aio,
+    build_info,
+)
+from mpgameserver.connection import BitField, Packet, PacketHeader, PacketType, SeqNum
+from mpgameserver.metrics import MetricsServer, ServerCollector
+from mpgameserver.monitorchannel import MonitorChannel
+from mpgameserver.netsim import Blackout, BurstLoss, LinkConditions, LinkPair, LinkStats
+from mpgameserver.udpproxy import ProxyStats, UdpProxy
+
+ADDRESS = ("127.0.0.1", 1474)
+
+assert_type(__version__, str)
+assert_type(build_info(), BuildInfo)
+
+
+class Game(EventHandler):
+    """Every event of a server."""
+
+    def __init__(self) -> None:
+        self.scores: dict[ServerClient, int] = {}
+
+    def starting(self) -> None:
+        self.scores.clear()
+
+    def shutdown(self) -> None:
+        self.scores.clear()
+
+    def connect(self, client: ServerClient) -> None:
+        self.scores[client] = 0
+        assert_type(client.addr, tuple[str, int])
+        assert_type(client.token, int)
+        assert_type(client.latency, float)
+        assert_type(client.stats, ConnectionStats)
+        assert_type(client.status, ConnectionStatus)
+        client.log.info("%d play", len(self.scores))
+
+    def disconnect(self, client: ServerClient) -> None:
+        assert_type(client.reason, DisconnectReason | None)
+        del self.scores[client]
+
+    def update(self, delta_t: float) -> None:
+        for client in self.scores:
+            client.send(b"tick", RetryMode.BEST_EFFORT, self.settled)
+
+    def handle_message(self, client: ServerClient, seqnum: int, msg: bytes = b"") -> None:
+        client.send_guaranteed(msg, callback=self.settled)
+        if msg == b"bye":
+            client.disconnect()
+
+    def full(self, addr: tuple[str, int]) -> None:
+        logging.info("no room for %s", addr[0])
+
+    def settled(self, acked: bool) -> None:
+        logging.info("acked: %s", acked)
+
+
+class SlowGame(EventHandler):
+    """The same event as a coroutine function, for `aio.serve`."""
+
+    async def handle_message(self, client: ServerClient, seqnum: int, msg: bytes = b"") -> None:
+        await asyncio.sleep(0.1)
+        client.send(memoryview(msg))
+
+
+def keys(folder: Path) -> EllipticCurvePrivateKey:
+    """Keys are made, kept and used."""
+    private = EllipticCurvePrivateKey.new()
+    private.savePEM(folder / "server.pem")
+    public = private.getPublicKey()
+    assert_type(public, EllipticCurvePublicKey)
+    assert_type(private.getPrivateKeyPEM(), str)
+    assert_type(public.getBytes(), bytes)
+    try:
+        public.verify(private.sign(b"data"), b"data")
+    except InvalidSignature:
+        logging.exception("forged")
+    return EllipticCurvePrivateKey.fromPEM((folder / "server.pem").read_text())
+
+
+def serve(private: EllipticCurvePrivateKey) -> None:
+    """A server's settings, and the three ways to run one."""
+    context = ServerContext(Game(), private)
+    context.setInterval(1 / 30)
+    context.setKeepAliveInterval(0.1)
+    context.setConnectionTimeout(5)
+    context.setTempConnectionTimeout(2.0)
+    context.setMessageTimeout(1.0)
+    context.setBlockList(["192.0.2.1", "2001:db8::/32"])
+    context.setMaxClients(64)
+    context.setHandshakeRate(100.0)
+    context.enableAccessLogs(Path("access.log"))
+    context.setTrace(None)
+    context.broadcast(bytearray(b"to all"), RetryMode.NONE, exclude=context.clients[:1])
+    context.call_soon_threadsafe(print, "soon")
+    assert_type(context.stats, ServerStats)
+    assert_type(context.stats.drops, dict[str, int])
+    assert_type(context.clients, tuple[ServerClient, ...])
+
+    UdpServer(context, ADDRESS, install_signals=False).run()
+    with ThreadedServer(context, ADDRESS) as threaded:
+        assert_type(threaded.address, tuple[str, int])
+    server = UdpServer(context, ADDRESS)
+    while server.update():
+        assert_type(server.next_timer(), float)
+        assert_type(server.fileno(), int)
+        assert_type(server.wants_write, bool)
+    server.close()
+
+
+def watch(context: ServerContext, key: EllipticCurvePrivateKey) -> None:
+    """What shows a running server."""
+    with MonitorChannel(context, key, ("127.0.0.1", 0)) as channel:
+        assert_type(channel.address, tuple[str, int])
+    with MetricsServer(context, ("127.0.0.1", 0)) as metrics:
+        assert_type(metrics.address, tuple[str, int])
+    ServerCollector(context)
+
+
+def play(key: EllipticCurvePublicKey | str) -> ConnectionStats:
+    """A client's life."""
+    with UdpClient(key, trace="trace.jsonl") as client:
+        client.setConnectionTimeout(5)
+        client.setKeepAliveInterval(0.1)
+        client.setMessageTimeout(1)
+        client.connect(ADDRESS, lambda connected: print(connected))
+        while client.status() is not ConnectionStatus.DROPPED:
+            client.update()
+            try:
+                client.send(b"hello", RetryMode.NONE, lambda acked: print(acked))
+                client.send_guaranteed(b"hello")
+            except NotConnectedError:
+                assert_type(client.failure, ConnectFailure | None)
+            except SendQueueFullError:
+                assert_type(client.pending, int)
+            assert_type(client.getMessages(), list[tuple[SeqNum, bytes]])
+            if client.hasMessages():
+                seqnum, message = client.getMessage()
+                assert_type(seqnum, SeqNum)
+                assert_type(message, bytes)
+        assert_type(client.connected(), bool)
+        assert_type(client.token(), int)
+        assert_type(client.latency(), float)
+        client.disconnect()
+        client.waitForDisconnect()
+        return client.stats()
+
+
+def draw(stats: ConnectionStats) -> None:
+    """What a connection's figures are."""
+    assert_type(stats.plot(), Figure)
+    assert_type(stats.sent, int)
+    assert_type(stats.latency, list[int])
+    assert_type(stats.drops, dict[str, int])
+
+
+async def play_in_a_loop(private: EllipticCurvePrivateKey) -> None:
+    """The same in asyncio."""
+    async with aio.serve(ServerContext(SlowGame(), private), ADDRESS) as server:
+        assert_type(server, aio.AsyncServer)
+        try:
+            async with aio.connect(
+                server.address, private.getPublicKey(), message_timeout=2.0
+            ) as client:
+                assert_type(client, aio.AsyncClient)
+                await client.send_guaranteed(b"hello")
+                client.send(b"again", RetryMode.BEST_EFFORT, lambda acked: None)
+                async for seqnum, message in client:
+                    assert_type(seqnum, SeqNum)
+                    assert_type(message, bytes)
+                assert_type(client.stats(), ConnectionStats)
+                await client.disconnect()
+        except ConnectFailedError as error:
+            assert_type(error.failure, ConnectFailure | None)
+        except ConnectionEndedError:
+            logging.exception("ended")
+        server.stop()
+        await server.wait_stopped()
+
+
+def on_a_bad_link(server: tuple[str, int]) -> None:
+    """A link for tests, in memory and between sockets."""
+    bad = LinkConditions(
+        loss=0.1, burst_loss=BurstLoss(0.1, 0.3), latency=0.05, blackouts=(Blackout(5.0, 1.0),)
+    )
+    pair = LinkPair(bad, seed=7)
+    assert_type(pair.next_arrival(), float | None)
+    assert_type(pair.up.stats, LinkStats)
+    with UdpProxy(("127.0.0.1", 0), server, bad, seed=7) as proxy:
+        assert_type(proxy.address, tuple[str, int])
+        assert_type(proxy.stats, ProxyStats)
+
+
+def decode(datagram: bytes, key: bytes) -> list[bytes]:
+    """The codecs."""
+    try:
+        header = PacketHeader.from_bytes(True, datagram)
+        assert_type(header.pkt_type, PacketType)
+        assert_type(header.seq + 1, SeqNum)
+        field = BitField(32)
+        field.insert(header.seq)
+        return [message.payload for message in Packet.from_bytes(header, key, datagram).msgs]
+    except (DuplicationError, HandshakeError, PacketError) as error:
+        of_the_protocol: ProtocolError = error
+        of_the_package: MpGameServerError = of_the_protocol
+        logging.info("%s", of_the_package)
+        return []
