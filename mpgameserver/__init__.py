@@ -6,17 +6,14 @@ from importlib.metadata import version
 
 from mpgameserver.buildinfo import BuildInfo, build_info
 from mpgameserver.client import UdpClient
-from mpgameserver.crypto import (
-    EllipticCurvePrivateKey,
-    EllipticCurvePublicKey,
-    InvalidSignature,
-)
+from mpgameserver.crypto import EllipticCurvePrivateKey, EllipticCurvePublicKey
 from mpgameserver.enums import ConnectFailure, ConnectionStatus, DisconnectReason, RetryMode
 from mpgameserver.errors import (
     ConnectFailedError,
     ConnectionEndedError,
     DuplicationError,
     HandshakeError,
+    InvalidSignature,
     MpGameServerError,
     NotConnectedError,
     PacketError,

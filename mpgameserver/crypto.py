@@ -18,7 +18,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography import exceptions
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import (
@@ -31,6 +31,8 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
     load_pem_public_key,
 )
+
+from mpgameserver.errors import InvalidSignature
 
 __all__ = [
     "PUBLIC_KEY_PREFIX",
@@ -107,7 +109,10 @@ class EllipticCurvePublicKey:
 
         Raises InvalidSignature if it is not, whatever its bytes.
         """
-        self._key.verify(signature, data, _ECDSA_SHA256)
+        try:
+            self._key.verify(signature, data, _ECDSA_SHA256)
+        except exceptions.InvalidSignature:
+            raise InvalidSignature("the key has not made this signature of this data") from None
 
     def curve(self) -> ec.EllipticCurve:
         """The curve, as an object of `cryptography`; its `name` is "secp256r1"."""
@@ -241,7 +246,7 @@ def _load(loader: Callable[[bytes], object], data: bytes, wrapper: Callable[[Any
     """The key that `loader` finds in `data`, wrapped; every failure is a ValueError."""
     try:
         return wrapper(loader(data))
-    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+    except (ValueError, TypeError, exceptions.UnsupportedAlgorithm) as error:
         # A TypeError is how cryptography asks for a password, and the wrapper for another kind.
         raise ValueError(f"not a plain P-256 key: {error}") from error
 

@@ -7,6 +7,8 @@ the protocol errors below reach only those who call a codec or a key class thems
 
 from __future__ import annotations
 
+from cryptography import exceptions
+
 from mpgameserver.enums import ConnectFailure
 
 __all__ = [
@@ -14,6 +16,7 @@ __all__ = [
     "ConnectionEndedError",
     "DuplicationError",
     "HandshakeError",
+    "InvalidSignature",
     "MpGameServerError",
     "NotConnectedError",
     "PacketError",
@@ -40,6 +43,10 @@ class DuplicationError(ProtocolError):
 
 class HandshakeError(ProtocolError):
     """A handshake message that is malformed, or whose signature or version does not hold."""
+
+
+class InvalidSignature(MpGameServerError, exceptions.InvalidSignature, ValueError):
+    """A signature that the key did not make of that data; `cryptography`'s error of this name."""
 
 
 class NotConnectedError(MpGameServerError, ConnectionError):

@@ -31,10 +31,9 @@ from mpgameserver.crypto import (
     PUBLIC_KEY_SIZE,
     EllipticCurvePrivateKey,
     EllipticCurvePublicKey,
-    InvalidSignature,
 )
 from mpgameserver.enums import PacketType
-from mpgameserver.errors import HandshakeError, PacketError
+from mpgameserver.errors import HandshakeError, InvalidSignature, PacketError
 from mpgameserver.tagged import TaggedReader, encode_bytes, encode_integer
 
 __all__ = [

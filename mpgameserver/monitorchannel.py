@@ -14,12 +14,11 @@ from __future__ import annotations
 import logging
 from types import TracebackType
 
-from cryptography.exceptions import InvalidSignature
-
 from mpgameserver.address import format_address
 from mpgameserver.context import EventHandler, ServerContext
 from mpgameserver.crypto import EllipticCurvePrivateKey, EllipticCurvePublicKey
 from mpgameserver.enums import RetryMode
+from mpgameserver.errors import InvalidSignature
 from mpgameserver.limitedlog import LimitedLog
 from mpgameserver.server import ServerClient, ThreadedServer
 from mpgameserver.serverasking import FiguresAsker
