@@ -5,6 +5,7 @@ from __future__ import annotations
 import email
 import email.message
 import os
+import pstats
 import re
 import shutil
 import subprocess
@@ -25,6 +26,7 @@ GENERATED = re.compile(r"\.(c|html|so|pyd|pyc|o)$|(^|/)(build|dist|__pycache__)/
 NO_SOURCES = (".git", ".venv*", "build", "dist", "*.egg-info", "__pycache__", ".*_cache", "*.so")
 # Python's own profiling events are raised through the second one from Python 3.13 on.
 HOOK = re.compile(rb"__Pyx__?Trace|PyMonitoring_EnterScope")
+ROW_OF_A_PROFILE = re.compile(r"_core/(\w+\.p[yx][xd]):\d+\((\w+)\)")
 SWITCHES = ("MPGAMESERVER_PROFILE", "MPGAMESERVER_DEBUG", "MPGAMESERVER_SANITIZE")
 
 SEE_WHAT_IS_INSTALLED = """
@@ -223,14 +225,36 @@ def test_the_wheel_works_in_an_empty_environment_from_another_folder(built, tmp_
         assert "/site-packages/mpgameserver/_core/" in line
 
 
-@pytest.mark.skipif(
+profiles_compiled_code = pytest.mark.skipif(
     sys.version_info[:2] == (3, 12),
     reason="the cProfile of Python 3.12 listens to events that compiled code cannot raise yet",
 )
+
+
+@profiles_compiled_code
 def test_a_profile_build_shows_the_compiled_functions_to_cprofile(profile_build, tmp_path):
     path = str(profile_build.package)
     output = succeed(sys.executable, "-c", SEE_WHAT_IS_PROFILED, cwd=tmp_path, PYTHONPATH=path)
     assert output == "profile ['_core/seqnum.pyx']\n"
+
+
+@profiles_compiled_code
+def test_the_profile_of_the_hot_path_has_the_functions_that_the_page_explains(
+    profile_build, tmp_path
+):
+    shown = succeed(
+        sys.executable,
+        ROOT / "bench" / "profile_hotpath.py",
+        tmp_path / "hotpath.prof",
+        cwd=tmp_path,
+        PYTHONPATH=str(profile_build.package),
+    )
+    explained = ROW_OF_A_PROFILE.findall((ROOT / "docs" / "profiling.md").read_text())
+    assert len(explained) > 5
+    assert len(ROW_OF_A_PROFILE.findall(shown)) > 20
+    assert "under cProfile" in shown
+    profiled = pstats.Stats(str(tmp_path / "hotpath.prof")).stats
+    assert set(explained) <= {(Path(file).name, function) for file, _, function in profiled}
 
 
 def test_a_debug_build_traces_lines(debug_build, tmp_path):
