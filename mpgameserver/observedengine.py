@@ -80,7 +80,7 @@ class ObservedEngine(ServerEngine):
         self._local = local
         self._is_receiving = False
         self._reason: str | None = None
-        self.handler = _MeasuredHandler(self._meter, self.handler)
+        self.handler: EventHandler = _MeasuredHandler(self._meter, self.handler)
         self._meter.attach(self)
 
     @property

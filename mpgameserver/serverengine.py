@@ -258,7 +258,7 @@ class ServerEngine(Switchboard):
             self._begin_to_stop()
         elif self.now >= self._next_tick:
             self._tick()
-        self.work_left = WORK_PER_TURN
+        self.work_left: int = WORK_PER_TURN
         self.has_sent_all = False
         if self._is_stopping and not self._sessions and not self.is_stopped:
             self.is_stopped = True

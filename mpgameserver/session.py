@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from mpgameserver._core.session import Session
 from mpgameserver.address import IpAddress, SocketAddress, host_group, host_of
@@ -20,7 +20,7 @@ class SessionTable:
         self._client_keys: set[bytes] = set()
         self._tokens: set[int] = set()
         self._per_host: Counter[bytes] = Counter()
-        self.get = self.by_address.get
+        self.get: Callable[[SocketAddress], Session | None] = self.by_address.get
 
     def __len__(self) -> int:
         return len(self.by_address)

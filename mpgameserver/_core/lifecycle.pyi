@@ -1,12 +1,17 @@
 from collections.abc import Callable
 from typing import Final
 
+from typing_extensions import disjoint_base
+
 from mpgameserver._core.endpoint import Endpoint
 from mpgameserver.enums import ConnectionStatus
 from mpgameserver.timing import Timing
 
+__all__ = ["GOODBYE_TIMEOUT", "Lifecycle"]
+
 GOODBYE_TIMEOUT: Final[float]
 
+@disjoint_base
 class Lifecycle:
     def __init__(self, endpoint: Endpoint, token: int, timing: Timing) -> None: ...
     @property

@@ -1,15 +1,21 @@
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, Protocol, type_check_only
+
+from typing_extensions import disjoint_base
 
 from mpgameserver._core.timers import Timed
 from mpgameserver.connection import Connection
 from mpgameserver.enums import DisconnectReason
 
+__all__ = ["Session"]
+
+@type_check_only
 class SessionOwner(Protocol):
     @property
     def now(self) -> float: ...
     def wants_out(self, session: Session) -> None: ...
 
+@disjoint_base
 class Session(Timed):
     client: Any
     ending: DisconnectReason | None

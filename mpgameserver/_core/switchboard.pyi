@@ -1,10 +1,15 @@
 from typing import Any
 
+from typing_extensions import disjoint_base
+
 from mpgameserver._core.fifo import Fifo
 from mpgameserver._core.session import Session
 from mpgameserver._core.timers import Timers
 from mpgameserver.context import EventHandler, ServerContext, ServerSettings
 
+__all__ = ["Switchboard"]
+
+@disjoint_base
 class Switchboard:
     context: ServerContext
     settings: ServerSettings

@@ -1,8 +1,14 @@
+from typing_extensions import disjoint_base
+
+__all__ = ["Timed", "Timers"]
+
+@disjoint_base
 class Timed:
     def __init__(self) -> None: ...
     @property
     def due(self) -> float: ...
 
+@disjoint_base
 class Timers:
     def __init__(self) -> None: ...
     def __len__(self) -> int: ...
