@@ -1,7 +1,17 @@
-/* The system calls of datagrams.pyx, and what stands for them where there are none. */
+/* The system calls of datagrams.pyx, and what stands for them where there are none.
+ *
+ * MPG_NATIVE=0 is what Windows has: none of these calls, so that the socket module is used.
+ * MPG_RUNS=0 is what macOS and the BSDs have: these calls, but no runs. Either can be asked for
+ * with -D, which is how the tests see them on Linux. */
+#ifndef MPG_NATIVE
 #ifdef _WIN32
-/* Winsock has none of these calls: IS_NATIVE is false, and the socket module is used. */
 #define MPG_NATIVE 0
+#else
+#define MPG_NATIVE 1
+#endif
+#endif
+
+#if !MPG_NATIVE
 #define MPG_RUNS 0
 typedef int mpg_address;
 static int mpg_receive(int fd, char *d, size_t n, mpg_address *f, size_t *s)
@@ -27,9 +37,15 @@ static int mpg_error(void) { return 0; }
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
-#define MPG_NATIVE 1
+
+#ifndef MPG_RUNS
 #ifdef __linux__
 #define MPG_RUNS 1
+#else
+#define MPG_RUNS 0
+#endif
+#endif
+#if MPG_RUNS
 #ifndef SOL_UDP
 #define SOL_UDP 17
 #endif
@@ -39,9 +55,13 @@ static int mpg_error(void) { return 0; }
 #ifndef UDP_GRO
 #define UDP_GRO 104
 #endif
-#else
-#define MPG_RUNS 0
+/* Room for the one note that tells the size of a datagram, aligned as notes must be. */
+typedef union {
+    struct cmsghdr note;
+    char room[CMSG_SPACE(sizeof(int))];
+} mpg_control;
 #endif
+
 typedef union {
     struct sockaddr any;
     struct sockaddr_in v4;
@@ -56,10 +76,13 @@ static size_t mpg_address_size(const mpg_address *a)
 /* Bytes read, or -1. `segment` is the size of each datagram in the piece, 0 for just one. */
 static int mpg_receive(int fd, char *data, size_t size, mpg_address *from, size_t *segment)
 {
-    char control[CMSG_SPACE(sizeof(int))];
     struct iovec part = {data, size};
     struct msghdr message;
     int received;
+#if MPG_RUNS
+    mpg_control control;
+    struct cmsghdr *note;
+#endif
     memset(&message, 0, sizeof message);
     if (from != NULL) {
         memset(from, 0, sizeof *from);
@@ -68,19 +91,18 @@ static int mpg_receive(int fd, char *data, size_t size, mpg_address *from, size_
     }
     message.msg_iov = &part;
     message.msg_iovlen = 1;
-    message.msg_control = control;
-    message.msg_controllen = sizeof control;
     *segment = 0;
+#if MPG_RUNS
+    message.msg_control = &control;
+    message.msg_controllen = sizeof control;
+#endif
     received = (int)recvmsg(fd, &message, 0);
 #if MPG_RUNS
-    if (received > 0) {
-        struct cmsghdr *note = CMSG_FIRSTHDR(&message);
-        for (; note != NULL; note = CMSG_NXTHDR(&message, note))
-            if (note->cmsg_level == SOL_UDP && note->cmsg_type == UDP_GRO) {
-                int value;
-                memcpy(&value, CMSG_DATA(note), sizeof value);
-                *segment = value > 0 ? (size_t)value : 0;
-            }
+    note = received > 0 ? CMSG_FIRSTHDR(&message) : NULL;
+    if (note != NULL && note->cmsg_level == SOL_UDP && note->cmsg_type == UDP_GRO) {
+        int value;
+        memcpy(&value, CMSG_DATA(note), sizeof value);
+        *segment = value > 0 ? (size_t)value : 0;
     }
 #endif
     return received;
@@ -97,7 +119,7 @@ static int mpg_send_run(int fd, char **data, size_t *sizes, int count, size_t si
                         const mpg_address *to)
 {
 #if MPG_RUNS
-    char control[CMSG_SPACE(sizeof(uint16_t))];
+    mpg_control control;
     struct iovec parts[64];
     struct msghdr message;
     struct cmsghdr *note;
@@ -108,15 +130,15 @@ static int mpg_send_run(int fd, char **data, size_t *sizes, int count, size_t si
         parts[i].iov_len = sizes[i];
     }
     memset(&message, 0, sizeof message);
-    memset(control, 0, sizeof control);
+    memset(&control, 0, sizeof control);
     if (to != NULL) {
         message.msg_name = (void *)&to->any;
         message.msg_namelen = (socklen_t)mpg_address_size(to);
     }
     message.msg_iov = parts;
     message.msg_iovlen = (size_t)count;
-    message.msg_control = control;
-    message.msg_controllen = sizeof control;
+    message.msg_control = &control;
+    message.msg_controllen = CMSG_SPACE(sizeof segment);
     note = CMSG_FIRSTHDR(&message);
     note->cmsg_level = SOL_UDP;
     note->cmsg_type = UDP_SEGMENT;

@@ -68,6 +68,12 @@ class _WakePipe:
         self._writer.close()
 
 
+def _stop_signals() -> list[int]:
+    """The signals by which a system asks a program to end."""
+    names = ("SIGINT", "SIGTERM", "SIGBREAK")  # the last is of Windows only
+    return [getattr(signal, name) for name in names if hasattr(signal, name)]
+
+
 def require_context(ctxt: object) -> ServerContext:
     if not isinstance(ctxt, ServerContext):
         raise TypeError(f"ctxt must be a ServerContext, not {ctxt!r}")
@@ -79,7 +85,8 @@ class UdpServer:
 
     `addr` is a pair (host, port): an IPv4 or IPv6 address or a name, "::" for both versions, and
     port 0 for a free port. It listens from the moment it is made; `run` serves. With
-    `install_signals`, and in the main thread, SIGINT and SIGTERM end `run`.
+    `install_signals`, and in the main thread, SIGINT and SIGTERM end `run`, and on Windows SIGBREAK
+    (Ctrl-Break, and the closing of the console).
 
     Raises TypeError or ValueError for what is no such pair, TypeError for a handler whose events
     are coroutine functions, and an OSError that names the address where it cannot be had.
@@ -109,7 +116,7 @@ class UdpServer:
         return self._socket.address
 
     def run(self) -> None:
-        """Serve until `stop`, `ServerContext.shutdown`, SIGINT or SIGTERM.
+        """Serve until `stop`, `ServerContext.shutdown` or a signal.
 
         Before it returns it has said goodbye to every client, for up to 1 second. It can be
         called once: RuntimeError the second time, and while another server runs the context.
@@ -282,11 +289,11 @@ class UdpServer:
 
     @contextlib.contextmanager
     def _signals(self) -> Iterator[None]:
-        """Let SIGINT and SIGTERM stop the server, if that was asked for and is possible."""
+        """Let signals stop the server, if that was asked for and is possible."""
         wanted = self._install_signals and threading.current_thread() is threading.main_thread()
         previous = {
             number: signal.signal(number, lambda *_: self.stop())
-            for number in ((signal.SIGINT, signal.SIGTERM) if wanted else ())
+            for number in (_stop_signals() if wanted else ())
         }
         try:
             yield

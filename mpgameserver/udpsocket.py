@@ -25,7 +25,7 @@ RECEIVE_SIZE = 65536
 """Larger than any UDP payload, so that nothing is ever cut."""
 
 _LOG = logging.getLogger("mpgameserver.client")
-_SIO_UDP_CONNRESET = 0x9800000C
+_REFUSED = (ConnectionRefusedError, ConnectionResetError)  # the second is what Windows says
 _WOULD_BLOCK = {errno.EAGAIN, errno.EWOULDBLOCK, errno.ENOBUFS, errno.EINTR}
 _BUFFERS = (
     (socket.SO_RCVBUF, "receive", "net.core.rmem_max"),
@@ -48,14 +48,12 @@ def new_udp_socket(
     try:
         sock.setblocking(False)
         for option, direction, setting in _BUFFERS:
-            sock.setsockopt(socket.SOL_SOCKET, option, buffer_size)
-            given = _given_buffer(sock, option)
+            given = _given_buffer(sock, option, buffer_size)
             if given < buffer_size and (direction, level) not in _told:
                 _told.add((direction, level))
                 log.log(
                     level, _TOO_SMALL, direction, given, buffer_size, _advice(setting, buffer_size)
                 )
-        _ignore_port_unreachable(sock)
     except BaseException:
         sock.close()
         raise
@@ -65,8 +63,14 @@ def new_udp_socket(
 _TOO_SMALL = "the kernel gives a socket's %s buffer %d of the %d bytes asked for%s"
 
 
-def _given_buffer(sock: socket.socket, option: int) -> int:
-    """The size of a buffer; Linux tells twice of it, socket(7)."""
+def _given_buffer(sock: socket.socket, option: int, wanted: int) -> int:
+    """Ask for a buffer, and tell its size; Linux tells twice of it, socket(7)."""
+    while wanted:
+        try:
+            sock.setsockopt(socket.SOL_SOCKET, option, wanted)
+            break
+        except OSError:  # macOS and the BSDs refuse what is above their limit
+            wanted //= 2
     size = sock.getsockopt(socket.SOL_SOCKET, option)
     return size // 2 if sys.platform == "linux" else size
 
@@ -77,13 +81,6 @@ def _advice(setting: str, buffer_size: int) -> str:
 
 def _would_block(error: OSError) -> bool:
     return error.errno in _WOULD_BLOCK
-
-
-def _ignore_port_unreachable(sock: socket.socket) -> None:
-    """Keep Windows from failing a receive because of an earlier send (Microsoft KB 263823)."""
-    ioctl = getattr(sock, "ioctl", None)
-    if ioctl is not None:
-        ioctl(_SIO_UDP_CONNRESET, False)
 
 
 class PlainSocket:
@@ -101,7 +98,7 @@ class PlainSocket:
         for _ in range(MAX_READ_ERRORS):
             try:
                 return self._socket.recvfrom(RECEIVE_SIZE)
-            except ConnectionRefusedError:
+            except _REFUSED:
                 self.refused = True
             except OSError as error:
                 if _would_block(error):
@@ -120,7 +117,7 @@ class PlainSocket:
                 self._socket.send(datagram)
             else:
                 self._socket.sendto(datagram, address)
-        except ConnectionRefusedError:
+        except _REFUSED:
             self.refused = True
         except OSError as error:
             return not _would_block(error)

@@ -38,11 +38,18 @@ class Waiter:
             self._poll.modify(descriptor, select.POLLIN | (select.POLLOUT if wanted else 0))
 
     def wait(self, seconds: float) -> set[int]:
-        """Wait for at most `seconds`; the file descriptors of those that can be used."""
+        """Wait for at most `seconds`; the file descriptors of those that can be used.
+
+        Rounded up to milliseconds, as `poll` counts: a clock of coarse steps, such as that of
+        Windows, would have the caller wait again and again for less than one.
+        """
+        milliseconds = math.ceil(seconds * 1000)
         if _HAS_POLL:
-            return {descriptor for descriptor, _ in self._poll.poll(math.ceil(seconds * 1000))}
+            return {descriptor for descriptor, _ in self._poll.poll(milliseconds)}
         writable = () if self._writable is None else (self._writable,)
-        readable, takes_more, _ = select.select(self._descriptors, writable, (), seconds)
+        readable, takes_more, _ = select.select(
+            self._descriptors, writable, (), milliseconds / 1000
+        )
         return {*readable, *takes_more}
 
 

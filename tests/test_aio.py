@@ -355,3 +355,27 @@ class TestPolling:
                 assert turns <= 2
 
         run(main)
+
+
+class WithoutReaders(asyncio.SelectorEventLoop):
+    """What the proactor loop, which is the usual one on Windows, does without."""
+
+    def add_reader(self, *_: Any) -> None:
+        raise NotImplementedError
+
+
+class TestLoopsThatCannotWaitForOurSockets:
+    @pytest.mark.parametrize("run", [WithoutReaders], indirect=True)
+    def test_neither_side_begins_and_it_is_said_which_loop_can(
+        self, run: Callable[[Main], None]
+    ) -> None:
+        async def main() -> None:
+            context = ServerContext(EventHandler())
+            with pytest.raises(NotImplementedError, match=r"asyncio\.SelectorEventLoop"):
+                async with aio.serve(context, LOOPBACK):
+                    pass
+            with pytest.raises(NotImplementedError, match=r"asyncio\.SelectorEventLoop"):
+                async with aio.connect(("127.0.0.1", 9), context.root_key.getPublicKey()):
+                    pass
+
+        run(main)

@@ -380,6 +380,7 @@ class TestThreadedServer:
 
 SIGNALLED = """
 import signal
+signal.SIGBREAK = signal.SIGUSR1  # what Windows calls Ctrl-Break
 from mpgameserver.server import EventHandler, ServerContext, UdpServer
 
 class Handler(EventHandler):
@@ -388,25 +389,26 @@ class Handler(EventHandler):
     def shutdown(self):
         print("shutdown", flush=True)
 
-before = [signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)]
+signals = (signal.SIGINT, signal.SIGTERM, signal.SIGBREAK)
+before = [signal.getsignal(s) for s in signals]
 UdpServer(ServerContext(Handler()), ("127.0.0.1", 0)).run()
-assert before == [signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)]
+assert before == [signal.getsignal(s) for s in signals]
 print("returned", flush=True)
 """
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no signals to send to a process")
 class TestSignals:
-    @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+    @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGUSR1"])
     def test_a_signal_ends_run_and_the_old_handlers_are_back(
-        self, number: signal.Signals, tmp_path: Path
+        self, name: str, tmp_path: Path
     ) -> None:
         with subprocess.Popen(
             [sys.executable, "-c", SIGNALLED], stdout=subprocess.PIPE, text=True, cwd=tmp_path
         ) as program:
             assert program.stdout is not None
             assert program.stdout.readline() == "starting\n"
-            program.send_signal(number)
+            program.send_signal(getattr(signal, name))
             output, _ = program.communicate(timeout=PATIENCE)
         assert output.split() == ["shutdown", "returned"]
         assert program.returncode == 0

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import ctypes
 import socket
 from typing import Any
 
 import pytest
 
+from mpgameserver import serversocket
 from mpgameserver.serversocket import ListeningSocket
 from mpgameserver.waiting import wait_readable
 
@@ -84,3 +86,32 @@ def test_what_the_network_cannot_carry_counts_as_sent() -> None:
     assert sock.datagrams.queue(b"x", ("127.0.0.1", 0))
     assert sock.datagrams.flush()
     sock.close()
+
+
+class TestWindows:
+    def test_no_other_program_can_have_the_same_port(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        stand_in = socket.SO_KEEPALIVE  # an option that is off, and that can be asked for
+        monkeypatch.setattr(socket, "SO_EXCLUSIVEADDRUSE", stand_in, raising=False)
+        sock = ListeningSocket(("127.0.0.1", 0))
+        assert sock._socket.getsockopt(socket.SOL_SOCKET, stand_in) == 1
+        sock.close()
+
+    def test_clients_that_are_gone_fail_no_read(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        calls = []
+
+        class Winsock:
+            def __init__(self, name: str) -> None:
+                assert name == "ws2_32"
+
+            def WSAIoctl(self, *arguments: Any) -> int:
+                calls.append(arguments)
+                return -1  # SOCKET_ERROR: reads step over the errors
+
+        monkeypatch.setattr(ctypes, "WinDLL", Winsock, raising=False)
+        monkeypatch.setattr(serversocket, "_IS_WINDOWS", True)
+        sock = ListeningSocket(("127.0.0.1", 0))
+        [(descriptor, code, value, size, *rest)] = calls
+        assert (descriptor.value, code.value) == (sock.fileno(), 0x9800000C)  # SIO_UDP_CONNRESET
+        assert (value._obj.value, size) == (0, ctypes.sizeof(ctypes.c_ulong))
+        assert len(rest) == 5
+        sock.close()

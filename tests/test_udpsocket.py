@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import socket
 import sys
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
 from mpgameserver import udpsocket
-from mpgameserver.udpsocket import ConnectedSocket
+from mpgameserver.udpsocket import ConnectedSocket, PlainSocket
 from mpgameserver.waiting import wait_readable
 
 PATIENCE = 5.0
@@ -81,7 +83,6 @@ class TestConnectedSocket:
         wait_readable(connected, PATIENCE)
         assert [connected.receive(), connected.receive()] == [b"from the peer", None]
 
-    @pytest.mark.skipif(not hasattr(socket, "AF_UNIX"), reason="Windows reports no refusal")
     def test_a_closed_port_is_noticed_and_raises_nothing(
         self, connected: ConnectedSocket, peer: socket.socket
     ) -> None:
@@ -104,6 +105,55 @@ class TestConnectedSocket:
     def test_an_address_that_cannot_be_reached_is_an_os_error(self) -> None:
         with pytest.raises(OSError, match=r".+"):
             ConnectedSocket(socket.AF_INET, ("::1", 1))
+
+
+class Failing:
+    """A socket whose calls raise one error after the other, and then do what they should."""
+
+    def __init__(self, *errors: OSError) -> None:
+        self._errors = list(errors)
+
+    def _fail(self) -> None:
+        if self._errors:
+            raise self._errors.pop(0)
+
+    def recvfrom(self, size: int) -> tuple[bytes, tuple[str, int]]:
+        self._fail()
+        return b"there", (HOST, 9)
+
+    def send(self, datagram: bytes) -> int:
+        self._fail()
+        return len(datagram)
+
+
+class TestErrorsOfWindows:
+    """Its words for what the network does, as the socket module passes them on."""
+
+    @pytest.mark.parametrize(
+        ("error", "is_refused"),
+        [
+            (ConnectionResetError(errno.ECONNRESET, "port unreachable"), True),
+            (OSError(errno.ENETRESET, "time to live exceeded"), False),
+        ],
+    )
+    def test_a_read_steps_over_what_an_earlier_send_has_met(
+        self, error: OSError, is_refused: bool
+    ) -> None:
+        moves = PlainSocket(Failing(error, error))  # type: ignore[arg-type]
+        assert moves.receive() == b"there"
+        assert moves.refused == is_refused
+
+    def test_what_is_sent_when_it_is_told_is_lost_and_no_error(self) -> None:
+        reset = ConnectionResetError(errno.ECONNRESET, "port unreachable")
+        moves = PlainSocket(Failing(reset))  # type: ignore[arg-type]
+        assert moves.send(b"lost")
+        assert moves.refused
+
+    def test_errors_without_end_do_not_hold_a_read_up(self) -> None:
+        resets = [ConnectionResetError(errno.ECONNRESET, "port unreachable") for _ in range(40)]
+        moves = PlainSocket(Failing(*resets))  # type: ignore[arg-type]
+        assert [moves.receive() for _ in range(2)] == [None, None]
+        assert moves.receive() == b"there"
 
 
 class TestBuffers:
@@ -131,3 +181,19 @@ class TestBuffers:
         caplog.set_level(logging.INFO)
         udpsocket.new_udp_socket(socket.AF_INET, 8192).close()
         assert not caplog.records
+
+    def test_where_a_system_refuses_too_much_half_of_it_is_asked_for(
+        self, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        class Bsd(socket.socket):
+            def setsockopt(self, level: int, option: int, value: Any) -> None:  # type: ignore[override]
+                if value > 50_000:
+                    raise OSError(errno.ENOBUFS, "above kern.ipc.maxsockbuf")
+                super().setsockopt(level, option, value)
+
+        monkeypatch.setattr(udpsocket, "_told", set())
+        monkeypatch.setattr(socket, "socket", Bsd)
+        log = logging.getLogger("mpgameserver.server")
+        udpsocket.new_udp_socket(socket.AF_INET, 160_000, log, logging.WARNING).close()
+        lines = [record.getMessage() for record in caplog.records]
+        assert [" 40000 of the 160000 bytes" in line for line in lines] == [True, True]

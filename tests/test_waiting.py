@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import select
 import socket
 from collections.abc import Iterator
 
@@ -55,3 +56,12 @@ def test_one_socket_is_waited_for_without_more_ado(ends):
     far.send(b"x")
     wait_readable(near, PATIENCE)
     assert near.recv(1) == b"x"
+
+
+def test_less_than_a_millisecond_is_one(ends, monkeypatch):
+    """A clock of coarse steps would otherwise have the caller ask again without end."""
+    waited = []
+    monkeypatch.setattr(select, "select", lambda *_: waited.append(_[3]) or ((), (), ()))
+    waiter = Waiter(ends[0])
+    assert waiter.wait(1e-6) == set()
+    assert waited in ([], [0.001])  # poll takes nothing else

@@ -153,7 +153,6 @@ class TestOneByOne:
 
 
 class TestConnected:
-    @pytest.mark.skipif(not hasattr(socket, "AF_UNIX"), reason="Windows reports no refusal")
     def test_a_closed_port_is_noticed_and_raises_nothing(self, own, peer):
         moves, sock = own
         sock.connect(peer.getsockname())
