@@ -26,7 +26,7 @@ class Driven(Protocol):
         """The file descriptors to wait for; the first is the one that is written to."""
 
     def next_timer(self) -> float:
-        """When the next turn is due, in seconds of `time.monotonic`."""
+        """When the next turn is due, in seconds of `time.perf_counter`."""
 
 
 class Driver:
@@ -105,7 +105,7 @@ class Driver:
         if due == float("inf"):
             return
         least = BLOCKED_DELAY if self._driven.wants_write else MIN_DELAY
-        when = self._loop.time() + max(due - time.monotonic(), least)
+        when = self._loop.time() + max(due - time.perf_counter(), least)
         if self._timer is not None:
             if self._timer.when() <= when:
                 return

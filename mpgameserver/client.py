@@ -120,7 +120,7 @@ class UdpClient:
             address,
             self._server_key,
             self._connection_timeout,
-            time.monotonic(),
+            time.perf_counter(),
             time.time(),
             self._trace,
         )
@@ -170,7 +170,7 @@ class UdpClient:
         return () if self._socket is None else (self._socket.fileno(),)
 
     def next_timer(self) -> float:
-        """When `update` is due if nothing arrives before, in seconds of `time.monotonic`.
+        """When `update` is due if nothing arrives before, in seconds of `time.perf_counter`.
 
         For programs that wait for `filenos` and have no frames; infinity while nothing is due.
         It may be earlier after any other call.
@@ -255,7 +255,7 @@ class UdpClient:
         """A snapshot of the figures of the current connection, or of the last one."""
         if self._connection is None:
             return ConnectionStats()
-        return self._connection.stats(time.monotonic())
+        return self._connection.stats(time.perf_counter())
 
     # -- settings ---------------------------------------------------------------------------
 
@@ -297,7 +297,7 @@ class UdpClient:
         called from a callback.
         """
         self._refuse_in_callback("update")
-        now = time.monotonic()
+        now = time.perf_counter()
         if self._attempt is not None:
             self._update_attempt(self._attempt, now)
         connection = self._connection
@@ -398,7 +398,7 @@ class UdpClient:
         if self._attempt is not None:
             self._end_attempt(False)
         elif self._connection is not None:
-            self._connection.disconnect(time.monotonic())
+            self._connection.disconnect(time.perf_counter())
 
     def waitForDisconnect(self) -> None:
         """Disconnect, and wait for up to 1 second until the server has answered.
@@ -410,7 +410,7 @@ class UdpClient:
         connection = self._connection
         self.update()
         while connection is not None and connection is self._connection and connection.is_live:
-            wait_readable(self, max(connection.next_timer() - time.monotonic(), MIN_WAIT))
+            wait_readable(self, max(connection.next_timer() - time.perf_counter(), MIN_WAIT))
             self.update()
 
     def forceDisconnect(self) -> None:
@@ -427,7 +427,7 @@ class UdpClient:
         self._end_attempt(False)
         if self._connection is None:
             return
-        last = self._connection.abandon(time.monotonic())
+        last = self._connection.abandon(time.perf_counter())
         if last is not None and self._socket is not None:
             self._socket.send(last)
         self._due_callbacks += self._connection.take_settled()

@@ -42,7 +42,7 @@ class FramePace:
 
     def __init__(
         self,
-        clock: Callable[[], float] = time.monotonic,
+        clock: Callable[[], float] = time.perf_counter,
         sleep: Callable[[float], object] = time.sleep,
     ) -> None:
         self.begun: int = 0
@@ -92,14 +92,14 @@ class _Game:
     def run(self) -> None:
         """Connect, play, wait for what is outstanding, and leave."""
         self._do_frames("connecting", self._nobody_is_connecting)
-        end = time.monotonic() + self._settings.seconds
+        end = time.perf_counter() + self._settings.seconds
         self._played = self._do_frames(
-            "playing", lambda: self._everybody_has_left() or time.monotonic() >= end, True
+            "playing", lambda: self._everybody_has_left() or time.perf_counter() >= end, True
         )
         self._context.call_soon_threadsafe(self._room.stop_playing)
-        end = time.monotonic() + WAIT_LIMIT
+        end = time.perf_counter() + WAIT_LIMIT
         self._waited = self._do_frames(
-            "waiting", lambda: self._nothing_is_outstanding() or time.monotonic() >= end
+            "waiting", lambda: self._nothing_is_outstanding() or time.perf_counter() >= end
         )
         self._show("done")
         self._timeline = Timeline.of([player.client.stats() for player in self._players])
@@ -147,14 +147,14 @@ class _Game:
         self, phase: str | None, is_over: Callable[[], bool], is_playing: bool = False
     ) -> float:
         """Do frames until `is_over`, shown unless `phase` is None; how many seconds it took."""
-        began = time.monotonic()
+        began = time.perf_counter()
         while not is_over():
             self._pace.wait()
             for player in self._players:
                 player.frame(is_playing)
             if phase is not None and self._display.is_due():
-                self._show(f"{phase} {time.monotonic() - began:.0f} s")
-        return time.monotonic() - began
+                self._show(f"{phase} {time.perf_counter() - began:.0f} s")
+        return time.perf_counter() - began
 
     def _show(self, phase: str) -> None:
         progress, link = self._room.progress, self._proxy.stats

@@ -53,9 +53,9 @@ class Player:
     def frame(self, is_playing: bool) -> None:
         """Do one frame: act if `is_playing`, send and receive, read what has come."""
         if is_playing and self.client.connected():
-            self._act(time.monotonic())
+            self._act(time.perf_counter())
         self.client.update()
-        self._read(time.monotonic())
+        self._read(time.perf_counter())
         self.token = self.client.token() or self.token
 
     def _act(self, now: float) -> None:

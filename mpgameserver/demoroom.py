@@ -70,7 +70,7 @@ class Room(EventHandler):
         member = Member(len(self.members) + 1, client)
         self.members[client.token] = member
         file = file_of(self._seed, f"down {member.number}")
-        member.ledger.send(client, Kind.FILE, file, time.monotonic())
+        member.ledger.send(client, Kind.FILE, file, time.perf_counter())
 
     def disconnect(self, client: ServerClient) -> None:
         """Take leave of a client."""
@@ -79,7 +79,7 @@ class Room(EventHandler):
 
     def handle_message(self, client: ServerClient, seqnum: int, msg: bytes = b"") -> None:
         """Take a message, and pass on the lines of chat whose turn it is."""
-        now = time.monotonic()
+        now = time.perf_counter()
         member = self.members[client.token]
         read = member.ledger.receive(msg, now)
         if read is None:
@@ -107,6 +107,6 @@ class Room(EventHandler):
         return [m for m in self.members.values() if m.client.status == ConnectionStatus.CONNECTED]
 
     def _tell_all(self, kind: Kind, body: bytes) -> None:
-        now = time.monotonic()
+        now = time.perf_counter()
         for member in self._present():
             member.ledger.send(member.client, kind, body, now)

@@ -42,7 +42,7 @@ class Display(AbstractContextManager["Display"]):
     """Seconds between two times to show something."""
 
     def __init__(self) -> None:
-        self._next = time.monotonic()
+        self._next = time.perf_counter()
 
     def __exit__(
         self,
@@ -54,7 +54,7 @@ class Display(AbstractContextManager["Display"]):
 
     def is_due(self) -> bool:
         """True when it is time to show something; then not again before the next time."""
-        now = time.monotonic()
+        now = time.perf_counter()
         if now < self._next:
             return False
         self._next = now + self.interval

@@ -45,7 +45,7 @@ def monitor(
         client.send_guaranteed(make_proof(key, client.token()))
         try:
             with display:
-                has_shown = _show_all(client, display, time.monotonic() + seconds)
+                has_shown = _show_all(client, display, time.perf_counter() + seconds)
         except KeyboardInterrupt:
             client.waitForDisconnect()
             return
@@ -62,8 +62,8 @@ def monitor(
 def _show_all(client: UdpClient, display: Display, end: float) -> bool:
     """Show what comes until the end; True when anything came."""
     view, has_shown = MonitorView(), False
-    last = time.monotonic()
-    while client.connected() and (now := time.monotonic()) < end:
+    last = time.perf_counter()
+    while client.connected() and (now := time.perf_counter()) < end:
         client.update()
         for _, message in client.getMessages():
             try:
@@ -86,14 +86,14 @@ def watching(asker: FiguresAsker, display: Display) -> Iterator[None]:
 
     def show_all() -> None:
         view = MonitorView()
-        last = time.monotonic()
+        last = time.perf_counter()
         while not is_over.wait(INTERVAL):
             figures = asker.wait(INTERVAL)
             if figures is not None:
-                last = time.monotonic()
+                last = time.perf_counter()
                 display.show(*view.take(figures))
-            elif time.monotonic() - last >= PATIENCE:
-                display.show(nothing_came(time.monotonic() - last))
+            elif time.perf_counter() - last >= PATIENCE:
+                display.show(nothing_came(time.perf_counter() - last))
 
     thread = threading.Thread(target=show_all, name="mpgameserver-monitor", daemon=True)
     with display:

@@ -72,9 +72,9 @@ class _RoundTrips:
 
     def run(self, count: float) -> None:
         """Send `count` messages, and wait for the answers while the connection lasts."""
-        next_at = time.monotonic()
+        next_at = time.perf_counter()
         while self._client.connected():
-            now = time.monotonic()
+            now = time.perf_counter()
             if now >= next_at:
                 if self.sent == count:
                     return
@@ -85,7 +85,7 @@ class _RoundTrips:
             if self.sent == count and not self._sent_at:
                 return
             if self._client.connected():
-                wait_readable(self._client, min(FRAME, max(0.0, next_at - time.monotonic())))
+                wait_readable(self._client, min(FRAME, max(0.0, next_at - time.perf_counter())))
 
     def _send(self, now: float) -> None:
         self.sent += 1
@@ -93,7 +93,7 @@ class _RoundTrips:
         self._client.send(_MESSAGE.pack(self.sent), RetryMode.NONE)
 
     def _read(self) -> None:
-        now = time.monotonic()
+        now = time.perf_counter()
         for _, message in self._client.getMessages():
             sequence = _MESSAGE.unpack(message)[0] if len(message) == _MESSAGE.size else 0
             sent_at = self._sent_at.pop(sequence, None)

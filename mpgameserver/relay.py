@@ -99,13 +99,13 @@ def relay(settings: RelaySettings, display: Display) -> RelayReport:
 
     Raises OSError, which names the address, when it cannot listen or the target has no address.
     """
-    began = time.monotonic()
+    began = time.perf_counter()
     with UdpProxy(
         settings.listen, settings.target, settings.up, settings.down, settings.seed
     ) as proxy:
 
         def report() -> RelayReport:
-            return RelayReport(settings.seed, time.monotonic() - began, proxy.stats)
+            return RelayReport(settings.seed, time.perf_counter() - began, proxy.stats)
 
         with suppress(KeyboardInterrupt), _terminated_as_interrupted(), display:
             display.print(
@@ -113,7 +113,7 @@ def relay(settings: RelaySettings, display: Display) -> RelayReport:
                 f"{format_address(settings.target)}, seed {settings.seed}"
             )
             end = math.inf if settings.seconds is None else began + settings.seconds
-            while (left := end - time.monotonic()) > 0:
+            while (left := end - time.perf_counter()) > 0:
                 time.sleep(min(LOOK_INTERVAL, left))
                 if display.is_due():
                     display.show(report().as_table())

@@ -107,7 +107,7 @@ class UdpServer:
         )
         self._socket = ListeningSocket(addr)
         carrier = carrier_of(self._socket.datagrams, ctxt.meter)
-        self._pump = Pump(self._engine, carrier, time.monotonic)
+        self._pump = Pump(self._engine, carrier, time.perf_counter)
         self._pipe = _WakePipe()
 
     @property
@@ -131,7 +131,7 @@ class UdpServer:
         return self._socket.fileno()
 
     def next_timer(self) -> float:
-        """When `update` is due if nothing arrives before, in seconds of `time.monotonic`.
+        """When `update` is due if nothing arrives before, in seconds of `time.perf_counter`.
 
         0.0 before the first `update`, infinity when the server has stopped.
         """
@@ -160,7 +160,7 @@ class UdpServer:
         if not self._is_driven:
             self._claim()
             self._is_driven = True
-            self._engine.start(time.monotonic())
+            self._engine.start(time.perf_counter())
         self._update()
         if self._engine.is_stopped:
             self.close()
@@ -255,7 +255,7 @@ class UdpServer:
     def _serve(self) -> None:
         engine = self._engine
         try:
-            engine.start(time.monotonic())
+            engine.start(time.perf_counter())
             waiter = Waiter(self._pipe, self._socket)
             self._update()
             while not engine.is_stopped:
@@ -271,13 +271,13 @@ class UdpServer:
         if is_blocked or self._waits_to_write:
             waiter.want_write(self._socket, is_blocked)
             self._waits_to_write = is_blocked
-        seconds = min(max(self._engine.next_timer() - time.monotonic(), 0.0), MAX_WAIT)
+        seconds = min(max(self._engine.next_timer() - time.perf_counter(), 0.0), MAX_WAIT)
         if self._pipe.fileno() in waiter.wait(seconds):
             self._pipe.drain()
 
     def _update(self) -> None:
         """Read, work, send."""
-        now = time.monotonic()
+        now = time.perf_counter()
         self._pump.receive(MAX_READS, now, time.time())
         self._engine.advance(now)
         self._pump.send()
