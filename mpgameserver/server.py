@@ -14,7 +14,7 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import TracebackType
 
 from mpgameserver._core.pump import Pump
@@ -101,6 +101,8 @@ class UdpServer:
         self._has_run = False
         self._is_driven = False
         self._is_over = False
+        self._is_updating = False
+        self._is_wanted = False
         self._waits_to_write = False
         self._engine = new_engine(
             ctxt, lambda: self._pump.flush(), self._handler(), lambda: self.address
@@ -133,11 +135,14 @@ class UdpServer:
     def next_timer(self) -> float:
         """When `update` is due if nothing arrives before, in seconds of `time.perf_counter`.
 
-        0.0 before the first `update`, infinity when the server has stopped.
+        0.0 before the first `update`, and when a message was queued or something was asked of the
+        context since the last one; infinity when the server has stopped.
         """
         if self._is_over:
             return float("inf")
-        return self._engine.next_timer() if self._has_run else 0.0
+        if self._is_wanted or not self._has_run:
+            return 0.0
+        return self._engine.next_timer()
 
     @property
     def wants_write(self) -> bool:
@@ -149,30 +154,56 @@ class UdpServer:
 
         To be called when the socket can be read and when `next_timer` has come, until it returns
         False: the server has stopped. The first call begins to serve. What other threads ask for
-        waits for the next call, one interval at the most.
+        waits for the next call, one interval at the most. A call reads 256 datagrams at the most.
 
-        RuntimeError when `run` was called, and while another server runs the context.
+        RuntimeError in an event of the handler, when `run` was called, and while another server
+        runs the context.
         """
         if self._has_run and not self._is_driven:
             raise RuntimeError("this server has run; a new one is needed")
+        self._refuse_in_event("update")
+        if not self._is_driven:
+            self._begin()
         if self._is_over:
             return False
-        if not self._is_driven:
-            self._claim()
-            self._is_driven = True
-            self._engine.start(time.perf_counter())
-        self._update()
+        self._is_wanted = False
+        self._with_events(self._update)
         if self._engine.is_stopped:
             self.close()
         return not self._is_over
 
+    def _begin(self) -> None:
+        """Serve by `update` from now on, unless it was stopped before."""
+        if self._claim():
+            self._is_driven = True
+            self._engine.on_queued = self._note_queued
+            self._with_events(lambda: self._engine.start(time.perf_counter()))
+
+    def _with_events(self, work: Callable[[], None]) -> None:
+        self._is_updating = True
+        try:
+            work()
+        finally:
+            self._is_updating = False
+
+    def _note_queued(self) -> None:
+        """A client that had nothing to be sent has something now."""
+        if not self._is_updating:  # else it leaves with the update
+            self._is_wanted = True
+
+    def _refuse_in_event(self, name: str) -> None:
+        if self._is_updating:
+            raise RuntimeError(f"{name}() was called from an event of the handler")
+
     def close(self) -> None:
         """Stop at once, where `update` serves: each client is told by one datagram.
 
-        Of no effect the second time; RuntimeError when `run` serves, which ends by `stop`.
+        Of no effect the second time; RuntimeError in an event of the handler, and when `run`
+        serves: both end by `stop`.
         """
         if self._has_run and not self._is_driven:
             raise RuntimeError("run() serves: use stop()")
+        self._refuse_in_event("close")
         if self._is_over:
             return
         try:
@@ -217,7 +248,10 @@ class UdpServer:
 
     def wake(self) -> None:
         """End the loop's wait."""
-        self._pipe.wake()
+        if self._is_driven:
+            self._is_wanted = True
+        else:
+            self._pipe.wake()
 
     # -- the loop ---------------------------------------------------------------------------
 

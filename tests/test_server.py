@@ -6,6 +6,7 @@ import itertools
 import logging
 import os
 import select
+import selectors
 import signal
 import socket
 import subprocess
@@ -13,6 +14,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -103,6 +105,34 @@ def drive(server: UdpServer, until: Callable[[], bool]) -> None:
         select.select([server], writable, [], seconds)
 
 
+def turn(
+    selector: selectors.BaseSelector, clients: list[UdpClient], until: Callable[[], bool]
+) -> None:
+    """Serve all servers of a selector in one loop; those that stop leave it."""
+    end = time.monotonic() + PATIENCE
+    while not until():
+        assert time.monotonic() < end, clients
+        servers = [key.data for key in selector.get_map().values()]
+        due = min((server.next_timer() for server in servers), default=0.0)
+        selector.select(min(max(due - time.monotonic(), 0.0), 0.005))
+        for server in servers:
+            if not server.update():
+                selector.unregister(server)
+        for client in clients:
+            client.update()
+
+
+def quieten(server: UdpServer, client: UdpClient) -> None:
+    """Update both until neither has anything to do soon."""
+
+    def is_quiet() -> bool:
+        server.update()
+        due = min(client.next_timer(), server.next_timer())
+        return bool(server.clients) and due > time.monotonic() + 1.0
+
+    play([client], is_quiet)
+
+
 class TestInSomebodyElsesLoop:
     def test_it_serves_by_update(self) -> None:
         context = ServerContext(echo())
@@ -144,6 +174,89 @@ class TestInSomebodyElsesLoop:
         assert not server.update()
         with ThreadedServer(context, LOOPBACK):
             pass
+
+    def test_what_is_asked_for_between_two_updates_is_due_at_once(self) -> None:
+        context = ServerContext(Recorder())
+        context.setInterval(60.0)
+        context.setKeepAliveInterval(60.0)
+        server = UdpServer(context, LOOPBACK)
+        client = UdpClient(context.root_key.getPublicKey())
+        client.setKeepAliveInterval(60.0)
+        client.connect(server.address)
+        calls: list[str] = []
+        asked = {
+            "a message": lambda: context.clients[0].send(b"news"),
+            "a call": lambda: context.call_soon_threadsafe(calls.append, "called"),
+            "a setting": lambda: context.setMessageTimeout(2.0),
+            "a stop": server.stop,
+        }
+        with client:
+            for name, ask in asked.items():
+                quieten(server, client)
+                ask()
+                assert server.next_timer() <= time.monotonic(), name
+            play([client], lambda: not server.update())
+            assert [message for _, message in client.getMessages()] == [b"news"]
+        assert calls == ["called"]
+
+    def test_many_wakes_without_an_update_harm_nothing(self) -> None:
+        context = ServerContext(Recorder())
+        server = UdpServer(context, LOOPBACK)
+        server.update()
+        for _ in range(5000):
+            context.setMessageTimeout(2.0)
+        assert server.update()
+        server.close()
+
+    def test_it_shares_a_selector_with_others(self) -> None:
+        contexts = [ServerContext(echo()) for _ in range(2)]
+        servers = [UdpServer(context, LOOPBACK) for context in contexts]
+        with selectors.DefaultSelector() as selector, ExitStack() as stack:
+            for server in servers:
+                selector.register(server, selectors.EVENT_READ, server)
+                assert server.update()
+            clients = []
+            for context, server in zip(contexts, servers, strict=True):
+                client = stack.enter_context(UdpClient(context.root_key.getPublicKey()))
+                client.connect(server.address)
+                clients.append(client)
+            turn(selector, clients, until=lambda: all(client.connected() for client in clients))
+            for number, client in enumerate(clients):
+                client.send(b"%d" % number)
+            turn(selector, clients, until=lambda: all(c.hasMessages() for c in clients))
+            assert [client.getMessage()[1] for client in clients] == [b"0", b"1"]
+            for server in servers:
+                server.stop()
+            turn(selector, clients, until=lambda: not selector.get_map())
+        assert [context.handler.reasons for context in contexts] == [["shutdown"]] * 2
+
+    def test_an_event_can_neither_update_nor_close_it(self) -> None:
+        refused: list[str] = []
+
+        def refuse(*_: float) -> None:
+            for call in (server.update, server.close):
+                with pytest.raises(RuntimeError, match="from an event") as error:
+                    call()
+                refused.append(str(error.value))
+
+        context = ServerContext(Recorder(starting=refuse, update=refuse))
+        server = UdpServer(context, LOOPBACK)
+        drive(server, lambda: len(refused) > 2)
+        server.close()
+        assert refused[:2] == refused[2:4]
+        assert context.handler.events == [("starting",), ("shutdown",)]
+
+    def test_what_is_no_exception_leaves_it_to_be_updated_or_closed(self) -> None:
+        def end(delta_t: float) -> None:
+            raise KeyboardInterrupt
+
+        context = ServerContext(Recorder(update=end))
+        context.setInterval(0.001)
+        server = UdpServer(context, LOOPBACK)
+        with pytest.raises(KeyboardInterrupt):
+            drive(server, lambda: False)
+        server.close()
+        assert context.handler.events == [("starting",), ("shutdown",)]
 
     def test_it_is_run_or_updated_and_not_both(self) -> None:
         server = UdpServer(ServerContext(Recorder()), LOOPBACK)
