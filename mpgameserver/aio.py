@@ -1,9 +1,8 @@
 """The client and the server for asyncio: thin covers that know when to call `update`.
 
 A `UdpClient` or a `UdpServer` does the work, in the thread of the event loop. What is here waits
-for their sockets (`add_reader`), for the time that they name (`call_at`), and for calls that
-leave them something to do; nothing is polled. The loop must have `add_reader`: every one has but
-the proactor loop of Windows, where `asyncio.SelectorEventLoop` is to be used.
+for their sockets, for the time that they name, and for calls that leave them something to do;
+nothing is polled.
 """
 
 from __future__ import annotations
@@ -15,6 +14,7 @@ from contextlib import asynccontextmanager
 from functools import partial
 
 from mpgameserver._core.seqnum import SeqNum
+from mpgameserver.address import format_address
 from mpgameserver.aiodriver import Driver
 from mpgameserver.aioserver import AsyncServer, serve
 from mpgameserver.client import UdpClient
@@ -136,7 +136,7 @@ class AsyncClient:
         if not await outcome:
             failure = self._client.failure
             reason = "given up" if failure is None else failure.value
-            raise ConnectFailedError(f"no connection to {addr[0]}:{addr[1]}: {reason}", failure)
+            raise ConnectFailedError(f"no connection to {format_address(addr)}: {reason}", failure)
 
     def _turn(self) -> None:
         self._client.update()
@@ -180,8 +180,7 @@ async def connect(
     when the block raises or is cancelled it leaves at once. The socket is closed in any case.
 
     Raises ConnectFailedError when there is no connection, with the reason as `failure`; TypeError
-    or ValueError for what is no address, key or time; NotImplementedError on a loop without
-    `add_reader`.
+    or ValueError for what is no address, key or time.
     """
     core = UdpClient(server_public_key, trace=trace)
     if connection_timeout is not None:

@@ -7,6 +7,8 @@ import time
 from collections.abc import Callable
 from typing import Protocol
 
+from mpgameserver.aiowatch import LoopWatch, ThreadWatch, Watch
+
 __all__ = ["Driver"]
 
 MIN_DELAY = 0.001
@@ -36,25 +38,25 @@ class Driver:
         self._loop = asyncio.get_running_loop()
         self._driven = driven
         self._turn = turn
-        self._readers: set[int] = set()
-        self._writer: int | None = None
+        self._watch: Watch = LoopWatch(self._loop, self._run)
         self._timer: asyncio.TimerHandle | None = None
         self._soon: asyncio.Handle | None = None
-        self._is_closed = False
+        self._is_active = False
 
     def start(self) -> None:
-        """Call the first turn, now; NotImplementedError when the loop cannot wait for sockets."""
+        """Call the first turn, now."""
+        self._is_active = True
         self._run()
 
     def soon(self) -> None:
-        """Call a turn in the loop's next round."""
-        if self._soon is None and not self._is_closed:
+        """Call a turn in the loop's next round; of no effect before `start`."""
+        if self._soon is None and self._is_active:
             self._soon = self._loop.call_soon(self._run_soon)
 
     def close(self) -> None:
         """Call no more turns; to be called before the sockets are closed."""
-        self._is_closed = True
-        self._watch(set(), None)
+        self._is_active = False
+        self._watch.close()
         for handle in (self._timer, self._soon):
             if handle is not None:
                 handle.cancel()
@@ -69,35 +71,21 @@ class Driver:
         self._run()
 
     def _run(self) -> None:
-        if self._is_closed:
+        if not self._is_active:
             return
         self._turn()
-        if not self._is_closed:
-            filenos = self._driven.filenos()
-            self._watch(set(filenos), filenos[0] if self._driven.wants_write else None)
+        if self._is_active:
+            self._wait_for_sockets()
             self._schedule()
 
-    def _watch(self, readers: set[int], writer: int | None) -> None:
-        for descriptor in self._readers - readers:
-            self._loop.remove_reader(descriptor)
-        for descriptor in readers - self._readers:
-            self._add_reader(descriptor)
-        self._readers = readers
-        if writer != self._writer:
-            if self._writer is not None:
-                self._loop.remove_writer(self._writer)
-            if writer is not None:
-                self._loop.add_writer(writer, self._run)
-            self._writer = writer
-
-    def _add_reader(self, descriptor: int) -> None:
+    def _wait_for_sockets(self) -> None:
+        filenos = self._driven.filenos()
+        wanted = set(filenos), filenos[0] if self._driven.wants_write else None
         try:
-            self._loop.add_reader(descriptor, self._run)
+            self._watch.set(*wanted)
         except NotImplementedError:
-            raise NotImplementedError(
-                "this event loop cannot wait for a UDP socket of ours: use "
-                "asyncio.SelectorEventLoop"
-            ) from None
+            self._watch = ThreadWatch(self._loop, self._run)
+            self._watch.set(*wanted)
 
     def _schedule(self) -> None:
         """Have a timer that comes no later than what is due; one that comes early harms nothing."""

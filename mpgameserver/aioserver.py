@@ -3,6 +3,7 @@
 The engine calls an `AsyncEvents` as its handler. What an event of the game's handler returns is
 looked at: a coroutine becomes a task, and the events of that client that come meanwhile wait in
 its line, so that each client's come in order and one at a time. Clients do not wait for each other.
+Nothing is served before `starting` is over, and `shutdown` comes when all others are.
 """
 
 from __future__ import annotations
@@ -11,9 +12,11 @@ import asyncio
 import contextlib
 import inspect
 import logging
+import socket
 from collections import defaultdict, deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Hashable
+from collections.abc import AsyncIterator, Callable, Hashable
 from contextlib import asynccontextmanager
+from functools import partial
 
 from mpgameserver.aiodriver import Driver
 from mpgameserver.context import EventHandler, ServerContext
@@ -21,6 +24,7 @@ from mpgameserver.enums import ConnectionStatus
 from mpgameserver.limitedlog import LimitedLog
 from mpgameserver.server import UdpServer, require_context
 from mpgameserver.serverclient import ServerClient
+from mpgameserver.serversocket import numeric_address
 
 __all__ = ["AsyncServer", "serve"]
 
@@ -39,7 +43,7 @@ class _Line:
     def __init__(self) -> None:
         self.events: deque[_Event] = deque()
         self.size = 0
-        self.task: asyncio.Task[None] | None = None
+        self.running: asyncio.Future[object] | None = None
 
     def is_full(self, size: int) -> bool:
         if not self.events:
@@ -64,18 +68,40 @@ class AsyncEvents(EventHandler):
         self._loop = asyncio.get_running_loop()
         self._lines: dict[Hashable, _Line] = {}
         self._logs: defaultdict[str, LimitedLog] = defaultdict(lambda: LimitedLog(_LOG))
+        self._start: object = None
+        self._left_out = 0.0
+        self._waits_to_shut_down = False
+        self._is_cancelled = False
 
     def starting(self) -> None:
-        """Begin the event; `settle` waits for it."""
-        self._enter("starting", "starting", self._game.starting)
+        """Begin the event; `started` waits for it."""
+        self._start = self._game.starting()
+
+    async def started(self) -> None:
+        """Wait until `starting` is over."""
+        if inspect.isawaitable(self._start):
+            try:
+                await self._start
+            except Exception:
+                self._log_raised("starting")
 
     def shutdown(self) -> None:
-        """Begin the event; `settle` waits for it."""
-        self._enter("shutdown", "shutdown", self._game.shutdown)
+        """Begin it when no other event runs or waits; `settle` waits for it."""
+        self._waits_to_shut_down = True
+        self._shut_down_when_idle()
+
+    def _shut_down_when_idle(self) -> None:
+        if self._waits_to_shut_down and not self._lines:
+            self._waits_to_shut_down = False
+            line = _Line()
+            line.put(("shutdown", self._game.shutdown, 0))
+            self._go_on("shutdown", line)
 
     def update(self, delta_t: float) -> None:
-        """Left out while the one before runs."""
+        """Left out while the one before runs; the next one is told its time, too."""
+        self._left_out += delta_t
         if "update" not in self._lines:
+            delta_t, self._left_out = self._left_out, 0.0
             self._enter("update", "update", lambda: self._game.update(delta_t))
 
     def full(self, addr: tuple[str, int]) -> None:
@@ -116,48 +142,66 @@ class AsyncEvents(EventHandler):
         if line is not None:
             line.put((name, event, 0))
             return
-        result = event()
-        if inspect.isawaitable(result):
-            line = self._lines[key] = _Line()
-            line.task = self._loop.create_task(self._run(key, line, name, result))
+        self._begin(key, name, event())
 
-    async def _run(
-        self, key: Hashable, line: _Line, name: str, running: Awaitable[object] | None
-    ) -> None:
-        """Run the events of a line until none waits."""
-        try:
-            while True:
-                try:
-                    if running is not None:
-                        await running
-                except Exception:
-                    self._logs[name].exception(self._loop.time(), "%s raised", name)
-                if not line.events:
+    def _begin(self, key: Hashable, name: str, result: object) -> bool:
+        """See to it that what an event has returned comes to its end; False if it has."""
+        if not inspect.isawaitable(result):
+            return False
+        line = self._lines.setdefault(key, _Line())
+        line.running = asyncio.ensure_future(result)
+        line.running.add_done_callback(partial(self._ended, key, line, name))
+        return True
+
+    def _ended(self, key: Hashable, line: _Line, name: str, ended: asyncio.Future[object]) -> None:
+        self._log_outcome(name, ended)
+        self._go_on(key, line)
+
+    def _go_on(self, key: Hashable, line: _Line) -> None:
+        """Call the events that wait in a line, up to the next coroutine."""
+        while line.events:
+            name, event, _ = line.take()
+            try:
+                result = event()
+            except Exception:
+                self._log_raised(name)
+            else:
+                if self._begin(key, name, result):
                     return
-                running = None
-                name, event, _ = line.take()
-                try:
-                    result = event()
-                except Exception:
-                    self._logs[name].exception(self._loop.time(), "%s raised", name)
-                else:
-                    running = result if inspect.isawaitable(result) else None
-        finally:
-            del self._lines[key]
+        self._lines.pop(key, None)
+        self._shut_down_when_idle()
+
+    def _log_outcome(self, name: str, ended: asyncio.Future[object]) -> None:
+        try:
+            ended.result()
+        except asyncio.CancelledError:
+            if not self._is_cancelled:
+                self._log_raised(name)
+        except Exception:
+            self._log_raised(name)
+        except BaseException:  # which the loop itself has raised
+            pass
+
+    def _log_raised(self, name: str) -> None:
+        self._logs[name].exception(self._loop.time(), "%s raised", name)
 
     async def settle(self) -> None:
         """Wait until no event runs or waits."""
-        while tasks := [line.task for line in self._lines.values() if line.task is not None]:
-            await asyncio.wait(tasks)
+        while running := self._running():
+            await asyncio.wait(running)
 
     async def cancel(self) -> None:
         """Cancel the events that run; those that wait are not begun."""
-        tasks = [line.task for line in self._lines.values() if line.task is not None]
+        self._is_cancelled = True
         for line in self._lines.values():
             line.events.clear()
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        while running := self._running():
+            for future in running:
+                future.cancel()
+            await asyncio.wait(running)
+
+    def _running(self) -> list[asyncio.Future[object]]:
+        return [line.running for line in self._lines.values() if line.running is not None]
 
 
 class AsyncServer(UdpServer):
@@ -169,11 +213,9 @@ class AsyncServer(UdpServer):
     def __init__(self, ctxt: ServerContext, addr: tuple[str, int]) -> None:
         self._loop = asyncio.get_running_loop()
         self._stopped = asyncio.Event()
-        self._updating = False
         self._events = AsyncEvents(require_context(ctxt).handler)
         super().__init__(ctxt, addr, install_signals=False)
         self._driver = Driver(self, self._turn)
-        self._engine.on_queued = self._send_soon
 
     def _handler(self) -> EventHandler:
         return self._events
@@ -192,8 +234,11 @@ class AsyncServer(UdpServer):
         await self._stopped.wait()
 
     async def _start(self) -> None:
-        self._driver.start()
-        await self._events.settle()
+        """Serve, once `starting` is over."""
+        try:
+            await self._events.started()
+        finally:
+            self._driver.start()
 
     async def _finish(self) -> None:
         """Say goodbye to every client, up to 1 second, and wait for the events that run."""
@@ -208,41 +253,49 @@ class AsyncServer(UdpServer):
         await self._events.cancel()
 
     def _turn(self) -> None:
-        self._updating = True
         try:
             serves = self.update()
         except BaseException:
             self._stopped.set()
             raise
-        finally:
-            self._updating = False
         if not serves:
             self._stopped.set()
 
-    def _send_soon(self) -> None:
+    def _note_queued(self) -> None:
         """What is queued between two turns leaves in one of its own."""
-        if not self._updating:
+        if not self._is_updating:
             self._driver.soon()
+
+
+async def _looked_up(addr: tuple[str, int]) -> tuple[str, int]:
+    """`addr` with its host as an address; a name is looked up on a thread."""
+    try:
+        return numeric_address(addr, socket.AI_NUMERICHOST)
+    except OSError:
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(None, numeric_address, addr)
 
 
 @asynccontextmanager
 async def serve(ctxt: ServerContext, addr: tuple[str, int]) -> AsyncIterator[AsyncServer]:
     """Serve the clients that come to `addr` within an `async with` block.
 
-    Any event of the context's handler may be a coroutine function. One client's events come in
-    order and one at a time; `update` and `full` are left out while the one before runs. What one
-    raises is logged. A client of which too many messages wait for its handler is disconnected.
+    Any event of the context's handler may be a coroutine function. `starting` is over before any
+    other comes, and all others are before `shutdown` comes. One client's events come in order and
+    one at a time; `update` and `full` are left out while the one before runs. What one raises is
+    logged. A client of which too many messages wait for its handler is disconnected.
 
     At the end of the block, and when it raises or is cancelled, every client gets a goodbye, which
     takes up to 1 second, and the events that run come to their end. Cancelled once more, the
     server stops at once and cancels them.
 
-    Raises what `UdpServer` does; NotImplementedError on a loop without `add_reader`.
+    Raises what `UdpServer` does.
     """
-    server = AsyncServer(ctxt, addr)
+    server = AsyncServer(ctxt, await _looked_up(addr))
     try:
-        await server._start()
+        server._begin()
         try:
+            await server._start()
             yield server
         finally:
             await server._finish()

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import socket
+from collections.abc import Iterator
 from typing import Any
 
 from mpgameserver.address import format_address, host_and_port
 from mpgameserver.udpsocket import datagram_socket, new_udp_socket
 
-__all__ = ["ListeningSocket"]
+__all__ = ["ListeningSocket", "numeric_address"]
 
 BUFFER_SIZE = 4 << 20
 """Bytes asked of the kernel for each direction: some 4,000 small datagrams, with what the kernel
@@ -34,14 +36,8 @@ class ListeningSocket:
     """
 
     def __init__(self, addr: tuple[str, int]) -> None:
-        host, port = host_and_port(addr, least_port=0)
-        host = host or _ANY_IPV4
-        try:
-            self._socket = _bind(host, port)
-        except OSError as error:
-            place = format_address((host, port))
-            text = f"cannot listen on {place}: {error.strerror or error}"
-            raise type(error)(error.errno, text) from error
+        with _named(addr):
+            self._socket = _bind(addr)
         self.address: tuple[str, int] = self._socket.getsockname()[:2]
         self.datagrams = datagram_socket(self._socket)
         """What moves its datagrams."""
@@ -55,10 +51,41 @@ class ListeningSocket:
         self.datagrams.close()
 
 
-def _bind(host: str, port: int) -> socket.socket:
-    """A socket that is bound to the first address of the host."""
-    found = socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM, flags=socket.AI_PASSIVE)
+def numeric_address(addr: tuple[str, int], flags: int = 0) -> tuple[str, int]:
+    """`addr` with the address that its host has, if it is a name; looking that up may take long.
+
+    `flags` are those of `getaddrinfo`. Raises what `ListeningSocket` does.
+    """
+    with _named(addr):
+        _, address = _look_up(addr, flags)
+    numeric = socket.NI_NUMERICHOST | socket.NI_NUMERICSERV
+    return socket.getnameinfo(address, numeric)[0], addr[1]
+
+
+@contextlib.contextmanager
+def _named(addr: tuple[str, int]) -> Iterator[None]:
+    """Have an OSError name the address."""
+    try:
+        yield
+    except OSError as error:
+        place = format_address((addr[0] or _ANY_IPV4, addr[1]))
+        text = f"cannot listen on {place}: {error.strerror or error}"
+        raise type(error)(error.errno, text) from error
+
+
+def _look_up(addr: tuple[str, int], flags: int = 0) -> tuple[socket.AddressFamily, Any]:
+    """The first address of a host."""
+    host, port = host_and_port(addr, least_port=0)
+    found = socket.getaddrinfo(
+        host or _ANY_IPV4, port, type=socket.SOCK_DGRAM, flags=socket.AI_PASSIVE | flags
+    )
     family, _, _, _, address = found[0]
+    return family, address
+
+
+def _bind(addr: tuple[str, int]) -> socket.socket:
+    """A socket that is bound to the first address of the host."""
+    family, address = _look_up(addr)
     sock = new_udp_socket(family, BUFFER_SIZE, _LOG, logging.WARNING)
     try:
         _set_options(sock, family, address)

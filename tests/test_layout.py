@@ -208,6 +208,19 @@ def test_the_package_reads_the_clock_that_is_fine_everywhere():
     assert coarse == []
 
 
+@pytest.mark.parametrize("name", ["aio", "aiodriver", "aioserver", "aiowatch"])
+def test_the_covers_for_asyncio_have_nothing_of_the_protocol(name):
+    of_the_protocol = {
+        *("attempt", "connecting", "connection", "handshake", "packet", "serverengine", "session"),
+        *(f"_core.{module}" for module in COMPILED if module != "seqnum"),
+    }
+    used = {
+        imported.removeprefix("mpgameserver.")
+        for imported in import_graph()[f"mpgameserver.{name}"]
+    }
+    assert used & of_the_protocol == set()
+
+
 def test_no_compiled_module_switches_hooks_on_or_checks_off():
     banned = re.compile(r"\b(profile|linetrace|boundscheck|wraparound|initializedcheck)\s*(=|\()")
     found = {

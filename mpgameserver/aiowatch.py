@@ -1,0 +1,124 @@
+"""Waits for sockets on behalf of an event loop: in the loop, or in a thread where it cannot.
+
+The proactor loop, which Windows has by default, waits for operations that it has begun itself, and
+not for sockets that somebody else reads. There a thread waits, and wakes the loop. Whichever it
+is: once something can be used, the loop calls `ready`, and `set` is to be called after that.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import threading
+from collections.abc import Callable
+from typing import Protocol
+
+from mpgameserver.waiting import Waiter
+
+__all__ = ["LoopWatch", "ThreadWatch", "Watch"]
+
+LONG = 3600.0
+"""Seconds of one wait of the thread: only what it waits for ends it."""
+
+
+class Watch(Protocol):
+    """What waits for sockets."""
+
+    def set(self, readers: set[int], writer: int | None) -> None:
+        """Wait until any of `readers` can be read, or `writer`, one of them, takes more."""
+
+    def close(self) -> None:
+        """Wait no more; to be called before the sockets are closed."""
+
+
+class LoopWatch:
+    """Has the loop wait; `set` is a NotImplementedError where that cannot."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, ready: Callable[[], object]) -> None:
+        self._loop = loop
+        self._ready = ready
+        self._readers: set[int] = set()
+        self._writer: int | None = None
+
+    def set(self, readers: set[int], writer: int | None) -> None:
+        """As in `Watch`."""
+        for descriptor in self._readers - readers:
+            self._loop.remove_reader(descriptor)
+        for descriptor in readers - self._readers:
+            self._loop.add_reader(descriptor, self._ready)
+        self._readers = readers
+        if writer != self._writer:
+            if self._writer is not None:
+                self._loop.remove_writer(self._writer)
+            if writer is not None:
+                self._loop.add_writer(writer, self._ready)
+            self._writer = writer
+
+    def close(self) -> None:
+        """As in `Watch`."""
+        self.set(set(), None)
+
+
+class _Descriptor(int):
+    """What a `Waiter` takes."""
+
+    fileno = int.__int__
+
+
+class ThreadWatch:
+    """Has a thread wait.
+
+    It waits once for each `set`: when it has had the loop call `ready`, it waits for the next.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, ready: Callable[[], object]) -> None:
+        self._loop = loop
+        self._ready = ready
+        self._waited_for: tuple[set[int], int | None] | None = None
+        self._asked_for: tuple[set[int], int | None] | None = None
+        self._is_closed = False
+        self._asked, self._asking = socket.socketpair()
+        self._thread = threading.Thread(target=self._run, name="mpgameserver-asyncio", daemon=True)
+        self._thread.start()
+
+    def set(self, readers: set[int], writer: int | None) -> None:
+        """As in `Watch`."""
+        if (readers, writer) != self._waited_for:
+            self._waited_for = self._asked_for = (readers, writer)
+            self._asking.send(b"\0")
+
+    def close(self) -> None:
+        """As in `Watch`."""
+        self._is_closed = True
+        self._asking.send(b"\0")
+        self._thread.join()
+        self._asked.close()
+        self._asking.close()
+
+    def _run(self) -> None:
+        waiter = Waiter(self._asked)
+        while not self._is_closed:
+            try:
+                usable = waiter.wait(LONG)
+            except OSError:  # by `select` only: a socket was closed meanwhile
+                usable = {-1}
+            if self._asked.fileno() in usable:
+                self._asked.recv(4096)
+                waiter = self._new_waiter()
+            elif usable:
+                waiter = Waiter(self._asked)
+                with contextlib.suppress(RuntimeError):  # the loop is closed
+                    self._loop.call_soon_threadsafe(self._woken)
+
+    def _new_waiter(self) -> Waiter:
+        readers, writer = self._asked_for or (set(), None)
+        waiter = Waiter(self._asked, *map(_Descriptor, readers))
+        if writer is not None:
+            waiter.want_write(_Descriptor(writer), True)
+        return waiter
+
+    def _woken(self) -> None:
+        self._waited_for = None
+        if not self._is_closed:
+            self._ready()

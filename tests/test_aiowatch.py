@@ -1,0 +1,129 @@
+"""Waiting for sockets on behalf of a loop: in the loop itself, and in a thread."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Callable, Coroutine, Iterator
+from typing import Any
+
+import pytest
+
+from mpgameserver import waiting
+from mpgameserver.aiowatch import LoopWatch, ThreadWatch
+
+PATIENCE = 5.0
+Pair = tuple[socket.socket, socket.socket]
+Main = Callable[[], Coroutine[Any, Any, None]]
+
+
+@pytest.fixture(params=[(LoopWatch, True), (ThreadWatch, True), (ThreadWatch, False)], ids=str)
+def kind(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """In the loop, in a thread by `poll`, and in a thread by `select` as on Windows."""
+    kind, has_poll = request.param
+    if has_poll and not waiting._HAS_POLL:
+        pytest.skip("this platform has no poll")
+    monkeypatch.setattr(waiting, "_HAS_POLL", has_poll)
+    return kind
+
+
+@pytest.fixture
+def ends() -> Iterator[Pair]:
+    near, far = socket.socketpair()
+    with near, far:
+        near.setblocking(False)
+        yield near, far
+
+
+class Watched:
+    """What a watch has said."""
+
+    def __init__(self, kind: Any) -> None:
+        self.calls = 0
+        self._called = asyncio.Event()
+        self.watch = kind(asyncio.get_running_loop(), self._ready)
+
+    def _ready(self) -> None:
+        self.calls += 1
+        self._called.set()
+
+    async def ready(self) -> None:
+        """Wait for the next call."""
+        self._called.clear()
+        await self._called.wait()
+
+
+def run(main: Main) -> None:
+    asyncio.run(asyncio.wait_for(main(), PATIENCE))
+
+
+def test_what_can_be_read_is_told_again_and_again(kind: Any, ends: Pair) -> None:
+    async def main() -> None:
+        near, far = ends
+        watched = Watched(kind)
+        for number in range(1, 4):
+            watched.watch.set({near.fileno()}, None)
+            far.send(b"%d" % number)
+            await watched.ready()
+            assert near.recv(10) == b"%d" % number
+        watched.watch.close()
+
+    run(main)
+
+
+def test_a_socket_that_takes_more_is_told_while_that_is_wanted(kind: Any, ends: Pair) -> None:
+    async def main() -> None:
+        near, _ = ends
+        watched = Watched(kind)
+        watched.watch.set({near.fileno()}, near.fileno())
+        await watched.ready()
+        watched.watch.set({near.fileno()}, None)
+        await asyncio.sleep(0.01)
+        calls = watched.calls
+        await asyncio.sleep(0.01)
+        assert watched.calls == calls
+        watched.watch.close()
+
+    run(main)
+
+
+def test_what_is_not_asked_for_any_more_is_not_told(kind: Any, ends: Pair) -> None:
+    async def main() -> None:
+        near, far = ends
+        watched = Watched(kind)
+        watched.watch.set({near.fileno(), far.fileno()}, None)
+        watched.watch.set({far.fileno()}, None)
+        await asyncio.sleep(0.01)
+        far.send(b"x")
+        await asyncio.sleep(0.01)
+        watched.watch.close()
+        near.send(b"x")
+        await asyncio.sleep(0.01)
+        assert watched.calls == 0
+
+    run(main)
+
+
+def test_a_socket_that_is_closed_meanwhile_stops_no_other(kind: Any, ends: Pair) -> None:
+    async def main() -> None:
+        near, far = ends
+        watched = Watched(kind)
+        gone = socket.socket()
+        watched.watch.set({near.fileno(), gone.fileno()}, None)
+        gone.close()
+        watched.watch.set({near.fileno()}, None)
+        far.send(b"x")
+        await watched.ready()
+        watched.watch.close()
+
+    run(main)
+
+
+def test_a_loop_that_is_closed_first_harms_nothing(ends: Pair) -> None:
+    near, far = ends
+    loop = asyncio.new_event_loop()
+    watch = ThreadWatch(loop, lambda: None)
+    watch.set({near.fileno()}, None)
+    loop.close()
+    far.send(b"x")
+    watch.close()
