@@ -168,12 +168,14 @@ def debug_build(tmp_path_factory: pytest.TempPathFactory) -> InPlace:
 def test_the_sdist_holds_every_source(in_sdist):
     sources = {
         str(path.relative_to(ROOT))
-        for folder in ("_core", "mpgameserver", "tests")
+        for folder in ("_core", "examples", "mpgameserver", "tests")
         for path in (ROOT / folder).rglob("*")
         if path.suffix in SOURCE_SUFFIXES
     }
     assert sources - in_sdist == set()
-    documents = {"README.md", "SECURITY.md", "docs/security.md", "LICENSE"}
+    documents = {"README.md", "SECURITY.md", "docs/security.md", "LICENSE"} | {
+        str(path.relative_to(ROOT)) for path in (ROOT / "examples").rglob("README.md")
+    }
     assert documents | {"setup.py", "pyproject.toml", "Makefile"} <= in_sdist
 
 

@@ -1,0 +1,53 @@
+"""Programs of the tree, run as their README says."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+EXAMPLES = ROOT / "examples"
+COMMAND = re.compile(r"^    python (.*)$", re.M)
+HEADLESS = {
+    "PYGAME_HIDE_SUPPORT_PROMPT": "1",
+    "SDL_AUDIODRIVER": "dummy",
+    "SDL_VIDEODRIVER": "dummy",
+    "PYGLET_HEADLESS": "1",
+}
+
+
+def copied_examples(folder: Path) -> Path:
+    """A copy of the examples, for the files that they write."""
+    ignored = shutil.ignore_patterns("__pycache__", "*.pem*")
+    return Path(shutil.copytree(EXAMPLES, folder / "examples", ignore=ignored))
+
+
+def readme_commands(name: str) -> list[list[str]]:
+    """The arguments of each `python` that the README of an example tells to run, pip left out."""
+    found = COMMAND.findall((EXAMPLES / name / "README.md").read_text())
+    return [shlex.split(line) for line in found if not line.startswith("-m pip ")]
+
+
+@contextmanager
+def running(folder: Path, *arguments: str) -> Iterator[subprocess.Popen[str]]:
+    """A Python program that runs in a folder until the block is left."""
+    process = subprocess.Popen(
+        [sys.executable, "-W", "error", *arguments],
+        cwd=folder,
+        env=os.environ | HEADLESS,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    with process:
+        try:
+            yield process
+        finally:
+            process.kill()
