@@ -1,0 +1,1 @@
+"""The game of `star`, in a window of pyglet."""
