@@ -15,6 +15,7 @@ recvmmsg and no sendmmsg here: on loopback both cost as much per datagram as sin
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.unicode cimport PyUnicode_AsUTF8
+from libc.string cimport memcpy
 
 __all__ = ["HAS_RUNS", "IS_NATIVE", "DatagramSocket", "forget_addresses"]
 
@@ -113,14 +114,13 @@ cdef class DatagramSocket:
         cdef MpgAddress sender
         cdef bytes datagram
         if self._rest is not None:
-            return self._next_of_rest(), self._rest_sender
+            return self._next_of_rest(), self._sender_address
         datagram = self._receive(&sender)
         if datagram is None:
             return None
-        address = _address_of(&sender)
-        if self._rest is not None:
-            self._rest_sender = address
-        return datagram, address
+        self._sender = sender
+        self._sender_address = _address_of(&sender)
+        return datagram, self._sender_address
 
     cdef bytes _receive(self, MpgAddress *sender):
         cdef size_t segment = 0
@@ -209,46 +209,49 @@ cdef class DatagramSocket:
         self._socket.close()
         return 0
 
+    cdef bint _kernel_form(self, tuple address, MpgAddress *raw) except -1:
+        """Write the address as the kernel has it; False for a name, which must be looked up."""
+        cdef bytes form
+        if address is self._sender_address:  # most answers go to whoever spoke last
+            raw[0] = self._sender
+            return True
+        form = _kernel_form(address)
+        if form is None:
+            return False
+        memcpy(raw, PyBytes_AS_STRING(form), PyBytes_GET_SIZE(form))
+        return True
+
     cdef Py_ssize_t _send_run(self) except -1:
         """Send the run in one call; how many datagrams of it are dealt with: all or none."""
         cdef char *data[RUN_LENGTH]
         cdef size_t sizes[RUN_LENGTH]
-        cdef bytes to, datagram
+        cdef MpgAddress to
+        cdef bytes datagram
         cdef Py_ssize_t i, count = len(self._run)
+        if self._run_address is not None and not self._kernel_form(self._run_address, &to):
+            return 0
         for i in range(count):
             datagram = self._run[i]
             data[i] = PyBytes_AS_STRING(datagram)
             sizes[i] = PyBytes_GET_SIZE(datagram)
-        if self._run_address is None:
-            i = mpg_send_run(self._fd, data, sizes, <int>count, self._run_segment, NULL)
-        else:
-            to = _kernel_form(self._run_address)
-            if to is None:
-                return 0
-            i = mpg_send_run(
-                self._fd, data, sizes, <int>count, self._run_segment,
-                <const MpgAddress *>PyBytes_AS_STRING(to),
-            )
+        i = mpg_send_run(
+            self._fd, data, sizes, <int>count, self._run_segment,
+            NULL if self._run_address is None else &to,
+        )
         if i >= 0:
             return count
         self._sends_runs = self._sends_runs and not mpg_never_runs(mpg_error())
         return 0
 
     cdef bint _send_one(self, bytes datagram, tuple address) except -1:
-        cdef bytes to
+        cdef MpgAddress to
         cdef int sent
-        if address is None:
-            sent = mpg_send(
-                self._fd, PyBytes_AS_STRING(datagram), PyBytes_GET_SIZE(datagram), NULL
-            )
-        else:
-            to = _kernel_form(address)
-            if to is None:
-                return True
-            sent = mpg_send(
-                self._fd, PyBytes_AS_STRING(datagram), PyBytes_GET_SIZE(datagram),
-                <const MpgAddress *>PyBytes_AS_STRING(to),
-            )
+        if address is not None and not self._kernel_form(address, &to):
+            return True
+        sent = mpg_send(
+            self._fd, PyBytes_AS_STRING(datagram), PyBytes_GET_SIZE(datagram),
+            NULL if address is None else &to,
+        )
         if sent >= 0:
             return True
         self.refused = self.refused or mpg_refused(mpg_error())

@@ -26,7 +26,6 @@ __all__ = ["GOODBYE_TIMEOUT", "Lifecycle"]
 # Seconds that a goodbye waits for what was queued before it and for its answer.
 GOODBYE_TIMEOUT = 1.0
 
-cdef double _goodbye_timeout = GOODBYE_TIMEOUT
 cdef object _connected = ConnectionStatus.CONNECTED
 cdef object _disconnecting = ConnectionStatus.DISCONNECTING
 cdef object _disconnected = ConnectionStatus.DISCONNECTED
@@ -136,7 +135,7 @@ cdef class Lifecycle:
         """Say goodbye, behind what was queued before; of no effect unless CONNECTED."""
         if self.status is _connected:
             self.status = _disconnecting
-            self._goodbye_deadline = now + _goodbye_timeout
+            self._goodbye_deadline = now + GOODBYE_TIMEOUT
             self.endpoint.begin_goodbye()
 
     def abandon(self, double now):

@@ -124,7 +124,7 @@ async def was_cancelled(inner: Coroutine[Any, Any, None], *at: int) -> bool:
 @pytest.fixture
 def short_goodbyes(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody answers for whom a cancelled attempt to connect has left."""
-    monkeypatch.setattr("mpgameserver.connection.GOODBYE_TIMEOUT", 0.02)
+    monkeypatch.setattr("mpgameserver._core.lifecycle.GOODBYE_TIMEOUT", 0.02)
 
 
 async def silent() -> AsyncIterator[tuple[str, int]]:
@@ -842,29 +842,5 @@ class TestPolling:
                 # A turn for each; and one more where a loop's clock is early for a timer.
                 for turn in turns:
                     assert turn.count <= 2 * datagrams + 2
-
-        run(main)
-
-
-class WithoutReaders(asyncio.SelectorEventLoop):
-    """What the proactor loop, which is the usual one on Windows, does without."""
-
-    def add_reader(self, *_: Any) -> None:
-        raise NotImplementedError
-
-
-class TestLoopsThatCannotWaitForOurSockets:
-    @pytest.mark.parametrize("run", [WithoutReaders], indirect=True)
-    def test_neither_side_begins_and_it_is_said_which_loop_can(
-        self, run: Callable[[Main], None]
-    ) -> None:
-        async def main() -> None:
-            context = ServerContext(EventHandler())
-            with pytest.raises(NotImplementedError, match=r"asyncio\.SelectorEventLoop"):
-                async with aio.serve(context, LOOPBACK):
-                    pass
-            with pytest.raises(NotImplementedError, match=r"asyncio\.SelectorEventLoop"):
-                async with aio.connect(("127.0.0.1", 9), context.root_key.getPublicKey()):
-                    pass
 
         run(main)
