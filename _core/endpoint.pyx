@@ -70,6 +70,9 @@ from mpgameserver._core.window cimport (
 
 from mpgameserver._core.seqnum import SeqNum
 
+cdef extern from "Python.h":
+    void PyObject_GC_UnTrack(object)
+
 __all__ = ["DROP_REASONS", "Endpoint"]
 
 # By verdict: how each kind of dropped datagram is named in `Endpoint.drops`.
@@ -635,6 +638,8 @@ cdef inline object _seqnum(uint16_t wire):
     cdef list page = <list>_seqnum_pages[wire >> 8]
     if page is None:
         page = [SeqNum(n) for n in range(wire & 0xFF00, (wire & 0xFF00) + 256)]
+        for number in page:
+            PyObject_GC_UnTrack(number)  # a number is in no cycle, and there are 65,535
         _seqnum_pages[wire >> 8] = page
     return page[wire & 0xFF]
 

@@ -10,14 +10,14 @@ __all__ = ["Fifo"]
 cdef enum:
     FIRST_ROOM = 4
     KEPT_ROOM = 64         # places that an empty queue keeps: a burst must not cost memory for ever
-    MOST_ROOM = 1 << 31
+    MOST_ROOM = 1 << 30    # far more than the caps of messages admit
 
 
 cdef int _grow(Queue *queue) except -1:
     """Double the room, and put the first item first."""
-    cdef uint32_t i, room = queue.room * 2 if queue.room else FIRST_ROOM
+    cdef uint32_t i, room = max(queue.room * 2, <uint32_t>FIRST_ROOM)
     cdef PyObject **items
-    if queue.room == MOST_ROOM:
+    if queue.room >= <uint32_t>MOST_ROOM:
         raise MemoryError
     items = <PyObject **>PyMem_Malloc(room * sizeof(PyObject *))
     if items == NULL:
@@ -48,7 +48,7 @@ cdef object queue_pop(Queue *queue):
     queue.first = (queue.first + 1) & (queue.room - 1)
     queue.count -= 1
     Py_DECREF(item)  # the queue's; `item` has its own
-    if queue.count == 0 and queue.room > KEPT_ROOM:
+    if queue.count == 0 and queue.room > <uint32_t>KEPT_ROOM:
         queue_clear(queue)
     return item
 

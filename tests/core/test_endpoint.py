@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
 import math
 import tracemalloc
@@ -810,6 +811,11 @@ class TestFragmented:
 
 
 class TestReceiving:
+    def test_the_collector_need_not_look_at_message_numbers(self, client, peer):
+        client.receive(peer.make(peer.message(b"hello")), 1.0)
+        [(number, _)] = client.take_messages()
+        assert not gc.is_tracked(number)
+
     def test_messages_are_read_in_order_of_arrival_with_their_numbers(self, client, peer):
         first, second = peer.message(b"first"), peer.message(b"second")
         client.receive(peer.make(second), 0.0)
