@@ -22,7 +22,7 @@ import mpgameserver
 ROOT = Path(__file__).resolve().parent.parent
 COMPILED = sorted(path.stem for path in (ROOT / "_core").glob("*.pyx"))
 SOURCE_SUFFIXES = {".pyx", ".pxd", ".py", ".pyi", ".typed"}
-GENERATED = re.compile(r"\.(c|html|so|pyd|pyc|o)$|(^|/)(build|dist|__pycache__)/")
+GENERATED = re.compile(r"\.(c|html|so|pyd|pyc|o|pem|pub|db)$|(^|/)(build|dist|__pycache__)/")
 NO_SOURCES = (".git", ".venv*", "build", "dist", "*.egg-info", "__pycache__", ".*_cache", "*.so")
 # Python's own profiling events are raised through the second one from Python 3.13 on.
 HOOK = re.compile(rb"__Pyx__?Trace|PyMonitoring_EnterScope")

@@ -11,7 +11,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from support.programs import HEADLESS, copied_examples, readme_commands, running
+from support.programs import HEADLESS, copied_examples, port_of, readme_commands, running
 
 from mpgameserver import ConnectFailure, ServerContext, ThreadedServer, UdpClient
 from mpgameserver.netsim import LinkConditions
@@ -204,10 +204,10 @@ class TestReadme:
         subprocess.run([sys.executable, *genkey], cwd=folder, check=True)
         with ExitStack() as stack:
             serving = stack.enter_context(running(folder, *server, "--port", "0"))
-            port = self.port_of(serving)
+            port = port_of(serving)
             netsim = [port_named(argument, port) for argument in netsim]
             relay = stack.enter_context(running(folder, *netsim))
-            far_port = self.port_of(relay)
+            far_port = port_of(relay)
             far_bob[far_bob.index("--port") + 1] = far_port
             players = [
                 stack.enter_context(running(folder, *command))
@@ -223,14 +223,6 @@ class TestReadme:
                 assert "Traceback" not in process.communicate(timeout=PATIENCE)[0]
                 assert process.returncode == 0
             play([watcher], lambda: list(watcher.points) == ["Cy"])
-
-    def port_of(self, process: subprocess.Popen[str]) -> str:
-        """The port that a program says it listens on."""
-        assert process.stdout is not None
-        line = process.stdout.readline()
-        found = re.search(r"127\.0\.0\.1:(\d+)", line)
-        assert found, line
-        return found[1]
 
 
 def port_named(argument: str, port: str) -> str:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from support.programs import HEADLESS, copied_examples, readme_commands, running
+from support.programs import HEADLESS, copied_examples, port_of, readme_commands, running
 
 from mpgameserver import ServerContext, ThreadedServer, UdpClient
 from star import look
@@ -183,8 +183,7 @@ def test_the_commands_of_its_readme_give_a_game(tmp_path: Path) -> None:
     subprocess.run([sys.executable, *genkey], cwd=folder, check=True)
     with ExitStack() as stack:
         serving = stack.enter_context(running(folder, *server, "--port", "0"))
-        assert serving.stdout is not None
-        port = serving.stdout.readline().rpartition(":")[2].strip()
+        port = port_of(serving)
         for command in players:
             stack.enter_context(running(folder, *command, "--port", port))
         client = stack.enter_context(UdpClient(folder / "star.pem.pub"))

@@ -36,18 +36,31 @@ def readme_commands(name: str) -> list[list[str]]:
 
 
 @contextmanager
-def running(folder: Path, *arguments: str) -> Iterator[subprocess.Popen[str]]:
-    """A Python program that runs in a folder until the block is left."""
+def running(
+    folder: Path, *arguments: str, stdin: int | None = None
+) -> Iterator[subprocess.Popen[str]]:
+    """A Python program that runs in a folder, and has no terminal, until the block is left."""
     process = subprocess.Popen(
         [sys.executable, "-W", "error", *arguments],
         cwd=folder,
         env=os.environ | HEADLESS,
+        stdin=stdin,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
+        start_new_session=True,
     )
     with process:
         try:
             yield process
         finally:
             process.kill()
+
+
+def port_of(process: subprocess.Popen[str]) -> str:
+    """The port that a program says it listens on, in the first line that it prints."""
+    assert process.stdout is not None
+    line = process.stdout.readline()
+    found = re.search(r"127\.0\.0\.1:(\d+)", line)
+    assert found, line
+    return found[1]

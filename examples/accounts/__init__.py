@@ -1,0 +1,1 @@
+"""A game server that lets in who has an account."""
