@@ -1,0 +1,114 @@
+"""The messages of the chat as bytes: UTF-8 text, words between single spaces.
+
+A client says `number verb text`, the server `number kind room nick text`. Messages arrive once each
+but in any order, so both number what they send, from 1 (see `inorder`).
+
+Whatever the bytes, the decoders raise ValueError and nothing else.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from dataclasses import dataclass
+from enum import Enum
+
+MAX_TEXT = 1000
+"""Characters of a line: more is a file, and no talk."""
+MAX_BYTES = 8192
+"""Of a message: a line of the longest characters, and the words before it."""
+NAME = re.compile(r"[A-Za-z0-9_-]{1,20}")
+"""What nicknames and rooms may be called."""
+NOBODY = "-"
+"""The nickname of lines that the server itself says, and the room of those that concern none."""
+_UNPRINTABLE = {"Cc", "Cs", "Zl", "Zp"}
+"""Unicode categories that a line must not have: with control characters somebody could draw on
+other people's terminals, a lone surrogate cannot be printed at all, and a line is one line."""
+
+
+class Verb(Enum):
+    """What a client can ask for."""
+
+    NICK = "nick"
+    JOIN = "join"
+    SAY = "say"
+    WHO = "who"
+
+
+class Kind(Enum):
+    """What the server can tell."""
+
+    SAID = "said"
+    NOTICE = "notice"
+    REFUSED = "refused"
+
+
+@dataclass(frozen=True)
+class Request:
+    """What somebody wants: a name for `NICK` and `JOIN`, a text for `SAY`, nothing for `WHO`."""
+
+    verb: Verb
+    text: str = ""
+
+
+@dataclass(frozen=True)
+class Line:
+    """A line on the screen of those who are in a room."""
+
+    kind: Kind
+    room: str
+    nick: str
+    text: str
+
+
+def encode_request(number: int, request: Request) -> bytes:
+    """The request, as the `number`th of a client."""
+    return f"{number} {request.verb.value} {request.text}".encode()
+
+
+def decode_request(message: bytes) -> tuple[int, Request]:
+    """The number and the request."""
+    number, verb, text = _words(message, 3)
+    request = Request(Verb(verb), text)
+    if request.verb in (Verb.NICK, Verb.JOIN):
+        require_name(text)
+    elif request.verb is Verb.SAY:
+        require_text(text)
+    return int(number), request
+
+
+def encode_line(number: int, line: Line) -> bytes:
+    """The line, as the `number`th that is told to a client."""
+    return f"{number} {line.kind.value} {line.room} {line.nick} {line.text}".encode()
+
+
+def decode_line(message: bytes) -> tuple[int, Line]:
+    """The number and the line."""
+    number, kind, room, nick, text = _words(message, 5)
+    if not NAME.fullmatch(room) or not NAME.fullmatch(nick):
+        raise ValueError(f"expected a room and a nickname, not {room!r} and {nick!r}")
+    require_text(text)
+    return int(number), Line(Kind(kind), room, nick, text)
+
+
+def require_name(name: str) -> None:
+    """ValueError unless it can be a nickname or a room."""
+    if not NAME.fullmatch(name) or name == NOBODY:
+        raise ValueError(f"a name has 1 to 20 of A-Z a-z 0-9 _ -, and is not {name!r}")
+
+
+def require_text(text: str) -> None:
+    """ValueError unless it can be said."""
+    if not text or len(text) > MAX_TEXT:
+        raise ValueError(f"a line has 1 to {MAX_TEXT} characters, not {len(text)}")
+    if any(unicodedata.category(character) in _UNPRINTABLE for character in text):
+        raise ValueError("a line must not have control characters")
+
+
+def _words(message: bytes, count: int) -> list[str]:
+    if len(message) > MAX_BYTES:
+        raise ValueError(f"a message has at most {MAX_BYTES} bytes, not {len(message)}")
+    words = message.decode().split(" ", count - 1)
+    if len(words) != count:
+        raise ValueError(f"expected {count} words, not {len(words)}")
+    return words

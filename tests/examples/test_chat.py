@@ -1,0 +1,265 @@
+"""The chat: over real sockets, over a bad link, and run as its README says."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import AsyncIterator, Callable
+from contextlib import ExitStack, asynccontextmanager
+from pathlib import Path
+
+import pytest
+from support.dialogue import Dialogue, succeeds
+from support.programs import copied_examples, readme_commands
+
+from chat.client import talk
+from chat.conversation import Conversation
+from chat.server import ChatServer
+from chat.transcript import Transcript
+from chat.wire import Kind, Line, Request, Verb
+from mpgameserver import ServerContext, aio
+from mpgameserver.netsim import LinkConditions
+from mpgameserver.udpproxy import UdpProxy
+
+LOOPBACK = ("127.0.0.1", 0)
+BAD = LinkConditions(loss=0.3, latency=0.01, jitter=0.008, duplicate=0.1)
+PATIENCE = 20.0
+
+
+class Somebody:
+    """A user: types into a queue, and has a screen."""
+
+    def __init__(self) -> None:
+        self.screen: list[str] = []
+        self._typed: asyncio.Queue[str] = asyncio.Queue()
+        self._shown = asyncio.Event()
+
+    def type(self, *lines: str) -> None:
+        for line in lines:
+            self._typed.put_nowait(line)
+
+    def show(self, text: str) -> None:
+        self.screen.append(text)
+        self._shown.set()
+
+    async def sees(self, text: str) -> None:
+        """Wait until that is on the screen."""
+        while text not in self.screen:
+            self._shown.clear()
+            await self._shown.wait()
+
+    async def lines(self) -> AsyncIterator[str]:
+        while True:
+            yield await self._typed.get()
+
+
+def run(main: Callable[[], object]) -> None:
+    asyncio.run(asyncio.wait_for(main(), PATIENCE))
+
+
+@asynccontextmanager
+async def serving(path: Path) -> AsyncIterator[tuple[ServerContext, aio.AsyncServer]]:
+    context = ServerContext(ChatServer(Transcript(path)))
+    async with aio.serve(context, LOOPBACK) as server:
+        yield context, server
+
+
+@asynccontextmanager
+async def chatting(
+    context: ServerContext, address: tuple[str, int], nick: str
+) -> AsyncIterator[Somebody]:
+    """Somebody who has joined the lobby."""
+    somebody, conversation = Somebody(), Conversation()
+    async with aio.connect(address, context.root_key.getPublicKey()) as client:
+        for request in (Request(Verb.NICK, nick), Request(Verb.JOIN, "lobby")):
+            client.send(conversation.ask(request))
+        talking = asyncio.ensure_future(talk(client, conversation, somebody.lines(), somebody.show))
+        try:
+            yield somebody
+            somebody.type("/quit")
+            await talking
+        finally:
+            talking.cancel()
+
+
+class TestTogether:
+    def test_those_in_a_room_hear_each_other(self, tmp_path: Path) -> None:
+        async def main() -> None:
+            async with (
+                serving(tmp_path / "chat.txt") as (context, server),
+                chatting(context, server.address, "ada") as ada,
+            ):
+                await ada.sees("[lobby] * here: ada")
+                async with chatting(context, server.address, "bob") as bob:
+                    await bob.sees("[lobby] * here: ada, bob")
+                    bob.type("hello", "/nick bea", "/who", "/nick no good", "/dance")
+                    await ada.sees("[lobby] * bob is now bea")
+                    await bob.sees("[lobby] * here: ada, bea")
+                    bob.type("/join den", "alone?")
+                    await bob.sees("[den] bea: alone?")
+                await ada.sees("[lobby] * bea has left")
+            assert ada.screen == [
+                "* you are guest-1",
+                "* you are ada",
+                "[lobby] * here: ada",
+                "[lobby] * bob has joined",
+                "[lobby] bob: hello",
+                "[lobby] * bob is now bea",
+                "[lobby] * bea has left",
+            ]
+            assert [text for text in bob.screen if text.startswith("!")] == [
+                "! a name has 1 to 20 of A-Z a-z 0-9 _ -, and is not 'no good'",
+                "! /nick NAME, /join ROOM, /who, /quit; all else is said",
+            ]
+
+        run(main)
+
+    def test_what_was_said_is_known_to_a_newcomer_and_after_a_restart(self, tmp_path: Path) -> None:
+        async def main() -> None:
+            path = tmp_path / "chat.txt"
+            async with serving(path) as (context, server):
+                async with chatting(context, server.address, "ada") as ada:
+                    ada.type("one", "two")
+                    await ada.sees("[lobby] ada: two")
+                async with chatting(context, server.address, "bob") as bob:
+                    await bob.sees("[lobby] * here: bob")
+                    assert bob.screen[2:-1] == ["[lobby] ada: one", "[lobby] ada: two"]
+            async with (
+                serving(path) as (context, server),
+                chatting(context, server.address, "cid") as cid,
+            ):
+                await cid.sees("[lobby] * here: cid")
+                assert cid.screen[2:-1] == ["[lobby] ada: one", "[lobby] ada: two"]
+
+        run(main)
+
+    def test_the_order_is_kept_on_a_bad_link(self, tmp_path: Path, seed: int) -> None:
+        async def main() -> None:
+            with ExitStack() as stack:
+                async with serving(tmp_path / "chat.txt") as (context, server):
+                    proxy = UdpProxy(LOOPBACK, server.address, BAD, seed=seed)
+                    address = stack.enter_context(proxy).address
+                    async with chatting(context, address, "ada") as ada:
+                        await ada.sees("[lobby] * here: ada")
+                        async with chatting(context, address, "bob") as bob:
+                            await bob.sees("[lobby] * here: ada, bob")
+                            for number in range(12):
+                                ada.type(f"a{number}")
+                                bob.type(f"b{number}")
+                            for somebody in (ada, bob):
+                                await somebody.sees("[lobby] ada: a11")
+                                await somebody.sees("[lobby] bob: b11")
+            said = [
+                [text for text in somebody.screen if "ada: " in text or "bob: " in text]
+                for somebody in (ada, bob)
+            ]
+            assert said[0] == said[1]
+            for name, letter in (("ada", "a"), ("bob", "b")):
+                own = [text for text in said[0] if f"{name}: {letter}" in text]
+                assert own == [f"[lobby] {name}: {letter}{n}" for n in range(12)]
+
+        run(main)
+
+    def test_who_makes_no_sense_is_disconnected(self, tmp_path: Path) -> None:
+        async def main() -> None:
+            async with serving(tmp_path / "chat.txt") as (context, server):
+                key = context.root_key.getPublicKey()
+                for nonsense in (b"", b"\xff", b"1 say \x1b[2J", b"0 who ", b"1 nick a b"):
+                    async with aio.connect(server.address, key) as client:
+                        client.send(nonsense)
+                        async for _ in client:
+                            pass
+                async with chatting(context, server.address, "ada") as ada:
+                    await ada.sees("[lobby] * here: ada")
+
+        run(main)
+
+    def test_the_end_of_the_server_ends_the_talk(self, tmp_path: Path) -> None:
+        async def main() -> None:
+            somebody = Somebody()
+            async with serving(tmp_path / "chat.txt") as (context, server):
+                key = context.root_key.getPublicKey()
+                async with aio.connect(server.address, key) as client:
+                    server.stop()
+                    await talk(client, Conversation(), somebody.lines(), somebody.show)
+            assert somebody.screen[-1] == "* the server has ended the chat"
+
+        run(main)
+
+    def test_a_transcript_that_cannot_be_written_stops_nobody(
+        self, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        async def main() -> None:
+            path = tmp_path / "away" / "chat.txt"
+            async with (
+                serving(path) as (context, server),
+                chatting(context, server.address, "ada") as ada,
+            ):
+                ada.type("hello")
+                await ada.sees("[lobby] ada: hello")
+
+        run(main)
+        assert "a line is not in the transcript" in caplog.text
+
+
+class TestTranscript:
+    def test_what_is_no_line_is_passed_over(self, tmp_path: Path) -> None:
+        path = tmp_path / "chat.txt"
+        line = Line(Kind.SAID, "lobby", "ada", "grüße  euch ")
+
+        async def main() -> None:
+            transcript = Transcript(path)
+            assert await transcript.load() == []
+            await transcript.add(line)
+            with path.open("ab") as file:
+                file.write(b"cut sho\n")
+            await transcript.add(line)
+            assert await Transcript(path).load() == [line, line]
+
+        run(main)
+
+
+class TestProgram:
+    @pytest.fixture
+    def folder(self, tmp_path: Path) -> Path:
+        return copied_examples(tmp_path)
+
+    def test_the_readme_works_word_for_word_but_for_the_port(self, folder: Path) -> None:
+        genkey, server, *clients = readme_commands("chat")
+        succeeds(folder, *genkey)
+        with ExitStack() as stack:
+            serving = stack.enter_context(Dialogue(folder, *server, "--port", "0"))
+            port = serving.sees(r"serving on 127\.0\.0\.1:(\d+)")[1]
+            ada, bob = (
+                stack.enter_context(Dialogue(folder, *client, "--port", port)) for client in clients
+            )
+            ada.sees(r"\[lobby\] \* (here: .*ada.*|ada has joined)")
+            bob.sees(r"\[lobby\] \* (here: .*bob.*|bob has joined)")
+            ada.type("hello")
+            bob.sees(r"\[lobby\] ada: hello")
+            bob.type("/quit")
+            ada.sees(r"\[lobby\] \* bob has left")
+            assert bob.ended() == 0
+            ada.type_no_more()
+            assert ada.ended() == 0
+            serving.process.send_signal(signal.SIGTERM)
+            assert serving.ended() == 0
+        assert "Traceback" not in "".join(serving.printed + ada.printed + bob.printed)
+
+    def test_a_client_without_a_server_says_why(self, folder: Path) -> None:
+        succeeds(folder, *readme_commands("chat")[0])
+        with Dialogue(folder, "-m", "chat.client", "--port", "9") as client:
+            client.sees("no connection to 127.0.0.1:9: refused")
+            assert client.ended() == 1
+
+    def test_a_client_ends_with_its_server_though_nobody_types(self, folder: Path) -> None:
+        succeeds(folder, *readme_commands("chat")[0])
+        with ExitStack() as stack:
+            serving = stack.enter_context(Dialogue(folder, "-m", "chat.server", "--port", "0"))
+            port = serving.sees(r"serving on 127\.0\.0\.1:(\d+)")[1]
+            client = stack.enter_context(Dialogue(folder, "-m", "chat.client", "--port", port))
+            client.sees(r"\[lobby\] \* here: guest-1")
+            serving.process.send_signal(signal.SIGINT)
+            client.sees(r"\* the server has ended the chat")
+            assert client.ended() == 0
+            assert serving.ended() == 0
