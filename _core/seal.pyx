@@ -6,8 +6,9 @@ copied: `_Memory` shows the AEAD the bytes at an address, for one call only. Oth
 is handed over as bytes.
 
 A payload lives in a buffer that is borrowed for one call. They are not owned by connections, of
-which a server has thousands, and each call has one of its own, for a garbage collection in the
-middle of one can run any code.
+which a server has thousands. Each call has one of its own, and `_Memory`s of its own, for the
+AEAD runs Python code before it looks at what it was given: another thread may get its turn there,
+and a garbage collection can run any code.
 """
 
 cimport cython
@@ -53,25 +54,22 @@ cdef void give_back_buffer(unsigned char *buffer) noexcept:
 
 @cython.final
 @cython.no_gc
+@cython.freelist(8)
 cdef class _Memory:
     """Bytes at an address, as an object that has a buffer."""
 
     cdef unsigned char *start
     cdef Py_ssize_t size
 
-    cdef _Memory at(self, const unsigned char *start, Py_ssize_t size):
-        self.start = <unsigned char *>start
-        self.size = size
-        return self
-
     def __getbuffer__(self, Py_buffer *buffer, int flags):
         PyBuffer_FillInfo(buffer, self, self.start, self.size, False, flags)
 
 
-cdef _Memory _nonce = _Memory()
-cdef _Memory _header = _Memory()
-cdef _Memory _source = _Memory()
-cdef _Memory _target = _Memory()
+cdef _Memory _memory_at(const unsigned char *start, Py_ssize_t size):
+    cdef _Memory memory = _Memory.__new__(_Memory)
+    memory.start = <unsigned char *>start
+    memory.size = size
+    return memory
 
 
 # Thousands of sessions have one, and none is part of a cycle: the collector is spared them.
@@ -98,10 +96,10 @@ cdef class Seal:
         memcpy(out, header, HEADER_SIZE)
         if self._writes_into:
             self._aead.encrypt_into(
-                _nonce.at(header, NONCE_SIZE),
-                _source.at(payload, size),
-                _header.at(header, HEADER_SIZE),
-                _target.at(out + HEADER_SIZE, size + TAG_SIZE),
+                _memory_at(header, NONCE_SIZE),
+                _memory_at(payload, size),
+                _memory_at(header, HEADER_SIZE),
+                _memory_at(out + HEADER_SIZE, size + TAG_SIZE),
             )
             return datagram
         sealed = self._aead.encrypt(
@@ -124,10 +122,10 @@ cdef class Seal:
         try:
             if self._writes_into:
                 self._aead.decrypt_into(
-                    _nonce.at(data, NONCE_SIZE),
-                    _source.at(data + HEADER_SIZE, size),
-                    _header.at(data, HEADER_SIZE),
-                    _target.at(payload, size - TAG_SIZE),
+                    _memory_at(data, NONCE_SIZE),
+                    _memory_at(data + HEADER_SIZE, size),
+                    _memory_at(data, HEADER_SIZE),
+                    _memory_at(payload, size - TAG_SIZE),
                 )
                 return True
             opened = self._aead.decrypt(

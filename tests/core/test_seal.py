@@ -80,7 +80,7 @@ def test_an_endpoint_can_be_used_while_another_one_seals(into):
     other = endpoint(AESGCM(KEY[::-1]))
 
     class Interrupted(MakesBytes):
-        """What a garbage collection could run in the middle of a call."""
+        """What a garbage collection, or another thread, could do in the middle of a call."""
 
         def __init__(self, key: bytes) -> None:
             super().__init__(key)
@@ -94,11 +94,11 @@ def test_an_endpoint_can_be_used_while_another_one_seals(into):
         @staticmethod
         def interrupt(call):
             def interrupted(*arguments):
-                parts = [memoryview(part) for part in arguments]
+                # Before the AEAD looks at any of them, which it does in Python, one by one.
                 other.queue(bytes(900))
                 assert other.next_datagram(0.0) is not None
                 gc.collect()
-                return call(*parts)
+                return call(*arguments)
 
             return interrupted
 
