@@ -126,10 +126,13 @@ class RichDisplay(Display):
         from rich.text import Text
 
         *narrow, last = tables
-        parts: list[RenderableType] = [_rich_table(last, last.caption or None)]
+        parts: list[RenderableType]
         if narrow:
-            aside = Columns([_rich_table(table, None) for table in narrow], padding=(0, 4))
-            parts = [Text(narrow[0].caption), "", aside, *parts]
+            aside = Columns([_dense_table(table) for table in narrow], padding=(0, 3))
+            parts = [Text(narrow[0].caption), "", aside, "", _dense_table(last, break_names=True)]
+            parts += [last.caption] if last.caption else []
+        else:
+            parts = [_rich_table(last, last.caption or None)]
         self._live.update(Group(*parts), refresh=True)
 
     def print(self, *parts: Table | str) -> None:
@@ -178,6 +181,23 @@ def _rich_table(table: Table, caption: str | None) -> RichTable:
     )
     for place, name in enumerate(table.columns):
         drawn.add_column(Text(name), justify="right" if place else "left")
+    for row in table.rows:
+        drawn.add_row(*map(Text, row))
+    return drawn
+
+
+def _dense_table(table: Table, break_names: bool = False) -> RichTable:
+    """A table without lines, for a screen that has to hold several.
+
+    Names of columns may be broken at spaces, so that a column is no wider than what is in it.
+    """
+    from rich.table import Table as RichTable
+    from rich.text import Text
+
+    drawn = RichTable(box=None, padding=(0, 1), pad_edge=False, collapse_padding=True)
+    for place, name in enumerate(table.columns):
+        text = Text(name.replace(" ", "\n") if break_names else name)
+        drawn.add_column(text, justify="right" if place else "left", vertical="bottom")
     for row in table.rows:
         drawn.add_row(*map(Text, row))
     return drawn

@@ -143,6 +143,13 @@ def _traffic(figures: ServerFigures) -> Iterator[Metric]:
     )
     drops: _Labelled = dict(figures.stats.drops)
     yield _counter("drops", "Datagrams that came to nothing, by reason.", drops, "reason")
+    messages: _Labelled = {
+        "repeated": figures.messages_repeated,
+        "discarded": figures.messages_discarded,
+    }
+    yield _counter(
+        "message_drops", "Messages of accepted packets that came to nothing.", messages, "reason"
+    )
 
 
 def _handshakes(figures: ServerFigures) -> Iterator[Metric]:

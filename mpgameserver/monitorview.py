@@ -97,8 +97,8 @@ class MonitorView:
         return Table(("waiting", ""), rows, "")
 
     def _drops(self) -> Table:
-        before, seconds = self._before.stats.drops, self._since("uptime")
-        drops = sorted(self._now.stats.drops.items(), key=lambda drop: -drop[1])
+        before, seconds = _drops(self._before), self._since("uptime")
+        drops = sorted(_drops(self._now).items(), key=lambda drop: -drop[1])
         rows = [
             (reason, f"{_share(count - before.get(reason, 0), seconds):,.1f}", f"{count:,}")
             for reason, count in drops
@@ -114,6 +114,15 @@ class MonitorView:
         )
         more = f"and {left_out:,} with shorter round trips" if left_out > 0 else ""
         return Table(columns, list(map(_connection_row, listed)), more)
+
+
+def _drops(figures: ServerFigures) -> dict[str, int]:
+    """What came to nothing, by reason: datagrams, and messages in datagrams that were accepted."""
+    messages = {
+        "message repeated": figures.messages_repeated,
+        "message discarded": figures.messages_discarded,
+    }
+    return figures.stats.drops | {reason: count for reason, count in messages.items() if count}
 
 
 def _connection_row(figures: ConnectionFigures) -> Sequence[str]:

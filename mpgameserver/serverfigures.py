@@ -54,6 +54,10 @@ class ServerFigures:
     packets_timed_out: int = 0
     retransmitted: int = 0
     """Messages, or pieces of one, that were sent again."""
+    messages_repeated: int = 0
+    """Messages that had come before in another packet, and were not handled again."""
+    messages_discarded: int = 0
+    """Fragmented messages given up: their pieces contradicted each other, or stopped coming."""
     send_queue_bytes: int = 0
     """What waits to be sent, of all clients."""
     reassembly_bytes: int = 0

@@ -124,6 +124,8 @@ class ServerMeter:
             packets_acked=totals.acked,
             packets_timed_out=totals.timed_out,
             retransmitted=totals.retransmitted,
+            messages_repeated=totals.repeated,
+            messages_discarded=totals.discarded,
             send_queue_bytes=sum(session.connection.pending for session in sessions),
             reassembly_bytes=engine.reassembly_bytes,
             latency_median=percentile(trips, 50) if trips else None,
@@ -138,6 +140,7 @@ class _Totals:
 
     def __init__(self) -> None:
         self.sent = self.acked = self.timed_out = self.retransmitted = 0
+        self.repeated = self.discarded = 0
 
     def add(self, session: Session) -> None:
         endpoint = session.connection.endpoint
@@ -145,6 +148,8 @@ class _Totals:
         self.acked += endpoint.acked
         self.timed_out += endpoint.timeouts
         self.retransmitted += endpoint.outbox.retransmitted
+        self.repeated += endpoint.repeated_messages
+        self.discarded += endpoint.reassembler.discarded
 
     def with_all(self, sessions: tuple[Session, ...]) -> _Totals:
         """These, and what some more sessions have done."""

@@ -14,6 +14,7 @@ __all__ = ["plot_seconds"]
 
 SIZE = (8.0, 7.0)
 """Inches."""
+_HEADROOM = 1.1
 
 
 def plot_seconds(
@@ -40,7 +41,8 @@ def plot_seconds(
     _draw(top, "latency (ms)", {"round trip": measured})
     _draw(middle, "packets per second", packets)
     _draw(bottom, "kB per second", {k: [v / 1000 for v in each] for k, each in octets.items()})
-    bottom.set_xlabel("seconds")
+    bottom.set_xlabel("seconds; the last is now")
+    figure.align_ylabels()
     return figure
 
 
@@ -49,7 +51,8 @@ def _draw(axes: Axes, title: str, lines: Mapping[str, Sequence[float]]) -> None:
         # A second without neighbours is no line: the dot shows it.
         axes.plot(range(1 - len(values), 1), values, ".-", markersize=3, linewidth=1, label=name)
     axes.set_ylabel(title)
-    axes.set_ylim(bottom=0)
+    highest = max((v for values in lines.values() for v in values if v > 0), default=1)
+    axes.set_ylim(0, _HEADROOM * highest)
     axes.grid(alpha=0.3)
     if len(lines) > 1:
         axes.legend(loc="upper left")

@@ -35,6 +35,7 @@ NOW = ServerFigures(
     packets_sent=500,
     packets_timed_out=5,
     retransmitted=20,
+    messages_repeated=6,
     send_queue_bytes=123_000,
     reassembly_bytes=4_000,
     latency_median=0.04,
@@ -83,7 +84,11 @@ def test_what_waits_is_told(tables: dict[str, Table]) -> None:
 def test_drops_are_told_with_their_reasons_the_most_frequent_first(
     tables: dict[str, Table],
 ) -> None:
-    assert tables["dropped"].rows == [("busy", "4.5", "9"), ("forged", "1.0", "5")]
+    assert tables["dropped"].rows == [
+        ("busy", "4.5", "9"),
+        ("message repeated", "3.0", "6"),
+        ("forged", "1.0", "5"),
+    ]
 
 
 def test_the_listed_connections_have_a_row_each(tables: dict[str, Table]) -> None:
@@ -125,10 +130,13 @@ def test_plain_output_is_a_line_for_each_snapshot() -> None:
     assert second.startswith("up 12 s, 40 clients")
 
 
-def test_a_terminal_has_all_the_tables(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("columns", "lines"), [(80, 24), (140, 50)])
+def test_a_terminal_has_all_the_tables(
+    monkeypatch: pytest.MonkeyPatch, columns: int, lines: int
+) -> None:
     pytest.importorskip("rich")
-    monkeypatch.setenv("COLUMNS", "140")
-    monkeypatch.setenv("LINES", "50")
+    monkeypatch.setenv("COLUMNS", str(columns))
+    monkeypatch.setenv("LINES", str(lines))
     stream = io.StringIO()
     stream.isatty = lambda: True  # type: ignore[method-assign]
     with RichDisplay(stream) as display:
@@ -136,3 +144,4 @@ def test_a_terminal_has_all_the_tables(monkeypatch: pytest.MonkeyPatch) -> None:
     text = stream.getvalue()
     for words in ("up 12 s", "handler", "kB/s", "p99", "unfinished", "busy", "192.0.2.1:5000"):
         assert words in text
+    assert "and 39 with shorter round trips" in text

@@ -167,6 +167,18 @@ class TestFigures:
                 assert getattr(after, name) >= getattr(before, name) > 0
             world.players.clear()
 
+    def test_messages_that_come_again_are_counted(self) -> None:
+        world = MeasuredWorld(conditions=LinkConditions(loss=0.3))
+        player = world.join()
+        for number in range(100):
+            player.send(b"%d" % number)
+            world.run(0.02)
+        world.run(2.0)
+        assert len(world.handler.messages) == 100
+        repeated = world.client_of(player).stats.repeated_messages
+        assert world.figures.messages_repeated == repeated > 0
+        assert world.figures.messages_discarded == 0
+
     def test_one_that_is_replaced_is_counted_once(self) -> None:
         world = MeasuredWorld()
         first = world.join()

@@ -53,6 +53,14 @@ def test_a_second_without_an_ack_is_a_gap(figure: Figure) -> None:
     assert math.isnan(second)
 
 
+def test_no_line_touches_the_edge(figure: Figure) -> None:
+    highest = [60, 6, 2.0]
+    for axes, value in zip(figure.axes, highest, strict=True):
+        bottom, top = axes.get_ylim()
+        assert bottom == 0
+        assert value < top < 1.3 * value
+
+
 def test_the_figure_is_written_without_a_screen(figure: Figure) -> None:
     file = io.BytesIO()
     figure.savefig(file, format="png")
