@@ -8,10 +8,10 @@ from itertools import pairwise
 import pytest
 from support.serverworld import PERFECT, Player, World
 
-from mpgameserver import RetryMode
+from mpgameserver import ConnectionStatus, RetryMode
 from mpgameserver.netsim import LinkConditions
 from star.game import Game, View
-from star.protocol import MAX_PLAYERS, Join, Moves
+from star.protocol import MAX_PLAYERS, Join, Moves, scores
 from star.rules import TICK, Direction
 from star.server import StarServer
 
@@ -183,12 +183,32 @@ def test_who_says_nonsense_is_disconnected() -> None:
     assert [line.name for line in ada.view.scores] == ["Ada"]
 
 
+def test_others_hear_while_somebody_is_leaving() -> None:
+    world, leaving, staying = start()
+    leaving.player.relink(LinkConditions(latency=0.2))
+    leaving.player.send(b"nonsense")
+    play(world, [staying], 0.22)
+    cy = Seat(world, "Cy")
+    play(world, [staying, cy], 0.1)
+    assert leaving.player.connection is not None
+    assert leaving.player.connection.status == ConnectionStatus.CONNECTED  # has not heard it yet
+    assert "Cy" in [line.name for line in staying.view.scores]
+    assert cy.view.scores == staying.view.scores
+
+
 def test_nobody_moves_before_they_have_joined() -> None:
     world = World(StarServer())
     player = world.join()
     player.send(Moves(1, (EAST,)).encode())
     world.run(0.5)
     assert player.messages == []
+
+
+def test_a_scoreboard_that_comes_late_does_not_replace_a_newer_one() -> None:
+    game = Game("Ada")
+    for version, points in ((3, 2), (2, 1)):
+        game.receive(scores(version, [(1, "Ada", points)]).encode(), now=10.0)
+    assert [line.points for line in game.view(10.0).scores] == [2]
 
 
 def test_who_joins_twice_is_one_player() -> None:
