@@ -6,7 +6,7 @@ import argparse
 import getpass
 import time
 
-from accounts.files import Files
+from accounts.files import files_in_place
 from accounts.gate import ADMITTED
 from accounts.login import AccountService, LoginError, Ticket
 from mpgameserver import ConnectionStatus, UdpClient
@@ -58,7 +58,7 @@ def main() -> None:
     parser.add_argument("--say", default="hello", metavar="WORDS", help="(%(default)s)")
     parser.add_argument("--service", default="https://localhost:8443", help="(%(default)s)")
     options = parser.parse_args()
-    service = AccountService(options.service, Files())
+    service = AccountService(options.service, files_in_place())
     password = getpass.getpass(f"Password of {options.name}: ")
     try:
         if options.new:

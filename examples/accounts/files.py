@@ -49,3 +49,11 @@ class Files:
     def database(self) -> Path:
         """On the service."""
         return self.folder / "accounts.db"
+
+
+def files_in_place() -> Files:
+    """The files of `python -m accounts.setup`; ends the program if that has not been run."""
+    files = Files()
+    if not files.folder.is_dir():
+        raise SystemExit(f"there is no {files.folder}; make it with `python -m accounts.setup`")
+    return files

@@ -6,7 +6,7 @@ import argparse
 import logging
 import time
 
-from accounts.files import Files
+from accounts.files import Files, files_in_place
 from accounts.gate import PATIENCE, Gate, GuardedHandler
 from accounts.tokens import TokenChecker, game_of
 from mpgameserver import (
@@ -58,7 +58,7 @@ def main() -> None:
     parser.add_argument("--host", default="127.0.0.1", help="where to listen (%(default)s)")
     parser.add_argument("--port", type=int, default=1474, help="0: a free one (%(default)s)")
     options = parser.parse_args()
-    server = UdpServer(game_context(Files()), (options.host, options.port))
+    server = UdpServer(game_context(files_in_place()), (options.host, options.port))
     print("serving on {}:{}".format(*server.address), flush=True)
     server.run()
 

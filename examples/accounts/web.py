@@ -14,7 +14,7 @@ from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-from accounts.files import Files
+from accounts.files import Files, files_in_place
 from accounts.service import Answer, GameAddress, Service
 from accounts.store import Accounts
 from accounts.tokens import TokenMaker, game_of
@@ -117,7 +117,7 @@ def main() -> None:
     parser.add_argument("--game-port", type=int, default=1474, help="(%(default)s)")
     options = parser.parse_args()
     game = options.game_host, options.game_port
-    with open_web(Files(), (options.host, options.port), game) as web:
+    with open_web(files_in_place(), (options.host, options.port), game) as web:
         print(f"serving on {options.host}:{web.server_address[1]}", flush=True)
         with suppress(KeyboardInterrupt):
             web.serve_forever()

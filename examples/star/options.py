@@ -1,4 +1,4 @@
-"""The command line of a player."""
+"""The command lines."""
 
 from __future__ import annotations
 
@@ -18,12 +18,23 @@ class PlayerOptions:
     name: str
 
 
+def key_file(text: str) -> Path:
+    """For argparse: the file of a key."""
+    path = Path(text)
+    if not path.is_file():
+        hint = "python -m mpgameserver genkey star.pem"
+        raise argparse.ArgumentTypeError(f"there is no {text}; make it with `{hint}`")
+    return path
+
+
 def player_options(program: str, description: str | None) -> PlayerOptions:
     """Read the command line; what makes no sense there ends the program."""
     parser = argparse.ArgumentParser(prog=program, description=description)
     parser.add_argument("--host", default="127.0.0.1", help="of the server (%(default)s)")
     parser.add_argument("--port", type=int, default=1474, help="of the server (%(default)s)")
-    parser.add_argument("--key", type=Path, default="star.pem.pub", help="public key (%(default)s)")
+    parser.add_argument(
+        "--key", type=key_file, default="star.pem.pub", help="public key (%(default)s)"
+    )
     parser.add_argument("--name", default=getpass.getuser(), help="yours (%(default)s)")
     options = parser.parse_args()
     return PlayerOptions((options.host, options.port), options.key, options.name)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 from mpgameserver import (
     ConnectionStatus,
@@ -19,6 +18,7 @@ from mpgameserver import (
     ServerContext,
     UdpServer,
 )
+from star.options import key_file
 from star.protocol import (
     MAX_PLAYERS,
     TICKS_PER_SNAPSHOT,
@@ -123,7 +123,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m star.server", description=__doc__)
     parser.add_argument("--host", default="127.0.0.1", help="where to listen (%(default)s)")
     parser.add_argument("--port", type=int, default=1474, help="0: a free one (%(default)s)")
-    parser.add_argument("--key", type=Path, default="star.pem", help="private key (%(default)s)")
+    parser.add_argument(
+        "--key", type=key_file, default="star.pem", help="private key (%(default)s)"
+    )
     options = parser.parse_args()
     key = EllipticCurvePrivateKey.fromPEM(options.key.read_text())
     server = UdpServer(ServerContext(StarServer(), key), (options.host, options.port))

@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 import pytest
-from support.programs import EXAMPLES
+from support.programs import EXAMPLES, copied_examples, running
 
 import mpgameserver
 
@@ -32,6 +32,27 @@ def test_the_index_has_a_row_for_each_example_and_for_nothing_else() -> None:
 
 def test_there_is_no_code_without_a_readme() -> None:
     assert {path.parent.name for path in EXAMPLES.rglob("*.py")} <= set(NAMES)
+
+
+@pytest.mark.parametrize(
+    ("command", "hint"),
+    [
+        ("star.server", "python -m mpgameserver genkey star.pem"),
+        ("star.play", "python -m mpgameserver genkey star.pem"),
+        ("accounts.web", "python -m accounts.setup"),
+        ("accounts.game", "python -m accounts.setup"),
+        ("accounts.client", "python -m accounts.setup"),
+    ],
+)
+def test_who_starts_without_a_key_is_told_how_to_make_one(
+    command: str, hint: str, tmp_path: Path
+) -> None:
+    arguments = ["Ada"] if command == "accounts.client" else []
+    with running(copied_examples(tmp_path), "-m", command, *arguments) as process:
+        output, _ = process.communicate(timeout=20)
+    assert process.returncode != 0
+    assert hint in output
+    assert "Traceback" not in output
 
 
 def imports(path: Path) -> set[tuple[str, str]]:
