@@ -23,7 +23,7 @@ INSTALLED := $(VENV)/.installed-$(KIND)
 SOURCES := setup.py pyproject.toml MANIFEST.in README.md LICENSE \
 	$(shell find _core mpgameserver -not -path '*/__pycache__*' -not -name '*.so')
 
-.PHONY: help demo test test-extra soak fuzz bench bench-quick profile bench-instructions docs lint types wheel install clean
+.PHONY: help demo test test-extra soak fuzz bench bench-quick profile bench-instructions pictures docs lint types wheel install clean
 
 help:
 	@echo 'make demo         build, install into $(VENV), and play for 8 seconds over a bad link'
@@ -35,6 +35,7 @@ help:
 	@echo 'make bench-quick  the same in a minute, less exactly'
 	@echo 'make profile      the hot path under cProfile, and a .prof for snakeviz'
 	@echo 'make bench-instructions  instructions per datagram against those on record (valgrind)'
+	@echo 'make pictures     draw those of the documentation anew'
 	@echo 'make docs         the site, into build/site; a broken link or reference fails'
 	@echo 'make lint         ruff, mypy and cython-lint'
 	@echo 'make types        the types of the installed package: stubtest, pyright, mypy'
@@ -77,6 +78,10 @@ profile:
 # Needs valgrind. Instructions and not time: noise does not touch them.
 bench-instructions: $(INSTALLED)
 	$(BIN)/python bench/instructions.py $(ARGS)
+
+# They show a run of the package in memory; tests/test_pictures.py tells when they are out of date.
+pictures: $(INSTALLED) $(BENCH_TOOLS)
+	$(BIN)/python docs/pictures/draw.py
 
 docs: $(INSTALLED) $(DOCS_TOOLS)
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict

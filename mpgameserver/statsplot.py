@@ -55,4 +55,4 @@ def _draw(axes: Axes, title: str, lines: Mapping[str, Sequence[float]]) -> None:
     axes.set_ylim(0, _HEADROOM * highest)
     axes.grid(alpha=0.3)
     if len(lines) > 1:
-        axes.legend(loc="upper left")
+        axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=len(lines), frameon=False)

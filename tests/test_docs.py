@@ -1,97 +1,310 @@
-"""The programs of the pages under docs/ run as they stand."""
+"""Every block of the pages is run as it stands, or listed here with the reason why it is not."""
 
 from __future__ import annotations
 
+import configparser
+import json
 import os
 import re
+import shlex
+import shutil
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from support.documents import (
+    PAGES,
+    PATIENCE,
+    PORT,
+    ROOT,
+    Block,
+    blocks,
+    environment,
+    indented_blocks,
+    listens,
+    output,
+    running,
+    wait_until_it_listens,
+)
 
 from mpgameserver import ConnectionStatus, UdpClient
 
-DOCS = Path(__file__).resolve().parent.parent / "docs"
-PROGRAM = re.compile(r"^```python\n(.*?)^```", re.M | re.S)
-NAMED_PROGRAM = re.compile(r"^`(\w+\.py)`.*?^```python\n(.*?)^```", re.M | re.S)
-PATIENCE = 20.0
-SHORT = ("asyncio.md", "frame-loop.md", "reliability.md", "server.md")
-"""Pages whose programs are whole: they import what they use, and come to an end."""
-NOT_RUN_HERE = {
-    "getting-started.md": "its programs play with each other, below",
+DOCS = ROOT / "docs"
+
+PLAYED_ELSEWHERE = {
+    "README.md": "tests/test_readme.py: a server and a client that speak with each other",
+    "getting-started.md": "TestGettingStarted, below: a server and two players",
 }
+"""Pages whose programs are played together by tests of their own."""
+NOT_RUN_LANGUAGES = {
+    "text": "what a program prints, or a picture made of characters",
+    "ini": "a unit of systemd: test_the_unit_is_one_that_systemd_takes",
+    "dockerfile": "needs a registry: test_the_dockerfile_is_made_of_what_docker_knows",
+}
+NOT_RUN = {
+    r"make [\w-]+": "a target of the Makefile: test_every_target_exists",
+    r"sudo (ufw|nft) ": "changes the firewall of the machine that runs it",
+    r"sudo sysctl -w ": "changes its kernel: test_the_settings_of_the_kernel_exist",
+    r"python -m pip install snakeviz$": "a viewer, which is not ours",
+    r"snakeviz ": "opens a browser",
+    r".* \| python -m pstats \.venv/": "needs the profile build: tests/test_packaging.py",
+    r"tshark -i any ": "listens to the machine's network, which takes root",
+    r"tshark .* -r capture": "needs a capture: tests/test_wireshark.py",
+    r"jq ": "needs jq: test_jq_counts_the_reasons_of_a_trace",
+}
+"""Commands that are not run with their page: how they begin, and why."""
+SERVES = re.compile(r"mpgameserver (serve|netsim|monitor)\b")
+"""Commands that go on until they are interrupted, and say so in their first line."""
+
+RUNNABLE = [page for page in PAGES if page.name not in PLAYED_ELSEWHERE and blocks(page)]
 
 
-def programs() -> list[tuple[str, str]]:
-    return [(page, text) for page in SHORT for text in PROGRAM.findall((DOCS / page).read_text())]
+def reason_not_to_run(command: str) -> str | None:
+    """Why a command of a page is not run; None if it is."""
+    return next((why for start, why in NOT_RUN.items() if re.match(start, command)), None)
 
 
-def test_no_page_with_programs_is_left_out() -> None:
-    with_programs = {page.name for page in DOCS.glob("*.md") if PROGRAM.search(page.read_text())}
-    assert with_programs <= {*SHORT, *NOT_RUN_HERE}
+def all_commands() -> list[str]:
+    return [
+        command
+        for page in PAGES
+        for block in blocks(page)
+        if block.language == "sh"
+        for command in block.commands
+    ]
 
 
-@pytest.mark.parametrize(("page", "text"), programs())
-def test_a_program_runs_as_it_stands(page: str, text: str, tmp_path: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", text],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE,
-        check=False,
-    )
-    assert (done.returncode, done.stderr) == (0, "")
-    if "print(" in text:
-        assert done.stdout
+def commands_like(start: str) -> list[str]:
+    found = [command for command in all_commands() if re.match(start, command)]
+    assert found
+    return found
 
 
-@contextmanager
-def running(folder: Path, program: str) -> Iterator[subprocess.Popen[str]]:
-    process = subprocess.Popen(
-        [sys.executable, program],
-        cwd=folder,
-        env=os.environ | {"SDL_VIDEODRIVER": "dummy", "PYGAME_HIDE_SUPPORT_PROMPT": "1"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    with process:
-        try:
-            yield process
-        finally:
-            process.kill()
+class Reader:
+    """Does what a page says, from top to bottom, in one folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._files: set[str] = set()
+        self._commands: list[str] = []
+
+    def follow(self, page: Path) -> None:
+        """Do all that is not listed above."""
+        for block in blocks(page):
+            if block.language == "sh":
+                self._run_commands(block)
+            elif block.language == "python" and block.name is not None:
+                (self._folder / block.name).write_text(block.text)
+                self._files.add(block.name)
+            elif block.language == "python":
+                self._run_program(block)
+            else:
+                assert block.language in NOT_RUN_LANGUAGES, block
+        unused = {name for name in self._files if name not in " ".join(self._commands)}
+        assert not unused, f"pasted, and never run: {unused}"
+
+    def _run_commands(self, block: Block) -> None:
+        with ExitStack() as until_the_end_of_the_block:
+            serving = []
+            for command in block.commands:
+                if reason_not_to_run(command) is not None:
+                    continue
+                self._commands.append(command)
+                if SERVES.match(command):
+                    process = running(self._folder, *shlex.split(command))
+                    serving.append(until_the_end_of_the_block.enter_context(process))
+                    assert serving[-1].stdout.readline(), command
+                else:
+                    self._finish("sh", "-c", command)
+            for process in reversed(serving):
+                process.send_signal(signal.SIGINT)
+                assert "Traceback" not in output(process)
+
+    def _run_program(self, block: Block) -> None:
+        # What an old matplotlib imports is not the matter of these.
+        strict = () if ".plot(" in block.text else ("-W", "error")
+        if ".run()" in block.text:
+            assert not listens(PORT), f"port {PORT}, which the pages use, is taken"
+            with running(self._folder, sys.executable, *strict, "-c", block.text) as server:
+                wait_until_it_listens()
+                server.send_signal(signal.SIGINT)
+                assert output(server) == ""
+            return
+        printed = self._finish(sys.executable, *strict, "-c", block.text)
+        assert bool(printed) == ("print(" in block.text), block
+
+    def _finish(self, *command: str) -> str:
+        done = subprocess.run(
+            command,
+            cwd=self._folder,
+            env=environment(),
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE,
+            check=False,
+        )
+        assert (done.returncode, done.stderr) == (0, ""), command
+        return done.stdout
+
+
+@pytest.mark.parametrize("page", RUNNABLE, ids=[page.name for page in RUNNABLE])
+def test_a_page_can_be_followed(page: Path, tmp_path: Path) -> None:
+    if "plot" in page.read_text():
+        pytest.importorskip("matplotlib")
+    Reader(tmp_path).follow(page)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=[page.name for page in PAGES])
+def test_every_block_has_a_language_and_is_run_or_listed(page: Path) -> None:
+    assert indented_blocks(page) == []
+    known = {"python", "sh", *NOT_RUN_LANGUAGES}
+    assert [block for block in blocks(page) if block.language not in known] == []
+
+
+def test_nothing_is_listed_that_is_not_there() -> None:
+    languages = {block.language for page in PAGES for block in blocks(page)}
+    assert set(NOT_RUN_LANGUAGES) <= languages
+    for start in NOT_RUN:
+        commands_like(start)
+
+
+class TestWhatIsNotRun:
+    """It is held against something else, as far as there is something."""
+
+    def test_every_target_exists(self) -> None:
+        targets = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.M))
+        assert {command.split()[1] for command in commands_like("make ")} <= targets
+
+    @pytest.mark.skipif(sys.platform != "linux", reason="these are settings of Linux")
+    def test_the_settings_of_the_kernel_exist(self) -> None:
+        for command in commands_like(r"sudo sysctl -w "):
+            for name in re.findall(r"([\w.]+)=\d+", command):
+                assert Path("/proc/sys", *name.split(".")).is_file(), name
+
+    @staticmethod
+    def _only(language: str) -> Block:
+        [found] = [b for page in PAGES for b in blocks(page) if b.language == language]
+        return found
+
+    def test_the_unit_has_what_a_service_needs(self) -> None:
+        unit = configparser.ConfigParser(interpolation=None)
+        unit.optionxform = str  # type: ignore[method-assign, assignment]
+        unit.read_string(self._only("ini").text)
+        assert set(unit) - {"DEFAULT"} == {"Unit", "Service", "Install"}
+        assert unit["Service"]["KillSignal"] == "SIGTERM"
+
+    @pytest.mark.extra
+    def test_the_unit_is_one_that_systemd_takes(self, tmp_path: Path) -> None:
+        program = shutil.which("systemd-analyze")
+        if program is None:
+            pytest.skip("no systemd-analyze: apt-get install systemd")
+        text = self._only("ini").text
+        (start,) = re.findall(r"^ExecStart=(\S+)", text, re.M)
+        unit = tmp_path / "game.service"
+        unit.write_text(text.replace(start, sys.executable))
+        done = subprocess.run(
+            [program, "verify", "--man=no", str(unit)], capture_output=True, text=True, check=False
+        )
+        complaints = [line for line in done.stderr.splitlines() if "game.service" in line]
+        assert (done.returncode, complaints) == (0, [])
+
+    def test_the_dockerfile_is_made_of_what_docker_knows(self) -> None:
+        lines = self._only("dockerfile").text.splitlines()
+        words = [line.partition(" ")[0] for line in lines]
+        assert words[0] == "FROM"
+        assert set(words) <= {"FROM", "COPY", "RUN", "WORKDIR", "USER", "EXPOSE", "CMD"}
+        [command] = [line.partition(" ")[2] for line in lines if line.startswith("CMD")]
+        assert json.loads(command) == ["python", "server.py"]
+        [copied] = [line.split()[1:-1] for line in lines if line.startswith("COPY")]
+        assert "server.py" in copied
+
+    @pytest.mark.extra
+    def test_jq_counts_the_reasons_of_a_trace(self, tmp_path: Path) -> None:
+        if shutil.which("jq") is None:
+            pytest.skip("no jq: apt-get install jq")
+        (command,) = commands_like("jq ")
+        line = {"event": "dropped", "reason": "repeated"}
+        trace = [line, {"event": "sent"}, line, {"event": "dropped", "reason": "forged"}]
+        (tmp_path / "trace.jsonl").write_text("".join(json.dumps(each) + "\n" for each in trace))
+        done = subprocess.run(
+            ["sh", "-c", command], cwd=tmp_path, capture_output=True, text=True, check=True
+        )
+        assert [each.split() for each in done.stdout.splitlines()] == [
+            ["1", "forged"],
+            ["2", "repeated"],
+        ]
 
 
 class TestGettingStarted:
     """The guide, followed word for word in an empty folder, gives a working game."""
 
+    PAGE = DOCS / "getting-started.md"
+
+    @pytest.fixture(autouse=True)
+    def _free_port(self) -> None:
+        assert not listens(PORT), f"port {PORT}, which the pages use, is taken"
+
     @pytest.fixture
     def folder(self, tmp_path: Path) -> Path:
-        pytest.importorskip("pygame")
-        page = (DOCS / "getting-started.md").read_text()
-        found = NAMED_PROGRAM.findall(page)
-        assert [name for name, _ in found] == ["server.py", "player.py"]
-        for name, text in found:
+        """Where the programs were pasted into."""
+        pasted = {b.name: b.text for b in blocks(self.PAGE) if b.language == "python"}
+        assert list(pasted) == ["server.py", "player.py"]
+        for name, text in pasted.items():
             (tmp_path / name).write_text(text)
-        (genkey,) = re.findall(r"^    env/bin/python (-m mpgameserver genkey .*)$", page, re.M)
-        subprocess.run([sys.executable, *genkey.split()], cwd=tmp_path, check=True)
         return tmp_path
 
-    def test_two_players_see_each_other(self, folder: Path) -> None:
+    def _commands(self) -> list[str]:
+        return [c for b in blocks(self.PAGE) if b.language == "sh" for c in b.commands]
+
+    def test_two_players_see_each_other_and_take_a_coin(self, folder: Path) -> None:
+        pytest.importorskip("pygame")
+        venv, _, genkey, *programs = self._commands()
+        assert venv == "python -m venv env"
+        self._set_up(folder, genkey.replace("env/bin/python", sys.executable))
+        self._play(folder, [c.replace("env/bin/python", sys.executable) for c in programs])
+
+    @pytest.mark.extra
+    def test_word_for_word_in_an_empty_environment_with_the_wheel(self, folder: Path) -> None:
+        wheels = list((ROOT / "dist").glob("*.whl"))
+        if len(wheels) != 1:
+            pytest.skip("no wheel in dist/: make wheel")
+        venv, install, genkey, *programs = self._commands()
+        assert install.startswith("env/bin/python -m pip install path/to/mpgameserver-*.whl ")
+        self._set_up(folder, venv)
+        try:
+            self._set_up(folder, install.replace("path/to", str(ROOT / "dist")))
+        except subprocess.CalledProcessError:
+            if os.environ.get("CI"):
+                raise
+            pytest.skip("pip cannot install pygame-ce and what the wheel needs")
+        self._set_up(folder, genkey)
+        self._play(folder, programs)
+
+    @staticmethod
+    def _set_up(folder: Path, *commands: str) -> None:
+        for command in commands:
+            subprocess.run(["sh", "-ec", command], cwd=folder, env=environment(), check=True)
+
+    def _play(self, folder: Path, programs: list[str]) -> None:
+        serve, *players = (shlex.split(command) for command in programs)
+        assert [serve[-1], *(player[-1] for player in players)] == [
+            "server.py",
+            "player.py",
+            "player.py",
+        ]
         with ExitStack() as stack:
-            server = stack.enter_context(running(folder, "server.py"))
+            server = stack.enter_context(running(folder, *serve))
             watcher = stack.enter_context(UdpClient(folder / "server.pem.pub"))
             self._join(watcher)
-            for _ in range(2):
-                stack.enter_context(running(folder, "player.py"))
-            places = self._watch(watcher, wanted=2)
+            for player in players:
+                stack.enter_context(running(folder, *player))
+            places = self._watch(watcher, b"P", length=1 + 8 * 2)
             assert places == b"P" + 2 * bytes.fromhex("43a00000 43700000")  # 320.0, 240.0
+            self._take_the_coin(watcher)
             server.send_signal(signal.SIGTERM)
             heard, _ = server.communicate(timeout=PATIENCE)
             assert heard.count("joined: ('127.0.0.1', ") == 3
@@ -104,18 +317,26 @@ class TestGettingStarted:
         while not client.connected():
             assert time.monotonic() < end, client.failure
             if client.status() == ConnectionStatus.DISCONNECTED:  # nothing listens yet
-                client.connect(("127.0.0.1", 1474))
+                client.connect(("127.0.0.1", PORT))
             client.update()
             time.sleep(0.01)
 
+    def _take_the_coin(self, client: UdpClient) -> None:
+        """Walk to (100, 100), where the first one lies; the score is told with the next coin."""
+        client.send_guaranteed(bytes.fromhex("00000001 42c80000 42c80000"))
+        while True:
+            coin = self._watch(client, b"C", length=1 + 12)
+            if coin[-4:] == b"\0\0\0\1":
+                return
+
     @staticmethod
-    def _watch(client: UdpClient, wanted: int) -> bytes:
-        """What a third player is told of so many others."""
+    def _watch(client: UdpClient, kind: bytes, length: int) -> bytes:
+        """The next message of a kind that has a length."""
         end = time.monotonic() + PATIENCE
         while time.monotonic() < end:
             client.update()
             for _, message in client.getMessages():
-                if message[:1] == b"P" and len(message) == 1 + 8 * wanted:
+                if message[:1] == kind and len(message) == length:
                     return message
             time.sleep(0.01)
-        raise AssertionError(f"{client!r} was never told of {wanted} others")
+        raise AssertionError(f"{client!r} was never told {kind!r} of {length} bytes")

@@ -244,19 +244,25 @@ def test_a_profile_build_shows_the_compiled_functions_to_cprofile(profile_build,
 def test_the_profile_of_the_hot_path_has_the_functions_that_the_page_explains(
     profile_build, tmp_path
 ):
+    file = tmp_path / ".venv" / "profile" / "hotpath.prof"
+    file.parent.mkdir(parents=True)
     shown = succeed(
         sys.executable,
         ROOT / "bench" / "profile_hotpath.py",
-        tmp_path / "hotpath.prof",
+        file,
         cwd=tmp_path,
         PYTHONPATH=str(profile_build.package),
     )
-    explained = ROW_OF_A_PROFILE.findall((ROOT / "docs" / "profiling.md").read_text())
+    page = (ROOT / "docs" / "profiling.md").read_text()
+    explained = ROW_OF_A_PROFILE.findall(page)
     assert len(explained) > 5
     assert len(ROW_OF_A_PROFILE.findall(shown)) > 20
     assert "under cProfile" in shown
-    profiled = pstats.Stats(str(tmp_path / "hotpath.prof")).stats
-    assert set(explained) <= {(Path(file).name, function) for file, _, function in profiled}
+    profiled = pstats.Stats(str(file)).stats
+    assert set(explained) <= {(Path(source).name, function) for source, _, function in profiled}
+    [question] = re.findall(r"^echo .*pstats.*$", page, re.M)
+    answer = succeed("sh", "-c", question, cwd=tmp_path)
+    assert re.search(r"endpoint\.pyx:\d+\(receive\) +-> .*\.pyx", answer)
 
 
 def test_a_debug_build_traces_lines(debug_build, tmp_path):

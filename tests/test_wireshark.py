@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 import shutil
 import struct
 import subprocess
@@ -16,6 +18,7 @@ from mpgameserver._core.header import decode_header, encode_header
 from mpgameserver.enums import PacketType
 
 ROOT = Path(__file__).resolve().parent.parent
+PAGE = ROOT / "docs" / "seeing.md"
 SCRIPT = ROOT / "docs" / "wireshark" / "mpgameserver.lua"
 LINKTYPE_RAW = 101
 PREFIX = "mpgameserver."
@@ -58,6 +61,25 @@ def dissect(program: str, folder: Path, data: bytes) -> list[dict[str, Any]]:
     assert "Lua" not in ran.stderr.replace("Running as user", ""), ran.stderr
     layers = [packet["_source"]["layers"] for packet in json.loads(ran.stdout)]
     return [flat(packet.get("mpgameserver", {})) for packet in layers]
+
+
+def test_the_page_reads_a_capture(tshark: str, tmp_path: Path) -> None:
+    [command] = re.findall(r"^tshark .*-r capture.*$", PAGE.read_text(), re.M)
+    goodbye = encode_header(False, 1_700_000_000, PacketType.DISCONNECT, 9, 2, 0, 0, 0)
+    keep_alive = encode_header(False, 1_700_000_000, PacketType.KEEP_ALIVE, 10, 2, 0, 0, 0)
+    datagrams = [header + bytes(16) for header in (keep_alive, goodbye, keep_alive)]
+    (tmp_path / "docs").symlink_to(ROOT / "docs")
+    (tmp_path / "capture.pcapng").write_bytes(capture(datagrams))
+    ran = subprocess.run(
+        ["sh", "-c", command],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+        env={"HOME": str(tmp_path), "PATH": os.environ["PATH"]},
+    )
+    [line] = ran.stdout.splitlines()
+    assert line.split()[0] == "2"
 
 
 def flat(tree: dict[str, Any]) -> dict[str, Any]:

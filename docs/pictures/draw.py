@@ -1,0 +1,110 @@
+"""Draws the pictures of the documentation: `make pictures`.
+
+What they show has happened: two connections of the package talk over its seeded link (`talks`).
+Each of the first three files carries the times that it shows as its description, and the tests
+hold them against a new run.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import matplotlib as mpl
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from talks import MESSAGES, SECONDS, Flight, Talk, play_for, talk
+
+from mpgameserver import RetryMode
+
+HERE = Path(__file__).resolve().parent
+CLIENT, SERVER = 1.0, 0.0
+COLORS = {"A": "#0072B2", "B": "#D55E00", "C": "#009E73"}  # told apart by the colour-blind, too
+QUIET, LANE = "#c4c8cc", "#222222"
+LOST_AT = 0.55
+"""How far of its way a lost datagram is drawn."""
+STYLE = {
+    "font.family": "sans-serif",
+    "font.size": 10,
+    "svg.fonttype": "none",
+    "svg.hashsalt": "mpgameserver",
+}
+
+
+def draw_flight(axes: Axes, flight: Flight, latency: float) -> None:
+    """A datagram as an arrow from one side to the other, or to a cross half-way."""
+    start, end = (CLIENT, SERVER) if flight.is_up else (SERVER, CLIENT)
+    carries = bool(flight.messages)
+    color = COLORS[flight.messages[0]] if carries else QUIET
+    line = {"color": color, "linewidth": 1.8 if carries else 0.7, "zorder": 3 if carries else 1}
+    if flight.arrived is None:
+        stop = flight.left + latency * LOST_AT, start + (end - start) * LOST_AT
+        axes.plot([flight.left, stop[0]], [start, stop[1]], solid_capstyle="butt", **line)
+        axes.plot(*stop, marker="x", color=color, markersize=8 if carries else 4, zorder=4)
+    else:
+        arrow = {"arrowstyle": "-|>", "shrinkA": 0, "shrinkB": 0, "mutation_scale": 9} | line
+        axes.annotate("", (flight.arrived, end), (flight.left, start), arrowprops=arrow)
+    for number, text in enumerate(flight.messages):
+        place = {"ha": "center", "va": "bottom", "color": COLORS[text], "fontsize": 9}
+        axes.text(flight.left + 0.018 * number, CLIENT + 0.06, text, **place)
+
+
+def draw_lane(axes: Axes, height: float, name: str) -> None:
+    """The line of one side."""
+    axes.plot([0, SECONDS], [height, height], color=LANE, linewidth=1.4, zorder=2)
+    axes.text(-0.015, height, name, ha="right", va="center", fontweight="bold")
+
+
+def draw_ends(axes: Axes, told: Talk) -> None:
+    """When the server was given each message, and what the client's callbacks were told."""
+    for text, when in told.handled.items():
+        axes.plot(when, SERVER, marker="o", color=COLORS[text], markersize=8, zorder=5)
+        place = {"ha": "center", "va": "top", "color": COLORS[text], "fontweight": "bold"}
+        axes.text(when, SERVER - 0.13, text, **place)
+    for text, (when, acked) in told.callbacks.items():
+        axes.plot([when, when], [CLIENT, CLIENT + 0.36], color=COLORS[text], linewidth=0.8)
+        box = {"boxstyle": "round,pad=0.25", "facecolor": "white", "edgecolor": COLORS[text]}
+        place = {"ha": "center", "va": "center", "color": COLORS[text], "fontsize": 9}
+        axes.text(when, CLIENT + 0.42, f"{text}: {acked}", bbox=box, zorder=6, **place)
+
+
+def draw_talk(told: Talk, latency: float) -> Figure:
+    """A talk as a timeline: the client above, the server below, datagrams between them."""
+    figure = Figure(figsize=(9.2, 2.9), layout="constrained")
+    axes = figure.subplots()
+    for flight in told.flights:
+        draw_flight(axes, flight, latency)
+    draw_lane(axes, CLIENT, "client")
+    draw_lane(axes, SERVER, "server")
+    draw_ends(axes, told)
+    axes.text(-0.015, CLIENT + 0.42, "callbacks", ha="right", va="center", fontsize=9)
+    axes.text(-0.015, SERVER - 0.2, "handled", ha="right", va="center", fontsize=9)
+    axes.set_xlim(-0.12, SECONDS)
+    axes.set_ylim(SERVER - 0.35, CLIENT + 0.6)
+    axes.set_xticks([tenth / 10 for tenth in range(0, round(SECONDS * 10), 2)])
+    axes.set_xlabel("seconds")
+    axes.set_yticks([])
+    for side in ("left", "right", "top"):
+        axes.spines[side].set_visible(False)
+    return figure
+
+
+def save(figure: Figure, name: str, description: str) -> None:
+    """Write a picture that is the same each time."""
+    metadata = {"Date": None, "Creator": None, "Description": description}
+    figure.savefig(HERE / name, metadata=metadata)
+
+
+def main() -> None:
+    """Draw all of them."""
+    with mpl.rc_context(STYLE):
+        for mode in RetryMode:
+            told = talk(mode)
+            latency = min(f.arrived - f.left for f in told.flights if f.arrived is not None)
+            assert set(told.callbacks) == set(MESSAGES)
+            name = f"{mode.name.lower().replace('_', '-')}.svg"
+            save(draw_talk(told, latency), name, told.to_json())
+    play_for(300.0).plot().savefig(HERE / "stats-plot.png", dpi=90, metadata={"Software": None})
+
+
+if __name__ == "__main__":
+    main()
