@@ -15,6 +15,7 @@ BIN := $(VENV)/bin
 BUILD_TOOLS := $(VENV)/.build-tools
 DEV_TOOLS := $(VENV)/.dev-tools
 FUZZ_TOOLS := $(VENV)/.fuzz-tools
+CROSS_TOOLS := $(VENV)/.cross-tools
 BENCH_TOOLS := $(VENV)/.bench-tools
 DOCS_TOOLS := $(VENV)/.docs-tools
 TYPES_TOOLS := $(VENV)/.types-tools
@@ -23,7 +24,7 @@ INSTALLED := $(VENV)/.installed-$(KIND)
 SOURCES := setup.py pyproject.toml MANIFEST.in README.md LICENSE \
 	$(shell find _core mpgameserver -not -path '*/__pycache__*' -not -name '*.so')
 
-.PHONY: help demo test test-extra soak fuzz bench bench-quick profile bench-instructions pictures docs lint types wheel install clean
+.PHONY: help demo test test-extra soak fuzz bench bench-quick profile bench-instructions pictures docs lint types wheel wheels install clean
 
 help:
 	@echo 'make demo         build, install into $(VENV), and play for 8 seconds over a bad link'
@@ -37,9 +38,10 @@ help:
 	@echo 'make bench-instructions  instructions per datagram against those on record (valgrind)'
 	@echo 'make pictures     draw those of the documentation anew'
 	@echo 'make docs         the site, into build/site; a broken link or reference fails'
-	@echo 'make lint         ruff, mypy and cython-lint'
+	@echo 'make lint         ruff, mypy, cython-lint, and checkers of the packaging and the workflows'
 	@echo 'make types        the types of the installed package: stubtest, pyright, mypy'
 	@echo 'make wheel        build the wheel into dist/'
+	@echo 'make wheels       a wheel for every CPython of this machine, from the sdist, each tested'
 	@echo 'make install      build, and install into $(VENV)'
 	@echo 'make clean        remove all that make has made'
 	@echo
@@ -53,7 +55,7 @@ test: $(INSTALLED) $(DEV_TOOLS)
 	$(BIN)/pytest $(ARGS)
 
 # What is skipped for want of a program is listed at the end, with the reason.
-test-extra: $(INSTALLED) $(DEV_TOOLS) $(FUZZ_TOOLS)
+test-extra: $(INSTALLED) $(DEV_TOOLS) $(FUZZ_TOOLS) $(CROSS_TOOLS)
 	$(BIN)/pytest -m extra $(ARGS)
 
 soak: $(INSTALLED)
@@ -91,6 +93,15 @@ lint: $(INSTALLED) $(DEV_TOOLS)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	PATH='$(abspath $(BIN))':"$$PATH" cython-lint _core mpgameserver/_core
+	$(BIN)/validate-pyproject pyproject.toml
+	$(BIN)/check-manifest --no-build-isolation
+	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	$(BIN)/check-jsonschema --builtin-schema vendor.github-issue-forms \
+		$(filter-out %/config.yml,$(wildcard .github/ISSUE_TEMPLATE/*.yml))
+	$(BIN)/check-jsonschema --builtin-schema vendor.github-issue-config \
+		.github/ISSUE_TEMPLATE/config.yml
+	$(BIN)/check-jsonschema --builtin-schema vendor.dependabot .github/dependabot.yml
+	$(BIN)/zizmor --offline --quiet .github
 
 # What is installed, seen from outside as its users' checkers see it: the stubs against the compiled
 # modules, how much of the public API has types, and a game that uses all of it.
@@ -104,10 +115,14 @@ types: $(INSTALLED) $(TYPES_TOOLS)
 wheel: $(WHEEL)
 	@ls dist/*.whl
 
+# Minutes per Python; ARGS='--python 3.12' for one. They and the sdist are left in wheelhouse/.
+wheels: $(DEV_TOOLS)
+	$(BIN)/python tools/wheels.py $(ARGS)
+
 install: $(INSTALLED)
 
 clean:
-	rm -rf build dist *.egg-info $(VENV) .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf build dist wheelhouse *.egg-info $(VENV) .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
 # What was translated or compiled with other tools or settings is no use any more.
@@ -137,6 +152,11 @@ $(TYPES_TOOLS): $(BUILD_TOOLS)
 # Not every Python has it; without it nothing guides the inputs, and who fuzzes is told so.
 $(FUZZ_TOOLS): $(DEV_TOOLS)
 	-$(BIN)/python -m pip install --quiet --only-binary :all: --group fuzz
+	touch $@
+
+# Nor is this one there for every platform.
+$(CROSS_TOOLS): $(DEV_TOOLS)
+	-$(BIN)/python -m pip install --quiet --only-binary :all: --group cross
 	touch $@
 
 # setuptools packs whatever lies in build/*/lib*: only the compiled modules may stay there, and only

@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import importlib
 from dataclasses import FrozenInstanceError
+from importlib.machinery import ExtensionFileLoader
 from importlib.metadata import version
+from pathlib import Path
 
 import pytest
 
@@ -31,3 +33,12 @@ def test_what_is_not_compiled_is_not_listed():
 def test_build_info_cannot_be_changed():
     with pytest.raises(FrozenInstanceError):
         mpgameserver.build_info().kind = "release"
+
+
+def test_every_module_that_has_types_beside_it_is_there_and_compiled():
+    core = importlib.import_module("mpgameserver._core")
+    names = [f"{core.__name__}.{stub.stem}" for stub in Path(core.__file__).parent.glob("*.pyi")]
+    assert len(names) > 1
+    loaders = {name: importlib.import_module(name).__loader__ for name in names}
+    assert {n for n, used in loaders.items() if not isinstance(used, ExtensionFileLoader)} == set()
+    assert set(mpgameserver.build_info().modules) == set(names)

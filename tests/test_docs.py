@@ -49,6 +49,7 @@ NOT_RUN = {
     r"make [\w-]+": "a target of the Makefile: test_every_target_exists",
     r"sudo (ufw|nft) ": "changes the firewall of the machine that runs it",
     r"sudo sysctl -w ": "changes its kernel: test_the_settings_of_the_kernel_exist",
+    r"python -m pip install (--only-binary|--no-index|path/to)": "tests/test_packaging.py does it",
     r"python -m pip install snakeviz$": "a viewer, which is not ours",
     r"snakeviz ": "opens a browser",
     r".* \| python -m pstats \.venv/": "needs the profile build: tests/test_packaging.py",

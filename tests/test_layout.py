@@ -231,6 +231,12 @@ def test_no_compiled_module_switches_hooks_on_or_checks_off():
     assert found == set()
 
 
+def test_nothing_is_declared_to_work_without_the_global_lock():
+    """Some state of the core is the whole process's, and has no other lock (docs/installing.md)."""
+    files = [ROOT / "setup.py", *CORE.glob("*.pyx"), *PACKAGE.rglob("*.pxd")]
+    assert [path.name for path in files if "freethreading" in path.read_text()] == []
+
+
 @pytest.mark.parametrize("name", sorted(module_name(ROOT / path) for path in PYTHON))
 def test_each_module_is_the_first_to_be_imported(name, tmp_path):
     if name == "mpgameserver.__main__":

@@ -23,7 +23,8 @@ ROOT = Path(__file__).resolve().parent.parent
 COMPILED = sorted(path.stem for path in (ROOT / "_core").glob("*.pyx"))
 SOURCE_SUFFIXES = {".pyx", ".pxd", ".py", ".pyi", ".typed"}
 GENERATED = re.compile(r"\.(c|html|so|pyd|pyc|o|pem|pub|db)$|(^|/)(build|dist|__pycache__)/")
-NO_SOURCES = (".git", ".venv*", "build", "dist", "*.egg-info", "__pycache__", ".*_cache", "*.so")
+NO_SOURCES = (".git", ".venv*", "build", "dist", "wheelhouse", "*.egg-info")
+NO_SOURCES += ("__pycache__", ".*_cache", "*.so")
 # Python's own profiling events are raised through the second one from Python 3.13 on.
 HOOK = re.compile(rb"__Pyx__?Trace|PyMonitoring_EnterScope")
 ROW_OF_A_PROFILE = re.compile(r"_core/(\w+\.p[yx][xd]):\d+\((\w+)\)")
@@ -168,15 +169,16 @@ def debug_build(tmp_path_factory: pytest.TempPathFactory) -> InPlace:
 def test_the_sdist_holds_every_source(in_sdist):
     sources = {
         str(path.relative_to(ROOT))
-        for folder in ("_core", "examples", "mpgameserver", "tests")
+        for folder in ("_core", "bench", "examples", "mpgameserver", "tests", "tools")
         for path in (ROOT / folder).rglob("*")
         if path.suffix in SOURCE_SUFFIXES
     }
     assert sources - in_sdist == set()
-    documents = {"README.md", "SECURITY.md", "docs/security.md", "LICENSE"} | {
-        str(path.relative_to(ROOT)) for path in (ROOT / "examples").rglob("README.md")
-    }
-    assert documents | {"setup.py", "pyproject.toml", "Makefile"} <= in_sdist
+    documents = {"README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "LICENSE"}
+    documents |= {"docs/security.md", "docs/installing.md"}
+    documents |= {str(path.relative_to(ROOT)) for path in (ROOT / "examples").rglob("README.md")}
+    build = {"setup.py", "pyproject.toml", "constraints.txt", "Makefile", "_core/udp.h"}
+    assert documents | build <= in_sdist
 
 
 def test_the_sdist_holds_nothing_generated(in_sdist):
@@ -204,6 +206,13 @@ def test_the_metadata_is_what_the_package_says_of_itself(metadata):
     assert [re.match(r"\w+", name)[0] for name in required] == ["cryptography"]
 
 
+def test_an_index_would_take_both(built):
+    succeed(
+        *(sys.executable, "-m", "twine", "check", "--strict", built.sdist, built.wheel),
+        cwd=built.wheel.parent,
+    )
+
+
 def test_the_compiler_has_nothing_to_warn_of(built):
     warned = re.compile(r"\.(c|pyx|pxd):\d.*warning")
     assert [line for line in built.log.splitlines() if warned.search(line)] == []
@@ -216,7 +225,8 @@ def test_a_release_build_carries_no_hooks(in_wheel):
 def test_the_wheel_works_in_an_empty_environment_from_another_folder(built, tmp_path):
     succeed(sys.executable, "-m", "venv", tmp_path / "venv", cwd=tmp_path)
     python = tmp_path / "venv" / "bin" / "python"
-    succeed(python, "-m", "pip", "install", "--quiet", built.wheel, cwd=tmp_path)
+    no_compiler = ("--only-binary", ":all:")
+    succeed(python, "-m", "pip", "install", "--quiet", *no_compiler, built.wheel, cwd=tmp_path)
     (tmp_path / "elsewhere").mkdir()
     output = succeed(python, "-c", SEE_WHAT_IS_INSTALLED, *COMPILED, cwd=tmp_path / "elsewhere")
     *modules, kind = output.splitlines()

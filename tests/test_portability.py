@@ -14,10 +14,21 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 PYTEST = Path(sysconfig.get_path("scripts")) / "pytest"
-NOT_COPIED = (".git", ".venv*", "dist", "*.egg-info", "__pycache__", ".*_cache")
+NOT_COPIED = (".git", ".venv*", "dist", "wheelhouse", "*.egg-info", "__pycache__", ".*_cache")
+TARGETS = (
+    "aarch64-linux-musl",
+    "aarch64-macos",
+    "aarch64-windows-gnu",
+    "x86_64-linux-gnu.2.17",
+    "x86_64-linux-musl",
+    "x86_64-macos",
+    "x86_64-windows-gnu",
+)
+"""Platforms for which there are wheels, as zig calls them."""
 ON_SOCKETS = (
     "tests/core/test_datagrams.py",
     "tests/test_aio.py",
+    "tests/test_aiowatch.py",
     "tests/test_client.py",
     "tests/test_server.py",
     "tests/test_serversocket.py",
@@ -27,16 +38,23 @@ ON_SOCKETS = (
 )
 
 
-def environment_with(folder: Path, macro: str) -> Path:
-    """The Python of a new environment, in which `datagrams` is built with a macro.
+def modules_that_see_datagrams() -> set[str]:
+    """The compiled modules that are compiled with the declarations of `datagrams`."""
+    sources = [*(ROOT / "_core").glob("*.pyx"), *(ROOT / "mpgameserver" / "_core").glob("*.pxd")]
+    return {path.stem for path in sources if "_core.datagrams cimport" in path.read_text()}
 
-    It sees what is installed here but the package. The other compiled modules are those that
-    lie in `build/` already, where they do.
+
+def environment_with(folder: Path, macro: str) -> Path:
+    """The Python of a new environment, with a build in which a macro is set.
+
+    It sees what is installed here but the package. Compiled modules that do not know of sockets
+    are those that lie in `build/` already, where they do.
     """
     tree = folder / "tree"
     shutil.copytree(ROOT, tree, ignore=shutil.ignore_patterns(*NOT_COPIED))
-    for built in tree.glob("build/release/lib*/mpgameserver/_core/datagrams.*"):
-        built.unlink()
+    for name in ("datagrams", *modules_that_see_datagrams()):
+        for built in tree.glob(f"build/release/lib*/mpgameserver/_core/{name}.*.so"):
+            built.unlink()
     build = [sys.executable, "setup.py", "build"]
     subprocess.run(build, cwd=tree, env=os.environ | {"CFLAGS": f"-D{macro}"}, check=True)
     venv.create(folder / "venv")
@@ -74,3 +92,21 @@ def test_client_and_server_do_without_what_another_platform_has_not(macro, optio
     )
     print(done.stdout)
     assert done.returncode == 0
+
+
+@pytest.mark.extra
+@pytest.mark.parametrize("target", TARGETS)
+def test_the_system_calls_compile_with_what_a_platform_declares(target, tmp_path):
+    pytest.importorskip("ziglang", reason="there is no zig for this platform")
+    source = tmp_path / "calls.c"
+    source.write_text('#include <stddef.h>\n#include <stdint.h>\n#include "udp.h"\n')
+    warn = ["-Wall", "-Wextra", "-Wsign-compare", "-Wno-unused-function", "-Werror"]
+    compile_it = [sys.executable, "-m", "ziglang", "cc", "-target", target, "-I", ROOT / "_core"]
+    done = subprocess.run(
+        [*compile_it, *warn, "-c", source, "-o", tmp_path / "calls.o"],
+        env=os.environ | {"ZIG_GLOBAL_CACHE_DIR": str(tmp_path / "cache")},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
