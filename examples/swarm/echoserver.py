@@ -1,0 +1,56 @@
+"""A server to try the swarm on: sends everything back, and takes thousands of clients of one host.
+
+The limits of one host keep a single attacker from filling a server; a load test from one machine is
+like such an attacker. They are raised here, and belong into no server on the internet.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+from pathlib import Path
+
+from mpgameserver import (
+    EllipticCurvePrivateKey,
+    EventHandler,
+    SendQueueFullError,
+    ServerClient,
+    ServerContext,
+    UdpServer,
+)
+from swarm.command import MOST_BOTS
+
+
+class EchoServer(EventHandler):
+    """Sends everything back, once."""
+
+    def handle_message(self, client: ServerClient, seqnum: int, msg: bytes = b"") -> None:
+        """Send it back."""
+        with contextlib.suppress(SendQueueFullError):
+            client.send(msg)
+
+
+def raise_limits(context: ServerContext, clients: int) -> None:
+    """Let one host have so many clients, and connect them quickly."""
+    context.setMaxClients(clients)
+    context.setMaxClientsPerHost(clients)
+    context.setMaxHandshakesPerHost(clients)
+    context.setHandshakeRate(2000.0)
+
+
+def main() -> None:
+    """Serve until Ctrl-C."""
+    parser = argparse.ArgumentParser(prog="python -m swarm.echoserver", description=__doc__)
+    parser.add_argument("--port", type=int, default=1474, help="0: a free one (%(default)s)")
+    parser.add_argument("--key", type=Path, default="swarm.pem", help="private key (%(default)s)")
+    options = parser.parse_args()
+    key = EllipticCurvePrivateKey.fromPEM(options.key.read_text())
+    context = ServerContext(EchoServer(), key)
+    raise_limits(context, MOST_BOTS)
+    server = UdpServer(context, ("127.0.0.1", options.port))
+    print("serving on {}:{}".format(*server.address), flush=True)
+    server.run()
+
+
+if __name__ == "__main__":
+    main()
