@@ -15,7 +15,8 @@ from pathlib import Path
 
 from chat.conversation import HELP, Conversation
 from chat.keyboard import TypedLines
-from chat.wire import Request, Verb, require_name
+from chat.options import key_file, name
+from chat.wire import Request, Verb
 from mpgameserver import aio
 
 Show = Callable[[str], object]
@@ -77,15 +78,6 @@ async def chat(server: tuple[str, int], key: Path, first: list[Request]) -> None
         await talk(client, conversation, TypedLines(), partial(print, flush=True))
 
 
-def name(text: str) -> str:
-    """The type of a nickname and of a room, for argparse."""
-    try:
-        require_name(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from error
-    return text
-
-
 def main() -> int:
     """Read the command line, and chat; 1 when there is no server, or it fell silent."""
     parser = argparse.ArgumentParser(
@@ -93,7 +85,9 @@ def main() -> int:
     )
     parser.add_argument("--host", default="127.0.0.1", help="of the server (%(default)s)")
     parser.add_argument("--port", type=int, default=1474, help="of the server (%(default)s)")
-    parser.add_argument("--key", type=Path, default="chat.pem.pub", help="public key (%(default)s)")
+    parser.add_argument(
+        "--key", type=key_file, default="chat.pem.pub", help="public key (%(default)s)"
+    )
     parser.add_argument("--nick", type=name, help="yours; the server gives you one without")
     parser.add_argument("--room", type=name, default="lobby", help="to begin in (%(default)s)")
     options = parser.parse_args()

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from chat.inorder import InOrder
+from chat.options import key_file
 from chat.rooms import Deliveries, Rooms
 from chat.transcript import Transcript
 from chat.wire import Request, Verb, decode_request, encode_line
@@ -111,7 +112,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m chat.server", description=__doc__)
     parser.add_argument("--host", default="127.0.0.1", help="where to listen (%(default)s)")
     parser.add_argument("--port", type=int, default=1474, help="0: a free one (%(default)s)")
-    parser.add_argument("--key", type=Path, default="chat.pem", help="private key (%(default)s)")
+    parser.add_argument(
+        "--key", type=key_file, default="chat.pem", help="private key (%(default)s)"
+    )
     parser.add_argument(
         "--transcript", type=Path, default="chat.txt", help="what was said (%(default)s)"
     )

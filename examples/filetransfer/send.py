@@ -15,6 +15,7 @@ from rich.progress import (
     TransferSpeedColumn,
 )
 
+from filetransfer.options import key_file
 from filetransfer.sending import Outgoing, offer_of
 from filetransfer.transfer import Report, Tell, Transfer, TransferError
 from mpgameserver import UdpClient
@@ -53,7 +54,9 @@ def main() -> int:
     parser.add_argument("file", type=Path, help="what to send")
     parser.add_argument("--host", default="127.0.0.1", help="of the server (%(default)s)")
     parser.add_argument("--port", type=int, default=1474, help="of the server (%(default)s)")
-    parser.add_argument("--key", type=Path, default="files.pem.pub", help="public (%(default)s)")
+    parser.add_argument(
+        "--key", type=key_file, default="files.pem.pub", help="public key (%(default)s)"
+    )
     parser.add_argument(
         "--patience", type=float, default=60.0, help="seconds to wait for it (%(default)g)"
     )

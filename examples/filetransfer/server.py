@@ -13,6 +13,7 @@ import signal
 from collections.abc import Callable
 from pathlib import Path
 
+from filetransfer.options import key_file
 from filetransfer.receiving import Incoming, is_there
 from filetransfer.wire import REPORT, Busy, Chunk, Done, Have, Message, Offer, Refused, decode
 from mpgameserver import (
@@ -130,7 +131,9 @@ def main() -> None:
     parser.add_argument("folder", type=Path, help="where the files go; it is made")
     parser.add_argument("--host", default="127.0.0.1", help="where to listen (%(default)s)")
     parser.add_argument("--port", type=int, default=1474, help="0: a free one (%(default)s)")
-    parser.add_argument("--key", type=Path, default="files.pem", help="private key (%(default)s)")
+    parser.add_argument(
+        "--key", type=key_file, default="files.pem", help="private key (%(default)s)"
+    )
     options = parser.parse_args()
     key = EllipticCurvePrivateKey.fromPEM(options.key.read_text())
     options.folder.mkdir(parents=True, exist_ok=True)

@@ -6,8 +6,6 @@ import argparse
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from ipaddress import ip_address
-from pathlib import Path
 
 from rich.console import Console
 from rich.live import Live
@@ -17,6 +15,7 @@ from mpgameserver import EllipticCurvePublicKey
 from swarm import openfiles
 from swarm.crowd import AT_A_TIME, SOCKETS_PER_ATTEMPT, Crowd
 from swarm.measuring import Step, finding, own_limit, server_limit
+from swarm.options import address, is_here, key_file, number
 from swarm.script import Echo, Script
 
 MOST_BOTS = 10_000
@@ -102,23 +101,25 @@ def _options() -> argparse.Namespace:
         prog="python -m swarm",
         description="Load your own server with bots, more and more, until it is at its limit.",
     )
-    parser.add_argument("server", metavar="HOST:PORT", type=_address, help="of this machine")
-    parser.add_argument("--key", type=Path, default="swarm.pem.pub", help="public (%(default)s)")
+    parser.add_argument("server", metavar="HOST:PORT", type=address, help="of this machine")
     parser.add_argument(
-        "--step", type=_number(int, MOST_BOTS), default=50, help="bots more each time (%(default)s)"
+        "--key", type=key_file, default="swarm.pem.pub", help="public key (%(default)s)"
     )
     parser.add_argument(
-        "--most", type=_number(int, MOST_BOTS), default=500, help="bots in all (%(default)s)"
+        "--step", type=number(int, MOST_BOTS), default=50, help="bots more each time (%(default)s)"
+    )
+    parser.add_argument(
+        "--most", type=number(int, MOST_BOTS), default=500, help="bots in all (%(default)s)"
     )
     parser.add_argument(
         "--seconds",
-        type=_number(float, MOST_SECONDS),
+        type=number(float, MOST_SECONDS),
         default=3.0,
         help="of play with so many bots (%(default)g)",
     )
     parser.add_argument(
         "--p99",
-        type=_number(float, 1000.0 * MOST_SECONDS),
+        type=number(float, 1000.0 * MOST_SECONDS),
         default=50.0,
         help="ms within which 99%% of the answers are to come (%(default)g)",
     )
@@ -126,34 +127,8 @@ def _options() -> argparse.Namespace:
         "--elsewhere", action="store_true", help="the server is on another machine, and is yours"
     )
     options = parser.parse_args()
-    if not options.elsewhere and not _is_here(options.server[0]):
+    if not options.elsewhere and not is_here(options.server[0]):
         parser.error(f"{options.server[0]} is not this machine: --elsewhere, if it is yours")
     if options.step > options.most:
         parser.error(f"a step of {options.step} is more than {options.most} bots")
     return options
-
-
-def _is_here(host: str) -> bool:
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
-
-
-def _address(text: str) -> tuple[str, int]:
-    host, _, port = text.rpartition(":")
-    if not host or not port.isdecimal():
-        raise argparse.ArgumentTypeError(f"must be HOST:PORT, not {text!r}")
-    return host.strip("[]"), int(port)
-
-
-def _number(kind: Callable[[str], float], most: float) -> Callable[[str], float]:
-    """The type of the numbers above 0 up to `most`."""
-
-    def parse(text: str) -> float:
-        value = kind(text)
-        if not 0 < value <= most:
-            raise argparse.ArgumentTypeError(f"must be above 0, up to {most:,}, not {text!r}")
-        return value
-
-    return parse

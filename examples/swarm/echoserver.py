@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-from pathlib import Path
 
 from mpgameserver import (
     EllipticCurvePrivateKey,
@@ -19,6 +18,7 @@ from mpgameserver import (
     UdpServer,
 )
 from swarm.command import MOST_BOTS
+from swarm.options import key_file
 
 
 class EchoServer(EventHandler):
@@ -42,7 +42,9 @@ def main() -> None:
     """Serve until Ctrl-C."""
     parser = argparse.ArgumentParser(prog="python -m swarm.echoserver", description=__doc__)
     parser.add_argument("--port", type=int, default=1474, help="0: a free one (%(default)s)")
-    parser.add_argument("--key", type=Path, default="swarm.pem", help="private key (%(default)s)")
+    parser.add_argument(
+        "--key", type=key_file, default="swarm.pem", help="private key (%(default)s)"
+    )
     options = parser.parse_args()
     key = EllipticCurvePrivateKey.fromPEM(options.key.read_text())
     context = ServerContext(EchoServer(), key)

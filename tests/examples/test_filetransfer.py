@@ -399,6 +399,7 @@ class TestProgram:
 
     def test_a_file_that_is_not_there_is_told(self, tmp_path: Path) -> None:
         folder = copied_examples(tmp_path)
+        KEY.getPublicKey().savePEM(folder / "files.pem.pub")
         with Dialogue(folder, "-m", "filetransfer.send", "nothing") as program:
             program.sees("nothing: .*No such file.*")
             assert program.ended() == 1

@@ -42,12 +42,20 @@ def test_there_is_no_code_without_a_readme() -> None:
         ("accounts.web", "python -m accounts.setup"),
         ("accounts.game", "python -m accounts.setup"),
         ("accounts.client", "python -m accounts.setup"),
+        ("chat.server", "python -m mpgameserver genkey chat.pem"),
+        ("chat.client", "python -m mpgameserver genkey chat.pem"),
+        ("filetransfer.server", "python -m mpgameserver genkey files.pem"),
+        ("filetransfer.send", "python -m mpgameserver genkey files.pem"),
+        ("swarm.echoserver", "python -m mpgameserver genkey swarm.pem"),
+        ("swarm", "python -m mpgameserver genkey swarm.pem"),
     ],
 )
 def test_who_starts_without_a_key_is_told_how_to_make_one(
     command: str, hint: str, tmp_path: Path
 ) -> None:
-    arguments = ["Ada"] if command == "accounts.client" else []
+    needed = {"accounts.client": "Ada", "filetransfer.server": "received"}
+    needed |= {"filetransfer.send": "README.md", "swarm": "127.0.0.1:1474"}
+    arguments = [needed[command]] if command in needed else []
     with running(copied_examples(tmp_path), "-m", command, *arguments) as process:
         output, _ = process.communicate(timeout=20)
     assert process.returncode != 0

@@ -25,7 +25,7 @@ from mpgameserver import (
 )
 from swarm import measuring, openfiles
 from swarm.bot import Bot
-from swarm.command import Ramp, run
+from swarm.command import Ramp, main, run
 from swarm.crowd import Crowd
 from swarm.echoserver import EchoServer, raise_limits
 from swarm.measuring import Step, finding, own_limit, percentile, server_limit
@@ -317,12 +317,13 @@ class TestProgram:
         self,
         arguments: list[str],
         told: str,
+        tmp_path: Path,
         monkeypatch: pytest.MonkeyPatch,
         capsys: pytest.CaptureFixture[str],
     ) -> None:
-        from swarm.command import main
-
-        monkeypatch.setattr(sys, "argv", ["swarm", *arguments])
+        key = tmp_path / "key.pem.pub"
+        KEY.getPublicKey().savePEM(key)
+        monkeypatch.setattr(sys, "argv", ["swarm", "--key", str(key), *arguments])
         with pytest.raises(SystemExit):
             main()
         assert told in capsys.readouterr().err
