@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import configparser
+import importlib
 import json
 import os
 import re
@@ -31,7 +32,7 @@ from support.documents import (
     wait_until_it_listens,
 )
 
-from mpgameserver import ConnectionStatus, UdpClient
+from mpgameserver import ConnectionStatus, UdpClient, errors
 
 DOCS = ROOT / "docs"
 
@@ -58,6 +59,12 @@ NOT_RUN = {
     r"jq ": "needs jq: test_jq_counts_the_reasons_of_a_trace",
 }
 """Commands that are not run with their page: how they begin, and why."""
+NOT_IN_THE_REFERENCE = {
+    "Connection",  # the package's own: `UdpClient` and `ServerClient` are made of it
+    "DEFAULT_ADDRESS",
+    "__version__",
+    "make_proof",  # what the command `monitor` says first
+}
 SERVES = re.compile(r"mpgameserver (serve|netsim|monitor)\b")
 """Commands that go on until they are interrupted, and say so in their first line."""
 
@@ -171,6 +178,16 @@ def test_nothing_is_listed_that_is_not_there() -> None:
     assert set(NOT_RUN_LANGUAGES) <= languages
     for start in NOT_RUN:
         commands_like(start)
+
+
+@pytest.mark.parametrize(
+    "module", ["", ".aio", ".connection", ".metrics", ".monitorchannel", ".netsim", ".udpproxy"]
+)
+def test_the_reference_has_every_public_name(module: str) -> None:
+    names = set(importlib.import_module(f"mpgameserver{module}").__all__)
+    entries = re.findall(r"^::: ([\w.]+)$", (DOCS / "api.md").read_text(), re.M)
+    documented = {entry.rpartition(".")[2] for entry in entries} | set(errors.__all__)
+    assert names - documented <= NOT_IN_THE_REFERENCE
 
 
 class TestWhatIsNotRun:
