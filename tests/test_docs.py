@@ -97,23 +97,19 @@ class Reader:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._files: set[str] = set()
-        self._commands: list[str] = []
 
     def follow(self, page: Path) -> None:
         """Do all that is not listed above."""
+        commands = " ".join(c for b in blocks(page) if b.language == "sh" for c in b.commands)
         for block in blocks(page):
             if block.language == "sh":
                 self._run_commands(block)
-            elif block.language == "python" and block.name is not None:
+            elif block.language == "python" and block.name and block.name in commands:
                 (self._folder / block.name).write_text(block.text)
-                self._files.add(block.name)
             elif block.language == "python":
                 self._run_program(block)
             else:
                 assert block.language in NOT_RUN_LANGUAGES, block
-        unused = {name for name in self._files if name not in " ".join(self._commands)}
-        assert not unused, f"pasted, and never run: {unused}"
 
     def _run_commands(self, block: Block) -> None:
         with ExitStack() as until_the_end_of_the_block:
@@ -121,7 +117,6 @@ class Reader:
             for command in block.commands:
                 if reason_not_to_run(command) is not None:
                     continue
-                self._commands.append(command)
                 if SERVES.match(command):
                     process = running(self._folder, *shlex.split(command))
                     serving.append(until_the_end_of_the_block.enter_context(process))
@@ -135,7 +130,7 @@ class Reader:
     def _run_program(self, block: Block) -> None:
         # What an old matplotlib imports is not the matter of these.
         strict = () if ".plot(" in block.text else ("-W", "error")
-        if ".run()" in block.text:
+        if f"{PORT}" in block.text and ".run()" in block.text:
             assert not listens(PORT), f"port {PORT}, which the pages use, is taken"
             with running(self._folder, sys.executable, *strict, "-c", block.text) as server:
                 wait_until_it_listens()
