@@ -9,8 +9,9 @@ import socket
 from collections.abc import Iterator
 from typing import Any
 
+from mpgameserver._core.datagrams import DatagramSocket
 from mpgameserver.address import format_address, host_and_port
-from mpgameserver.udpsocket import datagram_socket, new_udp_socket
+from mpgameserver.udpsocket import PlainSocket, datagram_socket, new_udp_socket
 
 __all__ = ["ListeningSocket", "numeric_address"]
 
@@ -39,7 +40,7 @@ class ListeningSocket:
         with _named(addr):
             self._socket = _bind(addr)
         self.address: tuple[str, int] = self._socket.getsockname()[:2]
-        self.datagrams = datagram_socket(self._socket)
+        self.datagrams: DatagramSocket | PlainSocket = datagram_socket(self._socket)
         """What moves its datagrams."""
 
     def fileno(self) -> int:

@@ -1,8 +1,13 @@
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, Protocol, type_check_only
+
+from typing_extensions import disjoint_base
 
 from mpgameserver._core.switchboard import Switchboard
 
+__all__ = ["Pump"]
+
+@type_check_only
 class Carrier(Protocol):
     @property
     def receive_from(self) -> Callable[[], tuple[bytes, tuple[Any, ...]] | None]: ...
@@ -11,6 +16,7 @@ class Carrier(Protocol):
     @property
     def flush(self) -> Callable[[], bool]: ...
 
+@disjoint_base
 class Pump:
     def __init__(
         self, engine: Switchboard, carrier: Carrier, clock: Callable[[], float]
