@@ -116,6 +116,7 @@ class Transfer:
             if isinstance(message, Done):
                 self.is_done = True
                 self._report(self._offer.size)
+                return  # what is behind it was overtaken by it
 
     def _say(self) -> None:
         """Queue pieces, as many as are good for now."""

@@ -21,7 +21,7 @@ from filetransfer.send import send
 from filetransfer.sending import Outgoing, offer_of
 from filetransfer.server import FileServer
 from filetransfer.transfer import Transfer, TransferError
-from filetransfer.wire import CHUNK, Chunk, Have
+from filetransfer.wire import CHUNK, Chunk, Done, Have
 from mpgameserver import (
     EllipticCurvePrivateKey,
     EventHandler,
@@ -295,6 +295,16 @@ class TestTransfer:
                 assert [message async for message in client] == []
 
         run(main)
+
+    def test_what_the_end_has_overtaken_changes_nothing(self, sender: Sender) -> None:
+        class Overtaken(EventHandler):
+            def handle_message(self, client: ServerClient, seqnum: int, msg: bytes = b"") -> None:
+                for message in (Have(0), Done(), Have(0)):
+                    client.send_guaranteed(message.encode())
+
+        with ThreadedServer(ServerContext(Overtaken(), KEY), LOOPBACK) as server:
+            run(partial(sender.send, server.address))
+        assert sender.progress == [0, SIZE]
 
     def test_a_server_that_makes_no_sense_ends_it(self, sender: Sender) -> None:
         class Nonsense(EventHandler):
