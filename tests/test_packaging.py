@@ -7,6 +7,7 @@ import email.message
 import os
 import pstats
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -20,6 +21,7 @@ import pytest
 import mpgameserver
 
 ROOT = Path(__file__).resolve().parent.parent
+INSTALLING = ROOT / "docs" / "installing.md"
 COMPILED = sorted(path.stem for path in (ROOT / "_core").glob("*.pyx"))
 SOURCE_SUFFIXES = {".pyx", ".pxd", ".py", ".pyi", ".typed"}
 GENERATED = re.compile(r"\.(c|html|so|pyd|pyc|o|pem|pub|db)$|(^|/)(build|dist|__pycache__)/")
@@ -235,6 +237,19 @@ def test_the_wheel_works_in_an_empty_environment_from_another_folder(built, tmp_
     for line in modules:
         assert line.startswith(f"ExtensionFileLoader {tmp_path}/venv/")
         assert "/site-packages/mpgameserver/_core/" in line
+
+
+def test_it_can_be_installed_from_a_folder_as_the_page_says(built, tmp_path):
+    succeed(sys.executable, "-m", "venv", tmp_path / "venv", cwd=tmp_path)
+    python = tmp_path / "venv" / "bin" / "python"
+    commands = re.findall(r"^python (-m pip install .*)$", INSTALLING.read_text(), re.M)
+    from_folder = commands[1:3]
+    assert "path/to/folder" in from_folder[0]
+    for command in from_folder:
+        words = shlex.split(command.replace("path/to/folder", str(built.wheel.parent)))
+        succeed(python, *words, cwd=tmp_path)
+    output = succeed(python, "-c", SEE_WHAT_IS_INSTALLED, *COMPILED, cwd=tmp_path)
+    assert output.endswith(f"release {mpgameserver.__version__}\n")
 
 
 profiles_compiled_code = pytest.mark.skipif(
