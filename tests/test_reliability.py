@@ -37,5 +37,5 @@ def test_it_names_tests_for_each_clause():
 
 
 def test_its_figures_are_those_that_the_soak_prints_today():
-    assert "    " + Figures.header() in PAGE
-    assert re.search(r"^    seed: (\d+) \(again: make soak ARGS='--seed \1'\)$", PAGE, re.M)
+    assert f"\n{Figures.header()}\n" in PAGE
+    assert re.search(r"^seed: (\d+) \(again: make soak ARGS='--seed \1'\)$", PAGE, re.M)
