@@ -13,6 +13,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -26,8 +27,8 @@ from support.documents import (
     blocks,
     environment,
     indented_blocks,
-    listens,
     output,
+    ports_of_the_pages,
     running,
     wait_until_it_listens,
 )
@@ -67,6 +68,13 @@ NOT_IN_THE_REFERENCE = {
 }
 SERVES = re.compile(r"mpgameserver (serve|netsim|monitor)\b")
 """Commands that go on until they are interrupted, and say so in their first line."""
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _ports() -> Iterator[None]:
+    with ports_of_the_pages():
+        yield
+
 
 RUNNABLE = [page for page in PAGES if page.name not in PLAYED_ELSEWHERE and blocks(page)]
 
@@ -131,7 +139,6 @@ class Reader:
         # What an old matplotlib imports is not the matter of these.
         strict = () if ".plot(" in block.text else ("-W", "error")
         if f"{PORT}" in block.text and ".run()" in block.text:
-            assert not listens(PORT), f"port {PORT}, which the pages use, is taken"
             with running(self._folder, sys.executable, *strict, "-c", block.text) as server:
                 wait_until_it_listens()
                 server.send_signal(signal.SIGINT)
@@ -256,10 +263,6 @@ class TestGettingStarted:
     """The guide, followed word for word in an empty folder, gives a working game."""
 
     PAGE = DOCS / "getting-started.md"
-
-    @pytest.fixture(autouse=True)
-    def _free_port(self) -> None:
-        assert not listens(PORT), f"port {PORT}, which the pages use, is taken"
 
     @pytest.fixture
     def folder(self, tmp_path: Path) -> Path:

@@ -10,11 +10,10 @@ from pathlib import Path
 import pytest
 from support.documents import (
     PAGES,
-    PORT,
     ROOT,
     blocks,
-    listens,
     output,
+    ports_of_the_pages,
     running,
     wait_until_it_listens,
 )
@@ -26,6 +25,12 @@ LINKED = sorted({*PAGES, *ROOT.glob("*.md"), *(ROOT / "examples").rglob("*.md")}
 MAX_PROGRAM_LINES = 20
 
 LINK = re.compile(r"\]\(([^)\s]+)\)")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _ports():
+    with ports_of_the_pages():
+        yield
 
 
 @pytest.fixture
@@ -46,7 +51,6 @@ def run(program: Path):
 
 
 def test_the_client_and_the_server_run_as_they_stand(programs):
-    assert not listens(PORT), f"port {PORT}, which the README's programs use, is taken"
     with run(programs["server.py"]) as server:
         wait_until_it_listens()
         with run(programs["client.py"]) as client:
@@ -57,7 +61,6 @@ def test_the_client_and_the_server_run_as_they_stand(programs):
 
 
 def test_the_client_says_when_there_is_no_server(programs):
-    assert not listens(PORT), f"port {PORT}, which the README's programs use, is taken"
     key = EllipticCurvePrivateKey.new().getPublicKey()
     key.savePEM(programs["client.py"].parent / "server.pem.pub")
     with run(programs["client.py"]) as client:

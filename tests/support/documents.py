@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import getpass
 import os
 import re
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+
+if sys.platform != "win32":
+    import fcntl
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -73,6 +78,17 @@ def listens(port: int) -> bool:
         except TimeoutError:
             pass
     return True
+
+
+@contextmanager
+def ports_of_the_pages() -> Iterator[None]:
+    """Have the ports that the pages name: they are fixed, so one run of the tests at a time can."""
+    file = Path(tempfile.gettempdir()) / f"mpgameserver-ports-{getpass.getuser()}"
+    with file.open("w") as lock:
+        if sys.platform != "win32":
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        assert not listens(PORT), f"port {PORT}, which the pages use, is taken"
+        yield
 
 
 def wait_until_it_listens(port: int = PORT) -> None:
