@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from timing import Spread
 
-__all__ = ["Figure", "readable", "spread_text"]
+__all__ = ["BESIDE_OTHERS", "Figure", "readable", "spread_text"]
+
+BESIDE_OTHERS = "players that one core serves within 100 ms"
+"""What the figures of item 4 that compare libraries are about."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +33,9 @@ class Figure:
     @property
     def judged(self) -> float:
         """What is held against the target."""
-        return self.value.median / self.baseline.median if self.baseline else self.value.median
+        if self.baseline is None:
+            return self.value.median
+        return self.value.median / self.baseline.median if self.baseline.median else math.inf
 
     @property
     def holds(self) -> bool | None:
@@ -46,6 +52,8 @@ class Figure:
     @property
     def result(self) -> str:
         """The ratio or the value, as a person reads it."""
+        if math.isinf(self.judged):
+            return "no ratio"
         return f"{self.judged:.2f} x" if self.baseline else readable(self.judged, self.unit)
 
     @property

@@ -6,22 +6,30 @@ import contextlib
 import json
 import subprocess
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
-__all__ = ["client", "serving"]
+__all__ = ["Serving", "client", "serving"]
 
-PATIENCE = 120.0
+PATIENCE = 180.0
 """Seconds that one client may take."""
 
 
+class Serving(NamedTuple):
+    """A server that is up: where it listens, its public key, and its process."""
+
+    port: int
+    key: str
+    process: int
+
+
 @contextlib.contextmanager
-def serving(*command: str) -> Iterator[tuple[int, str]]:
-    """A server, which prints its port and its key as JSON when it is up: both."""
+def serving(*command: str) -> Iterator[Serving]:
+    """A server, which prints its port and its key as JSON when it is up."""
     server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     assert server.stdout is not None
     try:
         ready = json.loads(server.stdout.readline())
-        yield ready["port"], ready["key"]
+        yield Serving(ready["port"], ready["key"], server.pid)
     finally:
         server.kill()
         server.wait()

@@ -19,6 +19,7 @@ import crowds
 import cryptography
 import frame
 import hotpath
+import memory
 import versus
 from figures import Figure, spread_text
 from rich.console import Console
@@ -132,16 +133,17 @@ def print_table(console: Console, figures: list[Figure]) -> None:
 def measures(quick: bool) -> dict[int, list[Callable[[], Iterator[Figure]]]]:
     """By item, what measures it."""
     count, repetitions = (5_000, 5) if quick else (20_000, 15)
-    seconds, rounds = (0.4, 1) if quick else (2.0, 3)
+    seconds, rounds, trials = (0.4, 1, 3) if quick else (2.0, 3, 6)
     return {
         1: [lambda: hot_path(count, repetitions)],
         2: [lambda: versus.echo(seconds, rounds), lambda: versus.framed(120 if quick else 600)],
         3: [lambda: versus.bulk(rounds), lambda: versus.sustained(3.0 if quick else 10.0)],
         4: [
-            lambda: crowds.players(2.0 if quick else 4.0, 1 if quick else 3),
+            lambda: crowds.players(2.0 if quick else 4.0, 1 if quick else 3, trials),
+            *([] if quick else [lambda: crowds.others(2.0, trials)]),
             lambda: crowds.idlers(3.0 if quick else 10.0),
         ],
-        5: [lambda: crowds.memory(quick)],
+        5: [lambda: memory.memory(quick), lambda: memory.others(quick)],
         6: [lambda: in_flight(count, repetitions)],
         7: [lambda: hostile(count, repetitions)],
         8: [lambda: frames(count, repetitions)],

@@ -2,20 +2,36 @@
 
 from __future__ import annotations
 
+import base64
 import json
+import random
+import socket
 import sys
+from array import array
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from importlib import import_module
+from itertools import pairwise
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+import wire
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from mpgameserver import EventHandler, ServerContext, ThreadedServer
+from mpgameserver._core.endpoint import Endpoint
 
 BENCH = Path(__file__).resolve().parent.parent / "bench"
+on_linux = pytest.mark.skipif(
+    not sys.platform.startswith("linux"), reason="IP_PKTINFO and 127.0.0.0/8 are those of Linux"
+)
 
 
 @pytest.fixture
 def module(monkeypatch: pytest.MonkeyPatch):
-    """A function that imports a module of the benchmark."""
+    """A function that imports a module of the benchmark, or one that its programs share."""
+    monkeypatch.syspath_prepend(str(BENCH / "peers"))
     monkeypatch.syspath_prepend(str(BENCH))
     before = set(sys.modules)
 
@@ -84,11 +100,9 @@ def test_what_has_no_target_is_not_judged(module):
 
 
 @pytest.fixture
-def peer(monkeypatch):
+def peer(module):
     """The module that the programs of the peers share."""
-    monkeypatch.syspath_prepend(str(BENCH / "peers"))
-    yield import_module("peer")
-    sys.modules.pop("peer", None)
+    return module("peer")
 
 
 def test_a_bulk_transfer_is_over_once_when_all_of_it_has_come(peer):
@@ -139,31 +153,425 @@ def test_every_case_does_what_it_measures(module):
     assert all(timed() > 0 for timed in cases)
 
 
-@pytest.mark.parametrize("capacity", [0, 255, 256, 1000, 4095, 4096, 9999])
-def test_the_largest_crowd_is_found_to_within_a_step(module, capacity):
-    crowds = module("crowds")
-    found = crowds.largest(lambda count: count <= capacity, 4096 + 256)
-    assert found <= capacity
-    assert found + crowds.STEP > min(capacity, 4096 + 256) - crowds.STEP
+def finding(**change):
+    """What a crowd finds on a server that serves it."""
+    return {"lost": 0, "p50": 0.001, "p99": 0.04, "crowd": 0.5, "limited": False} | change
+
+
+@pytest.mark.parametrize("capacity", [0, 127, 128, 1000, 4095, 4096, 8064, 9999])
+def test_the_largest_crowd_is_found_in_a_bounded_number_of_trials(module, capacity):
+    asked = []
+
+    def attempt(bots):
+        asked.append(bots)
+        return finding(lost=int(bots > capacity))
+
+    largest = module("crowds").largest(attempt, 0.04, most=8192, trials=6)
+    assert asked[0] == 4096
+    assert len(asked) == 6
+    assert largest.players == min(capacity // 128 * 128, 8064)
+    assert not largest.by_crowd
+
+
+def test_a_crowd_that_was_the_limit_tries_once_more(module):
+    answers = iter([finding(limited=True), finding(p99=0.01), finding(lost=3)])
+    largest = module("crowds").largest(lambda bots: next(answers), 0.04, most=64, trials=2)
+    assert (largest.players, largest.found["p99"]) == (32, 0.01)
+    assert not largest.by_crowd
+
+
+def test_a_crowd_that_stays_the_limit_is_named(module):
+    def attempt(bots):
+        return finding(limited=bots > 32)
+
+    largest = module("crowds").largest(attempt, 0.04, most=64, trials=2)
+    assert (largest.players, largest.by_crowd) == (32, True)
 
 
 @pytest.mark.parametrize(
     ("change", "served"),
-    [({}, True), ({"lost": 1}, False), ({"p99": 0.041}, False), ({"limited": True}, False)],
+    [
+        ({}, True),
+        ({"lost": 1}, False),
+        ({"p99": 0.041}, False),
+        ({"limited": True}, False),
+        ({"failure": "3 of 9 bots are not connected"}, False),
+    ],
 )
 def test_a_crowd_is_served_when_nothing_is_lost_or_late(module, change, served):
-    found = {"lost": 0, "p99": 0.04, "limited": False} | change
-    assert module("crowds").is_served(found) is served
+    assert module("crowds").is_served(finding(**change), 0.04) is served
 
 
-def test_a_crowd_shares_its_turns_out_evenly(module):
-    crowd = module("crowd")
-    turns = []
-    bots = crowd.Crowd.__new__(crowd.Crowd)
-    bots.bots, bots.read = list("abcd"), lambda: 1
-    late, _ = bots.run(4000.0, 0.05, lambda bot, now: turns.append(bot))
-    assert turns[:8] == list("abcdabcd")
-    assert abs(len(turns) - 200) <= 4000.0 * (late + 0.01)
+def test_the_players_are_held_against_their_target(module):
+    crowds = module("crowds")
+    runs = [crowds.Largest(n, finding(p99=n / 1e6, crowd=0.7)) for n in (4096, 3968, 4224)]
+    rows = list(crowds.of_players(runs))
+    assert [row.result for row in rows] == ["4,096 players", "1.00 ms", "4.10 ms", "70.00 %"]
+    assert (rows[0].holds, rows[0].limit) == (True, "≥ 4,096 players")
+    assert "the crowd can be" not in rows[0].name
+
+
+def test_the_table_says_where_the_crowd_was_the_limit(module):
+    crowds = module("crowds")
+    run = crowds.Largest(0, {}, finding(limited=True))
+    rows = list(crowds.of_players([run]))
+    assert [row.name for row in rows] == [f"{crowds.PLAYERS}, or the crowd can be"]
+    beside = crowds.beside({crowds.OURS: crowds.Largest(4096), "a": run, "b": crowds.Largest(64)})
+    assert [(row.baseline_name, row.result) for row in beside] == [
+        ("a, or its bots can be", "no ratio"),
+        ("b", "64.00 x"),
+    ]
+
+
+def test_a_server_is_told_what_it_is_for_and_the_bots_where_it_is(module):
+    library = module("libraries").Library("python", ("it.py", "--seal"))
+    assert library.command("server", "idle")[1:] == [
+        str(BENCH / "peers" / "it.py"),
+        "--seal",
+        "server",
+        "idle",
+    ]
+    assert library.crowd_command("play", 5)[2:] == ["--seal", "crowd", "play", "5"]
+    borrowed = module("libraries").Library("python", ("it.py",), crowd=("crowd.py", "--plain"))
+    assert borrowed.crowd_command("play", 5) == [
+        sys.executable,
+        str(BENCH / "peers" / "crowd.py"),
+        *("--plain", "crowd", "play", "5"),
+    ]
+
+
+@pytest.mark.parametrize(("allocated", "expected"), [(0, 3.0), (101, 5.0)])
+def test_what_is_allocated_in_advance_counts_for_the_connections(
+    module, monkeypatch, allocated, expected
+):
+    memory = module("memory")
+
+    def trial(library, what, bots, seconds, use=""):
+        return {"memory": 3.0, "empty": 1000.0 if use == "single" else 1200.0}
+
+    monkeypatch.setattr(memory, "trial", trial)
+    library = module("libraries").Library("python", ("it.py",), allocated=allocated)
+    assert memory.on_server(library, 50) == expected
+
+
+def test_the_cipher_alone_seals_and_opens_every_piece(module):
+    assert module("versus").cipher_alone(10_000) > 0
+
+
+def test_echoes_are_held_against_what_the_nonces_allow(module, monkeypatch):
+    versus = module("versus")
+    runs = {versus.OURS: {"rate": 655_340.0, "p50": 50.0, "p99": 90.0}}
+    monkeypatch.setattr(versus, "echoes", lambda *_: {name: [run] for name, run in runs.items()})
+    (row,) = versus.echo(1.0, 1)
+    assert (row.baseline_name, row.result) == (versus.BY_NONCES, "1.00 x")
+    assert row.holds is None
+
+
+def test_a_bulk_transfer_is_held_against_the_cipher_alone(module, monkeypatch):
+    versus = module("versus")
+    here = module("libraries").Library(sys.executable, ("ours.py",), bulk_size=versus.BULK_SIZE)
+    monkeypatch.setattr(versus, "libraries", lambda: {versus.OURS: here})
+    monkeypatch.setattr(versus, "cipher_alone", lambda size: 1000.0)
+    run = {"seconds": 0.02, "retransmitted": 1, "timeouts": 0}
+    monkeypatch.setattr(versus, "client", lambda *command: run)
+    monkeypatch.setattr(versus, "serving", lambda *command: nullcontext((1, "", 2)))
+    bound, again = versus.bulk(3)
+    assert (bound.baseline_name, bound.result) == (versus.BY_CIPHER, "0.50 x")
+    assert bound.holds is None
+    assert again.holds is False
+
+
+@pytest.mark.parametrize(("count", "rate"), [(1, 32), (50, 32), (100, 1), (4096, 32), (4100, 32)])
+def test_the_turns_of_a_crowd_are_spread_evenly(module, count, rate):
+    swarm = module("load")
+    turns = swarm.schedule(count, rate, 0.5 if rate > 1 else 2.0)
+    rounds = 16 if rate > 1 else 2
+    acted = [bot for turn in turns for bot in range(turn.first, turn.last)]
+    assert acted == list(range(count)) * rounds
+    assert all(turn.first // 64 == (turn.last - 1) // 64 for turn in turns)
+    done = [0]
+    for turn in turns:
+        assert turn.due == pytest.approx(done[-1] / (rate * count))
+        done.append(done[-1] + turn.last - turn.first)
+    longest = max((b.due - a.due for a, b in pairwise(turns)), default=0.0)
+    assert longest <= max(swarm.SPREAD, 1 / (rate * count)) + 1e-9
+
+
+class Clock:
+    """Stands for the time module: each look takes a microsecond, and sleeping nothing else."""
+
+    def __init__(self):
+        self.now = 100.0
+
+    def monotonic(self):
+        self.now += 1e-6
+        return self.now
+
+    def sleep(self, seconds):
+        self.now += seconds
+
+    def process_time(self):
+        return self.now / 4
+
+
+@pytest.fixture
+def clocked(module, monkeypatch):
+    """The module with the schedule, on a clock of its own."""
+    swarm = module("load")
+    monkeypatch.setattr(swarm, "time", Clock())
+    return swarm
+
+
+def listening(swarm, count, turn_takes=0.0):
+    """Bots that answer themselves at once, and note when they had their turns."""
+
+    class Bots(swarm.Swarm):
+        def __init__(self):
+            super().__init__(count)
+            self.turns, self.reads = [], 0
+
+        def play(self, turn):
+            self.turns.append(swarm.time.now - self.began - turn.due)
+            swarm.time.sleep(turn_takes)
+            self.delays.extend([0.001] * (turn.last - turn.first))
+
+        def read(self):
+            self.reads += 1
+            return 0
+
+    return Bots()
+
+
+def test_bots_have_their_turns_when_they_are_due_and_the_rest_of_the_time_is_read(clocked):
+    bots = listening(clocked, 100)
+    done = clocked.run(bots, bots.play, clocked.schedule(100, 32, 0.5))
+    assert done.sent == len(bots.delays) == 1600
+    assert all(0 <= late <= 1e-5 for late in bots.turns)
+    assert done.late <= 1e-5
+    assert done.busy == pytest.approx(0.25, abs=1e-5)
+    assert 0.5 / clocked.PAUSE * 0.5 <= bots.reads <= 0.5 / clocked.PAUSE + len(bots.turns)
+
+
+def test_a_crowd_that_falls_behind_says_so_and_still_reads(clocked, monkeypatch):
+    monkeypatch.setattr(clocked, "processor_time", lambda process: 0.0)
+    bots = listening(clocked, 100, turn_takes=0.001)
+    found = clocked.play(bots, 0.5, process=1)
+    assert found["limited"]
+    assert found["late"] > clocked.BEHIND
+    assert bots.reads > 100
+
+
+def test_a_crowd_that_is_far_behind_gives_up(clocked):
+    bots = listening(clocked, 100, turn_takes=2.0)
+    assert clocked.run(bots, bots.play, clocked.schedule(100, 32, 0.5)).sent == 1
+
+
+@pytest.mark.parametrize("change", ["busy", "dropped"])
+def test_a_crowd_without_time_left_is_the_limit(clocked, monkeypatch, change):
+    monkeypatch.setattr(clocked, "processor_time", lambda process: 0.0)
+    bots = listening(clocked, 100)
+    assert not clocked.play(bots, 0.5, process=1)["limited"]
+    if change == "busy":
+        monkeypatch.setattr(clocked.time, "process_time", lambda: clocked.time.now * 0.95)
+    else:
+        drops = iter([0, 1])
+        monkeypatch.setattr(bots, "dropped", lambda: next(drops))
+    assert clocked.play(bots, 0.5, process=1)["limited"]
+
+
+def test_bots_that_do_not_connect_are_a_finding(module, monkeypatch):
+    swarm = module("load")
+    monkeypatch.setattr(swarm, "resident", lambda process: 1000.0)
+
+    def make(port, key, count):
+        raise TimeoutError("3 of 9 are not connected")
+
+    found = swarm.measure(make, "play", 1, "", 9, 1.0, 1)
+    assert found["failure"] == "3 of 9 are not connected"
+
+
+class Wire:
+    """Stands for the socket of some bots: what they send is kept, what is put there they read."""
+
+    def __init__(self):
+        self.sent, self.arrived = [], []
+
+    def send(self, first, count, data):
+        size = len(data) // count
+        self.sent += [(first + n, data[size * n : size * (n + 1)]) for n in range(count)]
+
+    def receive(self):
+        received, self.arrived = self.arrived, []
+        return received
+
+
+@pytest.fixture
+def sessions(module):
+    """A function that makes bots whose handshakes are over, with the server's endpoints."""
+    bots_module, now = module("bots"), 1000.0
+
+    def make(count):
+        bots = bots_module.SessionBots.__new__(bots_module.SessionBots)
+        module("load").Swarm.__init__(bots, count)
+        keys = [AESGCM(bytes([n]) * 16) for n in range(count)]
+        bots.socket, bots.kept, bots._handshakes = Wire(), [], {}
+        bots._seals = [key.encrypt for key in keys]
+        bots._opens = [key.decrypt for key in keys]
+        bots._acks, bots._bits = array("H", [0]) * count, array("I", [0]) * count
+        bots._number, bots._second, bots._answered = 2, 0.0, 0
+        bots._sealed = iter(())
+        ends = [Endpoint(key, True, now, 1.7e9) for key in keys]
+        for end in ends:
+            end.established = True
+        return bots, ends
+
+    return make
+
+
+def echoed(bots, ends, now):
+    """Let the server's ends send back what the bots have sent."""
+    for bot, datagram in bots.socket.sent:
+        end = ends[bot]
+        assert end.receive(datagram, now) == 0
+        for _, text in end.take_messages():
+            end.queue(text, 0)
+        end.advance(now)
+        while (answer := end.next_datagram(now)) is not None:
+            bots.socket.arrived.append((bot, answer))
+    bots.socket.sent.clear()
+
+
+def test_every_message_of_a_bot_is_answered_and_timed_from_when_it_was_due(module, sessions):
+    bots, ends = sessions(70)
+    turns = module("load").schedule(70, 32, 4 / 32)
+    bots.prepare(turns)
+    for turn in turns:
+        bots.play(turn)
+        echoed(bots, ends, 1000.0 + turn.due)
+        bots.read()
+    assert bots.answered == 280
+    bots.settle()
+    assert len(bots.delays) == 280
+    assert [end.acked for end in ends] == [3] * 70
+    assert all(end.dropped == 0 for end in ends)
+
+
+def test_bots_that_hear_nothing_in_time_seal_again_with_the_acks_that_are_due(module, sessions):
+    bots, ends = sessions(2)
+    turns = module("load").schedule(2, 32, 40 / 32)
+    bots.prepare(turns)
+    for n, turn in enumerate(turns):
+        bots.play(turn)
+        echoed(bots, ends, 1000.0 + turn.due)
+        if n % 7 == 0:
+            bots.read()
+    bots.read()
+    bots.settle()
+    assert len(bots.delays) == 80
+    assert all(end.dropped == 0 and end.acked >= 30 for end in ends)
+    assert [bots._acks[n] for n in range(2)] == [end.sent_packets.newest for end in ends]
+
+
+def test_answers_that_share_a_datagram_are_all_counted(module, sessions):
+    bots, ends = sessions(1)
+    message = module("load").message
+    for due in (0.25, 0.5, 0.75):
+        ends[0].queue(message(due), 0)
+    bots.began = module("bots").time.monotonic()
+    bots.socket.arrived = [(0, ends[0].next_datagram(1000.0))]
+    bots.read()
+    bots.settle()
+    assert bots.answered == len(bots.delays) == 3
+    assert bots.delays[0] - bots.delays[2] == pytest.approx(0.5)
+
+
+def test_a_bot_that_rests_sends_a_keep_alive(module, sessions):
+    bots, ends = sessions(3)
+    bots.rest(module("load").Turn(0, 3, 0.0))
+    echoed(bots, ends, 1000.0)
+    assert [(end.received, end.inbox_size) for end in ends] == [(1, 0)] * 3
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_bot_acks_what_came_in_whatever_order(sessions, seed):
+    bots, _ = sessions(1)
+    model = wire.AckField(32)
+    for number in random.Random(seed).choices(range(2, 80), k=60):
+        datagram = wire.HEADER.pack(b"FSOC", 0, number, 0, wire.KEEP_ALIVE, 0, 0, 0)
+        bots.note([(0, datagram)])
+        model.receive(number)
+        assert (bots._acks[0], bots._bits[0]) == (model.ack, model.bits)
+
+
+@contextmanager
+def many_addresses(module, count: int) -> Iterator[tuple[object, socket.socket]]:
+    """A socket with so many addresses, and the one that it speaks to."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server:
+        server.bind(("127.0.0.1", 0))
+        server.settimeout(5.0)
+        sock = module("manyaddresses").ManyAddresses(count, server.getsockname())
+        try:
+            yield sock, server
+        finally:
+            sock.close()
+
+
+@on_linux
+def test_each_bot_speaks_from_an_address_of_its_own(module):
+    with many_addresses(module, 300) as (sock, server):
+        sock.send(256, 3, b"aabbcc")
+        sock.send_one(0, b"alone")
+        sock.send(4, 1, b"x" * 1400)
+        came = dict(server.recvfrom(2048)[::-1] for _ in range(5))
+        assert {address[0]: data for address, data in came.items()} == {
+            "127.1.1.1": b"aa",
+            "127.1.1.2": b"bb",
+            "127.1.1.3": b"cc",
+            "127.1.0.1": b"alone",
+            "127.1.0.5": b"x" * 1400,
+        }
+        assert len({address[1] for address in came}) == 1
+
+
+@on_linux
+def test_what_arrives_is_told_by_bot(module):
+    with many_addresses(module, 300) as (sock, server):
+        assert sock.receive() == []
+        sock.send_one(0, b"?")
+        port = server.recvfrom(16)[1][1]
+        sent = [(n, b"%d" % n * n) for n in (1, 255, 256, 299)]
+        for bot, data in sent:
+            server.sendto(data, (f"127.1.{(bot + 1) >> 8}.{(bot + 1) & 255}", port))
+        assert sock.receive() == sent
+        assert sock.dropped() == 0
+
+
+@on_linux
+def test_no_turn_crosses_two_batches(module):
+    with many_addresses(module, 300) as (sock, _):
+        with pytest.raises(ValueError, match="2 bots from 63 are not one batch"):
+            sock.send(63, 2, b"ab")
+        with pytest.raises(ValueError, match="3 bytes of 2 bots"):
+            sock.send(0, 2, b"abc")
+
+
+@on_linux
+def test_bots_connect_and_play_on_a_server(module, monkeypatch):
+    swarm = module("load")
+
+    class Echo(EventHandler):
+        def handle_message(self, client, seqnum, msg=b""):
+            client.send(msg)
+
+    context = ServerContext(Echo())
+    with ThreadedServer(context, ("127.0.0.1", 0)) as server:
+        pem = context.root_key.getPublicKey().getPublicKeyPEM().encode()
+        key = base64.b64encode(pem).decode()
+        bots = module("bots").SessionBots(server.address[1], key, 5)
+        done = swarm.play_for(bots, 4 / 32)
+        assert (done.sent, len(bots.delays)) == (20, 20)
+        assert len({client.addr for client in context.clients}) == 5
+        bots.socket.close()
 
 
 RESULTS = {
@@ -191,6 +599,20 @@ def test_the_page_has_every_figure_of_the_results(module):
     assert "| 3.00 x | ≤ 2 x | falls short |" in page
     assert "| a frame | 0.50 µs (0.50 to 0.50) |  |  | 0.50 µs | ≤ 1 µs | holds |" in page
     assert "Measured on 2026-11-24: a processor, 2 cores" in page
+
+
+def test_the_page_shows_a_plot_where_there_is_something_to_plot(module):
+    report, spread, figure = module("report"), module("timing").Spread, module("figures").Figure
+    rows = [figure(4, report.BESIDE_OTHERS, spread.of([2.0]), None, "ENet", spread.of([3.0]))]
+    rows.append(figure(2, "something else", spread.of([2.0]), None))
+    results = RESULTS | {"figures": [row.as_dict() for row in rows]}
+    page = report.page(results)
+    assert "performance/players.svg" in page
+    assert "performance/echo.svg" not in page
+    assert [name for name, _ in report.bars(results, report.BESIDE_OTHERS)] == [
+        "ENet",
+        "this package",
+    ]
 
 
 def test_the_page_in_the_docs_is_that_of_the_results_on_record(module):

@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
+import os
+import select
+import socket
 import time
 
 import enet
+import load
 import peer
 
-
-def server() -> None:
-    host = enet.Host(enet.Address(b"127.0.0.1", 0), 4095, 1, 0, 0)
-    peer.tell({"port": host.address.port, "key": ""})
-    bulk = peer.BulkCount()
-    while True:
-        event = host.service(1000)
-        while event.type != enet.EVENT_TYPE_NONE:
-            if event.type == enet.EVENT_TYPE_RECEIVE:
-                if not bulk.takes(event.packet.data):
-                    event.peer.send(0, enet.Packet(event.packet.data))
-                elif bulk.is_over():
-                    event.peer.send(0, enet.Packet(peer.DONE, enet.PACKET_FLAG_RELIABLE))
-            event = host.check_events() or _NOTHING
-        host.flush()
+MOST_PEERS = 4095
+PEERS_OF_A_HOST = 64
+"""Bots that share a host, and so a socket: each call looks at all the peers of its host."""
+NO_THROTTLE = 0
+"""ENet would drop unreliable packets on purpose when round trips become longer."""
 
 
 class _Nothing:
@@ -29,6 +23,28 @@ class _Nothing:
 
 
 _NOTHING = _Nothing()
+
+
+def server(use: str) -> None:
+    host = enet.Host(enet.Address(b"127.0.0.1", 0), 1 if use == "single" else MOST_PEERS, 1, 0, 0)
+    if use:
+        with socket.socket(fileno=os.dup(host.socket.fileno())) as sock:
+            peer.enlarge(sock)
+    peer.tell({"port": host.address.port, "key": ""})
+    bulk = peer.BulkCount()
+    takes = (lambda data: False) if use else bulk.takes
+    while True:
+        event = host.service(1000)
+        while event.type != enet.EVENT_TYPE_NONE:
+            if event.type == enet.EVENT_TYPE_RECEIVE:
+                if not takes(event.packet.data):
+                    event.peer.send(0, enet.Packet(event.packet.data))
+                elif bulk.is_over():
+                    event.peer.send(0, enet.Packet(peer.DONE, enet.PACKET_FLAG_RELIABLE))
+            elif event.type == enet.EVENT_TYPE_CONNECT and use:
+                event.peer.packetThrottleDeceleration = NO_THROTTLE
+            event = host.check_events() or _NOTHING
+        host.flush()
 
 
 def connected(port: int):
@@ -68,4 +84,54 @@ def bulk(port: int, key: str, size: int) -> None:
     link.disconnect_now()
 
 
-peer.run(server, echo, bulk)
+class Bots(load.Swarm):
+    """Peers of many hosts."""
+
+    def __init__(self, port: int, key: str, count: int) -> None:
+        super().__init__(count)
+        self._hosts, self._links, self._connected = [], [], 0
+        self._epoll, self._by_file = select.epoll(), {}
+        for first in range(0, count, PEERS_OF_A_HOST):
+            host = enet.Host(None, PEERS_OF_A_HOST, 1, 0, 0)
+            self._hosts.append(host)
+            self._by_file[host.socket.fileno()] = host
+            self._epoll.register(host.socket.fileno(), select.EPOLLIN)
+            for _ in range(min(PEERS_OF_A_HOST, count - first)):
+                self._links.append(host.connect(enet.Address(b"127.0.0.1", port), 1))
+            host.flush()
+            self._wait_until_connected()
+
+    def _wait_until_connected(self) -> None:
+        end = time.monotonic() + peer.PATIENCE
+        while self._connected < len(self._links):
+            self.read()
+            if time.monotonic() > end:
+                raise TimeoutError(f"{self._connected} of {len(self._links)} are connected")
+
+    def play(self, turn: load.Turn) -> None:
+        message = load.message(turn.due)
+        for link in self._links[turn.first : turn.last]:
+            link.send(0, enet.Packet(message))
+        self._hosts[turn.first // PEERS_OF_A_HOST].flush()
+
+    def read(self) -> int:
+        found = 0
+        for descriptor, _ in self._epoll.poll(0):
+            host = self._by_file[descriptor]
+            event = host.service(0)
+            while event.type != enet.EVENT_TYPE_NONE:
+                self._take(event)
+                found += 1
+                event = host.check_events() or _NOTHING
+        return found
+
+    def _take(self, event) -> None:
+        if event.type == enet.EVENT_TYPE_RECEIVE:
+            (due,) = load.STAMP.unpack_from(event.packet.data)
+            self.delays.append(time.monotonic() - self.began - due)
+        elif event.type == enet.EVENT_TYPE_CONNECT:
+            event.peer.packetThrottleDeceleration = NO_THROTTLE
+            self._connected += 1
+
+
+peer.run(server, echo, bulk, crowd=Bots)

@@ -11,6 +11,14 @@ import peer
 
 from mpgameserver import EventHandler, RetryMode, ServerContext, UdpClient, UdpServer
 
+MOST = 65536
+"""Of whatever a server counts: more than any crowd has."""
+
+
+class Echo(EventHandler):
+    def handle_message(self, client, seqnum, msg=b""):
+        client.send(msg)
+
 
 class Handler(EventHandler):
     def __init__(self) -> None:
@@ -23,12 +31,26 @@ class Handler(EventHandler):
             client.send_guaranteed(peer.DONE)
 
 
-def server() -> None:
-    context = ServerContext(Handler())
+def server(use: str) -> None:
+    context = ServerContext(Echo() if use else Handler())
+    if use:
+        make_room(context)
+    if use == "idle":
+        context.setKeepAliveInterval(1.0)
     listening = UdpServer(context, ("127.0.0.1", 0))
     pem = context.root_key.getPublicKey().getPublicKeyPEM().encode()
     peer.tell({"port": listening.address[1], "key": base64.b64encode(pem).decode()})
     listening.run()
+
+
+def make_room(context: ServerContext) -> None:
+    """Let a crowd in, and as quickly as it comes."""
+    context.setMaxClients(MOST)
+    context.setMaxClientsPerHost(MOST)
+    context.setMaxHandshakes(MOST)
+    context.setMaxHandshakesPerHost(MOST)
+    context.setHandshakeRate(MOST)
+    context.setConnectionTimeout(peer.SILENCE)
 
 
 def connected(port: int, key: str) -> UdpClient:

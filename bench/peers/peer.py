@@ -1,24 +1,30 @@
 """What every program beside this one shares: its two commands, and how it counts.
 
-    PROGRAM server                                    prints {"port": ..., "key": ...} when it is up
+    PROGRAM server [USE]                              prints {"port": ..., "key": ...} when it is up
     PROGRAM echo PORT KEY OUTSTANDING SECONDS WAIT    prints {"rate": ..., "p50": ..., "p99": ...}
     PROGRAM bulk PORT KEY BYTES                       prints {"seconds": ..., ...}
     PROGRAM stream PORT KEY SECONDS                   prints {"seconds": ..., "datagrams": ...}
+    PROGRAM crowd WHAT PORT KEY BOTS SECONDS PID      what `load` says of it
 
 The server runs on one core and the client on another. It echoes every message until one begins
 with `BULK`, followed by a number of bytes: it then answers `DONE` when so many have arrived in
-messages that begin with neither. WAIT is "sleep", until something can be read, or "spin". Only the
-standard library is used here, so that every environment can import it.
+messages that begin with neither. With a USE it is for a crowd and only echoes: "crowd" for one that
+plays, "idle" for one that only keeps alive, "single" for one bot, where room is made in advance.
+WAIT is "sleep", until something can be read, or "spin". Only the standard library is used here, so
+that every environment can import it.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import socket
 import statistics
 import sys
 import time
 from collections.abc import Callable
+
+from load import Swarm, measure
 
 SERVER_CORE, CLIENT_CORE = 1, 0
 BULK, DONE = b"bulk ", b"done"
@@ -27,6 +33,9 @@ LARGEST = 8 << 20
 """The largest message of a bulk transfer, where the peer has messages."""
 PATIENCE = 10.0
 """Seconds until a connection or an answer must have come."""
+BUFFER_SIZE = 4 << 20
+SILENCE = 60.0
+"""Seconds that a crowd may be silent, while it prepares what it will send."""
 
 
 class Echo:
@@ -94,6 +103,12 @@ class BulkCount:
         return False
 
 
+def enlarge(sock: socket.socket) -> None:
+    """Give a server's socket the buffers that this package asks for."""
+    for option in (socket.SO_RCVBUF, socket.SO_SNDBUF):
+        sock.setsockopt(socket.SOL_SOCKET, option, BUFFER_SIZE)
+
+
 def parts(size: int) -> list[bytes]:
     """Random messages of `size` bytes in all, each as large as it may be."""
     sizes = [LARGEST] * (size // LARGEST) + ([size % LARGEST] if size % LARGEST else [])
@@ -114,18 +129,19 @@ def patiently(done: Callable[[], bool]) -> None:
 
 
 def run(
-    server: Callable[[], None],
+    server: Callable[[str], None] | None = None,
     echo: Callable[[int, str, Echo, str], None] | None = None,
     bulk: Callable[[int, str, int], None] | None = None,
     stream: Callable[[int, str, float], None] | None = None,
+    crowd: Callable[[int, str, int], Swarm] | None = None,
 ) -> None:
     """Do what the command line says."""
     command, *arguments = sys.argv[1:]
     core = SERVER_CORE if command == "server" else CLIENT_CORE
     if hasattr(os, "sched_setaffinity") and core < (os.cpu_count() or 1):
         os.sched_setaffinity(0, {core})
-    if command == "server":
-        server()
+    if command == "server" and server is not None:
+        server(arguments[0] if arguments else "")
     elif command == "echo" and echo is not None:
         port, key, outstanding, seconds, wait = arguments
         count = Echo(int(outstanding), float(seconds))
@@ -137,5 +153,8 @@ def run(
     elif command == "stream" and stream is not None:
         port, key, span = arguments
         stream(int(port), key, float(span))
+    elif command == "crowd" and crowd is not None:
+        what, port, key, bots, seconds, process = arguments
+        tell(measure(crowd, what, int(port), key, int(bots), float(seconds), int(process)))
     else:
         sys.exit(f"{sys.argv[0]} has no {command}")

@@ -6,28 +6,21 @@ import socket
 import sys
 
 import peer
+from sealing import close, open_
 
 SEAL = "--seal" in sys.argv
 if SEAL:
     sys.argv.remove("--seal")
-    from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-
-    CIPHER = AESGCM(b"k" * 16)
-NONCE, HEADER = b"n" * 12, b"h" * 20
-
-
-def close(message: bytes) -> bytes:
-    """The message as it travels."""
-    return CIPHER.encrypt(NONCE, message, HEADER) if SEAL else message
 
 
 def again(datagram: bytes) -> bytes:
     """The answer to a datagram: opened, and sealed anew."""
-    return close(CIPHER.decrypt(NONCE, datagram, HEADER)) if SEAL else datagram
+    return close(open_(datagram)) if SEAL else datagram
 
 
-def server() -> None:
+def server(use: str) -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        peer.enlarge(sock)
         sock.bind(("127.0.0.1", 0))
         peer.tell({"port": sock.getsockname()[1], "key": ""})
         recvfrom, sendto = sock.recvfrom, sock.sendto
@@ -43,7 +36,7 @@ def echo(port: int, key: str, count: peer.Echo, wait: str) -> None:
             sock.setblocking(False)
         sock.connect(("127.0.0.1", port))
         for _ in range(count.outstanding):
-            sock.send(close(peer.MESSAGE))
+            sock.send(close(peer.MESSAGE) if SEAL else peer.MESSAGE)
         recv, send, answers = sock.recv, sock.send, 0
         while count.counts(answers):
             try:

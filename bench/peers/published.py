@@ -29,6 +29,11 @@ SHORTEST_TICK = 0.0001
 FRAME = 1 / 60
 
 
+class Echo(EventHandler):
+    def handle_message(self, client, seqnum, msg=b""):
+        client.send(msg, RetryMode.NONE)
+
+
 class Handler(EventHandler):
     def __init__(self) -> None:
         super().__init__()
@@ -47,9 +52,11 @@ def free_port() -> int:
         return sock.getsockname()[1]
 
 
-def server() -> None:
+def server(use: str) -> None:
     key, port = EllipticCurvePrivateKey.new(), free_port()
-    context = ServerContext(Handler(), key)
+    context = ServerContext(Echo() if use else Handler(), key)
+    if use:
+        context.setConnectionTimeout(peer.SILENCE)
     if TUNED:
         context.setInterval(SHORTEST_TICK)
     pem = key.getPublicKey().getPublicKeyPEM().encode()

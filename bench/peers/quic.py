@@ -9,16 +9,27 @@ import tempfile
 import time
 from pathlib import Path
 
+import load
 import peer
 from aioquic.asyncio import QuicConnectionProtocol, connect, serve
 from aioquic.quic.configuration import QuicConfiguration
-from aioquic.quic.events import DatagramFrameReceived, StreamDataReceived
+from aioquic.quic.connection import QuicConnection
+from aioquic.quic.events import (
+    ConnectionTerminated,
+    DatagramFrameReceived,
+    HandshakeCompleted,
+    StreamDataReceived,
+)
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+from manyaddresses import ManyAddresses
 
 ALPN = ["bench"]
 LARGEST_DATAGRAM = 65536
+CONNECT_LIMIT = 60.0
+AT_A_TIME, TIMERS_AT_A_TIME = 8, 4
+"""Handshakes under way, and connections whose timers are looked at with each read."""
 
 
 def configuration(is_client: bool) -> QuicConfiguration:
@@ -87,12 +98,14 @@ async def serving() -> None:
     settings = configuration(False)
     certify(settings)
     listening = await serve("127.0.0.1", 0, configuration=settings, create_protocol=ServerProtocol)
-    address = listening._transport.get_extra_info("sockname")
+    sock = listening._transport.get_extra_info("socket")
+    peer.enlarge(sock)
+    address = sock.getsockname()
     peer.tell({"port": address[1], "key": ""})
     await asyncio.Event().wait()
 
 
-def server() -> None:
+def server(use: str) -> None:
     asyncio.run(serving())
 
 
@@ -130,4 +143,71 @@ def bulk(port: int, key: str, size: int) -> None:
     peer.tell({"seconds": asyncio.run(sending(port, size))})
 
 
-peer.run(server, echo, bulk)
+class Bots(load.Swarm):
+    """Connections without asyncio, over one socket."""
+
+    def __init__(self, port: int, key: str, count: int) -> None:
+        super().__init__(count)
+        self._server = ("127.0.0.1", port)
+        self._socket = ManyAddresses(count, self._server)
+        self._links: list[QuicConnection] = []
+        self._connected, self._next = 0, 0
+        self._connect()
+
+    def _connect(self) -> None:
+        end = time.monotonic() + CONNECT_LIMIT
+        while self._connected < self.count:
+            now = time.monotonic()
+            if now > end:
+                raise TimeoutError(f"{self._connected} of {self.count} are connected")
+            if len(self._links) < min(self.count, self._connected + AT_A_TIME):
+                link = QuicConnection(configuration=configuration(True))
+                link.connect(self._server, now=now)
+                self._links.append(link)
+                self._transmit(len(self._links) - 1, now)
+            self.read()
+
+    def _transmit(self, bot: int, now: float) -> None:
+        for datagram, _ in self._links[bot].datagrams_to_send(now):
+            self._socket.send_one(bot, datagram)
+
+    def play(self, turn: load.Turn) -> None:
+        message, now = load.message(turn.due), time.monotonic()
+        for bot in range(turn.first, turn.last):
+            self._links[bot].send_datagram_frame(message)
+            self._transmit(bot, now)
+
+    def read(self) -> int:
+        received, now = self._socket.receive(), time.monotonic()
+        for bot, datagram in received:
+            self._links[bot].receive_datagram(datagram, self._server, now)
+            self._take_events(bot, now)
+        for _ in range(min(TIMERS_AT_A_TIME, len(self._links))):
+            self._next = (self._next + 1) % len(self._links)
+            self._act_on_timer(self._next, now)
+        return len(received)
+
+    def _take_events(self, bot: int, now: float) -> None:
+        link = self._links[bot]
+        while (event := link.next_event()) is not None:
+            if isinstance(event, DatagramFrameReceived):
+                (due,) = load.STAMP.unpack_from(event.data)
+                self.delays.append(now - self.began - due)
+            elif isinstance(event, HandshakeCompleted):
+                self._connected += 1
+            elif isinstance(event, ConnectionTerminated):
+                raise ConnectionError(event.reason_phrase)
+
+    def _act_on_timer(self, bot: int, now: float) -> None:
+        link = self._links[bot]
+        timer = link.get_timer()
+        if timer is not None and now >= timer:
+            link.handle_timer(now)
+            self._take_events(bot, now)
+            self._transmit(bot, now)
+
+    def dropped(self) -> int:
+        return self._socket.dropped()
+
+
+peer.run(server, echo, bulk, crowd=Bots)

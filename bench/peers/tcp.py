@@ -8,7 +8,7 @@ import time
 import peer
 
 
-def server() -> None:
+def server(use: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         peer.tell({"port": listener.getsockname()[1], "key": ""})
         while True:
