@@ -209,7 +209,7 @@ cdef class DatagramSocket:
         self._socket.close()
         return 0
 
-    cdef bint _kernel_form(self, tuple address, MpgAddress *raw) except -1:
+    cdef bint _write_address(self, tuple address, MpgAddress *raw) except -1:
         """Write the address as the kernel has it; False for a name, which must be looked up."""
         cdef bytes form
         if address is self._sender_address:  # most answers go to whoever spoke last
@@ -228,7 +228,7 @@ cdef class DatagramSocket:
         cdef MpgAddress to
         cdef bytes datagram
         cdef Py_ssize_t i, count = len(self._run)
-        if self._run_address is not None and not self._kernel_form(self._run_address, &to):
+        if self._run_address is not None and not self._write_address(self._run_address, &to):
             return 0
         for i in range(count):
             datagram = self._run[i]
@@ -246,7 +246,7 @@ cdef class DatagramSocket:
     cdef bint _send_one(self, bytes datagram, tuple address) except -1:
         cdef MpgAddress to
         cdef int sent
-        if address is not None and not self._kernel_form(address, &to):
+        if address is not None and not self._write_address(address, &to):
             return True
         sent = mpg_send(
             self._fd, PyBytes_AS_STRING(datagram), PyBytes_GET_SIZE(datagram),

@@ -14,10 +14,9 @@ one is disconnected at once and answers with one DISCONNECT.
 
 from libc.math cimport INFINITY
 
-from mpgameserver._core.endpoint import DROP_REASONS
-
 from mpgameserver._core.verdict cimport ACCEPTED
 
+from mpgameserver._core.endpoint import DROP_REASONS
 from mpgameserver.enums import ConnectionStatus
 from mpgameserver.errors import NotConnectedError
 

@@ -11,16 +11,16 @@ What is not a matter of every datagram is the subclass's: strangers and handshak
 beginning and end, settings, logs.
 """
 
-from collections import deque
-
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from libc.stdint cimport uint32_t
-
-from mpgameserver._core.endpoint import DROP_REASONS
 
 from mpgameserver._core.header cimport CHALLENGE_RESP, CLIENT_HELLO, DISCONNECT, TYPE_OFFSET
 from mpgameserver._core.lifecycle cimport Lifecycle
 from mpgameserver._core.verdict cimport ACCEPTED
+
+from collections import deque
+
+from mpgameserver._core.endpoint import DROP_REASONS
 
 __all__ = ["Switchboard"]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from abc import ABC, abstractmethod
 from collections.abc import Hashable
 from dataclasses import dataclass
 
@@ -19,7 +20,7 @@ class Ask:
     retry: RetryMode = RetryMode.NONE
 
 
-class Script:
+class Script(ABC):
     """One player. Bots are numbered from 0, and each has a script of its own."""
 
     interval = 1 / 32
@@ -28,13 +29,13 @@ class Script:
     def __init__(self, number: int) -> None:
         self.number = number
 
+    @abstractmethod
     def ask(self) -> Ask:
         """The next message, for which an answer is waited for."""
-        raise NotImplementedError
 
+    @abstractmethod
     def answered(self, message: bytes) -> Hashable | None:
         """The key of what a message of the server answers; None when it answers nothing."""
-        raise NotImplementedError
 
 
 class Echo(Script):

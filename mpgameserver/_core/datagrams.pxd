@@ -36,7 +36,7 @@ cdef class DatagramSocket:
     cdef Py_ssize_t _run_size      # bytes, of all
     cdef bint _run_is_open         # one more may follow, of that size or less
     cdef bytes _rest               # a run that was read and is being cut up; None: none
-    cdef MpgAddress _sender           # of the last datagram, and how the socket module has it
+    cdef MpgAddress _sender        # of the last datagram; and how the socket module has it
     cdef tuple _sender_address
     cdef Py_ssize_t _rest_segment, _rest_taken
 
@@ -48,6 +48,6 @@ cdef class DatagramSocket:
     cpdef bint send(self, bytes datagram, tuple address=*) except -1
     cdef bytes _receive(self, MpgAddress *sender)
     cdef bytes _next_of_rest(self)
-    cdef bint _kernel_form(self, tuple address, MpgAddress *raw) except -1
+    cdef bint _write_address(self, tuple address, MpgAddress *raw) except -1
     cdef Py_ssize_t _send_run(self) except -1
     cdef bint _send_one(self, bytes datagram, tuple address) except -1

@@ -11,7 +11,8 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from support.programs import HEADLESS, copied_examples, port_of, readme_commands, running
+from support.documents import HEADLESS
+from support.programs import copied_examples, port_of, readme_commands, running
 
 from mpgameserver import ConnectFailure, ServerContext, ThreadedServer, UdpClient
 from mpgameserver.netsim import LinkConditions

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from support.programs import HEADLESS, copied_examples, port_of, readme_commands, running
+from support.documents import HEADLESS
+from support.programs import copied_examples, port_of, readme_commands, running
 
 from mpgameserver import ServerContext, ThreadedServer, UdpClient
 from star import look

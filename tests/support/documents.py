@@ -24,6 +24,13 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 PORT = 1474
 """The port that the pages use."""
 PATIENCE = 20.0
+HEADLESS = {
+    "PYGAME_HIDE_SUPPORT_PROMPT": "1",
+    "SDL_AUDIODRIVER": "dummy",
+    "SDL_VIDEODRIVER": "dummy",
+    "PYGLET_HEADLESS": "1",
+}
+"""What keeps a game from the screen and the loudspeakers."""
 
 _FENCED = re.compile(r"^```([^\n]*)\n(.*?)^```$", re.M | re.S)
 _NAME = re.compile(r"`(\w+\.py)`[^`\n]*:$")
@@ -102,17 +109,19 @@ def wait_until_it_listens(port: int = PORT) -> None:
 def environment(**extra: str) -> dict[str, str]:
     """That of a shell in which the tested package's environment is the active one."""
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    silent = {"SDL_VIDEODRIVER": "dummy", "PYGAME_HIDE_SUPPORT_PROMPT": "1"}
-    return os.environ | {"PATH": path, "PYTHONUNBUFFERED": "1"} | silent | extra
+    return os.environ | {"PATH": path, "PYTHONUNBUFFERED": "1"} | HEADLESS | extra
 
 
 @contextmanager
-def running(folder: Path, *command: str) -> Iterator[subprocess.Popen[str]]:
+def running(
+    folder: Path, *command: str, stdin: int | None = None
+) -> Iterator[subprocess.Popen[str]]:
     """A program in a folder, in a process group of its own, which is gone at the end."""
     process = subprocess.Popen(
         command,
         cwd=folder,
         env=environment(),
+        stdin=stdin,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

@@ -2,25 +2,18 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent.parent
-EXAMPLES = ROOT / "examples"
+from support import documents
+
+EXAMPLES = documents.ROOT / "examples"
 COMMAND = re.compile(r"^    python (.*)$", re.M)
-HEADLESS = {
-    "PYGAME_HIDE_SUPPORT_PROMPT": "1",
-    "SDL_AUDIODRIVER": "dummy",
-    "SDL_VIDEODRIVER": "dummy",
-    "PYGLET_HEADLESS": "1",
-}
 
 
 def copied_examples(folder: Path) -> Path:
@@ -35,26 +28,11 @@ def readme_commands(name: str) -> list[list[str]]:
     return [shlex.split(line) for line in found if not line.startswith("-m pip ")]
 
 
-@contextmanager
 def running(
     folder: Path, *arguments: str, stdin: int | None = None
-) -> Iterator[subprocess.Popen[str]]:
+) -> AbstractContextManager[subprocess.Popen[str]]:
     """A Python program that runs in a folder, and has no terminal, until the block is left."""
-    process = subprocess.Popen(
-        [sys.executable, "-W", "error", *arguments],
-        cwd=folder,
-        env=os.environ | HEADLESS,
-        stdin=stdin,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-    )
-    with process:
-        try:
-            yield process
-        finally:
-            process.kill()
+    return documents.running(folder, sys.executable, "-W", "error", *arguments, stdin=stdin)
 
 
 def port_of(process: subprocess.Popen[str]) -> str:
