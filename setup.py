@@ -1,15 +1,13 @@
 """The compiled modules and the build switches; all the rest is in pyproject.toml."""
 
 import os
+import sys
 from pathlib import Path
 
 from Cython.Build import cythonize
 from setuptools import Extension, setup
 
-MODULES = """
-    build cadence congestion datagrams duplicates endpoint fifo flow fragments header lifecycle
-    message outbox packet pump roundtrip seal seqnum session switchboard timers traffic window
-"""
+LIBRARIES = ["dl"] if sys.platform == "linux" else []  # where dlopen is before glibc 2.34
 # A None where a compiled class is expected would crash the interpreter: such arguments are refused.
 DIRECTIVES = {"language_level": 3, "embedsignature": True, "allow_none_for_extension_args": False}
 
@@ -46,10 +44,11 @@ def extensions(kind: str) -> list[Extension]:
         links = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
         flags += ["-O1", "-g", "-UNDEBUG", "-fno-omit-frame-pointer", *links]
     c = {"define_macros": macros, "extra_compile_args": flags, "extra_link_args": links}
-    c.update(include_dirs=["_core"], depends=["_core/udp.h"])
+    c.update(include_dirs=["_core"], depends=["_core/openssl.h", "_core/udp.h"])
+    c.update(libraries=LIBRARIES)
     modules = [
-        Extension(f"mpgameserver._core.{name}", [f"_core/{name}.pyx"], **c)
-        for name in MODULES.split()
+        Extension(f"mpgameserver._core.{path.stem}", [str(path)], **c)
+        for path in sorted(Path("_core").glob("*.pyx"))
     ]
     folder = Path(f"build/{kind}/cython")
     # Cython does not look into the .pxd of a module for those that it needs in turn.

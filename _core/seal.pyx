@@ -1,13 +1,12 @@
 """The seal of a packet: AES-128-GCM over its payload, with the header as associated data.
 
-The nonce is the first 12 bytes of the header. Where the AEAD can write into a buffer that it is
-given (`cryptography` from 47 on), the payload goes from one buffer to the other and nothing is
-copied: `_Memory` shows the AEAD the bytes at an address, for one call only. Otherwise each part
-is handed over as bytes.
+The nonce is the first 12 bytes of the header. A `NativeAesGcm` is called in C. Another AEAD that
+can write into a buffer (`cryptography` from 47 on) is shown the bytes at an address, for one call
+only, by a `_Memory`, so that nothing is copied; others are handed each part as bytes.
 
 A payload lives in a buffer that is borrowed for one call. They are not owned by connections, of
-which a server has thousands. Each call has one of its own, and `_Memory`s of its own, for the
-AEAD runs Python code before it looks at what it was given: another thread may get its turn there,
+which a server has thousands. Each call has one of its own, and `_Memory`s of its own, for an AEAD
+in Python runs code before it looks at what it was given: another thread may get its turn there,
 and a garbage collection can run any code.
 """
 
@@ -19,6 +18,7 @@ from libc.string cimport memcpy
 
 from cryptography.exceptions import InvalidTag
 
+from mpgameserver._core.aesgcm cimport NativeAesGcm
 from mpgameserver._core.header cimport HEADER_SIZE, NONCE_SIZE, TAG_SIZE
 
 __all__ = ["Seal"]
@@ -75,14 +75,15 @@ cdef _Memory _memory_at(const unsigned char *start, Py_ssize_t size):
 # Thousands of sessions have one, and none is part of a cycle: the collector is spared them.
 @cython.no_gc
 cdef class Seal:
-    """Seals and opens packets with an AEAD as `cryptography` has them.
+    """Seals and opens packets with an AEAD: a `NativeAesGcm`, or one as `cryptography` has them.
 
-    It has `encrypt(nonce, data, associated_data)` and `decrypt`, which raises `InvalidTag`, and
+    That has `encrypt(nonce, data, associated_data)` and `decrypt`, which raises `InvalidTag`, and
     may have `encrypt_into` and `decrypt_into`, which take a buffer for the result as well.
     """
 
     def __cinit__(self, aead):
         self._aead = aead
+        self._native = aead if type(aead) is NativeAesGcm else None
         self._writes_into = hasattr(aead, "encrypt_into")
 
     cdef bytes close(
@@ -94,6 +95,9 @@ cdef class Seal:
         datagram = PyBytes_FromStringAndSize(NULL, HEADER_SIZE + size + TAG_SIZE)
         out = <unsigned char *>PyBytes_AS_STRING(datagram)
         memcpy(out, header, HEADER_SIZE)
+        if self._native is not None:
+            self._native.seal(header, header, HEADER_SIZE, payload, <int>size, out + HEADER_SIZE)
+            return datagram
         if self._writes_into:
             self._aead.encrypt_into(
                 _memory_at(header, NONCE_SIZE),
@@ -119,6 +123,10 @@ cdef class Seal:
         cdef unsigned char *data = <unsigned char *>PyBytes_AS_STRING(datagram)
         cdef Py_ssize_t size = PyBytes_GET_SIZE(datagram) - HEADER_SIZE
         cdef bytes opened
+        if self._native is not None:
+            return self._native.open(
+                data, data, HEADER_SIZE, data + HEADER_SIZE, <int>(size - TAG_SIZE), payload
+            )
         try:
             if self._writes_into:
                 self._aead.decrypt_into(

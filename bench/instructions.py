@@ -18,7 +18,6 @@ import sys
 import tempfile
 from pathlib import Path
 
-import cryptography
 import hotpath
 
 from mpgameserver import RetryMode, build_info
@@ -38,7 +37,7 @@ PATIENCE = 300.0
 def build() -> str:
     """What the counts depend on beside the code."""
     python = f"{platform.python_implementation()} {platform.python_version()}"
-    return f"{python} {platform.machine()}, cryptography {cryptography.__version__}"
+    return f"{python} {platform.machine()}, {hotpath.cipher()}"
 
 
 def run_load(size: int, messages: int, count: int) -> None:

@@ -15,7 +15,6 @@ from typing import Any
 
 import hotpath
 from crowds import has_two_cores, trial
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from figures import Figure
 from libraries import OURS, Library, libraries
 from peers.load import resident
@@ -29,6 +28,7 @@ from mpgameserver.connection import Connection
 from mpgameserver.context import EventHandler
 from mpgameserver.serverengine import ServerEngine
 from mpgameserver.session import Session
+from mpgameserver.sessioncipher import session_cipher
 from mpgameserver.timing import Timing
 
 IDLE_LIMIT, TRAFFIC_LIMIT = 12.0, 40.0
@@ -46,7 +46,7 @@ def sessions(count: int) -> list[Session]:
     engine = ServerEngine(ServerContext(EventHandler()))
     made = []
     for number in range(count):
-        aead = AESGCM(number.to_bytes(16, "big"))
+        aead = session_cipher(number.to_bytes(16, "big"))
         endpoint = Endpoint(aead, True, hotpath.START, hotpath.WALL_START)
         connection = Connection(endpoint, number, Timing())
         address = (f"127.0.{number >> 8}.{number & 255}", number)
@@ -166,5 +166,5 @@ def others(quick: bool) -> Iterator[Figure]:
 
 
 def _endpoints(count: int) -> list[Endpoint]:
-    aead = AESGCM(bytes(16))
+    aead = session_cipher(bytes(16))
     return [Endpoint(aead, True, hotpath.START, hotpath.WALL_START) for _ in range(count)]

@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import crowds
-import cryptography
 import frame
 import hotpath
 import memory
@@ -98,7 +97,7 @@ def machine() -> dict[str, Any]:
         "cores": os.cpu_count(),
         "system": f"{platform.system()} {platform.release()}",
         "python": platform.python_version(),
-        "cryptography": cryptography.__version__,
+        "cipher": hotpath.cipher(),
     }
 
 

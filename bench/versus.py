@@ -13,13 +13,13 @@ from collections.abc import Iterator
 from typing import Any
 
 import hotpath
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from figures import Figure
 from libraries import BULK_SIZE, ENET, OURS, SEALED, SOCKET, TCP, Library, libraries
 from programs import client, serving
 from timing import Spread
 
 from mpgameserver import EventHandler, RetryMode, ServerContext, ThreadedServer, UdpClient
+from mpgameserver.sessioncipher import session_cipher
 
 NONCES = 32767
 """Datagrams that one side may send per second: PROTOCOL.md section 7."""
@@ -72,7 +72,7 @@ def echo(seconds: float, repetitions: int) -> Iterator[Figure]:
 
 def cipher_alone(size: int) -> float:
     """MB/s that a core seals and another opens, in pieces, and nothing else: the slower of both."""
-    aead, data = AESGCM(hotpath.KEY), os.urandom(size)
+    aead, data = session_cipher(hotpath.KEY), os.urandom(size)
     nonce, header = os.urandom(hotpath.NONCE), os.urandom(hotpath.HEADER)
     pieces = [data[place : place + PIECE] for place in range(0, size, PIECE)]
     slowest = 0.0

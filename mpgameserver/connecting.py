@@ -14,8 +14,6 @@ from __future__ import annotations
 from collections.abc import Hashable
 from dataclasses import dataclass, field
 
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-
 from mpgameserver._core.endpoint import DROP_REASONS, Endpoint
 from mpgameserver.crypto import EllipticCurvePrivateKey, EllipticCurvePublicKey
 from mpgameserver.enums import PacketType
@@ -30,6 +28,7 @@ from mpgameserver.handshake import (
     hello_size,
     session_key,
 )
+from mpgameserver.sessioncipher import session_cipher
 
 __all__ = ["ClientHandshake", "EstablishedSession"]
 
@@ -180,7 +179,7 @@ class ClientHandshake:
     def _add_candidate(self, path: _Path, hello: ServerHello, now: float) -> None:
         key = session_key(self._private_key, hello.ephemeral_key(), hello.salt)
         endpoint = Endpoint(
-            AESGCM(key),
+            session_cipher(key),
             False,
             now,
             self._wall_start + now - self._start,

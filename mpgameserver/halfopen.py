@@ -11,8 +11,6 @@ from collections import OrderedDict, defaultdict
 from collections.abc import Hashable
 from dataclasses import dataclass, field
 
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-
 from mpgameserver._core.endpoint import Endpoint
 from mpgameserver.address import IpAddress, SocketAddress, host_group, limits_towards
 from mpgameserver.crypto import EllipticCurvePrivateKey, EllipticCurvePublicKey
@@ -25,6 +23,7 @@ from mpgameserver.handshake import (
     session_key,
 )
 from mpgameserver.limits import Limits
+from mpgameserver.sessioncipher import SessionCipher, session_cipher
 
 __all__ = ["HalfOpenSession", "HalfOpenTable"]
 
@@ -48,7 +47,7 @@ class HalfOpenSession:
     wall_now: float
     answers: int = 0
     _message: bytes = field(init=False, repr=False)
-    _aead: AESGCM | None = field(init=False, repr=False, default=None)
+    _aead: SessionCipher | None = field(init=False, repr=False, default=None)
 
     def __post_init__(self) -> None:
         self._message = self.hello.encode()
@@ -66,7 +65,7 @@ class HalfOpenSession:
 
     def exchange(self) -> None:
         """Make the session's key, which is public-key work: it waits until there is a proof."""
-        self._aead = AESGCM(session_key(self.private_key, self.client_key, self.hello.salt))
+        self._aead = session_cipher(session_key(self.private_key, self.client_key, self.hello.salt))
 
     def prove(self, datagram: bytes, now: float) -> Endpoint | None:
         """The session's endpoint if the datagram is the CHALLENGE_RESP to the answer.

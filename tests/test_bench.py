@@ -581,7 +581,7 @@ RESULTS = {
         "cores": 2,
         "system": "a system",
         "python": "3.11",
-        "cryptography": "50",
+        "cipher": "OpenSSL 3",
     },
 }
 

@@ -145,11 +145,6 @@ def cython_function_lengths(path: Path) -> dict[str, int]:
     return lengths
 
 
-def test_every_compiled_module_is_in_setup_py():
-    listed = re.search(r'^MODULES = """(.*?)"""', (ROOT / "setup.py").read_text(), re.M | re.S)
-    assert listed[1].split() == COMPILED
-
-
 @pytest.mark.parametrize("name", COMPILED)
 def test_every_compiled_module_has_its_types(name):
     assert (PACKAGE / "_core" / f"{name}.pyi").is_file()

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 
 import pytest
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from support.answering import answer
 from support.echo import EchoServer
 from support.recordingaead import RING, Seals, recorded_sessions
@@ -243,8 +244,7 @@ class TestAnswersThatComeAgain:
                 assert before == (data, header), "one nonce for two packets"
                 return self._aead.encrypt(nonce, data, header)
 
-        AESGCM = connecting.AESGCM
-        monkeypatch.setattr(connecting, "AESGCM", Remembering)
+        monkeypatch.setattr(connecting, "session_cipher", Remembering)
         return sealed
 
     @staticmethod

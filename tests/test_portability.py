@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -25,6 +26,12 @@ TARGETS = (
     "x86_64-windows-gnu",
 )
 """Platforms for which there are wheels, as zig calls them."""
+SHOWN_BY = {
+    "MPG_RUNS=0": "datagrams.HAS_RUNS",
+    "MPG_NATIVE=0": "datagrams.IS_NATIVE",
+    "MPG_OPENSSL=0": "aesgcm.IS_AVAILABLE",
+}
+"""What is False in a build in which a macro is set."""
 ON_SOCKETS = (
     "tests/core/test_datagrams.py",
     "tests/test_aio.py",
@@ -38,25 +45,31 @@ ON_SOCKETS = (
 )
 
 
-def modules_that_see_datagrams() -> set[str]:
-    """The compiled modules that are compiled with the declarations of `datagrams`."""
+def modules_that_see_the_platform() -> set[str]:
+    """The compiled modules that are compiled with the declarations of `datagrams` or `aesgcm`."""
     sources = [*(ROOT / "_core").glob("*.pyx"), *(ROOT / "mpgameserver" / "_core").glob("*.pxd")]
-    return {path.stem for path in sources if "_core.datagrams cimport" in path.read_text()}
+    declared = re.compile(r"_core\.(datagrams|aesgcm) cimport")
+    return {path.stem for path in sources if declared.search(path.read_text())}
 
 
-def environment_with(folder: Path, macro: str) -> Path:
-    """The Python of a new environment, with a build in which a macro is set.
+def environment_with(folder: Path, macros: tuple[str, ...]) -> Path:
+    """The Python of a new environment, with a build in which macros are set.
 
-    It sees what is installed here but the package. Compiled modules that do not know of sockets
-    are those that lie in `build/` already, where they do.
+    It sees what is installed here but the package. Compiled modules that do not know of the
+    platform are those that lie in `build/` already, where they do.
     """
     tree = folder / "tree"
     shutil.copytree(ROOT, tree, ignore=shutil.ignore_patterns(*NOT_COPIED))
-    for name in ("datagrams", *modules_that_see_datagrams()):
+    for name in ("aesgcm", "datagrams", *modules_that_see_the_platform()):
         for built in tree.glob(f"build/release/lib*/mpgameserver/_core/{name}.*.so"):
             built.unlink()
-    build = [sys.executable, "setup.py", "build"]
-    subprocess.run(build, cwd=tree, env=os.environ | {"CFLAGS": f"-D{macro}"}, check=True)
+    build, flags = [sys.executable, "setup.py", "build"], " ".join(f"-D{m}" for m in macros)
+    subprocess.run(
+        build,
+        cwd=tree,
+        env=os.environ | {"CFLAGS": flags},
+        check=True,
+    )
     venv.create(folder / "venv")
     here = Path(sysconfig.get_path("platlib"))
     site = folder / "venv" / here.relative_to(sys.prefix)
@@ -71,16 +84,16 @@ def environment_with(folder: Path, macro: str) -> Path:
 @pytest.mark.extra
 @pytest.mark.skipif(sys.platform != "linux", reason="Linux is what the others are told from")
 @pytest.mark.parametrize(
-    ("macro", "options"),
-    [("MPG_RUNS=0", ()), ("MPG_NATIVE=0", ("-p", "support.windows"))],
+    ("macros", "options"),
+    [(("MPG_RUNS=0",), ()), (("MPG_NATIVE=0", "MPG_OPENSSL=0"), ("-p", "support.windows"))],
     ids=["macOS", "Windows"],
 )
-def test_client_and_server_do_without_what_another_platform_has_not(macro, options, tmp_path):
-    python = environment_with(tmp_path, macro)
-    name = macro.replace("MPG", "HAS" if "RUNS" in macro else "IS").removesuffix("=0")
-    see = f"from mpgameserver._core import datagrams; print(datagrams.{name})"
-    done = subprocess.run([python, "-c", see], cwd=tmp_path, capture_output=True, check=True)
-    assert done.stdout == b"False\n"
+def test_client_and_server_do_without_what_another_platform_has_not(macros, options, tmp_path):
+    python = environment_with(tmp_path, macros)
+    for macro in macros:
+        see = f"from mpgameserver._core import aesgcm, datagrams; print({SHOWN_BY[macro]})"
+        done = subprocess.run([python, "-c", see], cwd=tmp_path, capture_output=True, check=True)
+        assert done.stdout == b"False\n"
     done = subprocess.run(
         [python, PYTEST, "-p", "no:cacheprovider", *options, *ON_SOCKETS],
         cwd=ROOT,
@@ -99,7 +112,8 @@ def test_client_and_server_do_without_what_another_platform_has_not(macro, optio
 def test_the_system_calls_compile_with_what_a_platform_declares(target, tmp_path):
     pytest.importorskip("ziglang", reason="there is no zig for this platform")
     source = tmp_path / "calls.c"
-    source.write_text('#include <stddef.h>\n#include <stdint.h>\n#include "udp.h"\n')
+    headers = ("<stddef.h>", "<stdint.h>", '"openssl.h"', '"udp.h"')
+    source.write_text("".join(f"#include {header}\n" for header in headers))
     warn = ["-Wall", "-Wextra", "-Wsign-compare", "-Wno-unused-function", "-Werror"]
     compile_it = [sys.executable, "-m", "ziglang", "cc", "-target", target, "-I", ROOT / "_core"]
     done = subprocess.run(

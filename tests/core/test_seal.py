@@ -1,4 +1,5 @@
-"""The seal gives the same bytes whether the AEAD writes into a buffer or makes bytes of its own."""
+"""The seal gives the same bytes whether it calls an AEAD in C, has it write into a buffer, or takes
+bytes that it made."""
 
 from __future__ import annotations
 
@@ -9,6 +10,7 @@ import wire
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from support.endpoints import KEY, WALL_START, WRITES_INTO, flush, messages_of
 
+from mpgameserver._core.aesgcm import IS_AVAILABLE, NativeAesGcm
 from mpgameserver._core.endpoint import Endpoint
 
 SIZES = (0, 1, 64, 1024, 1434)
@@ -22,7 +24,9 @@ class MakesBytes:
         self.encrypt, self.decrypt = aead.encrypt, aead.decrypt
 
 
-aeads = pytest.mark.parametrize("aead", [AESGCM, MakesBytes], ids=lambda aead: aead.__name__)
+AEADS = [AESGCM, MakesBytes] + [NativeAesGcm] * IS_AVAILABLE
+
+aeads = pytest.mark.parametrize("aead", AEADS, ids=lambda aead: aead.__name__)
 
 
 def endpoint(aead: object, is_server: bool = False) -> Endpoint:

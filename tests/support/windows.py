@@ -1,7 +1,7 @@
 """A pytest plugin that takes from Linux what Windows has not, as far as this package meets it.
 
 To be loaded before the package is: `pytest -p support.windows`. It stands for the sockets, the
-ways to wait and the clock; the compiled part of it is a build with MPG_NATIVE=0.
+ways to wait and the clock; the compiled part of it is a build with MPG_NATIVE=0 and MPG_OPENSSL=0.
 """
 
 from __future__ import annotations

@@ -1,0 +1,107 @@
+/* AES-128-GCM by the libcrypto that the interpreter itself has loaded (EVP_EncryptInit(3)).
+ *
+ * Its functions are looked up in what a loaded library depends on: nothing is linked, and nothing
+ * is loaded that was not. EVP_CipherInit and the functions beside it are the same from OpenSSL
+ * 1.1.0 on. MPG_OPENSSL=0 is what Windows has, where nobody has tried it. */
+#ifndef MPG_OPENSSL
+#ifdef _WIN32
+#define MPG_OPENSSL 0
+#else
+#define MPG_OPENSSL 1
+#endif
+#endif
+
+#if !MPG_OPENSSL
+static int mpg_find_openssl(const char *path) { (void)path; return 0; }
+static void *mpg_new_cipher(const unsigned char *key) { (void)key; return NULL; }
+static void mpg_free_cipher(void *c) { (void)c; }
+static int mpg_seal(void *c, const unsigned char *n, const unsigned char *h, int hs,
+                    const unsigned char *d, int s, unsigned char *o)
+    { (void)c; (void)n; (void)h; (void)hs; (void)d; (void)s; (void)o; return 0; }
+static int mpg_open(void *c, const unsigned char *n, const unsigned char *h, int hs,
+                    const unsigned char *d, int s, unsigned char *o)
+    { (void)c; (void)n; (void)h; (void)hs; (void)d; (void)s; (void)o; return 0; }
+#else
+#include <dlfcn.h>
+
+#define MPG_TAG_SIZE 16
+#define MPG_GET_TAG 0x10 /* EVP_CTRL_AEAD_GET_TAG and _SET_TAG of openssl/evp.h */
+#define MPG_SET_TAG 0x11
+
+static struct {
+    void *(*new_context)(void);
+    void (*free_context)(void *);
+    const void *(*aes_128_gcm)(void);
+    int (*init)(void *, const void *, const unsigned char *, const unsigned char *, int);
+    int (*update)(void *, unsigned char *, int *, const unsigned char *, int);
+    int (*final)(void *, unsigned char *, int *);
+    int (*control)(void *, int, int, void *);
+    void (*clear_errors)(void);
+} mpg_openssl;
+
+/* Look the functions up in the library at this path, which is loaded; 0 where one is missing. */
+static int mpg_find_openssl(const char *path)
+{
+    void *library = dlopen(path, RTLD_NOW | RTLD_NOLOAD);
+    if (library == NULL)
+        return 0;
+    /* POSIX lets dlsym name functions; ISO C has no cast from its void pointer. */
+    *(void **)&mpg_openssl.new_context = dlsym(library, "EVP_CIPHER_CTX_new");
+    *(void **)&mpg_openssl.free_context = dlsym(library, "EVP_CIPHER_CTX_free");
+    *(void **)&mpg_openssl.aes_128_gcm = dlsym(library, "EVP_aes_128_gcm");
+    *(void **)&mpg_openssl.init = dlsym(library, "EVP_CipherInit");
+    *(void **)&mpg_openssl.update = dlsym(library, "EVP_CipherUpdate");
+    *(void **)&mpg_openssl.final = dlsym(library, "EVP_CipherFinal_ex");
+    *(void **)&mpg_openssl.control = dlsym(library, "EVP_CIPHER_CTX_ctrl");
+    *(void **)&mpg_openssl.clear_errors = dlsym(library, "ERR_clear_error");
+    return mpg_openssl.new_context && mpg_openssl.free_context && mpg_openssl.aes_128_gcm &&
+           mpg_openssl.init && mpg_openssl.update && mpg_openssl.final && mpg_openssl.control &&
+           mpg_openssl.clear_errors;
+}
+
+/* A cipher with a key of 16 bytes; NULL where there is none. */
+static void *mpg_new_cipher(const unsigned char *key)
+{
+    void *cipher = mpg_openssl.new_context();
+    if (cipher != NULL && !mpg_openssl.init(cipher, mpg_openssl.aes_128_gcm(), key, NULL, 1)) {
+        mpg_openssl.free_context(cipher);
+        mpg_openssl.clear_errors();
+        return NULL;
+    }
+    return cipher;
+}
+
+static void mpg_free_cipher(void *cipher)
+{
+    mpg_openssl.free_context(cipher);
+}
+
+/* Write the sealed data and its tag to `out`; 0 when the library fails. */
+static int mpg_seal(void *cipher, const unsigned char *nonce, const unsigned char *header,
+                    int header_size, const unsigned char *data, int size, unsigned char *out)
+{
+    int written;
+    return mpg_openssl.init(cipher, NULL, NULL, nonce, 1) &&
+           mpg_openssl.update(cipher, NULL, &written, header, header_size) &&
+           mpg_openssl.update(cipher, out, &written, data, size) &&
+           mpg_openssl.final(cipher, out + size, &written) &&
+           mpg_openssl.control(cipher, MPG_GET_TAG, MPG_TAG_SIZE, out + size) > 0;
+}
+
+/* Write what is sealed in `data`, whose tag comes behind its `size` bytes, to `out`. 0 when the
+ * seal does not hold: then what was written is nobody's, and no error is left for the next who
+ * asks the library for one. */
+static int mpg_open(void *cipher, const unsigned char *nonce, const unsigned char *header,
+                    int header_size, const unsigned char *data, int size, unsigned char *out)
+{
+    int written;
+    if (mpg_openssl.init(cipher, NULL, NULL, nonce, 0) &&
+        mpg_openssl.update(cipher, NULL, &written, header, header_size) &&
+        mpg_openssl.update(cipher, out, &written, data, size) &&
+        mpg_openssl.control(cipher, MPG_SET_TAG, MPG_TAG_SIZE, (void *)(data + size)) > 0 &&
+        mpg_openssl.final(cipher, out + size, &written))
+        return 1;
+    mpg_openssl.clear_errors();
+    return 0;
+}
+#endif

@@ -1,0 +1,13 @@
+from typing import Final, final
+
+from typing_extensions import Self
+
+__all__ = ["IS_AVAILABLE", "NativeAesGcm"]
+
+IS_AVAILABLE: Final[bool]
+
+@final
+class NativeAesGcm:
+    def __new__(cls, key: bytes) -> Self: ...
+    def encrypt(self, nonce: bytes, data: bytes, associated_data: bytes, /) -> bytes: ...
+    def decrypt(self, nonce: bytes, data: bytes, associated_data: bytes, /) -> bytes: ...
