@@ -626,7 +626,7 @@ cdef class Endpoint:
     @property
     def ack_is_due(self):
         """True when so many packets wait for an ack that a datagram should leave at once."""
-        return self._acks_owed >= ACK_EVERY
+        return self.owes_acks()
 
 
 # The SeqNums that were delivered so far, in pages of 256: to make one takes longer than to open

@@ -1,24 +1,65 @@
-"""Datagrams between the socket of a server and its sessions: the loop that every one goes through.
+"""Datagrams between a socket and its sessions: the loop that every one goes through.
 
 What a datagram lets leave, leaves before the next one is read. Where the carrier is a
-`DatagramSocket` and the engine is not watched, only the handler's own code is Python.
+`DatagramSocket` and nobody watches, only the handler's own code is Python.
+
+A carrier has `receive` or `receive_from`, `queue` and `flush`, as `DatagramSocket` has them. What
+it does not take stays here, and is what leaves first.
 """
 
-__all__ = ["Pump"]
+from cpython.bytes cimport PyBytes_GET_SIZE
+
+from mpgameserver._core.verdict cimport ACCEPTED
+
+from mpgameserver._core.endpoint import DROP_REASONS
+
+__all__ = ["ClientPump", "Pump", "ServerPump"]
 
 
 cdef class Pump:
-    """Moves the datagrams of an engine, a `Switchboard`, by a carrier.
+    """What moves datagrams; `is_blocked` while the carrier takes no more."""
 
-    `carrier` has `receive_from`, `queue` and `flush`, as `DatagramSocket` has them; `clock` tells
-    the monotonic time. `is_blocked` while the carrier takes no more.
-    """
+    def __cinit__(self, source, carrier, *_):
+        self._carrier = carrier
+        self._native = carrier if type(carrier) is DatagramSocket else None
+
+    cdef int _send_all(self, double now) except -1:
+        """Send what is ready, as far as the carrier takes it."""
+        cdef object leaving
+        while True:
+            leaving = self._unsent
+            if leaving is None:
+                leaving = self._next_leaving(now)
+            if leaving is None:
+                break
+            if not self._queue(leaving):
+                self._unsent = leaving
+                self.is_blocked = True
+                return 0
+            self._unsent = None
+        self.flush()
+        return 0
+
+    cpdef void flush(self) except *:
+        """Let leave what was made."""
+        if self._native is not None:
+            self.is_blocked = not self._native.flush()
+        else:
+            self.is_blocked = not self._carrier.flush()
+
+    cdef object _next_leaving(self, double now):
+        raise NotImplementedError
+
+    cdef bint _queue(self, object leaving) except -1:
+        raise NotImplementedError
+
+
+cdef class ServerPump(Pump):
+    """Moves the datagrams of an engine, a `Switchboard`; `clock` tells the monotonic time."""
 
     def __init__(self, Switchboard engine, carrier, clock):
         kind = type(engine)
         self._engine = engine
-        self._carrier = carrier
-        self._native = carrier if type(carrier) is DatagramSocket else None
         self._clock = clock
         self._is_plain = (
             kind.receive is Switchboard.receive
@@ -38,27 +79,7 @@ cdef class Pump:
 
     cpdef void send(self) except *:
         """Send what is ready, as far as the carrier takes it."""
-        cdef double now = self._clock()
-        cdef tuple leaving
-        while True:
-            leaving = self._unsent
-            if leaving is None:
-                leaving = self._next_leaving(now)
-            if leaving is None:
-                break
-            if not self._queue(leaving):
-                self._unsent = leaving
-                self.is_blocked = True
-                return
-            self._unsent = None
-        self.flush()
-
-    cpdef void flush(self) except *:
-        """Let leave what was made."""
-        if self._native is not None:
-            self.is_blocked = not self._native.flush()
-        else:
-            self.is_blocked = not self._carrier.flush()
+        self._send_all(self._clock())
 
     cdef tuple _next_arrival(self):
         if self._native is not None:
@@ -70,10 +91,61 @@ cdef class Pump:
             return self._engine.accept(<bytes>arrival[0], <tuple>arrival[1], now, wall_now)
         return self._engine.receive(arrival[0], arrival[1], now, wall_now)
 
-    cdef tuple _next_leaving(self, double now):
+    cdef object _next_leaving(self, double now):
         return self._engine.make(now) if self._is_plain else self._engine.next_datagram(now)
 
-    cdef bint _queue(self, tuple leaving) except -1:
+    cdef bint _queue(self, object leaving) except -1:
         if self._native is not None:
             return self._native.queue(<bytes>leaving[0], <tuple>leaving[1])
         return self._carrier.queue(leaving[0], leaving[1])
+
+
+cdef class ClientPump(Pump):
+    """Moves the datagrams of one connection; `on_drop(reason, now)` is told of those dropped."""
+
+    def __init__(self, Lifecycle connection, carrier, on_drop):
+        kind = type(connection)
+        self._connection = connection
+        self._on_drop = on_drop
+        self._is_plain = kind.receive is Lifecycle.receive
+
+    def receive(self, int most, double now):
+        """Let the connection take what has arrived, `most` datagrams of it, and send acks."""
+        cdef int _
+        cdef bytes datagram
+        for _ in range(most):
+            datagram = self._next_arrival()
+            if datagram is None:
+                return
+            reason = self._take(datagram, now)
+            if reason is not None:
+                self._on_drop(reason, now)
+            elif self._connection.endpoint.owes_acks():
+                self.send(now)
+
+    cpdef void send(self, double now) except *:
+        """Send what is ready, as far as the carrier takes it."""
+        self._send_all(now)
+
+    cdef bytes _next_arrival(self):
+        if self._native is not None:
+            return self._native.receive()
+        return self._carrier.receive()
+
+    cdef object _take(self, bytes datagram, double now):
+        cdef Verdict verdict
+        if not self._is_plain:
+            return self._connection.receive(datagram, now)
+        verdict = self._connection.take(datagram, now)
+        return None if verdict == ACCEPTED else DROP_REASONS[<int>verdict - 1]
+
+    cdef object _next_leaving(self, double now):
+        cdef bytes datagram = self._connection.make_datagram(now)
+        if datagram is not None:
+            self._connection.endpoint.note_sent(<uint32_t>PyBytes_GET_SIZE(datagram), now)
+        return datagram
+
+    cdef bint _queue(self, object leaving) except -1:
+        if self._native is not None:
+            return self._native.queue(<bytes>leaving)
+        return self._carrier.queue(leaving)

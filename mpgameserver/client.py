@@ -13,9 +13,11 @@ from collections import deque
 from collections.abc import Callable
 from types import TracebackType
 
+from mpgameserver._core.pump import ClientPump
 from mpgameserver._core.seqnum import SeqNum
 from mpgameserver.attempt import Attempt, server_address
 from mpgameserver.clienttrace import TracedConnection
+from mpgameserver.connecting import EstablishedSession
 from mpgameserver.connection import Connection
 from mpgameserver.crypto import EllipticCurvePublicKey, load_public_key
 from mpgameserver.enums import ConnectFailure, ConnectionStatus, RetryMode
@@ -71,8 +73,7 @@ class UdpClient:
         self._connect_callback: Callable[[bool], object] | None = None
         self._connection: Connection | None = None
         self._socket: ConnectedSocket | None = None
-        self._unsent: bytes | None = None
-        self._is_blocked = False
+        self._pump: ClientPump | None = None
         self._due_callbacks: deque[_Settled] = deque()
         self._in_callbacks = False
         self._failure: ConnectFailure | None = None
@@ -184,7 +185,7 @@ class UdpClient:
     @property
     def wants_write(self) -> bool:
         """True while the socket takes no more: `update` is due when it can be written, too."""
-        return self._is_blocked
+        return self._pump is not None and self._pump.is_blocked
 
     # -- messages ---------------------------------------------------------------------------
 
@@ -300,12 +301,13 @@ class UdpClient:
         now = time.perf_counter()
         if self._attempt is not None:
             self._update_attempt(self._attempt, now)
-        connection = self._connection
-        if connection is not None:
-            self._read(connection, now)
-            connection.advance(now)
+        if self._pump is not None:
+            self._pump.receive(MAX_DATAGRAMS_PER_UPDATE, now)
+        if self._connection is not None:
+            self._connection.advance(now)
         self._run_callbacks()
-        self._write(now)
+        if self._pump is not None:
+            self._write(self._pump, now)
 
     def _refuse_in_callback(self, name: str) -> None:
         if self._in_callbacks:
@@ -314,17 +316,25 @@ class UdpClient:
     def _update_attempt(self, attempt: Attempt, now: float) -> None:
         established = attempt.update(now)
         if established is not None:
-            self._socket, session = established
-            arguments = session.endpoint, session.token, self._timing
-            self._connection = (
-                Connection(*arguments)
-                if self._trace is None
-                else TracedConnection(self._trace, self._socket, *arguments)
-            )
+            self._begin(*established)
             self._end_attempt(True)
         elif attempt.failure is not None:
             self._failure = attempt.failure
             self._end_attempt(False)
+
+    def _begin(self, sock: ConnectedSocket, session: EstablishedSession) -> None:
+        arguments = session.endpoint, session.token, self._timing
+        self._socket = sock
+        if self._trace is None:
+            self._connection = Connection(*arguments)
+            self._pump = ClientPump(self._connection, sock.datagrams, self._note_drop)
+        else:
+            self._connection = TracedConnection(self._trace, sock, *arguments)
+            self._pump = ClientPump(self._connection, sock, self._note_drop)
+
+    def _note_drop(self, reason: str, now: float) -> None:
+        if reason not in _ORDINARY_DROPS:
+            self._drop_log.warning(now, "dropped a datagram: %s", reason)
 
     def _end_attempt(self, succeeded: bool) -> None:
         if self._attempt is not None:
@@ -334,38 +344,10 @@ class UdpClient:
             self._due_callbacks.append((self._connect_callback, succeeded))
             self._connect_callback = None
 
-    def _read(self, connection: Connection, now: float) -> None:
-        sock = self._socket
-        if sock is None:
-            return
-        for _ in range(MAX_DATAGRAMS_PER_UPDATE):
-            datagram = sock.receive()
-            if datagram is None:
-                break
-            reason = connection.receive(datagram, now)
-            if reason is not None:
-                if reason not in _ORDINARY_DROPS:
-                    self._drop_log.warning(now, "dropped a datagram: %s", reason)
-            elif connection.endpoint.ack_is_due:
-                self._write(now)
-
-    def _write(self, now: float) -> None:
+    def _write(self, pump: ClientPump, now: float) -> None:
         """Send what is due, as far as the socket takes it; close it after the last."""
-        connection, sock = self._connection, self._socket
-        if connection is None or sock is None:
-            return
-        while True:
-            datagram = self._unsent or connection.next_datagram(now)
-            if datagram is None:
-                break
-            if not sock.queue(datagram):
-                self._unsent = datagram
-                self._is_blocked = True
-                return
-            self._unsent = None
-            connection.endpoint.note_sent(len(datagram), now)
-        self._is_blocked = not sock.flush()
-        if not self._is_blocked and not connection.is_live:
+        pump.send(now)
+        if not pump.is_blocked and self._connection is not None and not self._connection.is_live:
             self._close_socket()
 
     def _run_callbacks(self) -> None:
@@ -434,8 +416,7 @@ class UdpClient:
         self._close_socket()
 
     def _close_socket(self) -> None:
-        self._unsent = None
-        self._is_blocked = False
+        self._pump = None
         if self._socket is not None:
             self._socket.close()
             self._socket = None

@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable, Iterator
 from types import TracebackType
 
-from mpgameserver._core.pump import Pump
+from mpgameserver._core.pump import ServerPump
 from mpgameserver.address import host_and_port
 from mpgameserver.context import EVENTS, EventHandler, ServerContext
 from mpgameserver.observedengine import carrier_of, new_engine
@@ -109,7 +109,7 @@ class UdpServer:
         )
         self._socket = ListeningSocket(addr)
         carrier = carrier_of(self._socket.datagrams, ctxt.meter)
-        self._pump = Pump(self._engine, carrier, time.perf_counter)
+        self._pump = ServerPump(self._engine, carrier, time.perf_counter)
         self._pipe = _WakePipe()
 
     @property

@@ -149,16 +149,17 @@ class ConnectedSocket:
             self._socket.close()
             raise
         self.local_address: tuple[object, ...] = self._socket.getsockname()
-        self._datagrams = datagram_socket(self._socket)
-        self.receive: Callable[[], bytes | None] = self._datagrams.receive
-        self.queue: Callable[[bytes], bool] = self._datagrams.queue
-        self.flush: Callable[[], bool] = self._datagrams.flush
-        self.send: Callable[[bytes], bool] = self._datagrams.send
+        self.datagrams: DatagramSocket | PlainSocket = datagram_socket(self._socket)
+        """What moves its datagrams."""
+        self.receive: Callable[[], bytes | None] = self.datagrams.receive
+        self.queue: Callable[[bytes], bool] = self.datagrams.queue
+        self.flush: Callable[[], bool] = self.datagrams.flush
+        self.send: Callable[[bytes], bool] = self.datagrams.send
 
     @property
     def refused(self) -> bool:
         """The other side's host said that nothing is bound to the port."""
-        return self._datagrams.refused
+        return self.datagrams.refused
 
     def fileno(self) -> int:
         """The file descriptor; -1 once closed."""
@@ -166,4 +167,4 @@ class ConnectedSocket:
 
     def close(self) -> None:
         """Close the socket; of no effect the second time."""
-        self._datagrams.close()
+        self.datagrams.close()

@@ -134,7 +134,7 @@ def test_without_a_trace_nothing_is_in_the_way(monkeypatch: pytest.MonkeyPatch) 
         assert type(client._connection) is Connection
         sock = client._socket
         assert sock is not None
-        assert sock.queue == sock._datagrams.queue
+        assert sock.queue == sock.datagrams.queue
 
 
 def test_a_file_that_cannot_be_written_is_an_error_at_once(tmp_path: Path) -> None:

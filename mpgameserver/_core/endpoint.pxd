@@ -47,9 +47,10 @@ cdef class Endpoint:
     cdef object _body_contents                # the message, or list of them, to be remembered
     cdef inline Py_ssize_t inbox_count(self) noexcept:
         return self._inbox.count
-    cdef inline bint wants_service(self) noexcept:
-        # A message waits to be read, or so many acks are owed that a datagram should leave.
-        return self._inbox.count > 0 or self._acks_owed >= ACK_EVERY
+    cdef inline bint owes_acks(self) noexcept:      # so many that a datagram should leave
+        return self._acks_owed >= ACK_EVERY
+    cdef inline bint wants_service(self) noexcept:  # there is a message to read, or acks to send
+        return self._inbox.count > 0 or self.owes_acks()
     cpdef tuple take_message(self)
     cpdef list take_settled(self)
     cpdef void note_sent(self, uint32_t size, double now)

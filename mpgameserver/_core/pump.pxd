@@ -1,19 +1,36 @@
-# Datagrams between the socket of a server and its sessions.
+# Datagrams between the socket of a server or a client and its sessions.
+
+from libc.stdint cimport uint32_t
 
 from mpgameserver._core.datagrams cimport DatagramSocket
+from mpgameserver._core.lifecycle cimport Lifecycle
 from mpgameserver._core.switchboard cimport Switchboard
+from mpgameserver._core.verdict cimport Verdict
 
 cdef class Pump:
-    cdef Switchboard _engine
     cdef DatagramSocket _native     # None where the carrier is another
-    cdef object _carrier, _clock
-    cdef bint _is_plain             # nobody watches what the engine receives and sends
-    cdef tuple _unsent              # made, and not taken by the carrier yet
+    cdef object _carrier
+    cdef bint _is_plain             # nobody watches what is received and sent
+    cdef object _unsent             # made, and not taken by the carrier yet
     cdef readonly bint is_blocked
+
+    cdef int _send_all(self, double now) except -1
+    cdef object _next_leaving(self, double now)
+    cdef bint _queue(self, object leaving) except -1
+    cpdef void flush(self) except *
+
+cdef class ServerPump(Pump):
+    cdef Switchboard _engine
+    cdef object _clock
 
     cdef tuple _next_arrival(self)
     cdef bint _take(self, tuple arrival, double now, double wall_now) except -1
-    cdef tuple _next_leaving(self, double now)
-    cdef bint _queue(self, tuple leaving) except -1
     cpdef void send(self) except *
-    cpdef void flush(self) except *
+
+cdef class ClientPump(Pump):
+    cdef Lifecycle _connection
+    cdef object _on_drop
+
+    cdef bytes _next_arrival(self)
+    cdef object _take(self, bytes datagram, double now)
+    cpdef void send(self, double now) except *

@@ -1,11 +1,12 @@
 from collections.abc import Callable
 from typing import Any, Protocol, type_check_only
 
-from typing_extensions import disjoint_base
+from typing_extensions import Self, disjoint_base
 
+from mpgameserver._core.lifecycle import Lifecycle
 from mpgameserver._core.switchboard import Switchboard
 
-__all__ = ["Pump"]
+__all__ = ["ClientPump", "Pump", "ServerPump"]
 
 @type_check_only
 class Carrier(Protocol):
@@ -16,13 +17,37 @@ class Carrier(Protocol):
     @property
     def flush(self) -> Callable[[], bool]: ...
 
+@type_check_only
+class ConnectedCarrier(Protocol):
+    @property
+    def receive(self) -> Callable[[], bytes | None]: ...
+    @property
+    def queue(self) -> Callable[[bytes], bool]: ...
+    @property
+    def flush(self) -> Callable[[], bool]: ...
+
 @disjoint_base
 class Pump:
+    def __new__(cls, source: object, carrier: object, *_: object) -> Self: ...
+    @property
+    def is_blocked(self) -> bool: ...
+    def flush(self) -> None: ...
+
+@disjoint_base
+class ServerPump(Pump):
     def __init__(
         self, engine: Switchboard, carrier: Carrier, clock: Callable[[], float]
     ) -> None: ...
-    @property
-    def is_blocked(self) -> bool: ...
     def receive(self, most: int, now: float, wall_now: float) -> None: ...
     def send(self) -> None: ...
-    def flush(self) -> None: ...
+
+@disjoint_base
+class ClientPump(Pump):
+    def __init__(
+        self,
+        connection: Lifecycle,
+        carrier: ConnectedCarrier,
+        on_drop: Callable[[str, float], object],
+    ) -> None: ...
+    def receive(self, most: int, now: float) -> None: ...
+    def send(self, now: float) -> None: ...
