@@ -1,8 +1,9 @@
 """The duplicate filter: a bitmap over the newest `width` numbers, which slides with them.
 
 What lies behind the filter counts as had, so that nothing recorded long ago passes. The bitmap
-starts small and doubles while the numbers seen spread, up to the width: an idle connection
-costs little, and the other side can make it no larger than 4 KiB.
+starts small, for an idle connection should cost little, and grows once, to all that the width
+needs, when the numbers seen spread further: what a connection takes does not depend on how long
+it has played, and the other side can make it no larger than 4 KiB.
 """
 
 from cpython.mem cimport PyMem_Calloc, PyMem_Free
@@ -81,14 +82,12 @@ cdef class DuplicateFilter:
         return &self._words[(number & self._mask) >> 6]
 
     cdef int _make_room(self, int64_t span) except -1:
-        """Double the bitmap until numbers `span` apart have bits of their own."""
-        cdef uint32_t size = self._mask + 1
+        """Make the bitmap as large as it gets, unless numbers `span` apart have bits in it."""
+        cdef uint32_t size = self._full_size
         cdef uint64_t *words
         cdef int64_t number
-        if span < size or size == self._full_size:
+        if span <= self._mask or self._mask + 1 == size:
             return 0
-        while size <= span and size < self._full_size:
-            size *= 2
         words = _allocate(size)
         for number in range(max(self._oldest, self.newest - self._mask), self.newest + 1):
             if self._word(number)[0] & _bit(number):

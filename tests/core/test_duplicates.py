@@ -169,3 +169,14 @@ def test_no_numbers_make_it_larger_than_4_kib():
     for power in range(62):
         ours.insert(1 << power)
     assert 4096 <= sys.getsizeof(ours) < 4096 + 256
+
+
+def test_it_grows_once_however_many_numbers_come():
+    ours = DuplicateFilter()
+    sizes = [sys.getsizeof(ours)]
+    for number in range(1, 70_000):
+        ours.insert(number)
+        sizes.append(sys.getsizeof(ours))
+    assert len(set(sizes)) == 2
+    assert sizes[256] == sizes[0]
+    assert sizes[257] == sizes[-1]
