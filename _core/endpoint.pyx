@@ -47,7 +47,7 @@ from mpgameserver._core.packet cimport (
     write_shared_head,
 )
 from mpgameserver._core.seal cimport Seal, borrow_buffer, give_back_buffer
-from mpgameserver._core.seqnum cimport HALF_RING, expand, to_wire
+from mpgameserver._core.seqnum cimport HALF_RING, RING_SIZE, expand, to_wire
 from mpgameserver._core.verdict cimport (
     ACCEPTED,
     FORGED,
@@ -611,7 +611,7 @@ cdef class Endpoint:
         return 0
 
     cdef int _deliver_app(self, int64_t number, bytes message) except -1:
-        queue_append(&self._inbox, (_seqnum(to_wire(number)), message))
+        queue_append(&self._inbox, (_seqnums[to_wire(number)], message))
         self._inbox_charge += PyBytes_GET_SIZE(message) + INBOX_COST
         return 0
 
@@ -629,19 +629,19 @@ cdef class Endpoint:
         return self.owes_acks()
 
 
-# The SeqNums that were delivered so far, in pages of 256: to make one takes longer than to open
-# a small packet.
-cdef list _seqnum_pages = [None] * 256
+# All SeqNums, by number: to make one takes longer than to open a small packet. They are made when
+# the module is loaded: made as they are needed they would be memory that grows for half an hour of
+# play, and a frame that makes many would be late.
+cdef list _seqnums = _all_seqnums()
 
 
-cdef inline object _seqnum(uint16_t wire):
-    cdef list page = <list>_seqnum_pages[wire >> 8]
-    if page is None:
-        page = [SeqNum(n) for n in range(wire & 0xFF00, (wire & 0xFF00) + 256)]
-        for number in page:
-            PyObject_GC_UnTrack(number)  # a number is in no cycle, and there are 65,535
-        _seqnum_pages[wire >> 8] = page
-    return page[wire & 0xFF]
+cdef list _all_seqnums():
+    cdef list numbers = []
+    for value in range(RING_SIZE + 1):
+        number = int.__new__(SeqNum, value)
+        PyObject_GC_UnTrack(number)  # a number is in no cycle, and there are 65,536
+        numbers.append(number)
+    return numbers
 
 
 cdef inline void _start_reading(

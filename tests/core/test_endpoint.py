@@ -1121,3 +1121,47 @@ class TestCounters:
         peer.read_all(flush(client, 1.0))
         client.receive(peer.make(), 1.125)
         assert client.round_trip.smoothed == 0.125
+
+
+class TestMemory:
+    """What a connection takes of the memory does not depend on how long it has played."""
+
+    FRAME = 1 / 32
+    START = 30_000  # what other tests have left behind by message number is not there
+
+    def play(self, sides: list[Endpoint], began: float, seconds: float) -> float:
+        """Messages of all modes and sizes, some lost, and a quiet second; return when it ends."""
+        frames = round(seconds / self.FRAME)
+        for frame in range(frames):
+            now = began + frame * self.FRAME
+            for sender, receiver in (sides, sides[::-1]):
+                if frame < frames - 32:
+                    sender.queue(bytes(64), (NONE, RELIABLE, NONE, BEST_EFFORT)[frame % 4])
+                    if frame % 320 == 0:
+                        sender.queue(bytes(5000))
+                for number, datagram in enumerate(flush(sender, now)):
+                    sender.note_sent(len(datagram), now)
+                    if (frame + number) % 50:
+                        receiver.receive(datagram, now)
+                receiver.take_messages()
+                sender.take_settled()
+        return began + seconds
+
+    def test_ten_minutes_of_play_take_no_more_than_two(self):
+        tracemalloc.start()
+        try:
+            aead = AESGCM(KEY)
+            sides = [
+                Endpoint(aead, is_server, 0.0, WALL_START, messages_before=self.START)
+                for is_server in (False, True)
+            ]
+            for side in sides:
+                side.established = True
+            now = self.play(sides, 0.0, 120.0)
+            early, _ = tracemalloc.get_traced_memory()
+            self.play(sides, now, 480.0)
+            late, _ = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+        assert all(side.received > 18_000 for side in sides)
+        assert late - early < 1000
