@@ -122,6 +122,18 @@ cdef class DatagramSocket:
         self._sender_address = _address_of(&sender)
         return datagram, self._sender_address
 
+    cpdef bint spin(self, double seconds):
+        """Look for a datagram without sleeping, for so long; True when one is there.
+
+        Other threads run meanwhile.
+        """
+        cdef bint found
+        if self._rest is not None:
+            return True
+        with nogil:
+            found = mpg_spin(self._fd, seconds)
+        return found
+
     cdef bytes _receive(self, MpgAddress *sender):
         cdef size_t segment = 0
         cdef int size, _

@@ -26,6 +26,7 @@ static int mpg_make_address(mpg_address *a, const char *h, int p, unsigned f, un
     { (void)a; (void)h; (void)p; (void)f; (void)s; return 0; }
 static int mpg_read_address(const mpg_address *a, char *h, int *p, unsigned *f, unsigned *s)
     { (void)a; (void)h; (void)p; (void)f; (void)s; return 0; }
+static int mpg_spin(int fd, double s) { (void)fd; (void)s; return 0; }
 static int mpg_would_block(int e) { (void)e; return 0; }
 static int mpg_refused(int e) { (void)e; return 0; }
 static int mpg_never_runs(int e) { (void)e; return 0; }
@@ -34,9 +35,11 @@ static int mpg_error(void) { return 0; }
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/in.h>
+#include <poll.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
+#include <time.h>
 
 #ifndef MPG_RUNS
 #ifdef __linux__
@@ -106,6 +109,25 @@ static int mpg_receive(int fd, char *data, size_t size, mpg_address *from, size_
     }
 #endif
     return received;
+}
+
+static double mpg_seconds(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
+}
+
+/* Look again and again, for so long, whether a read would find something: 1 when it would. */
+static int mpg_spin(int fd, double seconds)
+{
+    double end = mpg_seconds() + seconds;
+    struct pollfd look = {fd, POLLIN, 0};
+    do {
+        if (poll(&look, 1, 0) > 0)
+            return 1;
+    } while (mpg_seconds() < end);
+    return 0;
 }
 
 static int mpg_send(int fd, const char *data, size_t size, const mpg_address *to)

@@ -24,7 +24,7 @@ from mpgameserver.observedengine import carrier_of, new_engine
 from mpgameserver.serverclient import ServerClient
 from mpgameserver.serversocket import ListeningSocket
 from mpgameserver.serverstats import ServerStats
-from mpgameserver.waiting import Waiter
+from mpgameserver.waiting import EagerWaiter, Waiter
 
 __all__ = [
     "EventHandler",
@@ -290,7 +290,7 @@ class UdpServer:
         engine = self._engine
         try:
             engine.start(time.perf_counter())
-            waiter = Waiter(self._pipe, self._socket)
+            waiter = EagerWaiter(self._socket.datagrams.spin, self._socket, self._pipe)
             self._update()
             while not engine.is_stopped:
                 self._wait(waiter)

@@ -105,6 +105,9 @@ class PlainSocket:
                     break
         return None
 
+    def spin(self, seconds: float) -> bool:
+        return False  # each look would cost as much as a wait
+
     def queue(self, datagram: bytes, address: SocketAddress | None = None) -> bool:
         return self.send(datagram, address)
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from mpgameserver import waiting
-from mpgameserver.waiting import Waiter, wait_readable
+from mpgameserver.waiting import QUICK, SPIN, EagerWaiter, Waiter, wait_readable
 
 PATIENCE = 5.0
 
@@ -65,3 +65,88 @@ def test_less_than_a_millisecond_is_one(ends, monkeypatch):
     waiter = Waiter(ends[0])
     assert waiter.wait(1e-6) == set()
     assert waited in ([], [0.001])  # poll takes nothing else
+
+
+class TestEagerWaiter:
+    """The clock is the test's own, and a sleep ends when the test says."""
+
+    @pytest.fixture
+    def eager(self, ends, monkeypatch) -> Eager:
+        return Eager(ends[0], monkeypatch)
+
+    def test_sleeps_at_once_at_first(self, eager):
+        eager.sleeps = 1e-6
+        assert eager.wait() == {eager.descriptor}
+        assert eager.looked_for == []
+
+    def test_looks_before_the_next_sleep_when_one_was_short(self, eager):
+        eager.sleeps = QUICK / 2
+        eager.wait()
+        eager.finds = True
+        assert eager.wait() == {eager.descriptor}
+        assert eager.looked_for == [SPIN]
+        assert eager.slept == 1
+
+    def test_goes_on_looking_while_it_finds_something(self, eager):
+        eager.sleeps = QUICK / 2
+        eager.wait()
+        eager.finds = True
+        for _ in range(5):
+            eager.wait()
+        assert (len(eager.looked_for), eager.slept) == (5, 1)
+
+    def test_sleeps_when_it_looked_in_vain(self, eager):
+        eager.sleeps = QUICK / 2
+        eager.wait()
+        assert eager.wait() == {eager.descriptor}
+        assert (len(eager.looked_for), eager.slept) == (1, 2)
+
+    def test_does_not_look_when_the_last_wait_was_long(self, eager):
+        eager.sleeps = QUICK * 2
+        eager.wait()
+        eager.wait()
+        assert (eager.looked_for, eager.slept) == ([], 2)
+
+    def test_does_not_look_when_nothing_came(self, eager):
+        eager.sleeps, eager.comes = QUICK / 2, False
+        assert eager.wait() == set()
+        eager.wait()
+        assert (eager.looked_for, eager.slept) == ([], 2)
+
+    def test_looks_no_longer_than_it_may_wait(self, eager):
+        eager.sleeps = QUICK / 2
+        eager.wait()
+        eager.wait(SPIN / 4)
+        assert eager.looked_for == [SPIN / 4]
+
+
+class Eager:
+    """An `EagerWaiter`, and what it has done."""
+
+    def __init__(self, sock: socket.socket, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.descriptor = sock.fileno()
+        self.sleeps = 0.0
+        """Seconds that a sleep takes."""
+        self.comes = True
+        """A sleep ends because something can be read."""
+        self.finds = False
+        """A look finds something."""
+        self.slept = 0
+        self.looked_for: list[float] = []
+        self._now = 100.0
+        self._waiter = EagerWaiter(self._spin, sock)
+        monkeypatch.setattr(waiting.time, "perf_counter", lambda: self._now)
+        monkeypatch.setattr(Waiter, "wait", lambda _, seconds: self._sleep())
+
+    def wait(self, seconds: float = 1.0) -> set[int]:
+        return self._waiter.wait(seconds)
+
+    def _spin(self, seconds: float) -> bool:
+        self.looked_for.append(seconds)
+        self._now += 0.0 if self.finds else seconds
+        return self.finds
+
+    def _sleep(self) -> set[int]:
+        self.slept += 1
+        self._now += self.sleeps
+        return {self.descriptor} if self.comes else set()

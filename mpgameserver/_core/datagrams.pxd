@@ -13,6 +13,7 @@ cdef extern from "udp.h":
         int fd, char **data, size_t *sizes, int count, size_t size, const MpgAddress *to
     ) noexcept
     int mpg_enable_runs(int fd) noexcept
+    bint mpg_spin(int fd, double seconds) noexcept nogil
     size_t mpg_address_size(const MpgAddress *address) noexcept
     int mpg_make_address(
         MpgAddress *address, const char *host, int port, unsigned flow, unsigned scope
@@ -42,6 +43,7 @@ cdef class DatagramSocket:
 
     cpdef bytes receive(self)
     cpdef tuple receive_from(self)
+    cpdef bint spin(self, double seconds)
     cpdef bint queue(self, bytes datagram, tuple address=*) except -1
     cpdef bint flush(self) except -1
     cpdef int close(self) except -1

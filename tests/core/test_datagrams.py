@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import threading
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -150,6 +151,57 @@ class TestOneByOne:
         assert sock.fileno() == -1
         assert moves.receive() is None
         assert moves.send(b"x", peer.getsockname())
+
+
+@native
+class TestSpinning:
+    @pytest.fixture
+    def pair(self) -> Iterator[tuple[DatagramSocket, socket.socket, socket.socket]]:
+        sock, other = bound(), bound()
+        sock.connect(other.getsockname())
+        other.connect(sock.getsockname())
+        with other:
+            moves = DatagramSocket(sock)
+            yield moves, sock, other
+            moves.close()
+
+    def test_it_finds_what_waits_and_takes_nothing(self, pair):
+        moves, sock, other = pair
+        other.send(b"there")
+        wait_readable(sock, PATIENCE)
+        assert moves.spin(0.0)
+        assert moves.receive() == b"there"
+
+    def test_it_ends_when_nothing_comes(self, pair):
+        assert not pair[0].spin(0.0)
+        assert not pair[0].spin(0.001)
+
+    def test_it_finds_what_another_thread_sends_meanwhile(self, pair):
+        moves, _, other = pair
+        sender = threading.Thread(target=other.send, args=(b"there",))
+        sender.start()
+        assert moves.spin(PATIENCE)
+        sender.join()
+        assert moves.receive() == b"there"
+
+    def test_it_ends_with_an_error_that_a_read_will_tell(self, pair):
+        moves, _, other = pair
+        other.close()
+        moves.send(b"anybody there?")
+        assert moves.spin(PATIENCE)
+        assert moves.receive() is None
+        assert moves.refused
+
+    def test_the_rest_of_a_run_is_something_to_read(self, pair):
+        moves, sock, other = pair
+        sender = DatagramSocket(other)
+        for datagram in (b"one", b"two"):
+            sender.queue(datagram)
+        sender.flush()
+        wait_readable(sock, PATIENCE)
+        assert moves.receive() == b"one"
+        assert moves.spin(0.0)
+        assert moves.receive() == b"two"
 
 
 class TestConnected:
