@@ -14,7 +14,7 @@ import inspect
 import logging
 import socket
 from collections import defaultdict, deque
-from collections.abc import AsyncIterator, Callable, Hashable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Hashable
 from contextlib import asynccontextmanager
 from functools import partial
 
@@ -24,6 +24,7 @@ from mpgameserver.enums import ConnectionStatus
 from mpgameserver.limitedlog import LimitedLog
 from mpgameserver.server import UdpServer, require_context
 from mpgameserver.serverclient import ServerClient
+from mpgameserver.servermeter import Phase, ServerMeter
 from mpgameserver.serversocket import numeric_address
 
 __all__ = ["AsyncServer", "serve"]
@@ -63,8 +64,9 @@ class _Line:
 class AsyncEvents(EventHandler):
     """Calls the events of a handler, in which any may be a coroutine."""
 
-    def __init__(self, handler: EventHandler) -> None:
+    def __init__(self, handler: EventHandler, meter: ServerMeter | None = None) -> None:
         self._game = handler
+        self._meter = meter
         self._loop = asyncio.get_running_loop()
         self._lines: dict[Hashable, _Line] = {}
         self._logs: defaultdict[str, LimitedLog] = defaultdict(lambda: LimitedLog(_LOG))
@@ -81,7 +83,7 @@ class AsyncEvents(EventHandler):
         """Wait until `starting` is over."""
         if inspect.isawaitable(self._start):
             try:
-                await self._start
+                await self._timed(self._start)
             except Exception:
                 self._log_raised("starting")
 
@@ -149,9 +151,34 @@ class AsyncEvents(EventHandler):
         if not inspect.isawaitable(result):
             return False
         line = self._lines.setdefault(key, _Line())
-        line.running = asyncio.ensure_future(result)
+        line.running = asyncio.ensure_future(self._timed(result))
         line.running.add_done_callback(partial(self._ended, key, line, name))
         return True
+
+    def _called(self, event: Callable[[], object]) -> object:
+        """What an event returns that is not called by the engine, which would measure it."""
+        return event() if self._meter is None else self._meter.timed(Phase.HANDLER, event)()
+
+    def _timed(self, awaitable: Awaitable[object]) -> Awaitable[object]:
+        """The same; what its steps take is the handler's time, where that is measured."""
+        if self._meter is None or not isinstance(awaitable, Coroutine):
+            return awaitable
+        return self._meter.timed_steps(Phase.HANDLER, awaitable)
+
+    @property
+    def running(self) -> int:
+        """Events that are under way."""
+        return len(self._lines)
+
+    @property
+    def waiting(self) -> int:
+        """Events that wait for those."""
+        return sum(len(line.events) for line in self._lines.values())
+
+    @property
+    def waiting_bytes(self) -> int:
+        """The bytes of their messages."""
+        return sum(line.size for line in self._lines.values())
 
     def _ended(self, key: Hashable, line: _Line, name: str, ended: asyncio.Future[object]) -> None:
         self._log_outcome(name, ended)
@@ -162,7 +189,7 @@ class AsyncEvents(EventHandler):
         while line.events:
             name, event, _ = line.take()
             try:
-                result = event()
+                result = self._called(event)
             except Exception:
                 self._log_raised(name)
             else:
@@ -213,8 +240,10 @@ class AsyncServer(UdpServer):
     def __init__(self, ctxt: ServerContext, addr: tuple[str, int]) -> None:
         self._loop = asyncio.get_running_loop()
         self._stopped = asyncio.Event()
-        self._events = AsyncEvents(require_context(ctxt).handler)
+        self._events = AsyncEvents(require_context(ctxt).handler, ctxt.meter)
         super().__init__(ctxt, addr, install_signals=False)
+        if ctxt.meter is not None:
+            ctxt.meter.watch(self._events)
         self._driver = Driver(self, self._turn)
 
     def _handler(self) -> EventHandler:

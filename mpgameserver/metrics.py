@@ -107,6 +107,9 @@ def _sessions(figures: ServerFigures) -> Iterator[Metric]:
     )
     yield _gauge("send_queue_bytes", "What waits to be sent.", figures.send_queue_bytes)
     yield _gauge("reassembly_bytes", "What unfinished messages hold.", figures.reassembly_bytes)
+    yield _gauge("events_running", "Coroutine events under way.", figures.events_running)
+    yield _gauge("events_waiting", "Events that wait for those.", figures.events_waiting)
+    yield _gauge("events_waiting_bytes", "What they hold.", figures.events_waiting_bytes)
 
 
 def _loop(figures: ServerFigures) -> Iterator[Metric]:

@@ -90,6 +90,7 @@ class MonitorView:
         rows = [
             ("to be sent", f"{kilobytes(now.send_queue_bytes)} kB"),
             ("unfinished messages", f"{kilobytes(now.reassembly_bytes)} kB"),
+            ("events", f"{now.events_waiting:,}"),
             ("half-open handshakes", f"{stats.half_open:,}"),
             ("hellos", f"{stats.waiting_hellos:,}"),
             ("hellos put off", f"{stats.hellos_put_off:,}"),

@@ -7,10 +7,10 @@ not know of it. All of it is used on the handler's thread only.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine, Iterator
 from enum import IntEnum
 from time import perf_counter
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from mpgameserver.address import format_address
 from mpgameserver.figures import percentile
@@ -55,12 +55,29 @@ class Measured(Protocol):
         """What unfinished messages hold, of all clients."""
 
 
+class Events(Protocol):
+    """What a meter asks of who keeps events that wait for coroutines."""
+
+    @property
+    def running(self) -> int:
+        """Events that are under way."""
+
+    @property
+    def waiting(self) -> int:
+        """Events that wait for those."""
+
+    @property
+    def waiting_bytes(self) -> int:
+        """The bytes of their messages."""
+
+
 class ServerMeter:
     """The figures of one server after the other that runs a context; each begins from zero."""
 
     def __init__(self, clock: Callable[[], float] = perf_counter) -> None:
         self._clock = clock
         self._engine: Measured | None = None
+        self._events: Events | None = None
         self._reset()
 
     def _reset(self) -> None:
@@ -75,7 +92,12 @@ class ServerMeter:
     def attach(self, engine: Measured) -> None:
         """Measure an engine, from now on."""
         self._engine = engine
+        self._events = None
         self._reset()
+
+    def watch(self, events: Events) -> None:
+        """Have the figures tell of what waits for coroutines, too, until another engine comes."""
+        self._events = events
 
     def switch(self, phase: Phase) -> Phase:
         """Something else is done from now on; what was done until now."""
@@ -97,13 +119,19 @@ class ServerMeter:
 
         return measured
 
+    def timed_steps(
+        self, phase: Phase, coroutine: Coroutine[Any, Any, _Result]
+    ) -> Coroutine[Any, Any, _Result]:
+        """A coroutine that does the same; it is counted while it runs, and not while it waits."""
+        return _TimedSteps(self, phase, coroutine)
+
     def note_end(self, session: Session) -> None:
         """A session is over; what it has done stays in the figures."""
         self._ended.add(session)
 
     def figures(self) -> ServerFigures:
         """A snapshot; on the handler's thread. Zeros before a server that is measured was made."""
-        engine = self._engine
+        engine, events = self._engine, self._events
         if engine is None:
             return ServerFigures()
         self.switch(self._phase)
@@ -128,11 +156,49 @@ class ServerMeter:
             messages_discarded=totals.discarded,
             send_queue_bytes=sum(session.connection.pending for session in sessions),
             reassembly_bytes=engine.reassembly_bytes,
+            events_running=events.running if events else 0,
+            events_waiting=events.waiting if events else 0,
+            events_waiting_bytes=events.waiting_bytes if events else 0,
             latency_median=percentile(trips, 50) if trips else None,
             latency_p99=percentile(trips, 99) if trips else None,
             stats=engine.stats,
             connections=_slowest(sessions, engine.now),
         )
+
+
+class _TimedSteps(Coroutine[Any, Any, _Result]):
+    """What `ServerMeter.timed_steps` returns.
+
+    No coroutine around the other one: cancelled before its first step, it would never begin that,
+    of which Python warns.
+    """
+
+    def __init__(
+        self, meter: ServerMeter, phase: Phase, inner: Coroutine[Any, Any, _Result]
+    ) -> None:
+        self._inner = inner
+        self._send = meter.timed(phase, inner.send)
+        self._throw = meter.timed(phase, inner.throw)
+        # The loop, in its debug mode, names what was slow.
+        self.__qualname__ = getattr(inner, "__qualname__", type(inner).__name__)
+
+    def send(self, value: Any) -> Any:
+        return self._send(value)
+
+    def throw(self, *error: Any) -> Any:
+        return self._throw(*error)
+
+    def close(self) -> None:
+        self._inner.close()
+
+    def __await__(self) -> Any:
+        return self
+
+    def __iter__(self) -> Iterator[Any]:
+        return self
+
+    def __next__(self) -> Any:
+        return self._send(None)
 
 
 class _Totals:

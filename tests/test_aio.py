@@ -21,6 +21,7 @@ from mpgameserver.aioserver import MAX_WAITING_EVENTS, AsyncEvents
 from mpgameserver.enums import ConnectFailure, ConnectionStatus, RetryMode
 from mpgameserver.errors import ConnectFailedError, ConnectionEndedError, NotConnectedError
 from mpgameserver.server import EventHandler, ServerClient, ServerContext, UdpServer
+from mpgameserver.servermeter import ServerMeter
 from mpgameserver.timing import Timing
 
 try:
@@ -748,6 +749,57 @@ class TestServer:
                     client.send(b"")
                 assert [message async for message in client] == []
                 never.set()
+
+        run(main)
+
+    @pytest.mark.parametrize("is_coroutine", [True, False])
+    def test_a_meter_counts_what_the_game_does_and_what_waits_for_it(
+        self, run: Callable[[Main], None], is_coroutine: bool
+    ) -> None:
+        seconds = 0.0
+        clock = ServerMeter(lambda: seconds)
+
+        def work() -> None:
+            nonlocal seconds
+            seconds += 1
+
+        async def main() -> None:
+            go_on = asyncio.Event()
+
+            class Handler(EventHandler):
+                async def starting(self) -> None:
+                    await asyncio.sleep(0)
+                    work()
+
+                async def connect(self, client: ServerClient) -> None:
+                    await go_on.wait()
+                    work()
+
+                def handle_message(
+                    self, client: ServerClient, seqnum: int, msg: bytes = b""
+                ) -> Coroutine[Any, Any, None] | None:
+                    if is_coroutine:
+                        return self.handle(msg)
+                    work()
+                    return None
+
+                async def handle(self, msg: bytes) -> None:
+                    work()
+
+            context = ServerContext(Handler())
+            context.meter = clock
+            async with aio.serve(context, LOOPBACK) as server, to(context, server) as client:
+                await client.send_guaranteed(b"12345")
+                await client.send_guaranteed(b"67")
+                figures = clock.figures()
+                assert (figures.events_running, figures.events_waiting) == (1, 2)
+                assert figures.events_waiting_bytes == 7
+                assert figures.handler_seconds == 1
+                go_on.set()
+                await client.disconnect()
+            figures = clock.figures()
+            assert (figures.events_running, figures.events_waiting) == (0, 0)
+            assert figures.handler_seconds == figures.uptime == 4
 
         run(main)
 

@@ -38,6 +38,7 @@ NOW = ServerFigures(
     messages_repeated=6,
     send_queue_bytes=123_000,
     reassembly_bytes=4_000,
+    events_waiting=7,
     latency_median=0.04,
     latency_p99=0.25,
     stats=ServerStats(clients=40, half_open=2, drops={"forged": 5, "busy": 9}),
@@ -78,6 +79,7 @@ def test_what_waits_is_told(tables: dict[str, Table]) -> None:
     rows = dict(tables["waiting"].rows)
     assert rows["to be sent"] == "123 kB"
     assert rows["unfinished messages"] == "4.0 kB"
+    assert rows["events"] == "7"
     assert rows["half-open handshakes"] == "2"
 
 
@@ -117,7 +119,7 @@ def test_a_server_that_was_started_again_begins_anew() -> None:
 
 def test_a_server_that_has_just_begun_has_tables_too() -> None:
     tables = MonitorView().take(ServerFigures())
-    assert [len(table.rows) for table in tables] == [4, 2, 4, 5, 1, 0]
+    assert [len(table.rows) for table in tables] == [4, 2, 4, 6, 1, 0]
 
 
 def test_plain_output_is_a_line_for_each_snapshot() -> None:

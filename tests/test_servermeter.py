@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import gc
+
 import pytest
 from support.serverworld import DEAD, Recorder, World
 
@@ -102,6 +105,58 @@ class TestTime:
         assert figures.ticks == len(handler.updates) > 0
         assert (figures.receive_seconds, figures.send_seconds) == (0, 0)
         assert figures.uptime == figures.handler_seconds
+
+    def test_the_steps_of_a_coroutine_are_counted_and_its_waits_are_not(
+        self, clock: Clock, meter: ServerMeter
+    ) -> None:
+        async def event() -> str:
+            clock.work(1)
+            try:
+                await asyncio.sleep(0)
+            except asyncio.CancelledError:
+                clock.work(10)
+                await asyncio.sleep(0)
+            clock.work(100)
+            return "done"
+
+        timed = meter.timed_steps(Phase.HANDLER, event())
+        timed.send(None)
+        clock.work(1000)
+        timed.throw(asyncio.CancelledError())
+        clock.work(1000)
+        with pytest.raises(StopIteration, match="done"):
+            timed.send(None)
+        assert meter._seconds == [2000, 0, 111, 0]
+
+    def test_the_steps_of_a_coroutine_can_be_awaited(
+        self, clock: Clock, meter: ServerMeter
+    ) -> None:
+        async def event() -> str:
+            await asyncio.sleep(0)
+            clock.work(1)
+            return "done"
+
+        async def main() -> str:
+            return await meter.timed_steps(Phase.HANDLER, event())
+
+        assert asyncio.run(main()) == "done"
+        meter.switch(Phase.IDLE)
+        assert meter._seconds == [0, 0, 1, 0]
+
+    def test_a_coroutine_that_is_cancelled_before_its_first_step_leaves_no_warning(
+        self, meter: ServerMeter
+    ) -> None:
+        async def event() -> None:
+            raise AssertionError("it has begun")
+
+        async def main() -> None:
+            task = asyncio.ensure_future(meter.timed_steps(Phase.HANDLER, event()))
+            task.cancel()
+            await asyncio.wait([task])
+            assert task.cancelled()
+
+        asyncio.run(main())
+        gc.collect()
 
     def test_the_system_calls_are_counted_too(self, clock: Clock, meter: ServerMeter) -> None:
         class Working:
