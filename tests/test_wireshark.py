@@ -147,3 +147,35 @@ def test_a_capture_of_the_beginnings_only_has_the_headers(tshark: str, tmp_path:
     [fields] = dissect(tshark, tmp_path, capture([header + bytes(46)], cut=28 + 20))
     assert (fields["seq"], fields["ack"]) == ("9", "2")
     assert "bad_size" not in fields
+
+
+def test_a_run_that_was_captured_as_one_long_datagram_is_read_as_several(
+    tshark: str, tmp_path: Path
+) -> None:
+    """As on a host with UDP_SEGMENT or UDP_GRO: all are as long as the first, or the last less."""
+    run = b"".join(
+        encode_header(True, 1_700_000_000, PacketType.APP, seq, 2, 0, length, 1)
+        + bytes(length + 16)
+        for seq, length in ((9, 1000), (10, 1000), (11, 30))
+    )
+    file = tmp_path / "run.pcap"
+    command = [tshark, "-n", "-X", f"lua_script:{SCRIPT}", "-r", str(file), "-T", "fields"]
+    command += [f"-e{PREFIX}{name}" for name in ("seq", "length", "bad_size")] + ["-e_ws.col.Info"]
+
+    def fields(datagrams: list[bytes], cut: int = 65535) -> list[list[str]]:
+        file.write_bytes(capture(datagrams, cut=cut))
+        ran = subprocess.run(
+            command, capture_output=True, text=True, check=True, env={"HOME": str(tmp_path)}
+        )
+        return [line.split("\t") for line in ran.stdout.splitlines()]
+
+    info = "APP to client, seq 9, ack 2, 1 messages"
+    whole, torn, odd = fields([run, run[:-1], run + b"x"])
+    assert whole == ["9,10,11", "1000,1000,30", "", f"{info}, and 2 datagrams more"]
+    assert torn[0] == odd[0] == "9,10,11"
+    assert torn[2]
+    assert odd[2]
+    [beginning] = fields([run], cut=28 + 20)
+    assert beginning == ["9", "1000", "", info]
+    [first_two] = fields([run], cut=28 + 1036 + 20)
+    assert first_two[:3] == ["9,10", "1000,1000", ""]

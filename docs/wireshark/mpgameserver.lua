@@ -68,6 +68,41 @@ local function acked(ack, bits)
     return table.concat(numbers, " ")
 end
 
+local function is_header(tvb, offset)
+    return tvb:captured_len() >= offset + HEADER_SIZE and RECEIVERS[tvb(offset, 4):string()] ~= nil
+end
+
+local function is_clear(tvb, offset)
+    local number = tvb(offset + 12, 1):uint()
+    return number == 1 or number == 2
+end
+
+-- Where a datagram ends, as its header says.
+local function said_end(tvb, offset)
+    local trailer = is_clear(tvb, offset) and CRC_SIZE or TAG_SIZE
+    return offset + HEADER_SIZE + tvb(offset + 13, 2):uint() + trailer
+end
+
+-- Where the datagrams begin. Linux gives a run of them to the network, and takes it from there, as
+-- one (UDP_SEGMENT, UDP_GRO), and a capture on that host has it as one long datagram.
+local function beginnings(tvb)
+    local found, offset = {}, 0
+    repeat
+        found[#found + 1] = offset
+        offset = said_end(tvb, offset)
+    until not is_header(tvb, offset)
+    return found
+end
+
+local function summary(tvb, offset)
+    local number = tvb(offset + 12, 1):uint()
+    return string.format(
+        "%s to %s, seq %d, ack %d, %d messages",
+        TYPES[number] or ("type " .. number), RECEIVERS[tvb(offset, 4):string()],
+        tvb(offset + 8, 2):uint(), tvb(offset + 10, 2):uint(), tvb(offset + 15, 1):uint()
+    )
+end
+
 local function dissect_header(tvb, tree)
     tree:add(f.identifier, tvb(0, 4))
     tree:add(f.time, tvb(4, 4))
@@ -84,42 +119,55 @@ local function dissect_header(tvb, tree)
     bits_item:add(f.acked, tvb(16, 4), numbers):set_generated()
 end
 
-local function dissect_body(tvb, tree, is_clear)
-    local length, trailer = tvb(13, 2):uint(), is_clear and CRC_SIZE or TAG_SIZE
-    if tvb:reported_length_remaining() ~= HEADER_SIZE + length + trailer then
-        tree:add_proto_expert_info(bad_size)
-        return
-    end
-    if tvb:captured_len() < HEADER_SIZE + length + trailer then
-        return -- the capture has only the beginning
-    end
-    if is_clear and length >= NUMBER_SIZE then
-        tree:add(f.message_seq, tvb(HEADER_SIZE, NUMBER_SIZE))
-        if length > NUMBER_SIZE then
-            tree:add(f.hello, tvb(HEADER_SIZE + NUMBER_SIZE, length - NUMBER_SIZE))
+local function dissect_body(tvb, offset, tree)
+    local length, body = tvb(offset + 13, 2):uint(), offset + HEADER_SIZE
+    if is_clear(tvb, offset) then
+        if length >= NUMBER_SIZE then
+            tree:add(f.message_seq, tvb(body, NUMBER_SIZE))
         end
-    elseif length > 0 then
-        tree:add(f.sealed, tvb(HEADER_SIZE, length))
+        if length > NUMBER_SIZE then
+            tree:add(f.hello, tvb(body + NUMBER_SIZE, length - NUMBER_SIZE))
+        end
+        tree:add(f.crc, tvb(body + length, CRC_SIZE))
+    else
+        if length > 0 then
+            tree:add(f.sealed, tvb(body, length))
+        end
+        tree:add(f.tag, tvb(body + length, TAG_SIZE))
     end
-    tree:add(is_clear and f.crc or f.tag, tvb(HEADER_SIZE + length, trailer))
+end
+
+-- One of the datagrams; `is_last` when none of the capture follows it.
+local function dissect_datagram(tvb, offset, is_last, tree)
+    local there, whole, past = tvb:captured_len(), tvb:reported_len(), said_end(tvb, offset)
+    local shown = math.min(past, there)
+    local subtree = tree:add(
+        protocol, tvb(offset, shown - offset), "mpgameserver: " .. summary(tvb, offset)
+    )
+    dissect_header(tvb(offset, HEADER_SIZE), subtree)
+    -- Where the capture has only the beginning, another datagram may follow unseen.
+    if past > whole or (is_last and past < whole and there == whole) then
+        subtree:add_proto_expert_info(bad_size)
+    elseif past <= there then
+        dissect_body(tvb, offset, subtree)
+    end
 end
 
 function protocol.dissector(tvb, pinfo, tree)
-    local number = tvb(12, 1):uint()
-    local name = TYPES[number] or ("type " .. number)
-    local info = string.format(
-        "%s to %s, seq %d, ack %d, %d messages",
-        name, RECEIVERS[tvb(0, 4):string()], tvb(8, 2):uint(), tvb(10, 2):uint(), tvb(15, 1):uint()
-    )
+    local places = beginnings(tvb)
+    local info = summary(tvb, 0)
+    if #places > 1 then
+        info = string.format("%s, and %d datagrams more", info, #places - 1)
+    end
     pinfo.cols.protocol = "mpgameserver"
     pinfo.cols.info = info
-    local subtree = tree:add(protocol, tvb(), "mpgameserver: " .. info)
-    dissect_header(tvb, subtree)
-    dissect_body(tvb, subtree, number == 1 or number == 2)
+    for place, offset in ipairs(places) do
+        dissect_datagram(tvb, offset, place == #places, tree)
+    end
 end
 
 protocol:register_heuristic("udp", function(tvb, pinfo, tree)
-    if tvb:captured_len() < HEADER_SIZE or not RECEIVERS[tvb(0, 4):string()] then
+    if not is_header(tvb, 0) then
         return false
     end
     protocol.dissector(tvb, pinfo, tree)
