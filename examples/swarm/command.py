@@ -39,8 +39,8 @@ class Ramp:
 
 def climb(crowd: Crowd, ramp: Ramp) -> Iterator[Step]:
     """The steps, up to the first that is not served, or that the swarm is the limit of."""
-    for bots in range(ramp.step, ramp.most + 1, ramp.step):
-        crowd.grow(bots)
+    for bots in range(ramp.step, ramp.most + ramp.step, ramp.step):
+        crowd.grow(min(bots, ramp.most))
         step = crowd.play(ramp.seconds)
         yield step
         if own_limit(step) or server_limit(step, ramp.latest):

@@ -193,6 +193,13 @@ class TestRamp:
         assert rows_of(printed) == [5, 10, 15]
         assert printed.endswith("15 bots are served, and no more were asked for.\n")
 
+    def test_the_last_step_has_all_that_were_asked_for(self) -> None:
+        with served_by(EchoServer()) as address:
+            code, printed = climbed(address, Ramp(step=5, most=7, seconds=0.3, latest=0.5))
+        assert code == 0
+        assert rows_of(printed) == [5, 7]
+        assert "7 bots are served, and no more were asked for" in printed
+
     def test_a_server_that_loses_answers_is_at_its_limit(self) -> None:
         class Few(EchoServer):
             def __init__(self) -> None:
