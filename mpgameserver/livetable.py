@@ -7,20 +7,22 @@ on is told in a line per second, and tables are columns of plain text.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, TextIO
 
 if TYPE_CHECKING:
-    from rich.console import RenderableType
+    from rich.console import Console, RenderableType
     from rich.table import Table as RichTable
 
 __all__ = ["Display", "PlainDisplay", "RichDisplay", "Table", "open_display", "plain_table"]
 
 LINE_INTERVAL = 1.0
 """Seconds between two plain lines."""
+GAP = 3
+"""Columns between tables that are side by side."""
 REDRAW_INTERVAL = 0.25
 """Seconds between two drawings of the live table: as often as figures can be read."""
 
@@ -121,15 +123,15 @@ class RichDisplay(Display):
 
     def show(self, *tables: Table) -> None:
         """Draw the tables in place of those before."""
-        from rich.columns import Columns
         from rich.console import Group
         from rich.text import Text
 
         *narrow, last = tables
         parts: list[RenderableType]
         if narrow:
-            aside = Columns([_dense_table(table) for table in narrow], padding=(0, 3))
-            parts = [Text(narrow[0].caption), "", aside, "", _dense_table(last, break_names=True)]
+            beside = _side_by_side(self._console, [_dense_table(table) for table in narrow])
+            parts = [Text(narrow[0].caption), "", *beside]
+            parts += ["", _dense_table(last, break_names=True)]
             parts += [last.caption] if last.caption else []
         else:
             parts = [_rich_table(last, last.caption or None)]
@@ -184,6 +186,31 @@ def _rich_table(table: Table, caption: str | None) -> RichTable:
     for row in table.rows:
         drawn.add_row(*map(Text, row))
     return drawn
+
+
+def _side_by_side(console: Console, tables: Sequence[RichTable]) -> Iterator[RichTable]:
+    """The tables in rows, with as many beside each other as there is room for.
+
+    Not rich's Columns: there the tables of a column are as wide as the widest, and fewer fit.
+    """
+    row: list[RichTable] = []
+    taken = 0
+    for table in tables:
+        width = console.measure(table).maximum + GAP
+        if row and taken + width > console.width + GAP:
+            yield _grid(row)
+            row, taken = [], 0
+        row.append(table)
+        taken += width
+    yield _grid(row)
+
+
+def _grid(row: Sequence[RichTable]) -> RichTable:
+    from rich.table import Table as RichTable
+
+    grid = RichTable.grid(padding=(0, GAP))
+    grid.add_row(*row)
+    return grid
 
 
 def _dense_table(table: Table, break_names: bool = False) -> RichTable:

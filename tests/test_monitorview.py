@@ -147,3 +147,28 @@ def test_a_terminal_has_all_the_tables(
     for words in ("up 12 s", "handler", "kB/s", "p99", "unfinished", "busy", "192.0.2.1:5000"):
         assert words in text
     assert "and 39 with shorter round trips" in text
+
+
+def test_a_small_terminal_has_every_reason_of_drops_and_some_clients(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pytest.importorskip("rich")
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("LINES", "24")
+    stream = io.StringIO()
+    stream.isatty = lambda: True  # type: ignore[method-assign]
+    reasons = ("forged", "busy", "no session", "malformed hello", "late hello", "unproved", "full")
+    drops = {reason: 1000 + place for place, reason in enumerate(reasons)}
+    figures = ServerFigures(
+        uptime=12.0,
+        latency_median=0.04,
+        latency_p99=0.25,
+        stats=ServerStats(clients=40, drops=drops),
+        connections=(CONNECTION,) * 32,
+    )
+    with RichDisplay(stream) as display:
+        display.show(*MonitorView().take(figures))
+        text = stream.getvalue()
+    for reason in reasons:
+        assert reason in text
+    assert text.count(CONNECTION.address) >= 3
