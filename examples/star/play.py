@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 
 import pygame
 
@@ -43,7 +44,7 @@ def wants_to_leave() -> bool:
 
 
 def main() -> None:
-    """Play until the window is closed."""
+    """Play until the window is closed, or Ctrl-C is pressed where it was started."""
     options = player_options("python -m star.play", __doc__)
     pygame.init()
     pygame.display.set_caption(f"Hold the star: {options.name}")
@@ -52,10 +53,11 @@ def main() -> None:
     with UdpClient(options.key) as client:
         session = Session(client, Game(options.name))
         session.connect(options.server)
-        while not wants_to_leave():
-            frame(session, screen, direction_of(pygame.key.get_pressed()), time.monotonic())
-            pygame.display.flip()
-            clock.tick(FRAMES_PER_SECOND)
+        with suppress(KeyboardInterrupt):
+            while not wants_to_leave():
+                frame(session, screen, direction_of(pygame.key.get_pressed()), time.monotonic())
+                pygame.display.flip()
+                clock.tick(FRAMES_PER_SECOND)
         client.waitForDisconnect()
     pygame.quit()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 
 import pyglet
 from pyglet.window import key
@@ -61,7 +62,8 @@ def main() -> None:
         session = Session(client, Game(options.name))
         session.connect(options.server)
         player = Player(session, options.name)
-        pyglet.app.run(FRAME)  # until the window is closed; Esc does that, too
+        with suppress(KeyboardInterrupt):
+            pyglet.app.run(FRAME)  # until the window is closed; Esc does that, too
         player.close()
         client.waitForDisconnect()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -219,8 +220,9 @@ class TestReadme:
             wanted = ["Ada", "Bob", "Bob", "Cy"]
             play([watcher], lambda: sorted(x.name for x in watcher.view.scores) == wanted)
             play([watcher], lambda: len(watcher.view.players) == 4)
-            for process in players:
-                process.terminate()
+            signals = (signal.SIGTERM, signal.SIGINT, signal.SIGTERM)
+            for process, number in zip(players, signals, strict=True):
+                process.send_signal(number)
                 assert "Traceback" not in process.communicate(timeout=PATIENCE)[0]
                 assert process.returncode == 0
             play([watcher], lambda: list(watcher.points) == ["Cy"])
