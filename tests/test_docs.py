@@ -54,6 +54,7 @@ NOT_RUN = {
     r"python -m pip install (--only-binary|--no-index|path/to)": "tests/test_packaging.py does it",
     r"python -m pip install snakeviz$": "a viewer, which is not ours",
     r"snakeviz ": "opens a browser",
+    r"pyinstaller ": "takes a game that is to be frozen: tests/test_freezing.py",
     r".* \| python -m pstats \.venv/": "needs the profile build: tests/test_packaging.py",
     r"tshark -i any ": "listens to the machine's network, which takes root",
     r"tshark .* -r capture": "needs a capture: tests/test_wireshark.py",

@@ -167,6 +167,12 @@ def test_setup_py_stays_small():
     assert len((ROOT / "setup.py").read_text().splitlines()) <= 65
 
 
+def test_who_reads_imports_in_python_code_finds_every_compiled_module():
+    """What freezes a game looks there, and compiled modules import each other where it cannot."""
+    named = python_imports(PACKAGE / "_core" / "__init__.py")
+    assert {f"mpgameserver._core.{name}" for name in COMPILED} <= named
+
+
 def test_no_module_imports_itself_in_a_circle():
     TopologicalSorter(import_graph()).prepare()
 
