@@ -595,15 +595,11 @@ cdef class Endpoint:
         elif view.message_type == APP_FRAGMENT:
             read_piece_header(view.data, view.size, &piece)
             whole = self.reassembler.take(
-                &piece,
-                PyBytes_FromStringAndSize(
-                    <char *>view.data + FRAGMENT_HEADER, view.size - FRAGMENT_HEADER
-                ),
-                number,
+                &piece, view.data + FRAGMENT_HEADER, view.size - FRAGMENT_HEADER, number,
                 self._heard_for,
             )
             if whole is not None:
-                self._deliver_app(whole.first_message, whole.join())
+                self._deliver_app(whole.first_message, whole.message())
         elif view.message_type == DISCONNECT:
             self.goodbye_received = True
         else:

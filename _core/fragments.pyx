@@ -11,7 +11,9 @@ packet is not acked, so an honest sender tries again), and a message that has no
 """
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.ref cimport PyObject, Py_XDECREF
 from libc.math cimport INFINITY
+from libc.string cimport memcpy
 
 from mpgameserver._core.bigendian cimport get16, put16
 from mpgameserver._core.packet cimport FRAGMENT_HEADER, MAX_PIECES, max_piece
@@ -30,6 +32,16 @@ COST_OF_PIECE = PIECE_COST
 REASSEMBLY_TIMEOUT = 60.0
 
 cdef double _TIMEOUT = REASSEMBLY_TIMEOUT
+
+cdef enum:
+    # A message has room for a quarter more than came of it: so it is moved some 40 times while it
+    # grows to 8 MiB, and takes at most that much more than it is charged.
+    SPARE = 4
+
+cdef extern from "Python.h":
+    PyObject *new_bytes "PyBytes_FromStringAndSize"(const char *, Py_ssize_t) except NULL
+    int _PyBytes_Resize(PyObject **, Py_ssize_t) except -1
+    char *bytes_start "PyBytes_AS_STRING"(PyObject *)
 
 
 cdef uint32_t piece_count(Py_ssize_t size, Py_ssize_t payload_limit) noexcept nogil:
@@ -110,15 +122,72 @@ def split(uint16_t number, bytes message not None, Py_ssize_t payload_limit):
 
 
 cdef class Reassembly:
-    """One unfinished message."""
+    """One unfinished message.
+
+    Its pieces up to the first that is missing lie in the bytes object that becomes the message, so
+    that nothing is left to be joined when 8 MiB are there: that would take a part of a frame.
+    """
 
     def __cinit__(self, uint16_t count):
         self.count = count
-        self.pieces = {}
+        self._next = 1
 
-    cdef bytes join(self):
-        """The whole message, when all its pieces are there."""
-        return b"".join([self.pieces[index] for index in range(1, self.count + 1)])
+    def __dealloc__(self):
+        Py_XDECREF(self._start)
+
+    cdef bint has(self, uint16_t index) except -1:
+        """True when that piece came before."""
+        return index < self._next or (self._later is not None and index in self._later)
+
+    cdef int add(self, uint16_t index, const unsigned char *data, Py_ssize_t size) except -1:
+        """Take a piece that has not come before."""
+        if index == self._next:
+            self._append(data, size)
+            self._append_later()
+        else:
+            if self._later is None:
+                self._later = {}
+            self._later[index] = PyBytes_FromStringAndSize(<const char *>data, size)
+        return 0
+
+    cdef bint is_whole(self) noexcept:
+        return self._next > self.count
+
+    cdef bytes message(self):
+        """The whole message. To be called once, when it is whole."""
+        if self._start == NULL:
+            return b""
+        self._resize(self._size)
+        return <bytes>self._start
+
+    cdef int _append_later(self) except -1:
+        """Put the pieces in their place that waited for the last one."""
+        cdef bytes piece
+        while self._later:
+            piece = self._later.pop(self._next, None)
+            if piece is None:
+                break
+            self._append(<const unsigned char *>PyBytes_AS_STRING(piece), PyBytes_GET_SIZE(piece))
+        return 0
+
+    cdef int _append(self, const unsigned char *data, Py_ssize_t size) except -1:
+        cdef Py_ssize_t needed = self._size + size
+        if needed > self._room:
+            self._resize(needed + needed // SPARE)
+        memcpy(bytes_start(self._start) + self._size, data, size)
+        self._size = needed
+        self._next += 1
+        return 0
+
+    cdef int _resize(self, Py_ssize_t room) except -1:
+        """Make room for so many bytes; without memory, those that were there are gone."""
+        self._room = 0
+        if self._start == NULL:
+            self._start = new_bytes(NULL, room)
+        else:
+            _PyBytes_Resize(&self._start, room)
+        self._room = room
+        return 0
 
 
 cdef class ReassemblyBudget:
@@ -158,6 +227,7 @@ cdef class Reassembler:
         """Forget all unfinished messages."""
         self._charge(-self.held_bytes)
         self._unfinished.clear()
+        self._newest = None
         return 0
 
     cdef void _charge(self, Py_ssize_t size) noexcept:
@@ -170,7 +240,7 @@ cdef class Reassembler:
 
     cdef bint is_new(self, const Piece *piece) except -1:
         """True when the piece would begin a message."""
-        return _is_possible(piece) and piece.number not in self._unfinished
+        return _is_possible(piece) and self._of(piece.number) is None
 
     cdef bint has_room(self, Py_ssize_t size, Py_ssize_t pieces, Py_ssize_t messages) except -1:
         """True when pieces of `size` bytes in all can be held, which begin so many messages."""
@@ -181,11 +251,26 @@ cdef class Reassembler:
             messages == 0 or len(self._unfinished) + messages <= MAX_REASSEMBLIES
         )
 
+    cdef Reassembly _of(self, uint16_t number):
+        """The unfinished message of that number, None when there is none."""
+        if self._newest is not None and self._newest_number == number:
+            return self._newest
+        return self._unfinished.get(number)
+
+    cdef int _note_growth(self, uint16_t number, Reassembly reassembly) except -1:
+        """Put it last: the one that has not grown for longest stands first."""
+        if reassembly is not self._newest:
+            self._unfinished.pop(number, None)
+            self._unfinished[number] = self._newest = reassembly
+            self._newest_number = number
+        return 0
+
     cdef Reassembly take(
-        self, const Piece *piece, object data, int64_t message_number, double now
+        self, const Piece *piece, const unsigned char *data, Py_ssize_t size,
+        int64_t message_number, double now
     ):
         """Take a piece for which there is room; the message's `Reassembly` once it is whole."""
-        cdef Reassembly reassembly = self._unfinished.get(piece.number)
+        cdef Reassembly reassembly = self._of(piece.number)
         if reassembly is not None and message_number - reassembly.newest_message >= RING_SIZE:
             # The number has come round: that message was given up, this is another.
             self.discarded += 1
@@ -199,19 +284,21 @@ cdef class Reassembler:
             return None
         if reassembly is None:
             reassembly = Reassembly(piece.count)
-            self._unfinished[piece.number] = reassembly
-        elif piece.index in reassembly.pieces:
+        elif reassembly.has(piece.index):
             return None
-        else:  # the one that has not grown for longest stands first
-            self._unfinished[piece.number] = self._unfinished.pop(piece.number)
-        reassembly.pieces[piece.index] = data
-        reassembly.cost += len(data) + PIECE_COST
+        self._note_growth(piece.number, reassembly)
+        reassembly.cost += size + PIECE_COST
         reassembly.last_arrival = now
         reassembly.newest_message = max(reassembly.newest_message, message_number)
-        self._charge(len(data) + PIECE_COST)
+        self._charge(size + PIECE_COST)
         if piece.index == 1:
             reassembly.first_message = message_number
-        if len(reassembly.pieces) < reassembly.count:
+        try:
+            reassembly.add(piece.index, data, size)
+        except MemoryError:
+            self.discard(piece.number)
+            raise
+        if not reassembly.is_whole():
             return None
         self.discard(piece.number)
         return reassembly
@@ -221,6 +308,8 @@ cdef class Reassembler:
         cdef Reassembly reassembly = self._unfinished.pop(number, None)
         if reassembly is not None:
             self._charge(-reassembly.cost)
+        if reassembly is self._newest:
+            self._newest = None
         return 0
 
     cpdef double expire(self, double now) except? -1.0:
@@ -251,5 +340,8 @@ cdef class Reassembler:
             raise PacketError(f"a piece has at least {FRAGMENT_HEADER} bytes, not {len(message)}")
         if not self.has_room(len(message) - FRAGMENT_HEADER, 1, self.is_new(&piece)):
             raise BufferError(f"no room for a piece of {len(message)} bytes")
-        whole = self.take(&piece, message[FRAGMENT_HEADER:], message_number, now)
-        return None if whole is None else (whole.first_message, whole.join())
+        whole = self.take(
+            &piece, data + FRAGMENT_HEADER, PyBytes_GET_SIZE(message) - FRAGMENT_HEADER,
+            message_number, now,
+        )
+        return None if whole is None else (whole.first_message, whole.message())

@@ -1,5 +1,6 @@
 # Splitting a message into pieces, and putting pieces together.
 
+from cpython.object cimport PyObject
 from libc.stdint cimport int64_t, uint16_t, uint32_t
 
 cdef enum:
@@ -26,14 +27,23 @@ cdef bint read_piece_header(
 ) noexcept nogil
 
 cdef class Reassembly:
-    cdef dict pieces             # index -> bytes
+    cdef PyObject *_start        # the message up to the first piece that is missing; NULL: nothing
+    cdef Py_ssize_t _size, _room # its bytes, and for how many there is room
+    cdef uint32_t _next          # index of the first piece that is missing
+    cdef dict _later             # pieces behind it: index -> bytes; None until there is one
     cdef uint16_t count
     cdef int64_t first_message   # the message number of piece 1; 0 until it came
     cdef int64_t newest_message  # the newest message number of a piece
     cdef Py_ssize_t cost         # charged against MAX_REASSEMBLY_BYTES
     cdef double last_arrival
 
-    cdef bytes join(self)
+    cdef bint has(self, uint16_t index) except -1
+    cdef int add(self, uint16_t index, const unsigned char *data, Py_ssize_t size) except -1
+    cdef bint is_whole(self) noexcept
+    cdef bytes message(self)
+    cdef int _append(self, const unsigned char *data, Py_ssize_t size) except -1
+    cdef int _append_later(self) except -1
+    cdef int _resize(self, Py_ssize_t room) except -1
 
 cdef class ReassemblyBudget:
     cdef public Py_ssize_t limit     # bytes, of all reassemblers that share it
@@ -44,13 +54,18 @@ cdef class Reassembler:
     cdef ReassemblyBudget _budget
     cdef readonly int64_t discarded     # messages: contradictory, or unfinished for too long
     cdef dict _unfinished               # number on the wire -> Reassembly
+    cdef Reassembly _newest             # the last that grew: the next piece is likely to be its
+    cdef uint16_t _newest_number
 
     cpdef int clear(self) except -1
     cdef void _charge(self, Py_ssize_t size) noexcept
     cdef bint is_new(self, const Piece *piece) except -1
     cdef bint has_room(self, Py_ssize_t size, Py_ssize_t pieces, Py_ssize_t messages) except -1
+    cdef Reassembly _of(self, uint16_t number)
+    cdef int _note_growth(self, uint16_t number, Reassembly reassembly) except -1
     cdef Reassembly take(
-        self, const Piece *piece, object data, int64_t message_number, double now
+        self, const Piece *piece, const unsigned char *data, Py_ssize_t size,
+        int64_t message_number, double now
     )
     cdef int discard(self, uint16_t number) except -1
     cpdef double expire(self, double now) except? -1.0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+import tracemalloc
 import struct
 
 import models
@@ -150,6 +151,22 @@ class TestReassembler:
             wholes.append(reassembler.add(one, number, 0.0))
         assert [whole for whole in wholes if whole] == [(100, message)]
         assert (len(reassembler), reassembler.held_bytes, reassembler.discarded) == (0, 0, 0)
+
+    @pytest.mark.parametrize("missing", [0, 2000, -1], ids=["first", "middle", "last"])
+    def test_an_unfinished_message_takes_a_quarter_more_than_it_is_charged_at_most(self, missing):
+        reassembler = Reassembler()
+        pieces = split(1, bytes(8_000_000), 1434)
+        tracemalloc.start()
+        try:
+            last = pieces.pop(missing)
+            for number, one in enumerate(pieces, 1):
+                assert reassembler.add(one, number, 0.0) is None
+            held, _ = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+        assert held < 1.25 * reassembler.held_bytes + 10_000
+        _, whole = reassembler.add(last, len(pieces) + 1, 0.0)
+        assert whole == bytes(8_000_000)
 
     def test_it_takes_pieces_of_any_size(self):
         reassembler = Reassembler()
