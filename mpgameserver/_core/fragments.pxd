@@ -28,7 +28,7 @@ cdef bint read_piece_header(
 
 cdef class Reassembly:
     cdef PyObject *_start        # the message up to the first piece that is missing; NULL: nothing
-    cdef Py_ssize_t _size, _room # its bytes, and for how many there is room
+    cdef Py_ssize_t _size, _room  # its bytes, and for how many there is room
     cdef uint32_t _next          # index of the first piece that is missing
     cdef dict _later             # pieces behind it: index -> bytes; None until there is one
     cdef uint16_t count
