@@ -1,7 +1,7 @@
 """Items 2 and 3: this package beside what somebody would use instead.
 
 The repetitions take turns. Where a client can either sleep until something arrives or spin, the one
-that is faster for it counts.
+that is faster for it counts when many messages are under way; of one at a time both are told.
 """
 
 from __future__ import annotations
@@ -27,21 +27,28 @@ MESSAGES = 20
 """Messages of 64 B that a datagram holds."""
 PIECE = 1024
 """Bytes of a large message that travel in a datagram."""
-BY_NONCES, BY_CIPHER = "all that the nonces allow", "AES-GCM alone, a core each way"
+WAYS_TO_WAIT = ("sleep", "spin")
+"""What a client can do until something arrives."""
+BY_NONCES, BY_CIPHER = "all that the nonces allow in a run", "AES-GCM alone, a core each way"
 
 
 def echoes(
-    compared: dict[str, Library], outstanding: int, seconds: float, repetitions: int
+    compared: dict[str, Library],
+    outstanding: int,
+    seconds: float,
+    repetitions: int,
+    ways: tuple[str, ...] = WAYS_TO_WAIT,
 ) -> dict[str, list[dict[str, Any]]]:
     """What each library's echoes came to, the better of its ways to wait in each repetition."""
+    compared = {name: each for name, each in compared.items() if {*ways} & {*each.waits}}
     found: dict[str, list[dict[str, Any]]] = {name: [] for name in compared}
     for _ in range(repetitions):
         for name, library in compared.items():
-            waits = library.waits if outstanding > 1 else library.waits[:1]
             with serving(*library.command("server")) as (port, key, _):
                 runs = [
                     client(*library.command("echo", port, key, outstanding, seconds, wait))
-                    for wait in waits
+                    for wait in library.waits
+                    if wait in ways
                 ]
             found[name].append(max(runs, key=lambda run: run["rate"]))
     return found
@@ -59,14 +66,19 @@ def echo(seconds: float, repetitions: int) -> Iterator[Figure]:
     for name, spread in many.items():
         if name != OURS:
             yield Figure(2, what, many[OURS], targets.get(name), name, spread, "/s", at_least=True)
-    bound = Spread.of([float(NONCES * MESSAGES)])
+    bound = Spread.of([NONCES * MESSAGES * (seconds + 1) / seconds])
     yield Figure(2, what, many[OURS], None, BY_NONCES, bound, "/s", at_least=True)
-    one = echoes(compared, 1, seconds, repetitions)
+    for way in WAYS_TO_WAIT:
+        yield from of_one(way, echoes(compared, 1, seconds, repetitions, (way,)))
+
+
+def of_one(way: str, found: dict[str, list[dict[str, Any]]]) -> Iterator[Figure]:
+    """Item 2: one message at a time, of clients that wait in one way."""
     for cut, limits in (("p50", {SEALED: 1.15}), ("p99", {})):
-        spreads = {name: Spread.of([run[cut] for run in runs]) for name, runs in one.items()}
+        spreads = {name: Spread.of([run[cut] for run in runs]) for name, runs in found.items()}
         for name, spread in spreads.items():
             if name != OURS:
-                what = f"echo of 64 B, one outstanding, {cut}"
+                what = f"echo of 64 B, one outstanding, client {way}s, {cut}"
                 yield Figure(2, what, spreads[OURS], limits.get(name), name, spread)
 
 

@@ -14,11 +14,14 @@ from typing import Protocol
 
 __all__ = ["EagerWaiter", "Waiter", "wait_readable"]
 
-SPIN = 20e-6
-"""Seconds of looking before a sleep: about as long as it takes to fall asleep and be woken, so that
-looking in vain costs no more than twice what sleeping at once does."""
-QUICK = 40e-6
-"""Seconds within which a wait must end, the waking included, for a look before the next."""
+SPIN = 50e-6
+"""Seconds of looking before a sleep: about as long as it takes to fall asleep and be woken on a
+virtual machine, so that looking in vain costs no more than twice what sleeping at once does."""
+QUICK = 100e-6
+"""Seconds within which a wait ends, the waking included, that was short enough for a look."""
+STREAK = 8
+"""Quick waits in a row after which there is a look before the next: bursts with long pauses between
+them must not cost a look in vain for each."""
 
 _HAS_POLL = hasattr(select, "poll")
 
@@ -75,15 +78,17 @@ class EagerWaiter(Waiter):
         super().__init__(sock, *others)
         self._spin = spin
         self._found = {sock.fileno()}
-        self._is_quick = False
+        self._quick_in_a_row = 0
 
     def wait(self, seconds: float) -> set[int]:
         """Wait for at most `seconds`; the file descriptors of those that can be used."""
         began = time.perf_counter()
-        if self._is_quick and self._spin(min(seconds, SPIN)):
+        looks = self._quick_in_a_row >= STREAK
+        if looks and self._spin(min(seconds, SPIN)):
             return self._found
         ready = super().wait(seconds)
-        self._is_quick = bool(ready) and time.perf_counter() - began < QUICK
+        is_quick = ready and not looks and time.perf_counter() - began < QUICK
+        self._quick_in_a_row = self._quick_in_a_row + 1 if is_quick else 0
         return ready
 
 

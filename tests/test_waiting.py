@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from mpgameserver import waiting
-from mpgameserver.waiting import QUICK, SPIN, EagerWaiter, Waiter, wait_readable
+from mpgameserver.waiting import QUICK, SPIN, STREAK, EagerWaiter, Waiter, wait_readable
 
 PATIENCE = 5.0
 
@@ -79,43 +79,40 @@ class TestEagerWaiter:
         assert eager.wait() == {eager.descriptor}
         assert eager.looked_for == []
 
-    def test_looks_before_the_next_sleep_when_one_was_short(self, eager):
-        eager.sleeps = QUICK / 2
-        eager.wait()
+    def test_looks_before_the_next_sleep_when_many_in_a_row_were_short(self, eager):
+        eager.hurry()
+        assert eager.looked_for == []
         eager.finds = True
         assert eager.wait() == {eager.descriptor}
-        assert eager.looked_for == [SPIN]
-        assert eager.slept == 1
+        assert (eager.looked_for, eager.slept) == ([SPIN], STREAK)
 
     def test_goes_on_looking_while_it_finds_something(self, eager):
-        eager.sleeps = QUICK / 2
-        eager.wait()
+        eager.hurry()
         eager.finds = True
         for _ in range(5):
             eager.wait()
-        assert (len(eager.looked_for), eager.slept) == (5, 1)
+        assert (len(eager.looked_for), eager.slept) == (5, STREAK)
 
-    def test_sleeps_when_it_looked_in_vain(self, eager):
-        eager.sleeps = QUICK / 2
-        eager.wait()
+    def test_sleeps_when_it_looked_in_vain_and_waits_for_as_many_again(self, eager):
+        eager.hurry()
         assert eager.wait() == {eager.descriptor}
-        assert (len(eager.looked_for), eager.slept) == (1, 2)
+        assert (len(eager.looked_for), eager.slept) == (1, STREAK + 1)
+        eager.hurry()
+        assert len(eager.looked_for) == 1
+        eager.wait()
+        assert len(eager.looked_for) == 2
 
-    def test_does_not_look_when_the_last_wait_was_long(self, eager):
-        eager.sleeps = QUICK * 2
+    @pytest.mark.parametrize(("sleeps", "comes"), [(QUICK * 2, True), (QUICK / 2, False)])
+    def test_a_long_wait_or_one_for_nothing_ends_the_row(self, eager, sleeps, comes):
+        eager.hurry(STREAK - 1)
+        eager.sleeps, eager.comes = sleeps, comes
         eager.wait()
-        eager.wait()
-        assert (eager.looked_for, eager.slept) == ([], 2)
-
-    def test_does_not_look_when_nothing_came(self, eager):
-        eager.sleeps, eager.comes = QUICK / 2, False
-        assert eager.wait() == set()
-        eager.wait()
-        assert (eager.looked_for, eager.slept) == ([], 2)
+        eager.comes = True
+        eager.hurry()
+        assert eager.looked_for == []
 
     def test_looks_no_longer_than_it_may_wait(self, eager):
-        eager.sleeps = QUICK / 2
-        eager.wait()
+        eager.hurry()
         eager.wait(SPIN / 4)
         assert eager.looked_for == [SPIN / 4]
 
@@ -140,6 +137,12 @@ class Eager:
 
     def wait(self, seconds: float = 1.0) -> set[int]:
         return self._waiter.wait(seconds)
+
+    def hurry(self, waits: int = STREAK) -> None:
+        """Let so many waits be short."""
+        self.sleeps = QUICK / 2
+        for _ in range(waits):
+            self.wait()
 
     def _spin(self, seconds: float) -> bool:
         self.looked_for.append(seconds)
