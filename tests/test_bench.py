@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import random
 import socket
 import sys
@@ -374,7 +375,9 @@ def test_a_crowd_without_time_left_is_the_limit(clocked, monkeypatch, change):
     if change == "busy":
         monkeypatch.setattr(clocked.time, "process_time", lambda: clocked.time.now * 0.95)
     else:
-        drops = iter([0, 1])
+        drops = iter(
+            [0, 0, 0, 1]
+        )  # before and after the play that settles, and the one that counts
         monkeypatch.setattr(bots, "dropped", lambda: next(drops))
     assert clocked.play(bots, 0.5, process=1)["limited"]
 
@@ -470,6 +473,35 @@ def test_bots_that_hear_nothing_in_time_seal_again_with_the_acks_that_are_due(mo
     assert len(bots.delays) == 80
     assert all(end.dropped == 0 and end.acked >= 30 for end in ends)
     assert [bots._acks[n] for n in range(2)] == [end.sent_packets.newest for end in ends]
+
+
+def test_bots_that_are_done_acknowledge_the_last_answers(module, sessions):
+    bots, ends = sessions(70)
+    turns = module("load").schedule(70, 32, 2 / 32)
+    bots.prepare(turns)
+    for turn in turns:
+        bots.play(turn)
+    echoed(bots, ends, 1000.0)
+    while bots.read():
+        pass
+    answers = [end.sent_packets.newest for end in ends]
+    assert all(end.acked < newest for end, newest in zip(ends, answers, strict=True))
+    bots.acknowledge()
+    echoed(bots, ends, 1000.1)
+    assert [end.acked for end in ends] == answers
+
+
+def test_what_comes_while_bots_prepare_is_no_answer(module, sessions):
+    bots, ends = sessions(2)
+    turns = module("load").schedule(2, 32, 1 / 32)
+    bots.prepare(turns)
+    for turn in turns:
+        bots.play(turn)
+    echoed(bots, ends, 1000.0)
+    bots.prepare(turns)
+    assert bots.answered == 0
+    bots.settle()
+    assert len(bots.delays) == 0
 
 
 def test_answers_that_share_a_datagram_are_all_counted(module, sessions):
@@ -568,7 +600,7 @@ def test_bots_connect_and_play_on_a_server(module, monkeypatch):
         pem = context.root_key.getPublicKey().getPublicKeyPEM().encode()
         key = base64.b64encode(pem).decode()
         bots = module("bots").SessionBots(server.address[1], key, 5)
-        done = swarm.play_for(bots, 4 / 32)
+        done = swarm.play_for(bots, 4 / 32, os.getpid())
         assert (done.sent, len(bots.delays)) == (20, 20)
         assert len({client.addr for client in context.clients}) == 5
         bots.socket.close()

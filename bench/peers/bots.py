@@ -78,6 +78,12 @@ class SocketBots(Swarm):
             self.note(received)
         return len(received)
 
+    def pass_over(self) -> None:
+        """Read what has arrived, and forget it."""
+        while self.read() == BATCH:
+            pass
+        self.kept.clear()
+
     def note(self, received: list[tuple[int, bytes]]) -> None:
         """Do what must be done at once with what came: datagrams, each with its bot."""
         raise NotImplementedError
@@ -190,8 +196,11 @@ class SessionBots(SocketBots):
     # -- out ----------------------------------------------------------------------------------
 
     def prepare(self, turns: list[Turn]) -> None:
-        self._answered, self._second = 0, time.time()
+        self.pass_over()
+        self._second = time.time()
         self._sealed = iter(list(self._seal_ahead(turns)))
+        self.pass_over()
+        self._answered = 0
 
     def _seal_ahead(self, turns: list[Turn]) -> Iterator[_Sealed]:
         all_acks, all_bits = self._acks[:], self._bits[:]
@@ -213,6 +222,10 @@ class SessionBots(SocketBots):
         start = _START.pack(PacketIdentifier.TO_SERVER, int(self._second + turn.due), number)
         payload = _NUMBER.pack(number) + message(turn.due)
         return self._seal(turn, start, _APP, payload, acks, bits)
+
+    def acknowledge(self) -> None:
+        for first in range(0, self.count, BATCH):
+            self.rest(Turn(first, min(first + BATCH, self.count), 0.0))
 
     def rest(self, turn: Turn) -> None:
         start = _START.pack(PacketIdentifier.TO_SERVER, int(time.time()), self._next_number(turn))

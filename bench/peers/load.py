@@ -74,7 +74,10 @@ class Swarm:
         return len(self.delays)
 
     def prepare(self, turns: list[Turn]) -> None:
-        """Make what can be made before a run in which the bots play these turns."""
+        """Make what can be made before a run in which the bots play these turns.
+
+        What arrives meanwhile counts for nothing.
+        """
 
     def play(self, turn: Turn) -> None:
         """Let each bot of a turn send a message."""
@@ -87,6 +90,9 @@ class Swarm:
         """Take what has arrived, a batch at most; how many datagrams that was."""
         raise NotImplementedError
 
+    def acknowledge(self) -> None:
+        """Say what has arrived, so that nobody sends it again while the bots are silent."""
+
     def settle(self) -> None:
         """See to it that all answers of the run are in `delays`."""
 
@@ -96,11 +102,16 @@ class Swarm:
 
 
 class Run(NamedTuple):
-    """What a crowd has done: messages, the most it was late, and its share of its core."""
+    """What a crowd has done: messages, the most it was late, and its share of its core.
+
+    And the server's share of its own, and what was dropped, until the last answer.
+    """
 
     sent: int
     late: float
     busy: float
+    server: float = 0.0
+    dropped: int = 0
 
 
 def message(due: float) -> bytes:
@@ -149,16 +160,20 @@ def run(swarm: Swarm, act: Callable[[Turn], None], turns: list[Turn]) -> Run:
     return Run(sent, late, (time.process_time() - used) / elapsed)
 
 
-def play_for(swarm: Swarm, seconds: float) -> Run:
+def play_for(swarm: Swarm, seconds: float, process: int) -> Run:
     """Let the bots play, and take all that is answered."""
     turns = schedule(swarm.count, RATE, seconds)
     swarm.prepare(turns)
+    used, dropped, began = processor_time(process), swarm.dropped(), time.monotonic()
     done = run(swarm, swarm.play, turns)
     end = time.monotonic() + ANSWER_LIMIT
     while time.monotonic() < end and swarm.answered < done.sent:
         swarm.read()
+    share = (processor_time(process) - used) / (time.monotonic() - began)
+    dropped = swarm.dropped() - dropped
+    swarm.acknowledge()
     swarm.settle()
-    return done
+    return done._replace(server=share, dropped=dropped)
 
 
 def processor_time(process: int) -> float:
@@ -183,21 +198,19 @@ def cuts(delays: array[float]) -> tuple[float, float]:
 
 def play(swarm: Swarm, seconds: float, process: int) -> dict[str, Any]:
     """What the answers to 32 messages a second of each bot were like."""
-    play_for(swarm, SETTLING)
-    dropped, used = swarm.dropped(), processor_time(process)
-    done = play_for(swarm, seconds)
-    dropped, used = swarm.dropped() - dropped, processor_time(process) - used
+    play_for(swarm, SETTLING, process)
+    done = play_for(swarm, seconds, process)
     p50, p99 = cuts(swarm.delays)
     return {
         "sent": done.sent,
-        "server": used / seconds,
+        "server": done.server,
         "lost": done.sent - len(swarm.delays),
         "p50": p50,
         "p99": p99,
         "crowd": done.busy,
         "late": done.late,
-        "dropped": dropped,
-        "limited": done.late > BEHIND or done.busy > BUSY or dropped > 0,
+        "dropped": done.dropped,
+        "limited": done.late > BEHIND or done.busy > BUSY or done.dropped > 0,
     }
 
 

@@ -35,8 +35,7 @@ def server(use: str) -> None:
     context = ServerContext(Echo() if use else Handler())
     if use:
         make_room(context)
-    if use == "idle":
-        context.setKeepAliveInterval(1.0)
+        context.setKeepAliveInterval(1.0 if use == "idle" else peer.SILENCE)
     listening = UdpServer(context, ("127.0.0.1", 0))
     pem = context.root_key.getPublicKey().getPublicKeyPEM().encode()
     peer.tell({"port": listening.address[1], "key": base64.b64encode(pem).decode()})
