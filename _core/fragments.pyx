@@ -174,8 +174,9 @@ cdef class Reassembly:
         cdef Py_ssize_t needed = self._size + size
         if needed > self._room:
             self._resize(needed + needed // SPARE)
-        memcpy(bytes_start(self._start) + self._size, data, size)
-        self._size = needed
+        if size:  # an empty piece may be the first, and then there is nothing to write to
+            memcpy(bytes_start(self._start) + self._size, data, size)
+            self._size = needed
         self._next += 1
         return 0
 

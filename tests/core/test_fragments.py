@@ -174,6 +174,12 @@ class TestReassembler:
         assert reassembler.add(piece(1, 3, 3, bytes(60_000)), 9, 0.0) is None
         assert reassembler.add(piece(1, 1, 3, b"x"), 7, 0.0) == (7, b"x" + bytes(60_000))
 
+    def test_it_takes_a_message_of_empty_pieces_only(self):
+        reassembler = Reassembler()
+        assert reassembler.add(piece(1, 2, 2, b""), 8, 0.0) is None
+        assert reassembler.add(piece(1, 1, 2, b""), 7, 0.0) == (7, b"")
+        assert reassembler.held_bytes == 0
+
     def test_messages_come_together_beside_each_other(self):
         reassembler = Reassembler()
         first, second = split(1, DATA[:5000], 1434), split(2, DATA[5000:9000], 1434)
