@@ -28,7 +28,7 @@ static int mpg_open(void *c, const unsigned char *n, const unsigned char *h, int
 #define MPG_GET_TAG 0x10 /* EVP_CTRL_AEAD_GET_TAG and _SET_TAG of openssl/evp.h */
 #define MPG_SET_TAG 0x11
 
-static struct {
+struct mpg_functions {
     void *(*new_context)(void);
     void (*free_context)(void *);
     const void *(*aes_128_gcm)(void);
@@ -37,38 +37,46 @@ static struct {
     int (*final)(void *, unsigned char *, int *);
     int (*control)(void *, int, int, void *);
     void (*clear_errors)(void);
-} mpg_openssl;
+};
+
+/* All of them, or none. */
+static struct mpg_functions mpg_openssl;
 
 /* Look the functions up in the library at this path, which is loaded; 0 where one is missing. */
 static int mpg_find_openssl(const char *path)
 {
+    struct mpg_functions found;
     void *library = dlopen(path, RTLD_NOW | RTLD_NOLOAD);
     if (library == NULL)
         return 0;
     /* POSIX lets dlsym name functions; ISO C has no cast from its void pointer. */
-    *(void **)&mpg_openssl.new_context = dlsym(library, "EVP_CIPHER_CTX_new");
-    *(void **)&mpg_openssl.free_context = dlsym(library, "EVP_CIPHER_CTX_free");
-    *(void **)&mpg_openssl.aes_128_gcm = dlsym(library, "EVP_aes_128_gcm");
-    *(void **)&mpg_openssl.init = dlsym(library, "EVP_CipherInit");
-    *(void **)&mpg_openssl.update = dlsym(library, "EVP_CipherUpdate");
-    *(void **)&mpg_openssl.final = dlsym(library, "EVP_CipherFinal_ex");
-    *(void **)&mpg_openssl.control = dlsym(library, "EVP_CIPHER_CTX_ctrl");
-    *(void **)&mpg_openssl.clear_errors = dlsym(library, "ERR_clear_error");
-    return mpg_openssl.new_context && mpg_openssl.free_context && mpg_openssl.aes_128_gcm &&
-           mpg_openssl.init && mpg_openssl.update && mpg_openssl.final && mpg_openssl.control &&
-           mpg_openssl.clear_errors;
+    *(void **)&found.new_context = dlsym(library, "EVP_CIPHER_CTX_new");
+    *(void **)&found.free_context = dlsym(library, "EVP_CIPHER_CTX_free");
+    *(void **)&found.aes_128_gcm = dlsym(library, "EVP_aes_128_gcm");
+    *(void **)&found.init = dlsym(library, "EVP_CipherInit");
+    *(void **)&found.update = dlsym(library, "EVP_CipherUpdate");
+    *(void **)&found.final = dlsym(library, "EVP_CipherFinal_ex");
+    *(void **)&found.control = dlsym(library, "EVP_CIPHER_CTX_ctrl");
+    *(void **)&found.clear_errors = dlsym(library, "ERR_clear_error");
+    if (!(found.new_context && found.free_context && found.aes_128_gcm && found.init &&
+          found.update && found.final && found.control && found.clear_errors))
+        return 0;
+    mpg_openssl = found;
+    return 1;
 }
 
 /* A cipher with a key of 16 bytes; NULL where there is none. */
 static void *mpg_new_cipher(const unsigned char *key)
 {
-    void *cipher = mpg_openssl.new_context();
-    if (cipher != NULL && !mpg_openssl.init(cipher, mpg_openssl.aes_128_gcm(), key, NULL, 1)) {
-        mpg_openssl.free_context(cipher);
-        mpg_openssl.clear_errors();
+    void *cipher;
+    if (mpg_openssl.new_context == NULL)
         return NULL;
-    }
-    return cipher;
+    cipher = mpg_openssl.new_context();
+    if (cipher != NULL && mpg_openssl.init(cipher, mpg_openssl.aes_128_gcm(), key, NULL, 1))
+        return cipher;
+    mpg_openssl.free_context(cipher); /* of no effect for NULL */
+    mpg_openssl.clear_errors();
+    return NULL;
 }
 
 static void mpg_free_cipher(void *cipher)
@@ -76,16 +84,20 @@ static void mpg_free_cipher(void *cipher)
     mpg_openssl.free_context(cipher);
 }
 
-/* Write the sealed data and its tag to `out`; 0 when the library fails. */
+/* Write the sealed data and its tag to `out`; 0 when the library fails. As after `mpg_open`, no
+ * error is left for the next who asks the library for one. */
 static int mpg_seal(void *cipher, const unsigned char *nonce, const unsigned char *header,
                     int header_size, const unsigned char *data, int size, unsigned char *out)
 {
     int written;
-    return mpg_openssl.init(cipher, NULL, NULL, nonce, 1) &&
-           mpg_openssl.update(cipher, NULL, &written, header, header_size) &&
-           mpg_openssl.update(cipher, out, &written, data, size) &&
-           mpg_openssl.final(cipher, out + size, &written) &&
-           mpg_openssl.control(cipher, MPG_GET_TAG, MPG_TAG_SIZE, out + size) > 0;
+    if (mpg_openssl.init(cipher, NULL, NULL, nonce, 1) &&
+        mpg_openssl.update(cipher, NULL, &written, header, header_size) &&
+        mpg_openssl.update(cipher, out, &written, data, size) &&
+        mpg_openssl.final(cipher, out + size, &written) &&
+        mpg_openssl.control(cipher, MPG_GET_TAG, MPG_TAG_SIZE, out + size) > 0)
+        return 1;
+    mpg_openssl.clear_errors();
+    return 0;
 }
 
 /* Write what is sealed in `data`, whose tag comes behind its `size` bytes, to `out`. 0 when the
