@@ -32,7 +32,7 @@ cdef class Pump:
                 leaving = self._next_leaving(now)
             if leaving is None:
                 break
-            if not self._queue(leaving):
+            if not self._queue(leaving, now):
                 self._unsent = leaving
                 self.is_blocked = True
                 return 0
@@ -50,7 +50,7 @@ cdef class Pump:
     cdef object _next_leaving(self, double now):
         raise NotImplementedError
 
-    cdef bint _queue(self, object leaving) except -1:
+    cdef bint _queue(self, object leaving, double now) except -1:
         raise NotImplementedError
 
 
@@ -94,7 +94,7 @@ cdef class ServerPump(Pump):
     cdef object _next_leaving(self, double now):
         return self._engine.make(now) if self._is_plain else self._engine.next_datagram(now)
 
-    cdef bint _queue(self, object leaving) except -1:
+    cdef bint _queue(self, object leaving, double now) except -1:
         if self._native is not None:
             return self._native.queue(<bytes>leaving[0], <tuple>leaving[1])
         return self._carrier.queue(leaving[0], leaving[1])
@@ -140,12 +140,15 @@ cdef class ClientPump(Pump):
         return None if verdict == ACCEPTED else DROP_REASONS[<int>verdict - 1]
 
     cdef object _next_leaving(self, double now):
-        cdef bytes datagram = self._connection.make_datagram(now)
-        if datagram is not None:
-            self._connection.endpoint.note_sent(<uint32_t>PyBytes_GET_SIZE(datagram), now)
-        return datagram
+        return self._connection.make_datagram(now)
 
-    cdef bint _queue(self, object leaving) except -1:
+    cdef bint _queue(self, object leaving, double now) except -1:
+        cdef bytes datagram = leaving
+        cdef bint is_taken
         if self._native is not None:
-            return self._native.queue(<bytes>leaving)
-        return self._carrier.queue(leaving)
+            is_taken = self._native.queue(datagram)
+        else:
+            is_taken = self._carrier.queue(datagram)
+        if is_taken:
+            self._connection.endpoint.note_sent(<uint32_t>PyBytes_GET_SIZE(datagram), now)
+        return is_taken

@@ -16,7 +16,7 @@ cdef class Pump:
 
     cdef int _send_all(self, double now) except -1
     cdef object _next_leaving(self, double now)
-    cdef bint _queue(self, object leaving) except -1
+    cdef bint _queue(self, object leaving, double now) except -1
     cpdef void flush(self) except *
 
 cdef class ServerPump(Pump):

@@ -1,0 +1,50 @@
+"""The loop between a socket and a client's connection."""
+
+from __future__ import annotations
+
+from support.endpoints import new_endpoint
+
+from mpgameserver._core.pump import ClientPump
+from mpgameserver.connection import Connection
+from mpgameserver.enums import RetryMode
+from mpgameserver.timing import Timing
+
+
+class Carrier:
+    """A socket that takes as many datagrams as it is told to, and never gets one."""
+
+    def __init__(self) -> None:
+        self.room = 0
+        self.offered: list[bytes] = []
+        self.taken: list[bytes] = []
+
+    def receive(self) -> bytes | None:
+        return None
+
+    def queue(self, datagram: bytes) -> bool:
+        self.offered.append(datagram)
+        if self.room == 0:
+            return False
+        self.room -= 1
+        self.taken.append(datagram)
+        return True
+
+    def flush(self) -> bool:
+        return True
+
+
+def test_what_the_socket_does_not_take_is_not_sent_and_leaves_first_later() -> None:
+    connection, carrier = Connection(new_endpoint(), 1, Timing()), Carrier()
+    pump = ClientPump(connection, carrier, print)
+    connection.send(b"x", RetryMode.NONE)
+    pump.send(0.0)
+    stats = connection.stats(0.0)
+    assert (pump.is_blocked, stats.assembled, stats.sent) == (True, 1, 0)
+    [unsent] = carrier.offered
+    carrier.room = 10
+    pump.send(2.0)
+    stats = connection.stats(2.0)
+    assert (pump.is_blocked, stats.sent) == (False, len(carrier.taken))
+    assert stats.pkts_sent[-1] == sum(stats.pkts_sent) == stats.sent
+    assert sum(stats.bytes_sent) == sum(map(len, carrier.taken))
+    assert carrier.taken[0] == unsent
