@@ -11,6 +11,7 @@ import os
 import time
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from types import TracebackType
 
 from mpgameserver._core.pump import ClientPump
@@ -324,17 +325,14 @@ class UdpClient:
 
     def _begin(self, sock: ConnectedSocket, session: EstablishedSession) -> None:
         arguments = session.endpoint, session.token, self._timing
+        on_drop = partial(_log_drop, self._drop_log)
         self._socket = sock
         if self._trace is None:
             self._connection = Connection(*arguments)
-            self._pump = ClientPump(self._connection, sock.datagrams, self._note_drop)
+            self._pump = ClientPump(self._connection, sock.datagrams, on_drop)
         else:
             self._connection = TracedConnection(self._trace, sock, *arguments)
-            self._pump = ClientPump(self._connection, sock, self._note_drop)
-
-    def _note_drop(self, reason: str, now: float) -> None:
-        if reason not in _ORDINARY_DROPS:
-            self._drop_log.warning(now, "dropped a datagram: %s", reason)
+            self._pump = ClientPump(self._connection, sock, on_drop)
 
     def _end_attempt(self, succeeded: bool) -> None:
         if self._attempt is not None:
@@ -420,3 +418,9 @@ class UdpClient:
         if self._socket is not None:
             self._socket.close()
             self._socket = None
+
+
+def _log_drop(log: LimitedLog, reason: str, now: float) -> None:
+    """No method, which the client would hold and be held by: its socket would close late."""
+    if reason not in _ORDINARY_DROPS:
+        log.warning(now, "dropped a datagram: %s", reason)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import socket
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -508,6 +510,20 @@ class TestTheEnd:
         assert client.status() == ConnectionStatus.DROPPED
         assert not client.connected()
         assert client.token() == 0
+
+    def test_a_client_that_nobody_has_any_more_closes_its_socket_at_once(
+        self, server: EchoServer
+    ) -> None:
+        client = UdpClient(server.public_key)
+        connect(client, server.address)
+        alive = weakref.ref(client)
+        gc.disable()
+        try:
+            with pytest.warns(ResourceWarning, match="unclosed"):
+                del client
+            assert alive() is None
+        finally:
+            gc.enable()
 
     def test_the_stats_of_an_ended_connection_can_be_read(self, client: UdpClient) -> None:
         client.send(b"x")
