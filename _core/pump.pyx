@@ -57,7 +57,7 @@ cdef class Pump:
 cdef class ServerPump(Pump):
     """Moves the datagrams of an engine, a `Switchboard`; `clock` tells the monotonic time."""
 
-    def __init__(self, Switchboard engine, carrier, clock):
+    def __cinit__(self, Switchboard engine, carrier, clock):
         kind = type(engine)
         self._engine = engine
         self._clock = clock
@@ -103,7 +103,7 @@ cdef class ServerPump(Pump):
 cdef class ClientPump(Pump):
     """Moves the datagrams of one connection; `on_drop(reason, now)` is told of those dropped."""
 
-    def __init__(self, Lifecycle connection, carrier, on_drop):
+    def __cinit__(self, Lifecycle connection, carrier, on_drop):
         kind = type(connection)
         self._connection = connection
         self._on_drop = on_drop

@@ -1,10 +1,11 @@
-"""The loop between a socket and a client's connection."""
+"""The loop between a socket and its sessions."""
 
 from __future__ import annotations
 
+import pytest
 from support.endpoints import new_endpoint
 
-from mpgameserver._core.pump import ClientPump
+from mpgameserver._core.pump import ClientPump, ServerPump
 from mpgameserver.connection import Connection
 from mpgameserver.enums import RetryMode
 from mpgameserver.timing import Timing
@@ -48,3 +49,11 @@ def test_what_the_socket_does_not_take_is_not_sent_and_leaves_first_later() -> N
     assert stats.pkts_sent[-1] == sum(stats.pkts_sent) == stats.sent
     assert sum(stats.bytes_sent) == sum(map(len, carrier.taken))
     assert carrier.taken[0] == unsent
+
+
+@pytest.mark.parametrize("kind", [ClientPump, ServerPump])
+def test_none_comes_to_be_without_what_it_moves_datagrams_for(kind: type) -> None:
+    with pytest.raises(TypeError):
+        kind.__new__(kind, object(), Carrier())
+    with pytest.raises(TypeError):
+        kind(None, Carrier(), print)
