@@ -525,6 +525,30 @@ class TestTheEnd:
         finally:
             gc.enable()
 
+    @pytest.mark.parametrize("end", ["forceDisconnect", "connect"])
+    def test_a_handler_of_the_log_may_end_it_while_datagrams_are_read(
+        self, client: UdpClient, server: EchoServer, end: str
+    ) -> None:
+        sock = client._socket
+        assert sock is not None
+        ends = {
+            "forceDisconnect": client.forceDisconnect,
+            "connect": lambda: client.connect(server.address),
+        }
+        log = logging.getLogger("mpgameserver.client")
+        handler = logging.Handler()
+        handler.emit = lambda _: ends[end]()
+        log.addHandler(handler)
+        try:
+            for _ in range(3):
+                server.send_garbage(sock.local_address)
+            run_until(client, lambda: sock.fileno() == -1)
+        finally:
+            log.removeHandler(handler)
+        assert client.connected() is False
+        if end == "connect":
+            run_until(client, client.connected)
+
     def test_the_stats_of_an_ended_connection_can_be_read(self, client: UdpClient) -> None:
         client.send(b"x")
         run_until(client, client.hasMessages)

@@ -46,6 +46,13 @@ class EchoServer(EventHandler):
         self._context.call_soon_threadsafe(sleep)
         stopped.wait()
 
+    def send_garbage(self, address: tuple[object, ...]) -> None:
+        """Send what is no packet, from the server's own address."""
+        running = self._server._server
+        assert running is not None
+        datagrams = running._socket.datagrams
+        self._context.call_soon_threadsafe(lambda: datagrams.send(bytes(50), address))
+
     def disconnect(self, client: ServerClient) -> None:
         assert client.reason is not None
         self.ended.append(client.reason.value)
