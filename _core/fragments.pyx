@@ -142,6 +142,7 @@ cdef class Reassembly:
     cdef int add(self, uint16_t index, const unsigned char *data, Py_ssize_t size) except -1:
         """Take a piece that has not come before."""
         if index == self._next:
+            self._make_room(size + self._size_behind(index))
             self._append(data, size)
             self._append_later()
         else:
@@ -160,6 +161,18 @@ cdef class Reassembly:
         self._resize(self._size)
         return <bytes>self._start
 
+    cdef Py_ssize_t _size_behind(self, uint32_t index) except -1:
+        """The bytes of the pieces that wait right behind that one."""
+        cdef bytes piece
+        cdef Py_ssize_t size = 0
+        while self._later:
+            index += 1
+            piece = self._later.get(index)
+            if piece is None:
+                break
+            size += PyBytes_GET_SIZE(piece)
+        return size
+
     cdef int _append_later(self) except -1:
         """Put the pieces in their place that waited for the last one."""
         cdef bytes piece
@@ -171,13 +184,17 @@ cdef class Reassembly:
         return 0
 
     cdef int _append(self, const unsigned char *data, Py_ssize_t size) except -1:
+        if size:  # an empty piece may be the first, and then there is nothing to write to
+            memcpy(bytes_start(self._start) + self._size, data, size)
+            self._size += size
+        self._next += 1
+        return 0
+
+    cdef int _make_room(self, Py_ssize_t size) except -1:
+        """Make room for so many bytes more."""
         cdef Py_ssize_t needed = self._size + size
         if needed > self._room:
             self._resize(needed + needed // SPARE)
-        if size:  # an empty piece may be the first, and then there is nothing to write to
-            memcpy(bytes_start(self._start) + self._size, data, size)
-            self._size = needed
-        self._next += 1
         return 0
 
     cdef int _resize(self, Py_ssize_t room) except -1:

@@ -43,6 +43,8 @@ cdef class Reassembly:
     cdef bytes message(self)
     cdef int _append(self, const unsigned char *data, Py_ssize_t size) except -1
     cdef int _append_later(self) except -1
+    cdef Py_ssize_t _size_behind(self, uint32_t index) except -1
+    cdef int _make_room(self, Py_ssize_t size) except -1
     cdef int _resize(self, Py_ssize_t room) except -1
 
 cdef class ReassemblyBudget:
