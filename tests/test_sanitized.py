@@ -11,6 +11,7 @@ import os
 import subprocess
 import sys
 import sysconfig
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,8 @@ OURS = "/_core/"
 FRAMES = "16"
 """Of the stack of each block: enough to lead from a call of the interpreter into a module."""
 FUZZ_SECONDS = 60
+AT_ONCE = 2
+"""Runs of a share of the tests each: none of these tests depends on how fast it is."""
 
 
 @pytest.fixture(scope="module")
@@ -47,14 +50,27 @@ def test_the_tests_of_the_compiled_modules_touch_nothing_wrong_and_leak_nothing(
 ) -> None:
     environment = sanitized.environment(detect_leaks="1", malloc_context_size=FRAMES)
     environment["LSAN_OPTIONS"] = f"exitcode=0:log_path={tmp_path}/leaks"
-    command = [str(sanitized.python), "-X", "dev", str(PYTEST), "tests/core"]
-    options = ["-p", "no:cacheprovider", "-o", "timeout=600"]
-    done = subprocess.run(
-        [*command, *options], cwd=ROOT, env=environment, capture_output=True, text=True, check=False
+    command = [str(sanitized.python), "-X", "dev", str(PYTEST)]
+    command += ["-p", "no:cacheprovider", "-o", "timeout=600"]
+    files = sorted(
+        (ROOT / "tests" / "core").glob("test_*.py"), key=lambda file: file.stat().st_size
     )
-    print(done.stdout[-4000:], done.stderr[-8000:])
-    assert done.returncode == 0
-    assert "sanitize build" in done.stdout
+
+    def run(share: int) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [*command, *files[share::AT_ONCE]],
+            cwd=ROOT,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        for done in pool.map(run, range(AT_ONCE)):
+            print(done.stdout[-4000:], done.stderr[-8000:])
+            assert done.returncode == 0
+            assert "sanitize build" in done.stdout
     leaked = [leak for path in tmp_path.glob("leaks*") for leak in leaks_of_ours(path.read_text())]
     assert leaked == []
 
