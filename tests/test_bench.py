@@ -394,6 +394,9 @@ def test_bots_that_do_not_connect_are_a_finding(module, monkeypatch):
     assert found["failure"] == "3 of 9 are not connected"
 
 
+WALL_CLOCK = 1_700_000_000.0
+
+
 class Wire:
     """Stands for the socket of some bots: what they send is kept, what is put there they read."""
 
@@ -410,9 +413,11 @@ class Wire:
 
 
 @pytest.fixture
-def sessions(module):
+def sessions(module, monkeypatch):
     """A function that makes bots whose handshakes are over, with the server's endpoints."""
     bots_module, now = module("bots"), 1000.0
+    # The turns of a test take no time: a packet must not say that it was sent before the last one.
+    monkeypatch.setattr(bots_module.time, "time", lambda: WALL_CLOCK)
 
     def make(count):
         bots = bots_module.SessionBots.__new__(bots_module.SessionBots)
@@ -424,7 +429,7 @@ def sessions(module):
         bots._acks, bots._bits = array("H", [0]) * count, array("I", [0]) * count
         bots._number, bots._second, bots._answered = 2, 0.0, 0
         bots._sealed = iter(())
-        ends = [Endpoint(key, True, now, 1.7e9) for key in keys]
+        ends = [Endpoint(key, True, now, WALL_CLOCK) for key in keys]
         for end in ends:
             end.established = True
         return bots, ends
