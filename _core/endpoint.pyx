@@ -14,15 +14,16 @@ ever share a nonce, and the sender waits beyond that.
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from libc.math cimport INFINITY, floor
-from libc.string cimport memcpy, memmove
 
-from mpgameserver._core.fifo cimport queue_append, queue_clear, queue_pop, queue_pop_all
-from mpgameserver._core.fragments cimport (
-    Piece,
-    Reassembly,
-    read_piece_header,
-    write_piece_header,
+from mpgameserver._core.builder cimport (
+    begin_packet,
+    end_packet,
+    finish_payload,
+    put_message,
+    remember_message,
 )
+from mpgameserver._core.fifo cimport queue_append, queue_clear, queue_pop, queue_pop_all
+from mpgameserver._core.fragments cimport Piece, Reassembly, read_piece_header
 from mpgameserver._core.header cimport (
     APP,
     APP_FRAGMENT,
@@ -35,6 +36,7 @@ from mpgameserver._core.header cimport (
     read_header,
     write_header,
 )
+from mpgameserver._core.message cimport Message
 from mpgameserver._core.outbox cimport MAX_RIDER_BYTES, WIDE_SPAN
 from mpgameserver._core.packet cimport (
     FRAGMENT_HEADER,
@@ -44,7 +46,6 @@ from mpgameserver._core.packet cimport (
     max_payload,
     payload_is_valid,
     read_message,
-    write_shared_head,
 )
 from mpgameserver._core.seal cimport Seal, borrow_buffer, give_back_buffer
 from mpgameserver._core.seqnum cimport HALF_RING, RING_SIZE, expand, to_wire
@@ -104,7 +105,9 @@ cdef class Endpoint:
     the largest datagram that is sent, in bytes. `packets_before` and `messages_before` say how
     many numbers the handshake has used.
 
-    Not thread-safe.
+    Not thread-safe. `next_datagram`, `receive` and `advance` raise RuntimeError when one of them is
+    running: a finalizer, or an AEAD in Python, may call anything in the middle of one. All other
+    methods may be called there.
     """
 
     def __cinit__(
@@ -188,13 +191,14 @@ cdef class Endpoint:
 
     def take_messages(self):
         """Take all messages received, as a list of (SeqNum, bytes), in order of arrival."""
+        cdef list messages = queue_pop_all(&self._inbox)
         self._inbox_charge = 0
-        return queue_pop_all(&self._inbox)
+        return messages
 
     cpdef list take_settled(self):
         """Take the list of (callback, acked) of the messages that are over."""
-        cdef list settled = self.outbox.settled
-        self.outbox.settled = []
+        cdef list settled, fresh = []  # made first: a collection may call this method
+        settled, self.outbox.settled = self.outbox.settled, fresh
         return settled
 
     @property
@@ -215,6 +219,13 @@ cdef class Endpoint:
         self.sent += 1
         self.traffic.sent(size, now)
 
+    cdef int _enter(self) except -1:
+        """Begin a call that no other may interrupt; `_is_entered` must be reset at its end."""
+        if self._is_entered:
+            raise RuntimeError("the endpoint is in the middle of another call")
+        self._is_entered = True
+        return 0
+
     # -- time -------------------------------------------------------------------------------
 
     cdef bint _tick(self, double now) noexcept:
@@ -232,9 +243,22 @@ cdef class Endpoint:
 
         To be called once per frame or tick, before `next_datagram`.
         """
+        self._enter()
+        try:
+            self._tick(now)
+            self._find_lost()
+            while self.sent_packets.pop_timed_out(self._now, self.message_timeout):
+                self.timeouts += 1
+            self.outbox.expire(self._now, self.message_timeout)
+            if self.reassembler.held_bytes:
+                self.reassembler.expire(self._heard_for)
+        finally:
+            self._is_entered = False
+
+    cdef int _find_lost(self) except -1:
+        """Hand back what lost packets carried."""
         cdef int64_t number
         cdef bint probed = False
-        self._tick(now)
         while True:
             number = self.sent_packets.pop_lost(
                 self._now, self.round_trip.reorder_delay(), self.flow.probe_delay()
@@ -250,11 +274,7 @@ cdef class Endpoint:
                 self.outbox.note_lost(contents, number)
         if probed and (self.established or self.round_trip.measured):
             self.flow.note_probe()
-        while self.sent_packets.pop_timed_out(self._now, self.message_timeout):
-            self.timeouts += 1
-        self.outbox.expire(self._now, self.message_timeout)
-        if self.reassembler.held_bytes:
-            self.reassembler.expire(self._heard_for)
+        return 0
 
     cpdef double next_timer(self) except? -1.0:
         """When `advance` or `next_datagram` has something to do, if nothing arrives before.
@@ -299,104 +319,74 @@ cdef class Endpoint:
 
         To be called until it returns None.
         """
-        if not self._tick(now):
-            return None
-        if self.sent_packets.span() == 0 and self._wants_trial():
-            self.flow.cadence.begin_trial(self._now)
-            self.outbox.hemmed_in = False
-        return self._assemble(self._has_room())
+        self._enter()
+        try:
+            if not self._tick(now):
+                return None
+            if self.sent_packets.span() == 0 and self._wants_trial():
+                self.flow.cadence.begin_trial(self._now)
+                self.outbox.hemmed_in = False
+            return self._assemble(self._has_room())
+        finally:
+            self._is_entered = False
 
     cdef bytes _assemble(self, bint has_room):
         """The packet with what is due, if there is room for messages; None for nothing."""
-        self._body_size = self._body_count = 0
-        self._body_contents = None
-        self._body = borrow_buffer()
+        cdef PacketBuilder packet
+        begin_packet(&packet, self._body_limit)
         try:
             if has_room:
-                self._fill()
-            if self._body_count == 0 and not self._must_speak():
+                self._fill(&packet)
+            if packet.count == 0 and not self._must_speak():
                 return None
-            return self._close()
+            return self._close(&packet)
         finally:
-            give_back_buffer(self._body)
+            end_packet(&packet)
 
-    cdef int _fill(self) except -1:
-        """Coalesce what is due into the body."""
+    cdef int _fill(self, PacketBuilder *packet) except -1:
+        """Coalesce what is due into a packet."""
         cdef Message message
         cdef bint remember
-        cdef Py_ssize_t limit = self._body_limit - SINGLE_OVERHEAD
+        cdef Py_ssize_t limit = packet.limit - SINGLE_OVERHEAD
         cdef int64_t carrier = self.sent_packets.newest + 1
         cdef int most = self.flow.messages_per_packet(self.outbox.backlog(), self._now)
         cdef bint is_lossy = self.flow.congestion.loss > LOSSY
         if is_lossy != self.outbox.takes_riders:
             self.outbox.set_takes_riders(is_lossy)
         self.outbox.quiet = self.sent_packets.span() == 0
-        while self._body_count < most and limit >= 0:
+        while packet.count < most and limit >= 0:
             message = self.outbox.next_message(
-                limit, self._body_count == 0, self._now, self.keep_alive_interval
+                limit, packet.count == 0, self._now, self.keep_alive_interval
             )
             if message is None:
                 break
             remember = self.outbox.note_sent(message, carrier, self._now)
-            self._put(message)
+            put_message(packet, message)
             self.outbox.quiet = False
             if remember:
-                self._remember(message)
+                remember_message(packet, message)
             if message.travels_alone():
                 break
-            limit = self._body_limit - self._body_size - SHARED_OVERHEAD
-        if is_lossy and self._body_count and self._body_type >= APP:
-            self._take_riders()
+            limit = packet.limit - packet.size - SHARED_OVERHEAD
+        if is_lossy and packet.count and packet.packet_type >= APP:
+            self._take_riders(packet)
         return 0
 
-    cdef int _take_riders(self) except -1:
+    cdef int _take_riders(self, PacketBuilder *packet) except -1:
         """Fill what room is left with small messages that are not acked yet."""
         cdef Message message
         cdef int64_t carrier = self.sent_packets.newest + 1
-        cdef Py_ssize_t until = min(self._body_size + MAX_RIDER_BYTES, self._body_limit)
+        cdef Py_ssize_t until = min(packet.size + MAX_RIDER_BYTES, packet.limit)
         cdef double interval = max(self.round_trip.smoothed / 8, RIDE_INTERVAL)
-        while self._body_count < MAX_MESSAGES and self._body_size + SHARED_OVERHEAD <= until:
+        while packet.count < MAX_MESSAGES and packet.size + SHARED_OVERHEAD <= until:
             message = self.outbox.next_rider(
-                until - self._body_size - SHARED_OVERHEAD, self._now, interval
+                until - packet.size - SHARED_OVERHEAD, self._now, interval
             )
             if message is None:
                 break
             self.outbox.note_sent(message, carrier, self._now)
-            self._put(message)
-            self._remember(message)
-        return 0
-
-    cdef int _remember(self, Message message) except -1:
-        """Note that what becomes of the packet concerns a message."""
-        if self._body_contents is None:
-            self._body_contents = message
-        elif type(self._body_contents) is Message:
-            self._body_contents = [self._body_contents, message]
-        else:
-            (<list>self._body_contents).append(message)
-        return 0
-
-    cdef int _put(self, Message message) except -1:
-        """Write a message behind those in the body, with the head of one that shares it."""
-        cdef Piece piece
-        cdef unsigned char *out = self._body + self._body_size
-        cdef const unsigned char *data = <const unsigned char *>PyBytes_AS_STRING(message.data)
-        cdef uint32_t size = message.wire_size()
-        assert self._body_size + SHARED_OVERHEAD + size <= self._body_limit + SHARED_OVERHEAD
-        assert message.offset + message.size <= PyBytes_GET_SIZE(message.data)
-        write_shared_head(out, size, to_wire(message.number), message.message_type)
-        out += SHARED_OVERHEAD
-        if message.transfer is not None:
-            piece.number = message.transfer.number
-            piece.index = message.index
-            piece.count = message.transfer.count
-            write_piece_header(out, &piece)
-            out += FRAGMENT_HEADER
-        memcpy(out, data + message.offset, message.size)
-        if self._body_count == 0:
-            self._body_type = message.message_type
-        self._body_size += SHARED_OVERHEAD + size
-        self._body_count += 1
+            put_message(packet, message)
+            remember_message(packet, message)
         return 0
 
     cdef bint _must_speak(self) noexcept:
@@ -405,38 +395,33 @@ cdef class Endpoint:
             return True
         return self.established and self._now >= self._last_sent + self.keep_alive_interval
 
-    cdef bytes _close(self):
-        """Number the packet in the body and seal it."""
-        cdef unsigned char *body = self._body
+    cdef bytes _close(self, PacketBuilder *packet):
+        """Number the packet and seal it."""
+        cdef const unsigned char *payload = finish_payload(packet)
         cdef unsigned char head[HEADER_SIZE]
         cdef PacketFields fields
-        if self._body_count == 1:
-            self._body_size -= SHARED_OVERHEAD - SINGLE_OVERHEAD
-            body += SHARED_OVERHEAD - SINGLE_OVERHEAD
-            memmove(body, self._body + 2, SINGLE_OVERHEAD)
-        elif self._body_count == 0:
-            self._body_type = KEEP_ALIVE
         fields.from_server = self._is_server
         fields.time = <uint32_t>self._written_second
-        fields.packet_type = self._body_type
-        fields.length = <uint16_t>self._body_size
-        fields.count = self._body_count
+        fields.packet_type = packet.packet_type
+        fields.length = <uint16_t>packet.size
+        fields.count = packet.count
         fields.ack = (
             to_wire(self.received_packets.newest) if self.received_packets.newest else 0
         )
         fields.ack_bits = self.received_packets.ack_bits_value()
-        fields.seq = to_wire(
-            self.sent_packets.push(self._now, self._body_count > 0, self._body_contents)
-        )
+        fields.seq = to_wire(self.sent_packets.push(
+            self._now, packet.count > 0,
+            None if packet.contents == NULL else <object>packet.contents,
+        ))
         self.sent_packets.packet(self.sent_packets.newest).newest_message = self.outbox.newest
-        if self._body_count:
+        if packet.count:
             self.flow.note_sent(self.sent_packets.newest, self._now)
         self._written_count += 1
         self._last_sent = self._now
         self._acks_owed = 0
         self.assembled += 1
         write_header(head, &fields)
-        return self._seal.close(head, body, self._body_size)
+        return self._seal.close(head, payload, packet.size)
 
     # -- in ---------------------------------------------------------------------------------
 
@@ -448,20 +433,32 @@ cdef class Endpoint:
         """
         cdef PacketFields fields
         cdef int64_t number
-        cdef unsigned char *payload
-        cdef Verdict verdict = self._judge(&fields, datagram, &number)
-        if verdict == ACCEPTED:
-            payload = borrow_buffer()
-            try:
-                verdict = self._open(&fields, datagram, payload)
-                if verdict == ACCEPTED:
-                    self._note_received(&fields, number, PyBytes_GET_SIZE(datagram), now)
-                    self._apply_acks(&fields)
-                    self._deliver_all(&fields, payload)
-            finally:
-                give_back_buffer(payload)
+        cdef Verdict verdict
+        self._enter()
+        try:
+            verdict = self._judge(&fields, datagram, &number)
+            if verdict == ACCEPTED:
+                verdict = self._take(&fields, number, datagram, now)
+        finally:
+            self._is_entered = False
         if verdict != ACCEPTED:
             self._dropped[<int>verdict] += 1
+        return verdict
+
+    cdef Verdict _take(
+        self, PacketFields *fields, int64_t number, bytes datagram, double now
+    ) except *:
+        """Open a datagram whose header is good, and use what is in it."""
+        cdef unsigned char *payload = borrow_buffer()
+        cdef Verdict verdict
+        try:
+            verdict = self._open(fields, datagram, payload)
+            if verdict == ACCEPTED:
+                self._note_received(fields, number, PyBytes_GET_SIZE(datagram), now)
+                self._apply_acks(fields)
+                self._deliver_all(fields, payload)
+        finally:
+            give_back_buffer(payload)
         return verdict
 
     cdef int _note_received(

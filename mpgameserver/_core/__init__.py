@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from mpgameserver._core import (  # noqa: F401
         aesgcm,
         build,
+        builder,
         cadence,
         congestion,
         datagrams,

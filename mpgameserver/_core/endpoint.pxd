@@ -2,13 +2,13 @@
 
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t
 
+from mpgameserver._core.builder cimport PacketBuilder
 from mpgameserver._core.cadence cimport ACK_EVERY
 from mpgameserver._core.duplicates cimport DuplicateFilter
 from mpgameserver._core.fifo cimport Queue
 from mpgameserver._core.flow cimport FlowControl
 from mpgameserver._core.fragments cimport Reassembler
 from mpgameserver._core.header cimport PacketFields
-from mpgameserver._core.message cimport Message
 from mpgameserver._core.outbox cimport Outbox
 from mpgameserver._core.packet cimport MessageView
 from mpgameserver._core.roundtrip cimport RoundTrip
@@ -36,15 +36,13 @@ cdef class Endpoint:
     cdef Queue _inbox                         # of (SeqNum, bytes)
     cdef DuplicateFilter _had_messages
     cdef Seal _seal
-    cdef bint _is_server
+    cdef bint _is_server, _is_entered         # entered: a call runs that none may interrupt
     cdef double _start, _wall_start, _now, _last_sent, _ack_due_at
     cdef uint32_t _acks_owed
     cdef int64_t _written_second, _written_count   # and the packets under it
     cdef int64_t _dropped[VERDICTS]
-    cdef Py_ssize_t _body_limit, _body_size, _inbox_charge
-    cdef unsigned char *_body                 # borrowed while a packet is assembled
-    cdef uint8_t _body_count, _body_type
-    cdef object _body_contents                # the message, or list of them, to be remembered
+    cdef Py_ssize_t _body_limit, _inbox_charge
+    cdef int _enter(self) except -1
     cdef inline Py_ssize_t inbox_count(self) noexcept:
         return self._inbox.count
     cdef inline bint owes_acks(self) noexcept:      # so many that a datagram should leave
@@ -61,13 +59,15 @@ cdef class Endpoint:
     cdef bint _tick(self, double now) noexcept
     cdef bint _has_room(self) noexcept
     cdef bint _wants_trial(self) noexcept
-    cdef int _take_riders(self) except -1
+    cdef int _find_lost(self) except -1
     cdef bytes _assemble(self, bint has_room)
-    cdef int _fill(self) except -1
-    cdef int _remember(self, Message message) except -1
-    cdef int _put(self, Message message) except -1
+    cdef int _fill(self, PacketBuilder *packet) except -1
+    cdef int _take_riders(self, PacketBuilder *packet) except -1
     cdef bint _must_speak(self) noexcept
-    cdef bytes _close(self)
+    cdef bytes _close(self, PacketBuilder *packet)
+    cdef Verdict _take(
+        self, PacketFields *fields, int64_t number, bytes datagram, double now
+    ) except *
     cdef Verdict _judge(self, PacketFields *fields, bytes datagram, int64_t *number) noexcept
     cdef int _note_received(
         self, PacketFields *fields, int64_t number, Py_ssize_t size, double now

@@ -1,0 +1,19 @@
+# The packet under construction: its payload in a borrowed buffer, and what it must remember.
+
+from cpython.object cimport PyObject
+from libc.stdint cimport uint8_t
+
+from mpgameserver._core.message cimport Message
+
+cdef struct PacketBuilder:
+    unsigned char *buffer  # borrowed until `end_packet`
+    Py_ssize_t limit, size  # of the payload, as messages that share a packet are written
+    uint8_t count          # of messages
+    uint8_t packet_type    # of the first one
+    PyObject *contents     # owned: the message, or list of them, to be remembered; NULL: none
+
+cdef int begin_packet(PacketBuilder *packet, Py_ssize_t limit) except -1
+cdef void end_packet(PacketBuilder *packet) noexcept
+cdef int put_message(PacketBuilder *packet, Message message) except -1
+cdef int remember_message(PacketBuilder *packet, Message message) except -1
+cdef const unsigned char *finish_payload(PacketBuilder *packet) except NULL
