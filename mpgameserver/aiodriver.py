@@ -15,6 +15,9 @@ MIN_DELAY = 0.001
 """Seconds to a timer at least: loops count in milliseconds, and would call too early."""
 BLOCKED_DELAY = 0.1
 """The same while the socket takes no more: what is due then waits for that."""
+RENEWAL_INTERVAL = 0.1
+"""Seconds between two registrations of the same sockets at least. A loop that has dropped one is
+late once, by as much or by the time to the next timer; 20 system calls a second cost nothing."""
 
 
 class Driven(Protocol):
@@ -41,6 +44,7 @@ class Driver:
         self._watch: Watch = LoopWatch(self._loop, self._run)
         self._timer: asyncio.TimerHandle | None = None
         self._soon: asyncio.Handle | None = None
+        self._next_renewal = 0.0
         self._is_active = False
 
     def start(self) -> None:
@@ -65,10 +69,19 @@ class Driver:
     def _run_soon(self) -> None:
         self._soon = None
         self._run()
+        self._renew()
 
     def _run_timer(self) -> None:
         self._timer = None
         self._run()
+        self._renew()
+
+    def _renew(self) -> None:
+        """Register the sockets again: that no socket has woken the loop may be the loop's doing."""
+        now = self._loop.time()
+        if self._is_active and now >= self._next_renewal:
+            self._next_renewal = now + RENEWAL_INTERVAL
+            self._watch.renew()
 
     def _run(self) -> None:
         if not self._is_active:

@@ -28,6 +28,9 @@ class Watch(Protocol):
     def set(self, readers: set[int], writer: int | None) -> None:
         """Wait until any of `readers` can be read, or `writer`, one of them, takes more."""
 
+    def renew(self) -> None:
+        """Register again what the loop may have dropped without a word."""
+
     def close(self) -> None:
         """Wait no more; to be called before the sockets are closed."""
 
@@ -54,6 +57,15 @@ class LoopWatch:
             if writer is not None:
                 self._loop.add_writer(writer, self._ready)
             self._writer = writer
+
+    def renew(self) -> None:
+        """As in `Watch`: uvloop ends a poll handle with the first error of its socket.
+
+        Any host on the path can cause one, by an ICMP port unreachable.
+        """
+        wanted = self._readers, self._writer
+        self.set(set(), None)
+        self.set(*wanted)
 
     def close(self) -> None:
         """As in `Watch`."""
@@ -87,6 +99,9 @@ class ThreadWatch:
         if (readers, writer) != self._waited_for:
             self._waited_for = self._asked_for = (readers, writer)
             self._asking.send(b"\0")
+
+    def renew(self) -> None:
+        """As in `Watch`: the thread registers anew for each wait."""
 
     def close(self) -> None:
         """As in `Watch`."""

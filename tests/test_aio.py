@@ -9,6 +9,7 @@ import logging
 import socket
 import sys
 import threading
+import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any
 
@@ -16,7 +17,7 @@ import pytest
 from support.serverworld import Recorder
 
 from mpgameserver import aio
-from mpgameserver.aiodriver import Driver
+from mpgameserver.aiodriver import RENEWAL_INTERVAL, Driver
 from mpgameserver.aioserver import MAX_WAITING_EVENTS, AsyncEvents
 from mpgameserver.enums import ConnectFailure, ConnectionStatus, RetryMode
 from mpgameserver.errors import ConnectFailedError, ConnectionEndedError, NotConnectedError
@@ -38,6 +39,17 @@ class LoopWithoutReaders(asyncio.SelectorEventLoop):
 
     add_reader = remove_reader = asyncio.AbstractEventLoop.add_reader
     add_writer = remove_writer = asyncio.AbstractEventLoop.add_writer
+
+
+class ForgetfulLoop(asyncio.SelectorEventLoop):
+    """Drops a reader with the first event of its socket, as uvloop does when that is an error."""
+
+    def add_reader(self, fd: Any, callback: Any, *args: Any) -> None:
+        def forget() -> None:
+            self.remove_reader(fd)
+            callback(*args)
+
+        super().add_reader(fd, forget)
 
 
 LOOPS = [asyncio.SelectorEventLoop, *UVLOOP, LoopWithoutReaders]
@@ -896,3 +908,70 @@ class TestPolling:
                     assert turn.count <= 2 * datagrams + 2
 
         run(main)
+
+
+class Heard:
+    """A connected UDP socket as what a driver drives; a timer is due while it `ticks`."""
+
+    wants_write = False
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
+        self.ticks = True
+        self.had: list[bytes | OSError] = []
+        self.new = asyncio.Event()
+
+    def filenos(self) -> tuple[int, ...]:
+        return (self._sock.fileno(),)
+
+    def next_timer(self) -> float:
+        return time.perf_counter() + 0.01 if self.ticks else float("inf")
+
+    def turn(self) -> None:
+        try:
+            self.had.append(self._sock.recv(100))
+        except BlockingIOError:
+            return
+        except OSError as error:
+            self.had.append(error)
+        self.new.set()
+
+    async def next(self) -> bytes | OSError:
+        while not self.had:
+            self.new.clear()
+            await self.new.wait()
+        return self.had.pop(0)
+
+
+class TestRegistrations:
+    @pytest.mark.parametrize(
+        "new_loop", [*LOOPS, ForgetfulLoop], ids=lambda loop: f"{loop.__module__}.{loop.__name__}"
+    )
+    def test_a_socket_whose_port_was_unreachable_wakes_the_loop_again(self, new_loop: Any) -> None:
+        async def main() -> None:
+            peer = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+            peer.bind(LOOPBACK)
+            address = peer.getsockname()
+            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+                sock.setblocking(False)
+                sock.connect(address)
+                heard = Heard(sock)
+                driver = Driver(heard, heard.turn)
+                driver.start()
+                peer.close()
+                sock.send(b"anybody there?")
+                assert isinstance(await heard.next(), ConnectionRefusedError)
+                await asyncio.sleep(3 * RENEWAL_INTERVAL)
+                heard.ticks = False
+                await asyncio.sleep(0.02)  # the last timer
+                with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as again:
+                    again.bind(address)
+                    again.sendto(b"here", sock.getsockname())
+                    assert await heard.next() == b"here"
+                driver.close()
+
+        loop = new_loop()
+        try:
+            loop.run_until_complete(asyncio.wait_for(main(), PATIENCE))
+        finally:
+            loop.close()
