@@ -21,7 +21,7 @@ from dataclasses import dataclass
 
 from mpgameserver._core.endpoint import Endpoint
 from mpgameserver._core.header import decode_header
-from mpgameserver.address import IpAddress, SocketAddress, limits_towards
+from mpgameserver.address import IpAddress, SocketAddress, hello_payload
 from mpgameserver.blocklist import BlockList
 from mpgameserver.crypto import EllipticCurvePrivateKey
 from mpgameserver.enums import PacketType
@@ -103,7 +103,7 @@ class ServerHandshakes:
         than the hello.
         """
         message = decode_clear_packet(datagram, PacketType.CLIENT_HELLO).message
-        hello = ClientHello.decode(message, hello_size(limits_towards(host).payload))
+        hello = ClientHello.decode(message, hello_size(hello_payload(host)))
         if self._sessions.has_client_key(hello.public_key_der):
             raise HelloRefused("late hello")
         half_open = self.half_open.get(address, hello.public_key_der)

@@ -16,6 +16,7 @@ __all__ = [
     "IpAddress",
     "SocketAddress",
     "format_address",
+    "hello_payload",
     "host_and_port",
     "host_group",
     "host_of",
@@ -27,8 +28,12 @@ IpAddress = IPv4Address | IPv6Address
 SocketAddress = tuple[Any, ...]
 """What the socket module says and takes: (host, port), with two more fields over IPv6."""
 
+IPV4_UDP_HEADER = 28
+"""Bytes of the headers of IPv4 and UDP."""
 IPV6_UDP_HEADER = 48
 """Bytes of the headers of IPv6 and UDP."""
+IPV6_LEAST_MTU = 1280
+"""Bytes of a packet that every path of IPv6 carries (RFC 8200 section 5)."""
 _SUBSCRIBER_BYTES = 8  # the /64 that one subscriber of a network has at the least (RFC 6177)
 
 
@@ -60,11 +65,22 @@ def host_group(host: IpAddress) -> bytes:
     return host.packed if isinstance(host, IPv4Address) else host.packed[:_SUBSCRIBER_BYTES]
 
 
+def hello_payload(host: IpAddress) -> int:
+    """The largest message by which a server at its MTU measures the hello of a host, in bytes."""
+    header = IPV6_UDP_HEADER if isinstance(host, IPv6Address) else IPV4_UDP_HEADER
+    return size_limits(Packet.MTU, header).payload
+
+
 def limits_towards(host: IpAddress) -> SizeLimits:
-    """The sizes that the MTU leaves on the way to a host."""
+    """The sizes of what a session sends to a host.
+
+    Over IPv4 those that the MTU leaves: what a link does not take is fragmented on the way. Over
+    IPv6 no router fragments, and many paths drop fragments, so that nothing is sent that might
+    have to be one.
+    """
     if isinstance(host, IPv6Address):
-        return size_limits(Packet.MTU, IPV6_UDP_HEADER)
-    return size_limits(Packet.MTU)
+        return size_limits(min(Packet.MTU, IPV6_LEAST_MTU), IPV6_UDP_HEADER)
+    return size_limits(Packet.MTU, IPV4_UDP_HEADER)
 
 
 def plain_address(address: SocketAddress) -> tuple[str, int]:

@@ -15,7 +15,7 @@ import threading
 from dataclasses import dataclass
 
 from mpgameserver._core.packet import size_limits
-from mpgameserver.address import host_and_port, host_of, limits_towards
+from mpgameserver.address import IPV6_UDP_HEADER, host_and_port, host_of, limits_towards
 from mpgameserver.clienttrace import TracedHandshake, trace_sending
 from mpgameserver.connecting import ClientHandshake, EstablishedSession
 from mpgameserver.crypto import EllipticCurvePublicKey
@@ -34,6 +34,9 @@ MAX_ADDRESSES = 8
 """Addresses of a name that are tried: each takes two sockets."""
 MAX_DATAGRAMS_PER_READ = 64
 """Datagrams that one socket is read for in one frame, while nobody has proved anything."""
+MAX_PATH_MTU = 9216
+"""Bytes of a packet: the jumbo frames of an Ethernet. What takes more, such as the loopback, is no
+path on which anything is lost for its size."""
 
 _LOG = logging.getLogger("mpgameserver.client")
 
@@ -57,6 +60,16 @@ def _resolve(host: str, port: int, flags: int = 0) -> _Resolved:
         (family, address) for family, _, _, _, address in found
     )
     return list(unique)[:MAX_ADDRESSES]
+
+
+def _fragmented_datagram(path_mtu: int | None) -> int:
+    """The size of a datagram that the system sends in fragments which any path of IPv6 carries.
+
+    0 where that is not to be had: none is fragmented that the system thinks the path can take.
+    """
+    if path_mtu is None or path_mtu > MAX_PATH_MTU:
+        return 0
+    return path_mtu - IPV6_UDP_HEADER + 1
 
 
 class _Resolver:
@@ -222,6 +235,7 @@ class Attempt:
             now,
             size_limits(Packet.MTU).payload,
             limits_towards(host_of(route.address)).datagram,
+            _fragmented_datagram(sock.path_mtu),
         )
 
     def _read(self, sock: ConnectedSocket, now: float) -> EstablishedSession | None:

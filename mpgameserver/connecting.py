@@ -19,6 +19,7 @@ from mpgameserver.crypto import EllipticCurvePrivateKey, EllipticCurvePublicKey
 from mpgameserver.enums import PacketType
 from mpgameserver.errors import ProtocolError
 from mpgameserver.handshake import (
+    CLEAR_OVERHEAD,
     ClientHello,
     ServerHello,
     WrongKeyError,
@@ -56,6 +57,7 @@ class _Path:
     key: Hashable
     max_datagram: int
     hello_size: int
+    long_hello_size: int
     next_hello: float
     hellos_sent: int = 0
 
@@ -92,13 +94,24 @@ class ClientHandshake:
         self._candidates: list[_Candidate] = []
         self._verifications = 0
 
-    def add_path(self, path: Hashable, now: float, max_payload: int, max_datagram: int) -> None:
+    def add_path(
+        self,
+        path: Hashable,
+        now: float,
+        max_payload: int,
+        max_datagram: int,
+        fragmented_datagram: int = 0,
+    ) -> None:
         """Try a path too, from now on.
 
         `max_payload` says how long the hello is: what the server's own MTU would ask for, which
-        is that of IPv4 also where `max_datagram`, the largest datagram to be sent, is less.
+        is that of IPv4 also where `max_datagram`, the largest datagram to be sent, is less. Every
+        second hello is a datagram of `fragmented_datagram` bytes, where those are more: some
+        paths drop a whole hello for its size, others drop fragments.
         """
-        self._paths[path] = _Path(path, max_datagram, hello_size(max_payload), now)
+        size = hello_size(max_payload)
+        long_size = max(size, fragmented_datagram - CLEAR_OVERHEAD)
+        self._paths[path] = _Path(path, max_datagram, size, long_size, now)
 
     def remove_path(self, path: Hashable) -> None:
         """Give a path up."""
@@ -144,15 +157,16 @@ class ClientHandshake:
         return None
 
     def _hello_datagram(self, path: _Path, now: float) -> bytes:
-        if path.hello_size not in self._hello_messages:
-            self._hello_messages[path.hello_size] = self._hello.encode(path.hello_size)
+        size = path.long_hello_size if path.hellos_sent % 2 else path.hello_size
+        if size not in self._hello_messages:
+            self._hello_messages[size] = self._hello.encode(size)
         path.next_hello = now + HELLO_INTERVAL
         path.hellos_sent += 1
         return encode_clear_packet(
             PacketType.CLIENT_HELLO,
             path.hellos_sent,
             1,
-            self._hello_messages[path.hello_size],
+            self._hello_messages[size],
             int(self._wall_start + now - self._start),
         )
 

@@ -37,6 +37,7 @@ from mpgameserver.errors import HandshakeError, InvalidSignature, PacketError
 from mpgameserver.tagged import TaggedReader, encode_bytes, encode_integer
 
 __all__ = [
+    "CLEAR_OVERHEAD",
     "PROTOCOL_VERSION",
     "SALT_SIZE",
     "ClearPacket",
@@ -58,7 +59,8 @@ SALT_SIZE = 16
 _HEADER_SIZE = 20
 _NUMBER_SIZE = 2
 _CRC_SIZE = 4
-_CLEAR_OVERHEAD = _HEADER_SIZE + _NUMBER_SIZE + _CRC_SIZE
+CLEAR_OVERHEAD = _HEADER_SIZE + _NUMBER_SIZE + _CRC_SIZE
+"""Bytes of a packet in the clear beside its message."""
 _FROM_SERVER = {PacketType.CLIENT_HELLO: False, PacketType.SERVER_HELLO: True}
 
 _CLIENT_HELLO_TAG = bytes.fromhex("0082")
@@ -127,7 +129,7 @@ def decode_clear_packet(datagram: bytes, packet_type: PacketType) -> ClearPacket
     header = decode_header(datagram)
     if header.packet_type != packet_type or header.from_server != from_server:
         raise PacketError(f"not a {packet_type.name}: {header}")
-    if header.count != 1 or len(datagram) < _CLEAR_OVERHEAD:
+    if header.count != 1 or len(datagram) < CLEAR_OVERHEAD:
         raise PacketError(f"a packet in the clear of {len(datagram)} bytes: {header}")
     if header.length != len(datagram) - _HEADER_SIZE - _CRC_SIZE:
         raise PacketError(f"length {header.length} in a datagram of {len(datagram)} bytes")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import logging
 import socket
@@ -25,6 +26,7 @@ RECEIVE_SIZE = 65536
 """Larger than any UDP payload, so that nothing is ever cut."""
 
 _LOG = logging.getLogger("mpgameserver.client")
+_PLATFORM = "freebsd" if sys.platform.startswith("freebsd") else sys.platform
 _REFUSED = (ConnectionRefusedError, ConnectionResetError)  # the second is what Windows says
 _WOULD_BLOCK = {errno.EAGAIN, errno.EWOULDBLOCK, errno.ENOBUFS, errno.EINTR}
 _BUFFERS = (
@@ -32,6 +34,23 @@ _BUFFERS = (
     (socket.SO_SNDBUF, "send", "net.core.wmem_max"),
 )
 _told: set[tuple[str, int]] = set()
+_IPV6_MTU = socket.IPPROTO_IPV6, 24  # ipv6(7); the socket module does not know the name
+
+_Option = tuple[int, int, int]
+"""Level, name and value, as `setsockopt` has them; the socket module does not know these names."""
+_MAY_FRAGMENT: dict[str, tuple[tuple[_Option, ...], tuple[_Option, ...]]] = {
+    # IP_MTU_DISCOVER = IP_PMTUDISC_DONT (ip(7)); IPV6_MTU_DISCOVER, IPV6_DONTFRAG (ipv6(7)), and
+    # IPV6_MTU, for any path takes fragments of that size. A server on "::" speaks IPv4 as well.
+    "linux": (((0, 10, 0),), ((0, 10, 0), (41, 23, 0), (41, 62, 0), (41, 24, 1280))),
+    "darwin": (((0, 28, 0),), ((41, 62, 0),)),  # IP_DONTFRAG; IPV6_DONTFRAG
+    "freebsd": (((0, 67, 0),), ((41, 62, 0),)),
+    "win32": (((0, 14, 0),), ((41, 14, 0),)),  # IP_DONTFRAGMENT; IPV6_DONTFRAG
+}
+"""By platform, for IPv4 and for IPv6: a datagram larger than a link takes is fragmented.
+
+With "don't fragment" set, as Linux does, such a datagram vanishes where ICMP is filtered, and no
+hello of protocol 1 can be made any smaller.
+"""
 
 
 def new_udp_socket(
@@ -47,6 +66,7 @@ def new_udp_socket(
     sock = socket.socket(family, socket.SOCK_DGRAM)
     try:
         sock.setblocking(False)
+        _set_options(sock, _MAY_FRAGMENT.get(_PLATFORM, ((), ()))[family == socket.AF_INET6])
         for option, direction, setting in _BUFFERS:
             given = _given_buffer(sock, option, buffer_size)
             if given < buffer_size and (direction, level) not in _told:
@@ -58,6 +78,13 @@ def new_udp_socket(
         sock.close()
         raise
     return sock
+
+
+def _set_options(sock: socket.socket, options: tuple[_Option, ...]) -> None:
+    """Set options where the system has them: without, its default holds."""
+    for option in options:
+        with contextlib.suppress(OSError):
+            sock.setsockopt(*option)
 
 
 _TOO_SMALL = "the kernel gives a socket's %s buffer %d of the %d bytes asked for%s"
@@ -163,6 +190,13 @@ class ConnectedSocket:
     def refused(self) -> bool:
         """The other side's host said that nothing is bound to the port."""
         return self.datagrams.refused
+
+    @property
+    def path_mtu(self) -> int | None:
+        """The bytes of a packet of IPv6 up to which the system does not fragment it, if known."""
+        if self._socket.family != socket.AF_INET6 or _PLATFORM != "linux":
+            return None
+        return self._socket.getsockopt(*_IPV6_MTU)
 
     def fileno(self) -> int:
         """The file descriptor; -1 once closed."""

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from mpgameserver.accepting import HelloRefused, ProvedSession, ServerHandshakes
-from mpgameserver.address import SocketAddress, host_of, limits_towards
+from mpgameserver.address import SocketAddress, hello_payload, host_of
 from mpgameserver.connecting import HELLO_INTERVAL, ClientHandshake
 from mpgameserver.connection import Connection
 from mpgameserver.crypto import EllipticCurvePrivateKey
@@ -442,7 +442,7 @@ class TestSizes:
         self, server: Server, mtu: int, address: SocketAddress
     ) -> None:
         Packet.setMTU(mtu)
-        size = hello_size(limits_towards(host_of(address)).payload)
+        size = hello_size(hello_payload(host_of(address)))
         hello = hello_datagram(ClientHello(CLIENT_KEY_DER).encode(size))
         first, again = server.answer(hello, address), server.receive(hello, address)
         assert again is not None

@@ -8,6 +8,7 @@ import pytest
 
 from mpgameserver.address import (
     format_address,
+    hello_payload,
     host_group,
     host_of,
     limits_towards,
@@ -23,15 +24,22 @@ def test_a_mapped_address_counts_as_the_ipv4_one() -> None:
     assert limits_towards(host_of(mapped)).datagram == 1472
 
 
-def test_over_ipv6_the_headers_are_twenty_bytes_longer() -> None:
+def test_over_ipv6_a_packet_is_no_larger_than_what_every_path_carries() -> None:
     host = host_of(("2001:db8::1", 5000, 0, 0))
-    assert limits_towards(host).datagram == 1452
+    assert limits_towards(host).datagram == 1280 - 48
+
+
+def test_a_hello_is_as_long_as_the_mtu_asks_for_over_either() -> None:
+    assert hello_payload(ip_address("192.0.2.1")) == 1500 - 28 - 38
+    assert hello_payload(ip_address("2001:db8::1")) == 1500 - 48 - 38
 
 
 def test_the_sizes_follow_the_mtu() -> None:
     Packet.setMTU(1400)
     try:
         assert limits_towards(ip_address("192.0.2.1")).datagram == 1372
+        Packet.setMTU(1000)
+        assert limits_towards(ip_address("2001:db8::1")).datagram == 952
     finally:
         Packet.setMTU(1500)
 

@@ -56,6 +56,17 @@ class TestHello:
         assert second.message == first.message
         assert (second.header.seq, second.message_seq) == (2, 1)
 
+    def test_every_second_one_is_long_where_that_has_it_fragmented(self) -> None:
+        attempt = ClientHandshake(ROOT_KEY.getPublicKey(), 0.0, 1_800_000_000.0)
+        attempt.add_path(PATH, 0.0, 1434, 1232, 1453)
+        attempt.add_path(OTHER_PATH, 0.0, 1434, 1232, 1200)
+        sent = [attempt.datagrams(now) for now in (0.0, 0.25, 0.5)]
+        assert [[len(datagram) for _, datagram in pairs] for pairs in sent] == [
+            [1438, 1438],
+            [1453, 1438],
+            [1438, 1438],
+        ]
+
     def test_every_path_has_packet_numbers_of_its_own(self) -> None:
         attempt = handshake()
         attempt.datagrams(0.0)

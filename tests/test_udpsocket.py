@@ -107,6 +107,44 @@ class TestConnectedSocket:
             ConnectedSocket(socket.AF_INET, ("::1", 1))
 
 
+class TestPathMtu:
+    """Datagrams that a link does not take are fragmented, and do not vanish."""
+
+    @pytest.mark.skipif(sys.platform != "linux", reason="the numbers are those of Linux")
+    @pytest.mark.parametrize("family", [socket.AF_INET, socket.AF_INET6], ids=["IPv4", "IPv6"])
+    def test_no_socket_asks_for_packets_that_must_not_be_fragmented(
+        self, family: socket.AddressFamily
+    ) -> None:
+        with udpsocket.new_udp_socket(family) as sock:
+            assert sock.getsockopt(socket.IPPROTO_IP, 10) == 0  # IP_MTU_DISCOVER: DONT
+            if family == socket.AF_INET6:
+                assert sock.getsockopt(socket.IPPROTO_IPV6, 23) == 0  # IPV6_MTU_DISCOVER: DONT
+                assert sock.getsockopt(socket.IPPROTO_IPV6, 62) == 0  # IPV6_DONTFRAG
+
+    @pytest.mark.parametrize("platform", ["darwin", "freebsd", "linux", "win32", "sunos5"])
+    def test_a_system_without_the_option_keeps_its_default(
+        self, platform: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        asked = []
+
+        class Refusing(socket.socket):
+            def setsockopt(self, level: int, option: int, value: Any) -> None:  # type: ignore[override]
+                if level != socket.SOL_SOCKET:
+                    asked.append((level, option, value))
+                    raise OSError(errno.ENOPROTOOPT, "no such option")
+                super().setsockopt(level, option, value)
+
+        monkeypatch.setattr(udpsocket, "_PLATFORM", platform)
+        monkeypatch.setattr(socket, "socket", Refusing)
+        udpsocket.new_udp_socket(socket.AF_INET).close()
+        assert len(asked) == (platform != "sunos5")
+
+    def test_only_over_ipv6_the_system_is_asked_what_it_would_fragment(
+        self, connected: ConnectedSocket
+    ) -> None:
+        assert connected.path_mtu is None
+
+
 class Failing:
     """A socket whose calls raise one error after the other, and then do what they should."""
 
