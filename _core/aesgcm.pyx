@@ -14,7 +14,7 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes
 
 from cryptography.exceptions import InvalidTag
 
-from mpgameserver._core.header cimport NONCE_SIZE, TAG_SIZE
+from mpgameserver._core.header cimport HEADER_SIZE, NONCE_SIZE, TAG_SIZE
 
 __all__ = ["IS_AVAILABLE", "NativeAesGcm"]
 
@@ -93,6 +93,18 @@ cdef class NativeAesGcm:
         ):
             raise InvalidTag
         return opened
+
+    def opens(self, bytes datagram not None, /):
+        """True when the seal of a packet holds; what is in it is thrown away."""
+        cdef Py_ssize_t size = PyBytes_GET_SIZE(datagram) - HEADER_SIZE - TAG_SIZE
+        cdef unsigned char *data = _start(datagram)
+        cdef bytes opened
+        if not 0 <= size <= MOST_BYTES:
+            return False
+        opened = PyBytes_FromStringAndSize(NULL, size)
+        return self.open(
+            data, data, HEADER_SIZE, data + HEADER_SIZE, <int>size, _start(opened)
+        )
 
 
 cdef int _check_sizes(bytes nonce, Py_ssize_t size, bytes associated_data) except -1:

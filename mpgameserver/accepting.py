@@ -164,12 +164,18 @@ class ServerHandshakes:
         for half_open in self.half_open.at(address):
             if self._sessions.has_client_key(half_open.client_key_der):
                 continue
-            endpoint = half_open.prove(datagram, now)
-            if endpoint is not None:
-                self.half_open.remove(half_open)
-                self._proofs.pop(address, None)
-                return ProvedSession(endpoint, half_open.hello.token, half_open.client_key_der)
+            proved = self._try(half_open, datagram, now)
+            if proved is not None:
+                return proved
         return None
+
+    def _try(self, half_open: HalfOpenSession, datagram: bytes, now: float) -> ProvedSession | None:
+        endpoint = half_open.prove(datagram, now)
+        if endpoint is None:
+            return None
+        self.half_open.remove(half_open)
+        self._proofs.pop(half_open.address, None)
+        return ProvedSession(endpoint, half_open.hello.token, half_open.client_key_der)
 
     def postpone(self, datagram: bytes, address: SocketAddress) -> bool:
         """Keep a datagram, if it may be the proof of a session that has no key yet.
@@ -181,10 +187,11 @@ class ServerHandshakes:
         self._proofs.setdefault(address, datagram)
         return True
 
-    def exchange_next(self) -> tuple[bytes, SocketAddress] | None:
-        """Make the key of a session for which a proof waits: the proof and its address.
+    def exchange_next(self, now: float) -> tuple[SocketAddress, ProvedSession | None] | None:
+        """Make one key for a proof that waits: its address, and the session if the key opens it.
 
-        None when no proof waits. A proof waits until every session at its address has a key.
+        None when no proof waits. A proof waits until every session at its address has a key. Only
+        the new key is tried: the others were, when the proof came or their turn did.
         """
         while self._proofs:
             address, datagram = next(iter(self._proofs.items()))
@@ -194,7 +201,7 @@ class ServerHandshakes:
             if without_key:
                 without_key[0].exchange()
                 self.exchanges += 1
-                return datagram, address
+                return address, self._try(without_key[0], datagram, now)
         return None
 
     def proof_waits(self, address: SocketAddress) -> bool:

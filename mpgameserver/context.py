@@ -261,19 +261,19 @@ class ServerContext:
         self._set_limits(clients_per_host=check_count("count", count))
 
     def setMaxHandshakes(self, count: int) -> None:
-        """Set how many handshakes may be under way; 2048 by default. Then the oldest is given up.
+        """Set how many handshakes may be under way; 2048 by default. Then a random one is evicted.
 
         Fewer than are begun within `setTempConnectionTimeout` at `setHandshakeRate` let a flood
-        push honest clients out.
+        evict those of honest clients.
         """
         self._set_limits(half_open=check_count("count", count))
 
     def setMaxHandshakesPerHost(self, count: int) -> None:
-        """Set the same for one IPv4 address or IPv6 /64; 128 by default."""
+        """Set the same for one IPv4 address or IPv6 /64; 256 by default."""
         self._set_limits(half_open_per_host=check_count("count", count))
 
     def setMaxHandshakesPerAddress(self, count: int) -> None:
-        """Set the same for one address and port; 4 by default."""
+        """Set the same for one address and port; 128 by default."""
         self._set_limits(half_open_per_address=check_count("count", count))
 
     def setHandshakeRate(self, rate: float) -> None:

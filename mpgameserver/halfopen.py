@@ -1,8 +1,9 @@
 """Handshakes that have been answered, and not proved yet.
 
 Anybody can open one from any address, so all that they may take is bounded, by `Limits` and by
-time. Where a bound is reached the oldest goes: an honest client needs a round trip, and one that
-comes too late sends the same hello again.
+time. At a bound a random one is evicted, for an honest client needs a round trip, and hellos that
+are forged in its name would always make it the oldest before that is over. One that is evicted
+sends the same hello again.
 """
 
 from __future__ import annotations
@@ -10,12 +11,14 @@ from __future__ import annotations
 from collections import OrderedDict, defaultdict
 from collections.abc import Hashable
 from dataclasses import dataclass, field
+from random import Random, SystemRandom
 
 from mpgameserver._core.endpoint import Endpoint
 from mpgameserver.address import IpAddress, SocketAddress, host_group, limits_towards
 from mpgameserver.crypto import EllipticCurvePrivateKey, EllipticCurvePublicKey
 from mpgameserver.enums import PacketType
 from mpgameserver.errors import HandshakeError
+from mpgameserver.eviction import choose_victim
 from mpgameserver.handshake import (
     ServerHello,
     decode_challenge_response,
@@ -23,7 +26,7 @@ from mpgameserver.handshake import (
     session_key,
 )
 from mpgameserver.limits import Limits
-from mpgameserver.sessioncipher import SessionCipher, session_cipher
+from mpgameserver.sessioncipher import SessionCipher, may_open, session_cipher
 
 __all__ = ["HalfOpenSession", "HalfOpenTable"]
 
@@ -59,6 +62,11 @@ class HalfOpenSession:
         return encode_clear_packet(PacketType.SERVER_HELLO, self.answers, 1, self._message, time)
 
     @property
+    def is_repeated(self) -> bool:
+        """True when its hello came again."""
+        return self.answers > 1
+
+    @property
     def has_key(self) -> bool:
         """True when the ECDH exchange is done, and a proof can be tried."""
         return self._aead is not None
@@ -72,7 +80,7 @@ class HalfOpenSession:
 
         None before there is a key.
         """
-        if self._aead is None:
+        if self._aead is None or not may_open(self._aead, datagram):
             return None
         endpoint = Endpoint(
             self._aead,
@@ -99,9 +107,13 @@ _Group = OrderedDict[tuple[SocketAddress, bytes], HalfOpenSession]
 
 
 class HalfOpenTable:
-    """The half-open sessions: one for each address and client key, the oldest first."""
+    """The half-open sessions: one for each address and client key, the oldest first.
 
-    def __init__(self, limits: Limits) -> None:
+    `rng` decides which of them is evicted.
+    """
+
+    def __init__(self, limits: Limits, rng: Random | None = None) -> None:
+        self._rng = rng or SystemRandom()
         self.limits = limits
         """May be replaced: new caps hold for what is added from then on."""
         self._all: _Group = OrderedDict()
@@ -109,7 +121,7 @@ class HalfOpenTable:
         self._by_address: defaultdict[Hashable, _Group] = defaultdict(OrderedDict)
         self._tokens: set[int] = set()
         self.evicted: int = 0
-        """How many were pushed out by a bound, before their time."""
+        """How many were evicted at a bound, before their time."""
 
     def __len__(self) -> int:
         return len(self._all)
@@ -131,7 +143,7 @@ class HalfOpenTable:
         return token in self._tokens
 
     def add(self, half_open: HalfOpenSession) -> None:
-        """Add one; the oldest of its address, of its host or of all goes where a bound asks it."""
+        """Add one; where a bound is reached, another of its address, its host or of all goes."""
         address, host = half_open.address, host_group(half_open.host)
         key = (address, half_open.client_key_der)
         self._make_room(self._by_address.get(address), self.limits.half_open_per_address)
@@ -144,7 +156,7 @@ class HalfOpenTable:
     def _make_room(self, group: _Group | None, limit: int) -> None:
         while group and len(group) >= limit:
             self.evicted += 1
-            self.remove(next(iter(group.values())))
+            self.remove(choose_victim(group.values(), self._rng))
 
     def remove(self, half_open: HalfOpenSession) -> None:
         """Remove one that is in the table."""

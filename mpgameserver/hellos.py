@@ -11,13 +11,14 @@ Among each kind, hosts take turns: one host that floods delays its own hellos on
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from dataclasses import dataclass, field
+from random import Random, SystemRandom
 
 from mpgameserver.address import IpAddress, SocketAddress, host_group
 from mpgameserver.fairqueue import FairQueue
 from mpgameserver.handshake import ClientHello
 from mpgameserver.limits import Limits
+from mpgameserver.randomset import RandomSet
 
 __all__ = ["WaitingHello", "WaitingHellos"]
 
@@ -40,13 +41,16 @@ class WaitingHello:
 
 
 class WaitingHellos:
-    """The hellos that wait, and those that found no room, as far as they are remembered."""
+    """The hellos that wait, and those that found no room, as far as they are remembered.
 
-    def __init__(self, limits: Limits) -> None:
+    Which of these are forgotten `rng` decides: if it were the oldest, a flood that is fast enough
+    would have each of them forgotten before it comes again.
+    """
+
+    def __init__(self, limits: Limits, rng: Random | None = None) -> None:
         self._new: FairQueue[WaitingHello] = _queue(limits)
         self._repeated: FairQueue[WaitingHello] = _queue(limits)
-        self._put_off: OrderedDict[int, None] = OrderedDict()
-        self._put_off_limit = limits.hellos_put_off
+        self._put_off = RandomSet(limits.hellos_put_off, rng or SystemRandom())
         self._turn = 0
 
     def __len__(self) -> int:
@@ -69,9 +73,9 @@ class WaitingHellos:
         mark = hash(key)  # of str and bytes: nobody can know how two hellos come to share one
         queue = self._repeated if mark in self._put_off else self._new
         if queue.push(party, key, hello):
-            self._put_off.pop(mark, None)
+            self._put_off.discard(mark)
             return True
-        self._remember(mark)
+        self._put_off.add(mark)
         return False
 
     def pop(self) -> WaitingHello:
@@ -86,12 +90,6 @@ class WaitingHellos:
         self._new.clear()
         self._repeated.clear()
         self._put_off.clear()
-
-    def _remember(self, mark: int) -> None:
-        self._put_off.pop(mark, None)
-        if len(self._put_off) >= self._put_off_limit:
-            self._put_off.popitem(last=False)
-        self._put_off[mark] = None
 
 
 def _queue(limits: Limits) -> FairQueue[WaitingHello]:

@@ -211,14 +211,16 @@ class ServerEngine(Switchboard):
     def _prove(self, datagram: bytes, address: SocketAddress) -> bool:
         """True when the datagram has proved a handshake that has a key: there is a new session."""
         proved = self._handshakes.prove(datagram, address, self.now)
-        if proved is None:
-            return False
+        if proved is not None:
+            self._begin_session(proved, address)
+        return proved is not None
+
+    def _begin_session(self, proved: ProvedSession, address: SocketAddress) -> None:
         self._proved += 1
         old = self._sessions.get(address)
         if old is not None:
             self._replace(old)
         self._add_session(proved, address)
-        return True
 
     def _replace(self, session: Session) -> None:
         """End a session whose address another one takes over."""
@@ -296,13 +298,16 @@ class ServerEngine(Switchboard):
 
     def _try_waiting_proof(self) -> bool:
         """Make a key for a proof that waits, and try it; False when none waits."""
-        waiting = self._handshakes.exchange_next()
-        if waiting is None:
+        tried = self._handshakes.exchange_next(self.now)
+        if tried is None:
             return False
-        _, address = waiting
+        address, proved = tried
         reason = self._refusal(address, host_of(address))
-        if reason is None and not self._prove(*waiting):
-            reason = "unproved"
+        if reason is None:
+            if proved is None:
+                reason = "unproved"
+            else:
+                self._begin_session(proved, address)
         if reason is not None and not self._handshakes.proof_waits(address):
             self.drop(reason, address)
         return True

@@ -8,7 +8,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from mpgameserver._core.aesgcm import IS_AVAILABLE, NativeAesGcm
 
-__all__ = ["SessionCipher", "session_cipher"]
+__all__ = ["SessionCipher", "may_open", "session_cipher"]
 
 SessionCipher: TypeAlias = NativeAesGcm | AESGCM
 
@@ -20,3 +20,11 @@ def session_cipher(key: bytes) -> SessionCipher:
     by `cryptography`.
     """
     return NativeAesGcm(key) if IS_AVAILABLE else AESGCM(key)
+
+
+def may_open(cipher: SessionCipher, datagram: bytes) -> bool:
+    """False when a cipher is known not to open a sealed packet, at a fifth of what that costs.
+
+    `cryptography`'s is not asked: it has no cheaper way of finding out.
+    """
+    return not isinstance(cipher, NativeAesGcm) or cipher.opens(datagram)

@@ -67,8 +67,8 @@ class Server:
         """What a proof leads to, with public-key work where that is needed."""
         proved = self.handshakes.prove(proof, address, now)
         if proved is None and self.handshakes.postpone(proof, address):
-            while proved is None and (waiting := self.handshakes.exchange_next()) is not None:
-                proved = self.handshakes.prove(*waiting, now)
+            while proved is None and (tried := self.handshakes.exchange_next(now)) is not None:
+                proved = tried[1]
         return proved
 
     def accept(self, proof: bytes, address: SocketAddress = ADDRESS, now: float = 0.0) -> Session:
@@ -378,8 +378,8 @@ class TestWaiting:
         assert server.handshakes.prove(proof, ADDRESS, 0.0) is None
         assert server.handshakes.postpone(forged, ADDRESS)
         assert server.handshakes.next_work() < 0.0
-        assert server.handshakes.exchange_next() == (forged, ADDRESS)
-        assert server.handshakes.exchange_next() is None
+        assert server.handshakes.exchange_next(0.0) == (ADDRESS, None)
+        assert server.handshakes.exchange_next(0.0) is None
         assert server.handshakes.next_work() == float("inf")
         monkeypatch.setattr(EllipticCurvePrivateKey, "exchange", None)
         assert server.handshakes.prove(forged, ADDRESS, 0.0) is None
@@ -395,9 +395,11 @@ class TestWaiting:
             proofs.append(client.proof_for(server.answer(client.hello)))
         for proof in reversed(proofs):
             assert server.handshakes.postpone(proof, ADDRESS)
-        tried = [server.handshakes.exchange_next() for _ in range(4)]
-        assert tried == [(proofs[-1], ADDRESS)] * 3 + [None]
+        tried = [server.handshakes.exchange_next(0.0) for _ in range(3)]
+        assert [each and each[0] for each in tried] == [ADDRESS] * 3
+        assert [each and each[1] is not None for each in tried] == [False, False, True]
         assert server.handshakes.exchanges == 3
+        assert server.handshakes.exchange_next(0.0) is None
         assert server.handshakes.prove(proofs[0], ADDRESS, 0.0) is not None
 
     def test_what_the_header_shows_to_be_no_proof_does_not_wait(self, server: Server) -> None:
@@ -416,7 +418,7 @@ class TestWaiting:
         client = Client()
         server.handshakes.postpone(client.proof_for(server.answer(client.hello)), ADDRESS)
         server.handshakes.expire(1.0)
-        assert server.handshakes.exchange_next() is None
+        assert server.handshakes.exchange_next(0.0) is None
         assert server.handshakes.exchanges == 0
         assert not server.handshakes.proof_waits(ADDRESS)
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 from support.answering import WALL_START, Answer, answer
 
+from mpgameserver import candidates
 from mpgameserver.connecting import (
     HELLO_INTERVAL,
-    MAX_CANDIDATES,
+    MAX_TRIALS,
     MAX_VERIFICATIONS,
     ClientHandshake,
     EstablishedSession,
@@ -167,17 +168,57 @@ class TestForgery:
             attempt.receive(PATH, answer(hello, ROOT_KEY).datagram, 0.1)
         assert len(attempt.datagrams(0.1)) == MAX_VERIFICATIONS
 
-    def test_recorded_answers_push_out_the_oldest_candidate_only(self) -> None:
+    def test_more_answers_than_are_kept_evict_random_ones(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(candidates, "MAX_CANDIDATES", 8)
+        attempt = handshake()
+        attempt.receive(PATH, answer(hello := hello_of(attempt), ROOT_KEY).datagram, 0.0)
+        servers = [answer(hello, ROOT_KEY) for _ in range(24)]
+        for i, server in enumerate(servers):
+            attempt.receive(PATH, server.datagram, 0.001 * i)
+            attempt.datagrams(0.001 * i)
+        left = [c.token for c in attempt._candidates]
+        places = [place for place, server in enumerate(servers) if server.token in left]
+        assert len(left) == 8
+        assert places != list(range(16, 24)), "the oldest were evicted"
+
+    def test_a_sealed_packet_costs_a_bounded_number_of_trials(self) -> None:
+        attempt = handshake()
+        server = answer(hello_of(attempt), ROOT_KEY)
+        attempt.receive(PATH, server.datagram, 0.1)
+        good = sealed_by(server)
+        forged = good[:-1] + bytes([good[-1] ^ 1])
+        for _ in range(MAX_TRIALS):
+            attempt.receive(PATH, forged, 0.1)
+            assert attempt.drop_reason == "forged"
+        assert attempt.receive(PATH, good, 0.1) is None
+        assert attempt.drop_reason == "busy"
+        attempt.datagrams(0.2)
+        assert attempt.receive(PATH, good, 0.2) is not None
+
+    def test_the_round_trip_of_the_challenge_response_is_measured(self) -> None:
+        attempt = handshake()
+        server = answer(hello_of(attempt), ROOT_KEY)
+        attempt.receive(PATH, server.datagram, 0.0)
+        [(_, proof)] = attempt.datagrams(0.01)
+        assert server.endpoint.receive(proof, 0.05) == 0
+        session = attempt.receive(PATH, sealed_by(server, 0.1), 0.13)
+        assert session is not None
+        assert session.endpoint.round_trip.smoothed == pytest.approx(0.12)
+
+    def test_an_answer_that_comes_again_has_its_proof_sent_before_others(self) -> None:
         attempt = handshake()
         hello = hello_of(attempt)
-        servers = []
-        for i in range(MAX_CANDIDATES + 4):
-            servers.append(answer(hello, ROOT_KEY))
-            attempt.receive(PATH, servers[-1].datagram, 0.1)
-            if i % MAX_VERIFICATIONS == MAX_VERIFICATIONS - 1:
-                attempt.datagrams(0.1)
-        assert attempt.receive(PATH, sealed_by(servers[0]), 0.2) is None
-        assert attempt.receive(PATH, sealed_by(servers[-1]), 0.2) is not None
+        servers = [answer(hello, ROOT_KEY) for _ in range(3 * MAX_VERIFICATIONS)]
+        for i, server in enumerate(servers):
+            attempt.receive(PATH, server.datagram, 0.001 * i)
+            attempt.datagrams(0.001 * i)
+        attempt.datagrams(0.25)
+        assert attempt.receive(PATH, servers[7].datagram, 0.6) is None
+        assert attempt.drop_reason == "repeated"
+        proofs = [d for _, d in attempt.datagrams(0.6) if d[12] == PacketType.CHALLENGE_RESP]
+        assert servers[7].endpoint.receive(proofs[0], 0.6) == 0
 
     @pytest.mark.parametrize("position", range(0, 341, 17))
     def test_a_damaged_answer_is_ignored(self, position: int) -> None:

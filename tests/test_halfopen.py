@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from ipaddress import ip_address
 
 import pytest
@@ -67,10 +68,31 @@ def test_nothing_is_left_of_one_that_was_removed(opener: Opener) -> None:
     assert not table._by_address
 
 
-def test_the_oldest_of_all_goes_where_there_are_too_many(opener: Opener) -> None:
-    table = filled(opener, 10, Limits(half_open=4))
-    assert [h.client_key_der for h in table.all()] == [b"7", b"8", b"9", b"10"]
-    assert table.evicted == 6
+def test_where_there_are_too_many_random_ones_are_evicted(opener: Opener, seed: int) -> None:
+    survived = 0
+    for each in range(100):
+        table = HalfOpenTable(Limits(half_open=20), random.Random(seed + each))
+        first = opener.open()
+        table.add(first)
+        for i in range(39):
+            table.add(opener.open(f"192.0.2.{i}", i))
+        assert (len(table), table.evicted) == (20, 20)
+        survived += table.get(first.address, first.client_key_der) is first
+    assert 20 < survived < 60
+
+
+def test_one_whose_hello_was_repeated_is_seldom_evicted(opener: Opener, seed: int) -> None:
+    survived = 0
+    for each in range(50):
+        table = HalfOpenTable(Limits(half_open_per_address=20), random.Random(seed + each))
+        repeated = opener.open()
+        for now in (0.0, 0.25):
+            repeated.answer(now)
+        table.add(repeated)
+        for _ in range(39):
+            table.add(opener.open())
+        survived += table.get(repeated.address, repeated.client_key_der) is repeated
+    assert survived > 40
 
 
 def test_one_host_pushes_out_only_its_own(opener: Opener) -> None:

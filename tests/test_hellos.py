@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from ipaddress import ip_address
 
 import pytest
@@ -69,12 +70,14 @@ def test_it_is_repeated_only_by_the_same_key_from_the_same_address(other: Waitin
     assert waiting.add(hello())
 
 
-def test_how_many_are_remembered_is_bounded_and_the_oldest_is_forgotten() -> None:
-    waiting = WaitingHellos(Limits(waiting_hellos=1, hellos_put_off=3))
-    add_all(waiting, crowd(6))
-    assert waiting.put_off == 3
-    assert not waiting.add(crowd(6)[1])  # forgotten: it pushes out another one
-    assert waiting.add(crowd(6)[5])
+def test_how_many_are_remembered_is_bounded_and_random_ones_are_forgotten(seed: int) -> None:
+    limits, survived = Limits(waiting_hellos=1, hellos_put_off=20), 0
+    for each in range(100):
+        waiting = WaitingHellos(limits, random.Random(seed + each))
+        add_all(waiting, crowd(41))
+        assert waiting.put_off == 20
+        survived += waiting.add(crowd(2)[1])
+    assert 20 < survived < 60
 
 
 def test_new_ones_have_a_share_whoever_repeats() -> None:
