@@ -10,6 +10,7 @@ from setuptools import Extension, setup
 LIBRARIES = ["dl"] if sys.platform == "linux" else []  # where dlopen is before glibc 2.34
 # A None where a compiled class is expected would crash the interpreter: such arguments are refused.
 DIRECTIVES = {"language_level": 3, "embedsignature": True, "allow_none_for_extension_args": False}
+DIRECTIVES |= {"auto_pickle": False}  # it would copy pointers, and nothing here is to be pickled
 
 
 def is_on(switch: str) -> bool:

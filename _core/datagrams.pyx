@@ -200,7 +200,7 @@ cdef class DatagramSocket:
         if len(self._run) > 1 and self._sends_runs:
             sent = self._send_run()
         while sent < len(self._run):
-            if not self._send_one(<bytes>self._run[sent], self._run_address):
+            if not self._send_one(<bytes?>self._run[sent], self._run_address):
                 break
             sent += 1
         if sent < len(self._run):

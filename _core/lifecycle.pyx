@@ -35,10 +35,10 @@ cdef class Lifecycle:
     """An established session, seen from one side.
 
     `endpoint` has the session's key, `token` names the session, `timing` is read when the
-    connection starts and on `retime`.
+    connection starts and on `retime`. A subclass may take more arguments, behind these.
     """
 
-    def __init__(self, Endpoint endpoint, token, timing):
+    def __cinit__(self, Endpoint endpoint, token, timing, *_):
         self.endpoint = endpoint
         self.token = token
         self.status = _connected

@@ -276,14 +276,14 @@ cdef class Outbox:
         cdef Message message
         if type(contents) is Message:
             return self._settle(<Message>contents, True)
-        for message in <list>contents:
+        for message in <list?>contents:
             self._settle(message, True)
         return 0
 
     cdef int note_lost(self, object contents, int64_t carrier) except -1:
         """Packet `carrier`, which carried a message or a list of messages, was lost."""
         cdef Message message
-        for message in [contents] if type(contents) is Message else <list>contents:
+        for message in [contents] if type(contents) is Message else <list?>contents:
             if (
                 message.retry == RETRY_ON_TIMEOUT
                 and not message.settled

@@ -88,7 +88,7 @@ cdef class ServerPump(Pump):
 
     cdef bint _take(self, tuple arrival, double now, double wall_now) except -1:
         if self._is_plain:
-            return self._engine.accept(<bytes>arrival[0], <tuple>arrival[1], now, wall_now)
+            return self._engine.accept(<bytes?>arrival[0], <tuple?>arrival[1], now, wall_now)
         return self._engine.receive(arrival[0], arrival[1], now, wall_now)
 
     cdef object _next_leaving(self, double now):
@@ -96,7 +96,7 @@ cdef class ServerPump(Pump):
 
     cdef bint _queue(self, object leaving, double now) except -1:
         if self._native is not None:
-            return self._native.queue(<bytes>leaving[0], <tuple>leaving[1])
+            return self._native.queue(<bytes?>leaving[0], <tuple?>leaving[1])
         return self._carrier.queue(leaving[0], leaving[1])
 
 

@@ -15,7 +15,9 @@ cdef class Session(Timed):
     whoever makes the session.
     """
 
-    def __init__(self, Lifecycle connection, tuple address, bytes client_key, owner):
+    def __cinit__(
+        self, Lifecycle connection, tuple address not None, bytes client_key not None, owner
+    ):
         self._owner = owner
         self.connection = connection
         self.address = address

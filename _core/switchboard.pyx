@@ -45,16 +45,19 @@ cdef class Switchboard:
     - `do_public_key_work()`: one piece of it; False when none waits.
     """
 
-    def __init__(self, context, handler, dict sessions):
-        self.context = context
-        self.settings = context.settings
-        self.handler = handler
-        self._by_address = sessions
+    def __cinit__(self, *_, **__):
+        self._by_address = {}
         self.timers = Timers()
         self.answers = Fifo()
         self._ready = deque()
         self._touched = []
         self.has_sent_all = True
+
+    def __init__(self, context, handler, dict sessions not None):
+        self.context = context
+        self.settings = context.settings
+        self.handler = handler
+        self._by_address = sessions
 
     # -- in ---------------------------------------------------------------------------------
 

@@ -122,6 +122,6 @@ cdef class Timers:
         return 0
 
     cdef int _drop_stale(self) except -1:
-        while self._items and (<Timed>self._items[0]).due != self._entries[0].when:
+        while self._items and (<Timed?>self._items[0]).due != self._entries[0].when:
             self._pop()
         return 0

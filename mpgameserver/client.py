@@ -331,7 +331,7 @@ class UdpClient:
             self._connection = Connection(*arguments)
             self._pump = ClientPump(self._connection, sock.datagrams, on_drop)
         else:
-            self._connection = TracedConnection(self._trace, sock, *arguments)
+            self._connection = TracedConnection(*arguments, self._trace, sock)
             self._pump = ClientPump(self._connection, sock, on_drop)
 
     def _end_attempt(self, succeeded: bool) -> None:

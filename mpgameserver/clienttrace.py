@@ -56,13 +56,13 @@ class TracedConnection(Connection):
 
     def __init__(
         self,
-        trace: PacketTrace,
-        sock: ConnectedSocket,
         endpoint: Endpoint,
         token: int,
         timing: Timing,
+        trace: PacketTrace,
+        sock: ConnectedSocket,
     ) -> None:
-        super().__init__(endpoint, token, timing)
+        super().__init__()
         self._trace = trace
         self._socket = sock
 

@@ -1,7 +1,7 @@
 from collections.abc import Callable
 from typing import Final
 
-from typing_extensions import disjoint_base
+from typing_extensions import Self, disjoint_base
 
 from mpgameserver._core.endpoint import Endpoint
 from mpgameserver.enums import ConnectionStatus
@@ -13,7 +13,7 @@ GOODBYE_TIMEOUT: Final[float]
 
 @disjoint_base
 class Lifecycle:
-    def __init__(self, endpoint: Endpoint, token: int, timing: Timing) -> None: ...
+    def __new__(cls, endpoint: Endpoint, token: int, timing: Timing, *_: object) -> Self: ...
     @property
     def endpoint(self) -> Endpoint: ...
     @property

@@ -1,7 +1,7 @@
 from collections.abc import Callable
 from typing import Any, Protocol, type_check_only
 
-from typing_extensions import disjoint_base
+from typing_extensions import Self, disjoint_base
 
 from mpgameserver._core.timers import Timed
 from mpgameserver.connection import Connection
@@ -21,13 +21,13 @@ class Session(Timed):
     ending: DisconnectReason | None
     reason: DisconnectReason | None
     is_announced: bool
-    def __init__(
-        self,
+    def __new__(
+        cls,
         connection: Connection,
         address: tuple[Any, ...],
         client_key: bytes,
         owner: SessionOwner,
-    ) -> None: ...
+    ) -> Self: ...
     @property
     def connection(self) -> Connection: ...
     @property
