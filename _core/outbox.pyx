@@ -1,7 +1,7 @@
 """What a connection has to say, and what becomes of it.
 
 A message waits until a packet takes it, which gives it its number. Longer ones than a packet
-can carry wait as transfers, cut into pieces only as packets have room for them. From then on the
+can carry wait in lanes, cut into fragments only as packets have room for them. From then on the
 retry mode decides:
 
 - RETRY_ON_TIMEOUT: due again whenever the newest packet that carried it is found lost.
@@ -12,8 +12,10 @@ Each message that has a callback is settled exactly once: acked, timed out, or c
 connection. The callbacks gather in `settled` for the owner to call, so that none runs in the
 middle of a packet.
 
-What is due again goes first, then new messages, then pieces; but a piece that found no room goes
-first in the next packet, so that a flood of messages cannot starve a transfer.
+Retransmissions, new messages, repeated ones and fragments take turns by bytes: whichever has
+sent the fewest goes first in a packet, where there is room for any message, and the others fill
+what it leaves. So none waits for more than a message of each of the others, however much of them
+there is and however large they are.
 
 New messages wait while the oldest unacked reliable one is `message_span` numbers behind: a
 receiver's duplicate filter must still tell that one from what it has had. They also wait while
@@ -31,8 +33,9 @@ from mpgameserver._core.fifo cimport (
     queue_pop,
     queue_pop_all,
 )
-from mpgameserver._core.fragments cimport piece_count, piece_size
-from mpgameserver._core.header cimport APP, APP_FRAGMENT, DISCONNECT
+from mpgameserver._core.fragments cimport piece_count
+from mpgameserver._core.header cimport APP, DISCONNECT
+from mpgameserver._core.lanes cimport FragmentLanes
 from mpgameserver._core.message cimport (
     BEST_EFFORT,
     RETRY_ON_TIMEOUT,
@@ -41,8 +44,8 @@ from mpgameserver._core.message cimport (
     new_message,
     new_transfer,
 )
-from mpgameserver._core.packet cimport FRAGMENT_HEADER, max_message, max_piece
-from mpgameserver._core.seqnum cimport ring_add
+from mpgameserver._core.packet cimport SHARED_OVERHEAD, max_message
+from mpgameserver._core.turns cimport AGAIN, FRAGMENTS, NEW, REPEATED, take_turn, whose_turn
 
 from mpgameserver.errors import SendQueueFullError
 
@@ -69,7 +72,7 @@ cdef class Outbox:
 
     def __dealloc__(self):
         queue_clear(&self._waiting)
-        queue_clear(&self._transfers)
+        queue_clear(&self._control)
         queue_clear(&self._due_again)
         queue_clear(&self._repeating)
         queue_clear(&self._deadlines)
@@ -105,14 +108,16 @@ cdef class Outbox:
         else:
             transfer = new_transfer(data, mode, piece_count(size, self._payload_limit))
             transfer.has_callback = callback is not None
-            queue_append(&self._transfers, transfer)
+            if self._lanes is None:
+                self._lanes = FragmentLanes()
+            self._lanes.add(transfer)
             if callback is not None:
                 self._callbacks[transfer] = callback
         return 0
 
     cdef int add_control(self, uint8_t message_type, bytes data) except -1:
         """Queue a handshake answer: reliable, alone in its packet, ahead of all else."""
-        queue_append(&self._due_again, new_message(data, message_type, RETRY_ON_TIMEOUT))
+        queue_append(&self._control, new_message(data, message_type, RETRY_ON_TIMEOUT))
         return 0
 
     cdef Message next_message(
@@ -123,51 +128,84 @@ cdef class Outbox:
         `alone` says that the packet is empty so far. The caller calls `note_sent` with it.
         """
         cdef Message message
-        while self._due_again.count:
-            message = queue_front(&self._due_again)
-            if message.settled:
-                queue_pop(&self._due_again)
-                continue
-            if message.wire_size() > limit or (message.travels_alone() and not alone):
-                break
-            return queue_pop(&self._due_again)
-        if self._pieces_next:
-            message = self._next_piece(limit)
+        cdef uint32_t kinds
+        cdef int kind
+        if alone:
+            message = _take_unsettled(&self._control, limit)
             if message is not None:
                 return message
-        message = self._next_unsent(limit, alone)
-        if message is None and not self._closing:
-            message = self._next_repeat(limit, now, repeat_interval)
-        if message is None:
-            message = self._next_piece(limit)
-            self._pieces_next = message is None and self._transfers.count > 0
-        return message
+        kinds = self._kinds_with_something(now, repeat_interval)
+        while kinds:
+            kind = whose_turn(&self._turns, kinds)
+            message = self._take(kind, limit)
+            if message is not None:
+                take_turn(&self._turns, kind, message.wire_size() + SHARED_OVERHEAD, alone)
+                return message
+            kinds &= ~(<uint32_t>1 << kind)
+        return self._take_goodbye() if alone else None
 
-    cdef Message _next_unsent(self, Py_ssize_t limit, bint alone):
-        cdef Message message
-        if self._waiting.count:
-            message = queue_front(&self._waiting)
-            if message.size > limit or not self._may_number():
-                return None
-            self.pending -= message.size
-            self._charged -= message.size + MESSAGE_COST
-            return queue_pop(&self._waiting)
-        if self._goodbye_waits and alone and self._transfers.count == 0:
-            self._goodbye_waits = False
-            return self._goodbye
-        return None
+    cdef uint32_t _kinds_with_something(self, double now, double repeat_interval) except? 0xFF:
+        """Which kinds have something that may leave now, a bit for each."""
+        cdef uint32_t kinds = 0
+        cdef uint32_t unsent = self._waiting.count > 0
+        if self._due_again.count:
+            kinds |= 1 << AGAIN
+        if self._repeating.count and self._has_repeat(now, repeat_interval):
+            kinds |= 1 << REPEATED
+        if self._lanes is not None:
+            if self._lanes.due_again:
+                kinds |= 1 << FRAGMENTS
+            unsent |= (self._lanes.unsent > 0) << 1
+        if unsent and self._may_number():
+            kinds |= (unsent & 1) << NEW | (unsent >> 1) << FRAGMENTS
+        return kinds
 
-    cdef Message _next_repeat(self, Py_ssize_t limit, double now, double repeat_interval):
+    cdef Message _take(self, int kind, Py_ssize_t limit):
+        """Take the next message of a kind, of at most `limit` bytes."""
+        if kind == AGAIN:
+            return _take_unsettled(&self._due_again, limit)
+        if kind == NEW:
+            return self._take_new(limit)
+        if kind == REPEATED:
+            return _take_unsettled(&self._repeating, limit)
+        return self._take_fragment(limit)
+
+    cdef Message _take_new(self, Py_ssize_t limit):
+        cdef Message message = queue_front(&self._waiting)
+        if message.size > limit:
+            return None
+        self.pending -= message.size
+        self._charged -= message.size + MESSAGE_COST
+        return queue_pop(&self._waiting)
+
+    cdef Message _take_fragment(self, Py_ssize_t limit):
+        cdef Message fragment = self._lanes.next(limit, self._payload_limit, self._may_number())
+        if fragment is not None and fragment.number == 0:
+            self.pending -= fragment.size
+            self._charged -= fragment.size
+            if fragment.index == fragment.transfer.count:
+                self._charged -= MESSAGE_COST
+        return fragment
+
+    cdef Message _take_goodbye(self):
+        if not self._goodbye_waits or self._has_unsent():
+            return None
+        self._goodbye_waits = False
+        return self._goodbye
+
+    cdef bint _has_unsent(self) noexcept:
+        """True while messages or fragments wait that never left."""
+        return self._waiting.count > 0 or (self._lanes is not None and self._lanes.unsent > 0)
+
+    cdef bint _has_repeat(self, double now, double repeat_interval) except -1:
+        """True when a best-effort message is due again."""
         cdef Message message
-        while self._repeating.count:
+        while self._repeating.count and not self._closing:
             message = queue_front(&self._repeating)
-            if message.settled or self.newest - message.number >= self.message_span:
-                queue_pop(&self._repeating)
-            elif message.wire_size() <= limit and now >= message.last_sent + repeat_interval:
-                return queue_pop(&self._repeating)
-            else:
-                break
-        return None
+            if not message.settled and self.newest - message.number < self.message_span:
+                return now >= message.last_sent + repeat_interval
+            queue_pop(&self._repeating)
+        return False
 
     cdef Message next_rider(self, Py_ssize_t limit, double now, double interval):
         """A small reliable message that is not acked yet, to ride again in a packet that leaves.
@@ -190,34 +228,6 @@ cdef class Outbox:
     cdef int backlog(self) noexcept:
         """How many messages wait, but for those that go in pieces."""
         return <int>self._waiting.count
-
-    cdef Message _next_piece(self, Py_ssize_t limit):
-        """Cut the next piece off the first transfer."""
-        cdef Transfer transfer
-        cdef Message piece
-        cdef Py_ssize_t size
-        if self._transfers.count == 0:
-            return None
-        transfer = queue_front(&self._transfers)
-        size = piece_size(len(transfer.data), self._payload_limit, transfer.next_index)
-        if size + FRAGMENT_HEADER > limit or not self._may_number():
-            return None
-        if transfer.next_index == 1:
-            self._newest_transfer = ring_add(self._newest_transfer, 1)
-            transfer.number = self._newest_transfer
-        piece = new_message(transfer.data, APP_FRAGMENT, transfer.retry)
-        piece.transfer = transfer
-        piece.index = transfer.next_index
-        piece.offset = (transfer.next_index - 1) * max_piece(self._payload_limit)
-        piece.size = size
-        self.pending -= size
-        self._charged -= size
-        if transfer.next_index == transfer.count:
-            self._charged -= MESSAGE_COST
-            queue_pop(&self._transfers)
-        transfer.next_index += 1
-        self._pieces_next = False
-        return piece
 
     cdef bint _may_number(self) except -1:
         """True when a new number keeps within what the receiver can tell apart."""
@@ -290,8 +300,15 @@ cdef class Outbox:
                 and message.carrier == carrier
                 and (not self._closing or message.travels_alone())
             ):
-                queue_append(&self._due_again, message)
+                self._add_due_again(message)
         return 0
+
+    cdef int _add_due_again(self, Message message) except -1:
+        if message.transfer is not None:
+            return self._lanes.add_due_again(message)
+        return queue_append(
+            &self._control if message.travels_alone() else &self._due_again, message
+        )
 
     cdef int expire(self, double now, double timeout) except -1:
         """Settle what has waited `timeout` seconds for its ack since it first left."""
@@ -321,8 +338,10 @@ cdef class Outbox:
     cdef bint has_more(self) except -1:
         """True when something would leave in a packet with room, whatever the time."""
         return (
-            self._due_again.count > 0
-            or ((self._waiting.count > 0 or self._transfers.count > 0) and self._may_number())
+            self._control.count > 0
+            or self._due_again.count > 0
+            or (self._lanes is not None and self._lanes.due_again > 0)
+            or (self._has_unsent() and self._may_number())
             or self._goodbye_waits
         )
 
@@ -330,6 +349,8 @@ cdef class Outbox:
         """From here on nothing is sent again; a DISCONNECT leaves behind what still waits."""
         self._closing = True
         queue_clear(&self._due_again)
+        if self._lanes is not None:
+            self._lanes.drop_due_again()
         queue_clear(&self._riders)
         self._goodbye = new_message(b"", DISCONNECT, RETRY_ON_TIMEOUT)
         self._goodbye_waits = True
@@ -339,10 +360,13 @@ cdef class Outbox:
         """Settle all that is outstanding as not acked, and forget it."""
         self._settle_all(&self._unacked)
         self._settle_all(&self._deadlines)
+        self._settle_all(&self._control)
         self._settle_all(&self._due_again)
         self._settle_all(&self._waiting)
-        for transfer in queue_pop_all(&self._transfers):
-            self._settle_transfer(transfer, False)
+        if self._lanes is not None:
+            self._lanes.drop_due_again()
+            for transfer in self._lanes.take_unsent():
+                self._settle_transfer(transfer, False)
         queue_clear(&self._repeating)
         queue_clear(&self._riders)
         self._goodbye_waits = False
@@ -376,3 +400,16 @@ cdef class Outbox:
             if transfer.has_callback:
                 self.settled.append((self._callbacks.pop(transfer), acked))
         return 0
+
+
+cdef Message _take_unsettled(Queue *queue, Py_ssize_t limit):
+    """Take the first message that is not settled; None if it is larger than `limit` bytes."""
+    cdef Message message
+    while queue.count:
+        message = queue_front(queue)
+        if not message.settled and message.wire_size() > limit:
+            return None
+        queue_pop(queue)
+        if not message.settled:
+            return message
+    return None

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
         flow,
         fragments,
         header,
+        lanes,
         lifecycle,
         message,
         outbox,

@@ -1,9 +1,11 @@
 # What a connection has to say: messages that wait, that are in flight, that are due again.
 
-from libc.stdint cimport int8_t, int64_t, uint8_t, uint16_t
+from libc.stdint cimport int8_t, int64_t, uint8_t, uint32_t
 
 from mpgameserver._core.fifo cimport Queue
+from mpgameserver._core.lanes cimport FragmentLanes
 from mpgameserver._core.message cimport Message, Transfer
+from mpgameserver._core.turns cimport Turns
 
 cdef enum:
     # The published receiver's duplicate filter reaches 256 numbers back, our own 32,768.
@@ -21,7 +23,7 @@ cdef enum:
 
 cdef class Outbox:
     cdef readonly list settled      # (callback, acked) of messages that are over
-    cdef readonly Py_ssize_t pending     # bytes of messages and pieces that never left
+    cdef readonly Py_ssize_t pending     # bytes of messages and fragments that never left
     cdef readonly int64_t newest    # message number; absolute
     cdef int64_t newest_acked       # of the numbers that are known to have arrived
     cdef bint quiet                 # no packet is under way
@@ -33,20 +35,19 @@ cdef class Outbox:
     cdef readonly Py_ssize_t max_message
     cdef Py_ssize_t _payload_limit
     cdef Py_ssize_t _charged        # against max_pending
-    cdef uint16_t _newest_transfer
-    cdef bint _pieces_next          # the last packet had no room for a piece
+    cdef Turns _turns
     cdef bint _closing
     cdef Message _goodbye           # None until there is one to say
     cdef bint _goodbye_waits
     cdef Queue _waiting              # messages that never left
-    cdef Queue _transfers            # fragmented messages with pieces that never left
-    cdef Queue _due_again            # reliable messages whose packet was lost
+    cdef FragmentLanes _lanes        # fragmented messages; None until there is one
+    cdef Queue _control              # what leaves ahead of all else, alone in its packet
+    cdef Queue _due_again            # small reliable messages whose packet was lost
     cdef Queue _repeating            # best-effort messages, by last_sent
     cdef Queue _deadlines            # messages that time out, by first_sent
     cdef Queue _unacked              # reliable messages by number
     cdef Queue _riders               # small ones of them, by last_sent; none unless takes_riders
     cdef dict _callbacks            # of the messages and transfers that have one
-
     cdef int add(self, object payload, object retry, object callback) except -1
     cdef int add_control(self, uint8_t message_type, bytes data) except -1
     cdef Message next_message(
@@ -66,9 +67,14 @@ cdef class Outbox:
     cdef int begin_goodbye(self) except -1
     cdef int close(self) except -1
     cdef bint _may_number(self) except -1
-    cdef Message _next_unsent(self, Py_ssize_t limit, bint alone)
-    cdef Message _next_piece(self, Py_ssize_t limit)
-    cdef Message _next_repeat(self, Py_ssize_t limit, double now, double repeat_interval)
+    cdef uint32_t _kinds_with_something(self, double now, double repeat_interval) except? 0xFF
+    cdef Message _take(self, int kind, Py_ssize_t limit)
+    cdef Message _take_new(self, Py_ssize_t limit)
+    cdef Message _take_fragment(self, Py_ssize_t limit)
+    cdef Message _take_goodbye(self)
+    cdef bint _has_unsent(self) noexcept
+    cdef bint _has_repeat(self, double now, double repeat_interval) except -1
+    cdef int _add_due_again(self, Message message) except -1
     cdef int _settle_all(self, Queue *queue) except -1
     cdef int _settle(self, Message message, bint acked) except -1
     cdef int _settle_transfer(self, Transfer transfer, bint acked) except -1

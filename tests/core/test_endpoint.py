@@ -910,7 +910,7 @@ class TestGoodbye:
         client.queue(b"unreliable", NONE)
         client.begin_goodbye()
         messages = peer.read_all(flush(client, 0.0))
-        assert [m.type for m in messages] == [6, 6, 7, 7, 7, 5]
+        assert [m.type for m in messages] == [6, 7, 6, 7, 7, 5]
         assert messages[-1].payload == b""
 
     def test_it_is_alone_in_its_packet(self, client, peer):

@@ -1,0 +1,134 @@
+"""Fragmented messages on their way out: whose fragment is next.
+
+They wait in lanes by size, and the lanes take turns, one fragment each. A lane sends its messages
+one after the other, first the fragments of it that were lost. So a message never waits for one
+that is more than four times as large: a long chat message passes a file.
+
+Not all messages take turns with each other, because a receiver has to keep whatever is not
+complete: with one message in progress per lane, the largest of every lane fit into
+`MAX_REASSEMBLY_BYTES`. A receiver that has no room refuses fragments of all of them, and none
+would ever be complete.
+"""
+
+cimport cython
+
+from mpgameserver._core.fifo cimport (
+    queue_append,
+    queue_clear,
+    queue_front,
+    queue_pop,
+    queue_pop_all,
+)
+from mpgameserver._core.fragments cimport piece_size
+from mpgameserver._core.header cimport APP_FRAGMENT
+from mpgameserver._core.message cimport new_message
+from mpgameserver._core.packet cimport FRAGMENT_HEADER, max_piece
+from mpgameserver._core.seqnum cimport ring_add
+
+__all__ = ["FragmentLanes"]
+
+cdef enum:
+    LANE_FACTOR = 4
+
+
+cdef inline int _lane_of(uint32_t fragments) noexcept:
+    cdef int lane = 0
+    while fragments > <uint32_t>LANE_FACTOR and lane < LANES - 1:
+        fragments = (fragments + LANE_FACTOR - 1) // LANE_FACTOR
+        lane += 1
+    return lane
+
+
+@cython.no_gc
+cdef class FragmentLanes:
+    """The fragmented messages of one direction of a connection."""
+
+    def __dealloc__(self):
+        cdef int lane
+        for lane in range(LANES):
+            queue_clear(&self._lanes[lane].unsent)
+            queue_clear(&self._lanes[lane].due_again)
+
+    cdef int add(self, Transfer transfer) except -1:
+        """Queue a fragmented message."""
+        queue_append(&self._lanes[_lane_of(transfer.count)].unsent, transfer)
+        self.unsent += 1
+        return 0
+
+    cdef int add_due_again(self, Message fragment) except -1:
+        """Queue a fragment that was lost."""
+        queue_append(&self._lanes[_lane_of(fragment.transfer.count)].due_again, fragment)
+        self.due_again += 1
+        return 0
+
+    cdef Message next(self, Py_ssize_t limit, Py_ssize_t payload_limit, bint may_number):
+        """Take the next fragment; None if it is larger than `limit` bytes, or there is none.
+
+        New ones are cut for packets of `payload_limit` bytes, if `may_number`.
+        """
+        cdef Message fragment
+        cdef int lane
+        for _ in range(LANES):
+            lane = self._turn
+            fragment = self._next_of(&self._lanes[lane], limit, payload_limit, may_number)
+            if fragment is not None:
+                self._turn = (lane + 1) % LANES
+                return fragment
+            if self._lanes[lane].due_again.count or (may_number and self._lanes[lane].unsent.count):
+                return None  # too large for what is left of this packet: it is first in the next
+            self._turn = (lane + 1) % LANES
+        return None
+
+    cdef Message _next_of(
+        self, Lane *lane, Py_ssize_t limit, Py_ssize_t payload_limit, bint may_number
+    ):
+        cdef Message fragment
+        while lane.due_again.count:
+            fragment = queue_front(&lane.due_again)
+            if not fragment.settled and fragment.wire_size() > limit:
+                return None
+            queue_pop(&lane.due_again)
+            self.due_again -= 1
+            if not fragment.settled:
+                return fragment
+        if may_number and lane.unsent.count:
+            return self._cut(lane, limit, payload_limit)
+        return None
+
+    cdef Message _cut(self, Lane *lane, Py_ssize_t limit, Py_ssize_t payload_limit):
+        """Cut the next fragment off the first message of a lane."""
+        cdef Transfer transfer = queue_front(&lane.unsent)
+        cdef Message fragment
+        cdef Py_ssize_t size = piece_size(len(transfer.data), payload_limit, transfer.next_index)
+        if size + FRAGMENT_HEADER > limit:
+            return None
+        if transfer.next_index == 1:
+            self._newest_number = ring_add(self._newest_number, 1)
+            transfer.number = self._newest_number
+        fragment = new_message(transfer.data, APP_FRAGMENT, transfer.retry)
+        fragment.transfer = transfer
+        fragment.index = transfer.next_index
+        fragment.offset = (transfer.next_index - 1) * max_piece(payload_limit)
+        fragment.size = size
+        if transfer.next_index == transfer.count:
+            queue_pop(&lane.unsent)
+            self.unsent -= 1
+        transfer.next_index += 1
+        return fragment
+
+    cdef int drop_due_again(self) except -1:
+        """Forget the fragments that were lost."""
+        cdef int lane
+        for lane in range(LANES):
+            queue_clear(&self._lanes[lane].due_again)
+        self.due_again = 0
+        return 0
+
+    cdef list take_unsent(self):
+        """Take all messages with fragments that never left."""
+        cdef list transfers = []
+        cdef int lane
+        for lane in range(LANES):
+            transfers += queue_pop_all(&self._lanes[lane].unsent)
+        self.unsent = 0
+        return transfers

@@ -1,0 +1,32 @@
+# Fragmented messages on their way out: whose fragment is next.
+
+from libc.stdint cimport uint16_t, uint32_t
+
+from mpgameserver._core.fifo cimport Queue
+from mpgameserver._core.message cimport Message, Transfer
+
+cdef enum:
+    # One for messages of up to 4 fragments, one for up to 16, and so on up to all 8,192. The
+    # largest of each together take 16 MB of a receiver, of which ours keeps 20 MiB.
+    LANES = 7
+
+cdef struct Lane:
+    Queue unsent       # transfers with fragments that never left; only the first one has begun
+    Queue due_again    # reliable fragments whose packet was lost
+
+cdef class FragmentLanes:
+    cdef uint32_t unsent          # transfers with fragments that never left
+    cdef uint32_t due_again       # fragments
+    cdef Lane _lanes[LANES]
+    cdef int _turn                # the lane that is next
+    cdef uint16_t _newest_number  # of the fragmented messages, on the wire
+
+    cdef int add(self, Transfer transfer) except -1
+    cdef int add_due_again(self, Message fragment) except -1
+    cdef Message next(self, Py_ssize_t limit, Py_ssize_t payload_limit, bint may_number)
+    cdef Message _next_of(
+        self, Lane *lane, Py_ssize_t limit, Py_ssize_t payload_limit, bint may_number
+    )
+    cdef Message _cut(self, Lane *lane, Py_ssize_t limit, Py_ssize_t payload_limit)
+    cdef int drop_due_again(self) except -1
+    cdef list take_unsent(self)

@@ -1,0 +1,38 @@
+# Taking turns by bytes: start-time fair queueing (Goyal, Vin and Cheng, 1996).
+
+from libc.stdint cimport INT64_MAX, int64_t, uint32_t
+
+cdef enum:
+    # Who takes turns. Messages of one kind leave in order.
+    AGAIN = 0      # small reliable messages whose packet was lost
+    NEW = 1        # messages that never left
+    REPEATED = 2   # best-effort messages that left
+    FRAGMENTS = 3  # new ones and lost ones: the lost packets of a file hold up no message
+    KINDS = 4
+
+cdef struct Turns:
+    int64_t now           # bytes: what a kind that begins now counts as having sent
+    int64_t sent[KINDS]   # bytes: what each kind has sent
+
+
+cdef inline int64_t turn_of(const Turns *turns, int kind) noexcept:
+    # A kind that had nothing to say has saved nothing up.
+    return max(turns.sent[kind], turns.now)
+
+
+cdef inline int whose_turn(const Turns *turns, uint32_t kinds) noexcept:
+    # Of the kinds whose bits are set, the one that has sent the fewest bytes.
+    cdef int kind, first = 0
+    cdef int64_t least = INT64_MAX
+    for kind in range(KINDS):
+        if kinds >> kind & 1 and turn_of(turns, kind) < least:
+            first, least = kind, turn_of(turns, kind)
+    return first
+
+
+cdef inline void take_turn(Turns *turns, int kind, uint32_t size, bint is_first) noexcept:
+    # Count bytes of a kind. The first message of a packet is of the kind whose turn it is.
+    cdef int64_t start = turn_of(turns, kind)
+    if is_first:
+        turns.now = start
+    turns.sent[kind] = start + size
