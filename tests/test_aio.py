@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any
 
 import pytest
+from support.patience import PATIENCE
 from support.serverworld import Recorder
 
 from mpgameserver import aio
@@ -55,7 +56,6 @@ class ForgetfulLoop(asyncio.SelectorEventLoop):
 LOOPS = [asyncio.SelectorEventLoop, *UVLOOP, LoopWithoutReaders]
 
 LOOPBACK = ("127.0.0.1", 0)
-PATIENCE = 10.0
 Main = Callable[[], Coroutine[Any, Any, None]]
 
 

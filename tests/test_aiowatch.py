@@ -8,11 +8,11 @@ from collections.abc import Callable, Coroutine, Iterator
 from typing import Any
 
 import pytest
+from support.patience import PATIENCE
 
 from mpgameserver import waiting
 from mpgameserver.aiowatch import LoopWatch, ThreadWatch
 
-PATIENCE = 5.0
 Pair = tuple[socket.socket, socket.socket]
 Main = Callable[[], Coroutine[Any, Any, None]]
 

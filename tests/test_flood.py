@@ -19,6 +19,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from support.patience import PATIENCE
 
 from mpgameserver.client import UdpClient
 from mpgameserver.crypto import EllipticCurvePrivateKey, EllipticCurvePublicKey
@@ -31,7 +32,6 @@ HELLOS_PER_SECOND = 5000
 ROUNDS = 5
 SECONDS = 3.0
 SETTLE = 0.3
-PATIENCE = 30.0
 NEWCOMER_PATIENCE = 5.0
 UNNOTICED = 0.001
 """Seconds: a sixteenth of a frame. Flood, players and server share the cores of one machine, so

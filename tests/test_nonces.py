@@ -10,6 +10,7 @@ import pytest
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from support.answering import answer
 from support.echo import EchoServer
+from support.patience import PATIENCE
 from support.recordingaead import RING, Seals, recorded_sessions
 from support.serverworld import DEAD, Player, Recorder, World
 
@@ -31,7 +32,6 @@ PER_SECOND = 32_767
 """Packets under one written second: half a ring."""
 WITHOUT_PAUSE = 1e-9
 """A keep-alive interval at which every call makes a packet."""
-PATIENCE = 10.0
 ROOT_KEY = EllipticCurvePrivateKey.new()
 
 

@@ -9,6 +9,7 @@ import socket
 import threading
 
 import pytest
+from support.patience import PATIENCE
 
 from mpgameserver.livetable import Display, Table
 from mpgameserver.netsim import LinkConditions, LinkStats
@@ -17,7 +18,6 @@ from mpgameserver.udpproxy import ProxyStats
 
 LOSSY = LinkConditions(loss=0.5)
 PERFECT = LinkConditions()
-PATIENCE = 10.0
 
 
 class Watcher(Display):

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.patience import PATIENCE
 from support.serverworld import Recorder
 
 from mpgameserver.client import UdpClient
@@ -26,7 +27,6 @@ from mpgameserver.enums import ConnectionStatus, RetryMode
 from mpgameserver.server import EventHandler, ServerContext, ThreadedServer, UdpServer
 
 LOOPBACK = ("127.0.0.1", 0)
-PATIENCE = 10.0
 
 
 def echo() -> Recorder:

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from support.answering import answer
+from support.patience import PATIENCE
 from support.serverworld import Recorder, World
 
 from mpgameserver import trace as trace_module
@@ -30,7 +31,6 @@ from mpgameserver.trace import TRACE_VARIABLE, PacketTrace, open_trace
 LOOPBACK = ("127.0.0.1", 0)
 LOCAL, PEER = ("127.0.0.1", 1474), ("192.0.2.1", 5000)
 SECRET = b"what nobody may read"
-PATIENCE = 10.0
 
 Line = dict[str, Any]
 

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 
 import pytest
+from support.patience import PATIENCE
 
 from mpgameserver import udpproxy
 from mpgameserver.netsim import Blackout, Link, LinkConditions
@@ -16,8 +17,6 @@ from mpgameserver.udpproxy import UdpProxy
 PERFECT = LinkConditions()
 LOCALHOSTS = ["127.0.0.1", "::1"]
 SEED = 6
-PATIENCE = 10.0
-"""Seconds within which what must come has come; nothing waits so long unless it fails."""
 
 OpenPeer = Callable[..., socket.socket]
 OpenProxy = Callable[..., UdpProxy]

@@ -10,12 +10,12 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from support.patience import PATIENCE
 
 from mpgameserver import udpsocket
 from mpgameserver.udpsocket import ConnectedSocket, PlainSocket
 from mpgameserver.waiting import wait_readable
 
-PATIENCE = 5.0
 HOST = "127.0.0.1"
 
 

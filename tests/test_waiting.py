@@ -7,11 +7,10 @@ import socket
 from collections.abc import Iterator
 
 import pytest
+from support.patience import PATIENCE
 
 from mpgameserver import waiting
 from mpgameserver.waiting import QUICK, SPIN, STREAK, EagerWaiter, Waiter, wait_readable
-
-PATIENCE = 5.0
 
 
 @pytest.fixture(params=[True, False], ids=["poll", "select"], autouse=True)

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Iterator
 
 import pytest
+from support.patience import PATIENCE
 
 from mpgameserver._core.datagrams import (
     HAS_RUNS,
@@ -17,7 +18,6 @@ from mpgameserver._core.datagrams import (
 from mpgameserver.udpsocket import PlainSocket
 from mpgameserver.waiting import wait_readable
 
-PATIENCE = 5.0
 BUFFER = 1 << 20
 Moves = DatagramSocket | PlainSocket
 Make = Callable[[socket.socket], Moves]

@@ -18,6 +18,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from support.patience import PATIENCE
 from support.programs import copied_examples, port_of, readme_commands, running
 
 from accounts.client import Player
@@ -31,7 +32,6 @@ from accounts.web import MAX_BODY_BYTES, MAX_REQUESTS, open_web
 from mpgameserver import ConnectionStatus, EllipticCurvePrivateKey, ThreadedServer
 
 FRAME = 1 / 60
-PATIENCE = 20.0
 GATE_PATIENCE = 0.3
 PASSWORD = "correct horse"
 

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 from support.dialogue import Dialogue, succeeds
+from support.patience import PATIENCE
 from support.programs import copied_examples, readme_commands
 
 from filetransfer import sending, transfer
@@ -40,7 +41,6 @@ LOOPBACK = ("127.0.0.1", 0)
 BAD = LinkConditions(loss=0.1, latency=0.01, jitter=0.005)
 SLOW = LinkConditions(latency=0.005, rate=600_000.0, queue=0.1)
 SIZE = 400_000
-PATIENCE = 20.0
 KEY = EllipticCurvePrivateKey.new()
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from support.documents import HEADLESS
+from support.patience import PATIENCE
 from support.programs import copied_examples, port_of, readme_commands, running
 
 from mpgameserver import ConnectFailure, ServerContext, ThreadedServer, UdpClient
@@ -35,7 +36,6 @@ from star.session import Session
 
 BAD = LinkConditions(loss=0.1, latency=0.04, jitter=0.02)
 FRAME = 1 / 60
-PATIENCE = 20.0
 STILL = (0, 0)
 LINK = ["round trip 52 ms", "lost 10% up, 25% down"]
 

@@ -35,6 +35,15 @@ def test_a_missing_snapshot_is_lost_on_the_way_down() -> None:
     assert meter.figures.lost_down == pytest.approx(0.2)
 
 
+def test_who_joins_a_running_game_has_lost_nothing_of_what_was_before() -> None:
+    meter = LinkMeter()
+    meter.note(ConnectionStats())
+    for number in range(5000, 5005):
+        meter.note_snapshot(number * TICKS_PER_SNAPSHOT)
+        meter.note(ConnectionStats())
+        assert meter.figures.lost_down == 0.0
+
+
 def test_what_was_lost_long_ago_is_no_longer_counted() -> None:
     meter = LinkMeter()
     meter.note(ConnectionStats(acked=0, timeouts=0))

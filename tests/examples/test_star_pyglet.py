@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from support.documents import HEADLESS
+from support.patience import PATIENCE
 from support.programs import copied_examples, port_of, readme_commands, running
 
 from mpgameserver import ServerContext, ThreadedServer, UdpClient
@@ -29,7 +30,6 @@ pytestmark = pytest.mark.extra
 
 OPENS_A_WINDOW = "import pyglet; pyglet.window.Window().close()"
 FRAME = 1 / 60
-PATIENCE = 20.0
 Pixel = tuple[int, int, int]
 
 

@@ -20,12 +20,12 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from support.patience import PATIENCE
 
 REQUIREMENT = "mpgameserver==0.2.4"
 ENVIRONMENT = Path(sys.prefix) / f"published-{REQUIREMENT.partition('==')[2]}"
 PROGRAMS = Path(__file__).resolve().parent
 CHECK = "from mpgameserver import TwistedServer, UdpClient"
-PATIENCE = 10.0
 
 # What pip prints, in its versions since 23, when it cannot speak with the index at all.
 NO_NETWORK = re.compile(r"Retrying|NewConnectionError|NameResolutionError|[Cc]onnection (to|time)")

@@ -28,12 +28,12 @@ from interop.jsonlines import (
     game_messages,
 )
 from interop.published import Program, at_the_same_time, published_python
+from support.patience import PATIENCE
 
 from mpgameserver.client import UdpClient
 from mpgameserver.crypto import EllipticCurvePrivateKey
 from mpgameserver.enums import ConnectFailure, ConnectionStatus
 
-PATIENCE = 10.0
 # Its server needs 34 s for a megabyte: it sends 30 pieces of 1024 bytes a second.
 LONG_PATIENCE = 60.0
 IDLE = 10.0

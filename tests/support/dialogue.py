@@ -9,7 +9,7 @@ import threading
 from pathlib import Path
 from types import TracebackType
 
-PATIENCE = 20.0
+from support.patience import PATIENCE
 
 
 class Dialogue:
