@@ -1,4 +1,7 @@
-"""Every block of the pages is run as it stands, or listed here with the reason why it is not."""
+"""Every block of the pages is run, or listed here with the reason why it is not.
+
+It is run as it stands but for the ports, which are free ones.
+"""
 
 from __future__ import annotations
 
@@ -13,22 +16,21 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 from support.documents import (
+    PAGE_PORTS,
     PAGES,
     PATIENCE,
-    PORT,
     ROOT,
     Block,
+    Ports,
     blocks,
     environment,
     indented_blocks,
     output,
-    ports_of_the_pages,
     running,
     wait_until_it_listens,
 )
@@ -71,10 +73,9 @@ SERVES = re.compile(r"mpgameserver (serve|netsim|monitor)\b")
 """Commands that go on until they are interrupted, and say so in their first line."""
 
 
-@pytest.fixture(autouse=True, scope="module")
-def _ports() -> Iterator[None]:
-    with ports_of_the_pages():
-        yield
+@pytest.fixture
+def ports() -> Ports:
+    return Ports()
 
 
 RUNNABLE = [page for page in PAGES if page.name not in PLAYED_ELSEWHERE and blocks(page)]
@@ -104,8 +105,9 @@ def commands_like(start: str) -> list[str]:
 class Reader:
     """Does what a page says, from top to bottom, in one folder."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, ports: Ports) -> None:
         self._folder = folder
+        self._ports = ports
 
     def follow(self, page: Path) -> None:
         """Do all that is not listed above."""
@@ -114,7 +116,7 @@ class Reader:
             if block.language == "sh":
                 self._run_commands(block)
             elif block.language == "python" and block.name and block.name in commands:
-                (self._folder / block.name).write_text(block.text)
+                (self._folder / block.name).write_text(self._ports.placed(block.text))
             elif block.language == "python":
                 self._run_program(block)
             else:
@@ -123,7 +125,7 @@ class Reader:
     def _run_commands(self, block: Block) -> None:
         with ExitStack() as until_the_end_of_the_block:
             serving = []
-            for command in block.commands:
+            for command in map(self._ports.placed, block.commands):
                 if reason_not_to_run(command) is not None:
                     continue
                 if SERVES.match(command):
@@ -139,13 +141,14 @@ class Reader:
     def _run_program(self, block: Block) -> None:
         # What an old matplotlib imports is not the matter of these.
         strict = () if ".plot(" in block.text else ("-W", "error")
-        if f"{PORT}" in block.text and ".run()" in block.text:
-            with running(self._folder, sys.executable, *strict, "-c", block.text) as server:
-                wait_until_it_listens()
+        program = self._ports.placed(block.text)
+        if f"{self._ports[1474]}" in program and ".run()" in program:
+            with running(self._folder, sys.executable, *strict, "-c", program) as server:
+                wait_until_it_listens(self._ports[1474])
                 server.send_signal(signal.SIGINT)
                 assert output(server) == ""
             return
-        printed = self._finish(sys.executable, *strict, "-c", block.text)
+        printed = self._finish(sys.executable, *strict, "-c", program)
         assert bool(printed) == ("print(" in block.text), block
 
     def _finish(self, *command: str) -> str:
@@ -163,10 +166,10 @@ class Reader:
 
 
 @pytest.mark.parametrize("page", RUNNABLE, ids=[page.name for page in RUNNABLE])
-def test_a_page_can_be_followed(page: Path, tmp_path: Path) -> None:
+def test_a_page_can_be_followed(page: Path, tmp_path: Path, ports: Ports) -> None:
     if "plot" in page.read_text():
         pytest.importorskip("matplotlib")
-    Reader(tmp_path).follow(page)
+    Reader(tmp_path, ports).follow(page)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=[page.name for page in PAGES])
@@ -174,6 +177,13 @@ def test_every_block_has_a_language_and_is_run_or_listed(page: Path) -> None:
     assert indented_blocks(page) == []
     known = {"python", "sh", *NOT_RUN_LANGUAGES}
     assert [block for block in blocks(page) if block.language not in known] == []
+
+
+def test_nothing_runs_on_a_port_that_a_page_names(ports: Ports) -> None:
+    texts = [ports.placed(block.text) for page in PAGES for block in blocks(page)]
+    texts += [ports.placed(command) for command in all_commands()]
+    assert not re.search(r"[: ](1474|1475|1480|9474)\b(?! ms)", "\n".join(texts))
+    assert len({ports[page_port] for page_port in PAGE_PORTS}) == len(PAGE_PORTS)
 
 
 def test_nothing_is_listed_that_is_not_there() -> None:
@@ -266,26 +276,29 @@ class TestGettingStarted:
     PAGE = DOCS / "getting-started.md"
 
     @pytest.fixture
-    def folder(self, tmp_path: Path) -> Path:
+    def folder(self, tmp_path: Path, ports: Ports) -> Path:
         """Where the programs were pasted into."""
         pasted = {b.name: b.text for b in blocks(self.PAGE) if b.language == "python"}
         assert list(pasted) == ["server.py", "player.py"]
         for name, text in pasted.items():
-            (tmp_path / name).write_text(text)
+            (tmp_path / name).write_text(ports.placed(text))
         return tmp_path
 
     def _commands(self) -> list[str]:
         return [c for b in blocks(self.PAGE) if b.language == "sh" for c in b.commands]
 
-    def test_two_players_see_each_other_and_take_a_coin(self, folder: Path) -> None:
+    def test_two_players_see_each_other_and_take_a_coin(self, folder: Path, ports: Ports) -> None:
         pytest.importorskip("pygame")
         venv, _, genkey, *programs = self._commands()
         assert venv == "python -m venv env"
         self._set_up(folder, genkey.replace("env/bin/python", sys.executable))
-        self._play(folder, [c.replace("env/bin/python", sys.executable) for c in programs])
+        programs = [c.replace("env/bin/python", sys.executable) for c in programs]
+        self._play(folder, programs, ports[1474])
 
     @pytest.mark.extra
-    def test_word_for_word_in_an_empty_environment_with_the_wheel(self, folder: Path) -> None:
+    def test_word_for_word_in_an_empty_environment_with_the_wheel(
+        self, folder: Path, ports: Ports
+    ) -> None:
         wheels = list((ROOT / "dist").glob("*.whl"))
         if len(wheels) != 1:
             pytest.skip("no wheel in dist/: make wheel")
@@ -299,14 +312,14 @@ class TestGettingStarted:
                 raise
             pytest.skip("pip cannot install pygame-ce and what the wheel needs")
         self._set_up(folder, genkey)
-        self._play(folder, programs)
+        self._play(folder, programs, ports[1474])
 
     @staticmethod
     def _set_up(folder: Path, *commands: str) -> None:
         for command in commands:
             subprocess.run(["sh", "-ec", command], cwd=folder, env=environment(), check=True)
 
-    def _play(self, folder: Path, programs: list[str]) -> None:
+    def _play(self, folder: Path, programs: list[str], port: int) -> None:
         serve, *players = (shlex.split(command) for command in programs)
         assert [serve[-1], *(player[-1] for player in players)] == [
             "server.py",
@@ -316,7 +329,7 @@ class TestGettingStarted:
         with ExitStack() as stack:
             server = stack.enter_context(running(folder, *serve))
             watcher = stack.enter_context(UdpClient(folder / "server.pem.pub"))
-            self._join(watcher)
+            self._join(watcher, port)
             for player in players:
                 stack.enter_context(running(folder, *player))
             places = self._watch(watcher, b"P", length=1 + 8 * 2)
@@ -327,14 +340,21 @@ class TestGettingStarted:
             assert heard.count("joined: ('127.0.0.1', ") == 3
             assert heard.count(" shutdown\n") == 3
             assert "Traceback" not in heard
+            self._see_them_come_back(stack.enter_context(running(folder, *serve)))
 
     @staticmethod
-    def _join(client: UdpClient) -> None:
+    def _see_them_come_back(server: subprocess.Popen[str]) -> None:
+        assert server.stdout is not None
+        for _ in range(2):
+            assert server.stdout.readline().startswith("joined: ")
+
+    @staticmethod
+    def _join(client: UdpClient, port: int) -> None:
         end = time.monotonic() + PATIENCE
         while not client.connected():
             assert time.monotonic() < end, client.failure
             if client.status() == ConnectionStatus.DISCONNECTED:  # nothing listens yet
-                client.connect(("127.0.0.1", PORT))
+                client.connect(("127.0.0.1", port))
             client.update()
             time.sleep(0.01)
 

@@ -11,9 +11,9 @@ import pytest
 from support.documents import (
     PAGES,
     ROOT,
+    Ports,
     blocks,
     output,
-    ports_of_the_pages,
     running,
     wait_until_it_listens,
 )
@@ -27,21 +27,20 @@ MAX_PROGRAM_LINES = 20
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 
 
-@pytest.fixture(autouse=True, scope="module")
-def _ports():
-    with ports_of_the_pages():
-        yield
+@pytest.fixture
+def ports() -> Ports:
+    return Ports()
 
 
 @pytest.fixture
-def programs(tmp_path: Path) -> dict[str, Path]:
+def programs(tmp_path: Path, ports: Ports) -> dict[str, Path]:
     """The programs of the README, pasted into files of one folder."""
     paths = {}
     for block in blocks(README):
         if block.language == "python":
             assert block.name is not None
             paths[block.name] = tmp_path / block.name
-            paths[block.name].write_text(block.text)
+            paths[block.name].write_text(ports.placed(block.text))
     return paths
 
 
@@ -50,9 +49,9 @@ def run(program: Path):
     return running(program.parent, sys.executable, program.name)
 
 
-def test_the_client_and_the_server_run_as_they_stand(programs):
+def test_the_client_and_the_server_run_as_they_stand(programs, ports):
     with run(programs["server.py"]) as server:
-        wait_until_it_listens()
+        wait_until_it_listens(ports[1474])
         with run(programs["client.py"]) as client:
             assert sorted(output(client).splitlines()) == ["acked: True", "you said: hello"]
         server.send_signal(signal.SIGINT)

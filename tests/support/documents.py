@@ -2,28 +2,24 @@
 
 from __future__ import annotations
 
-import getpass
 import os
 import re
 import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-if sys.platform != "win32":
-    import fcntl
+from support.patience import PATIENCE
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-PORT = 1474
-"""The port that the pages use."""
-PATIENCE = 20.0
+PAGE_PORTS = (1474, 1475, 1480, 9474)
+"""The ports that the pages name; tests put free ones in their place, for these may be taken."""
 HEADLESS = {
     "PYGAME_HIDE_SUPPORT_PROMPT": "1",
     "SDL_AUDIODRIVER": "dummy",
@@ -87,18 +83,38 @@ def listens(port: int) -> bool:
     return True
 
 
-@contextmanager
-def ports_of_the_pages() -> Iterator[None]:
-    """Have the ports that the pages name: they are fixed, so one run of the tests at a time can."""
-    file = Path(tempfile.gettempdir()) / f"mpgameserver-ports-{getpass.getuser()}"
-    with file.open("w") as lock:
-        if sys.platform != "win32":
-            fcntl.flock(lock, fcntl.LOCK_EX)
-        assert not listens(PORT), f"port {PORT}, which the pages use, is taken"
-        yield
+def free_port() -> int:
+    """A port that neither UDP nor TCP uses on loopback."""
+    while True:
+        with (
+            socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as datagrams,
+            socket.socket(socket.AF_INET, socket.SOCK_STREAM) as stream,
+        ):
+            datagrams.bind(("127.0.0.1", 0))
+            port = int(datagrams.getsockname()[1])
+            with suppress(OSError):
+                stream.bind(("127.0.0.1", port))
+                return port
 
 
-def wait_until_it_listens(port: int = PORT) -> None:
+class Ports:
+    """Free ports in the place of those that the pages name."""
+
+    def __init__(self) -> None:
+        self._free = {port: free_port() for port in PAGE_PORTS}
+
+    def __getitem__(self, page_port: int) -> int:
+        return self._free[page_port]
+
+    def placed(self, text: str) -> str:
+        """A program or a command of a page, with the free ports in it."""
+        named = "|".join(map(str, PAGE_PORTS))
+        text = re.sub(rf"\b({named})\b", lambda found: str(self[int(found[0])]), text)
+        listen = f"--port {self[1474]} --monitor-listen 127.0.0.1:{self[1475]}"
+        return re.sub(r"^mpgameserver serve\b", rf"\g<0> {listen}", text)
+
+
+def wait_until_it_listens(port: int) -> None:
     """Wait until a port is taken."""
     end = time.monotonic() + PATIENCE
     while not listens(port):
