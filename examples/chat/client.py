@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 
 from chat.conversation import HELP, Conversation
-from chat.keyboard import TypedLines
+from chat.keyboard import typed_lines
 from chat.options import key_file, name
 from chat.wire import Request, Verb
 from mpgameserver import aio
@@ -75,7 +75,7 @@ async def chat(server: tuple[str, int], key: Path, first: list[Request]) -> None
     async with aio.connect(server, server_public_key=key) as client:
         for request in first:
             client.send(conversation.ask(request))
-        await talk(client, conversation, TypedLines(), partial(print, flush=True))
+        await talk(client, conversation, typed_lines(), partial(print, flush=True))
 
 
 def main() -> int:

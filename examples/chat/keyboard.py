@@ -1,4 +1,8 @@
-"""Lines of standard input for an event loop, from a terminal, a pipe or a file."""
+"""Lines of standard input for an event loop, from a terminal, a pipe or a file.
+
+On a terminal prompt_toolkit reads them: it shows what others say above a line that is half typed,
+and then the half line again.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +14,21 @@ from collections.abc import AsyncIterator
 
 MAX_WAITING = 16
 """Lines that are read ahead of who takes them."""
+
+
+def typed_lines() -> AsyncIterator[str]:
+    """The lines as they are typed, or as a pipe or a file has them."""
+    return _prompted_lines() if sys.stdin.isatty() else TypedLines()
+
+
+async def _prompted_lines() -> AsyncIterator[str]:
+    from prompt_toolkit import PromptSession
+    from prompt_toolkit.patch_stdout import patch_stdout
+
+    session: PromptSession[str] = PromptSession("> ", erase_when_done=True)
+    with patch_stdout(), contextlib.suppress(EOFError):
+        while True:
+            yield await session.prompt_async()
 
 
 class TypedLines:

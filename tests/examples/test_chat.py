@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from support.dialogue import Dialogue, succeeds
+from support.patience import PATIENCE
 from support.programs import copied_examples, readme_commands
 
 from chat.client import talk
@@ -23,7 +24,6 @@ from mpgameserver.udpproxy import UdpProxy
 
 LOOPBACK = ("127.0.0.1", 0)
 BAD = LinkConditions(loss=0.3, latency=0.01, jitter=0.008, duplicate=0.1)
-PATIENCE = 20.0
 
 
 class Somebody:
@@ -246,10 +246,29 @@ class TestProgram:
             assert serving.ended() == 0
         assert "Traceback" not in "".join(serving.printed + ada.printed + bob.printed)
 
+    def test_what_others_say_does_not_run_into_a_half_typed_line(self, folder: Path) -> None:
+        pytest.importorskip("prompt_toolkit")
+        terminal = pytest.importorskip("support.terminal", exc_type=ImportError)
+        succeeds(folder, *readme_commands("chat")[0])
+        with Dialogue(folder, "-m", "chat.server", "--port", "0") as serving:
+            port = serving.sees(r".*127\.0\.0\.1:(\d+).*")[1]
+            program = ("-m", "chat.client", "--port", port, "--nick")
+            with terminal.Terminal(folder, *program, "ada") as ada:
+                ada.sees("here: ada")
+                ada.type("half a li")
+                ada.sees("half a li")
+                with Dialogue(folder, *program, "bob") as bob:
+                    bob.type("hello")
+                    ada.sees(r"bob: hello\s.*half a li")
+                ada.type("ne\r")
+                ada.sees("ada: half a line")
+                ada.type("\x04")
+                assert ada.ended() == 0
+
     def test_a_client_without_a_server_says_why(self, folder: Path) -> None:
         succeeds(folder, *readme_commands("chat")[0])
         with Dialogue(folder, "-m", "chat.client", "--port", "9") as client:
-            client.sees("no connection to 127.0.0.1:9: refused")
+            client.sees(r"no connection to 127\.0\.0\.1:9: No server is running on that port\.")
             assert client.ended() == 1
 
     def test_a_client_ends_with_its_server_though_nobody_types(self, folder: Path) -> None:
