@@ -45,7 +45,12 @@ class LinkMeter:
         self._tick = 0
 
     def note_snapshot(self, tick: int) -> None:
-        """A snapshot has come. What the server sends is known, so what is missing was lost."""
+        """A snapshot has come. What the server sends is known, so what is missing was lost.
+
+        But for what was sent before the first one: that was not sent to this player.
+        """
+        if self._snapshots == 0:
+            self._seen.clear()
         self._snapshots += 1
         self._tick = max(self._tick, tick)
 
