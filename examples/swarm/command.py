@@ -6,6 +6,7 @@ import argparse
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from math import isfinite
 
 from rich.console import Console
 from rich.live import Live
@@ -56,14 +57,18 @@ def table_of(steps: Sequence[Step]) -> Table:
         table.add_row(
             f"{step.bots:,}",
             f"{step.asks_per_second:,.0f}",
-            f"{step.median * 1000:.1f} ms",
-            f"{step.p99 * 1000:.1f} ms",
+            _milliseconds(step.median),
+            _milliseconds(step.p99),
             f"{step.lost:,}",
             f"{step.unconnected:,}",
             f"{step.late * 1000:.1f} ms",
             f"{step.busy:.0%}",
         )
     return table
+
+
+def _milliseconds(seconds: float) -> str:
+    return f"{seconds * 1000:.1f} ms" if isfinite(seconds) else "-"
 
 
 def run(crowd: Crowd, ramp: Ramp, console: Console) -> int:

@@ -73,6 +73,11 @@ def finding(steps: Sequence[Step], latest: float) -> Finding:
     """What the steps, of which all but the last were served, have found."""
     served = steps[-2].bots if len(steps) > 1 else 0
     last = steps[-1]
+    if last.unconnected == last.bots:
+        text = (
+            f"None of the {last.bots:,} bots could connect. Is the server running, with that key?"
+        )
+        return Finding(text, False)
     own, server = own_limit(last), server_limit(last, latest)
     if own is not None:
         text = f"{served:,} bots are served; with {last.bots:,} the swarm itself is at its limit"

@@ -242,6 +242,15 @@ class TestRamp:
         assert rows_of(printed) == [5, 10]
         assert "5 bots are served; with 10, 2 of them could not connect" in printed
 
+    def test_without_a_server_nothing_was_found_out(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("mpgameserver.client.CONNECTION_TIMEOUT", 1.0)
+        with served_by(EchoServer()) as address:
+            pass
+        code, printed = climbed(address)
+        assert code == 1
+        assert "None of the 5 bots could connect." in printed
+        assert "inf" not in printed
+
     def test_a_swarm_that_is_too_slow_blames_itself(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(measuring, "BEHIND", 0.05)
 
