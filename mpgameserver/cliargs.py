@@ -72,7 +72,7 @@ exit codes:
 
 examples:
   mpgameserver demo
-  mpgameserver demo --loss 30 --latency 120 --seed 7
+  mpgameserver demo --loss 30 --latency 60 --seed 7
   mpgameserver demo --seconds 30 --clients 16 --json > report.json
   mpgameserver demo --report demo.html
 """
@@ -101,7 +101,7 @@ _MONITOR_DESCRIPTION = """\
 Watch a running server: its clients, where the time of a tick goes, datagrams and bytes per second,
 the median and the 99th percentile of latency, what is lost and sent again, what waits, and what
 was dropped and why. On a terminal it is a table that is redrawn, if rich is installed (pip install
-'mpgameserver[cli]'); elsewhere it is a line for each second.
+rich); elsewhere it is a line for each second.
 
 The server must have a channel for it (serve --monitor-key, or MonitorChannel in a program). The
 key is a private key that both have, and that is for this only. Nothing can be changed by it.
@@ -236,8 +236,8 @@ def _add_demo(commands: _Commands) -> None:
 
     add("seconds", 0.1, MAX_SECONDS, 8.0, "how long the clients play, in seconds")
     add("loss", 0, 100, 5.0, "lost, in per cent of the datagrams of each direction")
-    add("latency", 0, 10_000, 50.0, "what the link adds to the round trip, in milliseconds")
-    add("jitter", 0, 10_000, 10.0, "by how much that varies up and down, in milliseconds")
+    add("latency", 0, 10_000, 25.0, "from sending to arrival, in milliseconds, one way")
+    add("jitter", 0, 10_000, 5.0, "by how much that varies up and down, in milliseconds")
     add("duplicate", 0, 100, 2.0, "duplicated, in per cent of the datagrams of each direction")
     demo.add_argument(
         "--clients",

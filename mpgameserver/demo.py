@@ -189,11 +189,11 @@ def run_demo(settings: DemoSettings, display: Display) -> DemoReport:
 
 
 def _conditions(settings: DemoSettings) -> LinkConditions:
-    return LinkConditions.from_round_trip(
-        loss_percent=settings.loss,
-        duplicate_percent=settings.duplicate,
-        latency_ms=settings.latency,
-        jitter_ms=settings.jitter,
+    return LinkConditions(
+        loss=settings.loss / 100,
+        duplicate=settings.duplicate / 100,
+        latency=settings.latency / 1000,
+        jitter=settings.jitter / 1000,
     )
 
 

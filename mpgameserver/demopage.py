@@ -82,7 +82,7 @@ def _conditions(settings: DemoSettings) -> Table:
     rows = [
         ("lost, of the datagrams of each direction", f"{settings.loss:g} %"),
         ("duplicated, of the datagrams of each direction", f"{settings.duplicate:g} %"),
-        ("added to the round trip", f"{settings.latency:g} ms"),
+        ("latency, one way", f"{settings.latency:g} ms"),
         ("by which that varies, up and down", f"{settings.jitter:g} ms"),
         ("seed", f"{settings.seed}"),
     ]

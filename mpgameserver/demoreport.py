@@ -24,9 +24,9 @@ class DemoSettings:
     loss: float
     """Per cent of the datagrams of each direction."""
     latency: float
-    """Milliseconds, added to the round trip."""
+    """Milliseconds from sending to arrival, one way."""
     jitter: float
-    """Milliseconds by which the round trip varies, up and down."""
+    """Milliseconds by which the latency varies, up and down."""
     duplicate: float
     """Per cent of the datagrams of each direction."""
     clients: int
@@ -37,8 +37,8 @@ class DemoSettings:
         """One line that tells all of it."""
         return (
             f"{self.clients} clients play for {self.seconds:g} s; {self.loss:g} % lost and "
-            f"{self.duplicate:g} % duplicated each way, {self.latency:g} ± {self.jitter:g} ms "
-            f"round trip; seed {self.seed}"
+            f"{self.duplicate:g} % duplicated and {self.latency:g} ± {self.jitter:g} ms each way; "
+            f"seed {self.seed}"
         )
 
 

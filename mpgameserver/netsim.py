@@ -195,29 +195,6 @@ class LinkConditions:
         ):
             raise TypeError(f"blackouts must be a tuple of Blackout, not {self.blackouts!r}")
 
-    @classmethod
-    def from_round_trip(
-        cls,
-        *,
-        loss_percent: float = 0.0,
-        duplicate_percent: float = 0.0,
-        latency_ms: float = 0.0,
-        jitter_ms: float = 0.0,
-    ) -> LinkConditions:
-        """The conditions of each direction, from figures as people say and tools measure them.
-
-        Loss and duplication are per cent (0 to 100) of the datagrams of each direction.
-        `latency_ms` and `jitter_ms` are milliseconds that the two directions together add to
-        the round trip, so each has half: round trips within `latency_ms` ± `jitter_ms`.
-        Raises ValueError and TypeError as the class does.
-        """
-        return cls(
-            loss=loss_percent / 100.0,
-            duplicate=duplicate_percent / 100.0,
-            latency=latency_ms / 2000.0,
-            jitter=jitter_ms / 2000.0,
-        )
-
 
 @dataclass(slots=True)
 class LinkStats:

@@ -26,7 +26,7 @@ SHORT = ["demo", "--seconds", "0.5", "--clients", "1"]
 
 
 def settings(**changed: Any) -> DemoSettings:
-    usual = {"seconds": 0.5, "loss": 5.0, "latency": 20.0, "jitter": 5.0, "duplicate": 2.0}
+    usual = {"seconds": 0.5, "loss": 5.0, "latency": 10.0, "jitter": 2.5, "duplicate": 2.0}
     return DemoSettings(**{**usual, "clients": 2, "seed": 1, **changed})
 
 
@@ -149,8 +149,8 @@ def test_the_json_document_is_all_that_is_printed(capsys, small_files):
     assert document["settings"] == {
         "seconds": 0.5,
         "loss": 5.0,
-        "latency": 50.0,
-        "jitter": 10.0,
+        "latency": 25.0,
+        "jitter": 5.0,
         "duplicate": 2.0,
         "clients": 2,
         "seed": 7,
@@ -264,7 +264,7 @@ def fates_with_seed(seed: int, monkeypatch) -> dict[str, list[bool]]:
     return dict(fates)
 
 
-def test_each_direction_has_half_of_the_latency_and_the_whole_loss(
+def test_each_direction_has_the_whole_latency_and_the_whole_loss(
     monkeypatch, small_files, impatient
 ):
     made = []

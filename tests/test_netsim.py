@@ -550,14 +550,6 @@ def test_a_pair_with_one_set_of_conditions_has_them_both_ways() -> None:
 # Conditions
 
 
-def test_round_trip_figures_are_per_cent_of_each_direction_and_half_the_time() -> None:
-    conditions = LinkConditions.from_round_trip(
-        loss_percent=5, duplicate_percent=2, latency_ms=50, jitter_ms=10
-    )
-    assert conditions == LinkConditions(loss=0.05, duplicate=0.02, latency=0.025, jitter=0.005)
-    assert LinkConditions.from_round_trip() == LinkConditions()
-
-
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
