@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 from mpgameserver.accesslog import AccessLog
 from mpgameserver.blocklist import BlockEntry, BlockList
-from mpgameserver.crypto import EllipticCurvePrivateKey
+from mpgameserver.crypto import EllipticCurvePrivateKey, load_private_key
 from mpgameserver.enums import RetryMode
 from mpgameserver.errors import SendQueueFullError
 from mpgameserver.limitedlog import LimitedLog
@@ -112,29 +112,29 @@ class Serving(Protocol):
 class ServerContext:
     """A handler, the settings of the server that runs it, and the way to its clients.
 
-    `root_key` is the key that clients know the server by: they are given `root_key.getPublicKey()`.
-    Without one a new key is made, which clients cannot know beforehand.
+    `root_key` is the private key that clients know the server by: they are given
+    `root_key.getPublicKey()`. It is an `EllipticCurvePrivateKey`, its PEM text or the path of a PEM
+    file. Without one a new key is made, which clients cannot know beforehand.
 
     The setters, `call_soon_threadsafe` and `shutdown` may be called from any thread, all else
     before the server runs or on the handler's thread. What a setter sets holds at once, also for
     the clients that are connected: when the event that is running has returned. One server at a
     time can run a context.
 
-    Raises TypeError for what is no EventHandler or no private key.
+    Raises TypeError for what is no EventHandler or no private key, ValueError for text or a file
+    without a P-256 private key, and OSError where the file cannot be read.
     """
 
     def __init__(
-        self, handler: EventHandler, root_key: EllipticCurvePrivateKey | None = None
+        self,
+        handler: EventHandler,
+        root_key: EllipticCurvePrivateKey | str | bytes | os.PathLike[str] | None = None,
     ) -> None:
         if not isinstance(handler, EventHandler):
             raise TypeError(f"handler must be an EventHandler, not {handler!r}")
-        if root_key is not None and not isinstance(root_key, EllipticCurvePrivateKey):
-            raise TypeError(
-                f"root_key must be an EllipticCurvePrivateKey, not {type(root_key).__name__}"
-            )
         self.handler = handler
         self.root_key: EllipticCurvePrivateKey = (
-            EllipticCurvePrivateKey.new() if root_key is None else root_key
+            EllipticCurvePrivateKey.new() if root_key is None else load_private_key(root_key)
         )
         self.settings: ServerSettings = ServerSettings()
         self.access_log: AccessLog | None = None
@@ -145,6 +145,10 @@ class ServerContext:
         self._is_shutting_down = False
         self._server: Serving | None = None
         self._slow_log = LimitedLog(_LOG)
+
+    def __repr__(self) -> str:
+        clients = "not running" if self._server is None else f"{len(self.clients)} clients"
+        return f"<ServerContext of {type(self.handler).__name__}, {clients}>"
 
     # -- the game's side --------------------------------------------------------------------
 

@@ -40,6 +40,7 @@ __all__ = [
     "EllipticCurvePrivateKey",
     "EllipticCurvePublicKey",
     "InvalidSignature",
+    "load_private_key",
     "load_public_key",
 ]
 
@@ -54,6 +55,7 @@ _ECDH = ec.ECDH()
 _LOAD_PRIVATE_PEM = partial(load_pem_private_key, password=None)
 _LOAD_PRIVATE_DER = partial(load_der_private_key, password=None)
 _KeyT = TypeVar("_KeyT")
+_PemKeyT = TypeVar("_PemKeyT", "EllipticCurvePublicKey", "EllipticCurvePrivateKey")
 
 
 class EllipticCurvePublicKey:
@@ -221,18 +223,31 @@ def load_public_key(
     Raises TypeError for anything else (a private key included), ValueError where there is no
     P-256 public key in it, and OSError (FileNotFoundError) where the file cannot be read.
     """
-    if isinstance(source, EllipticCurvePublicKey):
+    return _load_key(EllipticCurvePublicKey, "public", source)
+
+
+def load_private_key(
+    source: EllipticCurvePrivateKey | str | bytes | os.PathLike[str],
+) -> EllipticCurvePrivateKey:
+    """The private key that `source` is, holds, or names, as `load_public_key` for a public one."""
+    return _load_key(EllipticCurvePrivateKey, "private", source)
+
+
+def _load_key(
+    kind: type[_PemKeyT], name: str, source: _PemKeyT | str | bytes | os.PathLike[str]
+) -> _PemKeyT:
+    if isinstance(source, kind):
         return source
     if isinstance(source, bytes) or (isinstance(source, str) and _PEM_MARK in source):
-        return EllipticCurvePublicKey.fromPEM(source)
+        return kind.fromPEM(source)
     if not isinstance(source, (str, os.PathLike)):
         raise TypeError(
-            "a public key must be an EllipticCurvePublicKey, PEM text or a path, "
+            f"a {name} key must be an {kind.__name__}, PEM text or a path, "
             f"not {type(source).__name__}"
         )
     pem = Path(source).read_bytes()
     try:
-        return EllipticCurvePublicKey.fromPEM(pem)
+        return kind.fromPEM(pem)
     except ValueError as error:
         raise ValueError(f"{os.fspath(source)!r}: {error}") from error
 
@@ -252,11 +267,16 @@ def _load(loader: Callable[[bytes], object], data: bytes, wrapper: Callable[[Any
 
 
 def _pem_bytes(pem: str | bytes) -> bytes:
-    if isinstance(pem, str):
-        return pem.encode()
-    if isinstance(pem, bytes):
-        return pem
-    raise TypeError(f"PEM text must be str or bytes, not {type(pem).__name__}")
+    """The bytes of a PEM text; an error that says what to do for the path of a file."""
+    advice = "fromPEM takes the text: Path(...).read_text()"
+    if isinstance(pem, os.PathLike):
+        raise TypeError(f"PEM text must be str or bytes, not the path {os.fspath(pem)!r}; {advice}")
+    if not isinstance(pem, (str, bytes)):
+        raise TypeError(f"PEM text must be str or bytes, not {type(pem).__name__}")
+    data = pem.encode() if isinstance(pem, str) else pem
+    if _PEM_MARK.encode() not in data:  # the text is not repeated, for it may be a secret
+        raise ValueError(f"not a plain P-256 key: PEM text has {_PEM_MARK!r} in it; {advice}")
+    return data
 
 
 def _require_bytes(der: bytes) -> bytes:

@@ -12,11 +12,16 @@ The figures go to all watchers once a second. While nobody watches, the game's s
 from __future__ import annotations
 
 import logging
+import os
 from types import TracebackType
 
 from mpgameserver.address import format_address
 from mpgameserver.context import EventHandler, ServerContext
-from mpgameserver.crypto import EllipticCurvePrivateKey, EllipticCurvePublicKey
+from mpgameserver.crypto import (
+    EllipticCurvePrivateKey,
+    EllipticCurvePublicKey,
+    load_private_key,
+)
 from mpgameserver.enums import RetryMode
 from mpgameserver.errors import InvalidSignature
 from mpgameserver.limitedlog import LimitedLog
@@ -61,7 +66,8 @@ class MonitorChannel:
     """Lets those who have the private key `key` watch the server that runs `context`.
 
     It listens on `addr`, a pair (host, port), from `start` until `stop`, and can be a context
-    manager that does both. It has to be made before the server is. `mpgameserver genkey` makes
+    manager that does both. It has to be made before the server is. The key is an
+    `EllipticCurvePrivateKey`, its PEM text or the path of a PEM file. `mpgameserver genkey` makes
     such a key, and `mpgameserver monitor` watches.
 
     Raises ValueError for the key that players know the server by: whoever watches could pose as
@@ -71,11 +77,10 @@ class MonitorChannel:
     def __init__(
         self,
         context: ServerContext,
-        key: EllipticCurvePrivateKey,
+        key: EllipticCurvePrivateKey | str | bytes | os.PathLike[str],
         addr: tuple[str, int] = DEFAULT_ADDRESS,
     ) -> None:
-        if not isinstance(key, EllipticCurvePrivateKey):
-            raise TypeError(f"key must be an EllipticCurvePrivateKey, not {type(key).__name__}")
+        key = load_private_key(key)
         if key.getPublicKey() == context.root_key.getPublicKey():
             raise ValueError("the monitor needs a key of its own, not that of the server")
         self._server = ThreadedServer(_channel_context(FiguresAsker(context), key), addr)

@@ -52,6 +52,19 @@ def test_what_is_no_handler_is_refused(handler: Any) -> None:
         ServerContext(handler)
 
 
+def test_the_root_key_may_be_pem_text_or_the_path_of_a_file(tmp_path: Path) -> None:
+    key = EllipticCurvePrivateKey.new()
+    path = tmp_path / "server.pem"
+    key.savePEM(path)
+    for source in (path, str(path), key.getPrivateKeyPEM(), key.getPrivateKeyPEM().encode()):
+        assert ServerContext(EventHandler(), source).root_key.getBytes() == key.getBytes()
+    with pytest.raises(FileNotFoundError, match="nowhere"):
+        ServerContext(EventHandler(), tmp_path / "nowhere.pem")
+    key.getPublicKey().savePEM(path)
+    with pytest.raises(ValueError, match=r"server\.pem.*is a public key"):
+        ServerContext(EventHandler(), path)
+
+
 def test_what_is_no_private_key_is_refused() -> None:
     public_key: Any = EllipticCurvePrivateKey.new().getPublicKey()
     with pytest.raises(TypeError, match="EllipticCurvePrivateKey"):

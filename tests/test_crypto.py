@@ -209,6 +209,23 @@ class TestWhatIsRefused:
             with pytest.raises(ValueError, match="P-256"):
                 EllipticCurvePublicKey.fromBytes(PUBLIC.getBytes()[:size])
 
+    def test_a_path_is_told_how_it_is_read(self):
+        for cls in (EllipticCurvePublicKey, EllipticCurvePrivateKey):
+            with pytest.raises(
+                ValueError, match=r"fromPEM takes the text: Path\(\.\.\.\)\.read_text"
+            ):
+                cls.fromPEM("server.pem")
+            with pytest.raises(
+                TypeError, match=r"not the path 'server\.pem'; fromPEM takes the text"
+            ):
+                cls.fromPEM(Path("server.pem"))
+
+    def test_what_is_no_pem_text_is_not_repeated_for_it_may_be_a_secret(self):
+        secret = KEY.getPrivateKeyPEM().splitlines()[1]
+        with pytest.raises(ValueError, match="P-256") as raised:
+            EllipticCurvePrivateKey.fromPEM(secret)
+        assert secret not in str(raised.value)
+
     def test_text_that_no_pem_can_hold(self):
         with pytest.raises(ValueError, match="surrogates"):
             EllipticCurvePublicKey.fromPEM("\udc80")
