@@ -37,8 +37,9 @@ cdef bytes as_bytes(object payload):
     try:
         view = memoryview(payload)
     except TypeError:
+        hint = ": encode it first, msg.encode()" if isinstance(payload, str) else ""
         raise TypeError(
-            f"msg must be a bytes-like object, not {type(payload).__name__}"
+            f"msg must be a bytes-like object, not {type(payload).__name__}{hint}"
         ) from None
     return view.tobytes()
 

@@ -135,7 +135,7 @@ class AsyncClient:
         self._driver.start()
         if not await outcome:
             failure = self._client.failure
-            reason = "given up" if failure is None else failure.value
+            reason = "The attempt was ended." if failure is None else failure.text
             raise ConnectFailedError(f"no connection to {format_address(addr)}: {reason}", failure)
 
     def _turn(self) -> None:

@@ -86,3 +86,16 @@ class ConnectFailure(Enum):
     """An answer came, signed by another key than the one that the client was given."""
     UNRESOLVED = "unresolved name"
     """The host name has no address."""
+
+    @property
+    def text(self) -> str:
+        """A sentence that can be shown to a player."""
+        return _FAILURE_TEXTS[self]
+
+
+_FAILURE_TEXTS = {
+    ConnectFailure.TIMEOUT: "The server did not answer in time.",
+    ConnectFailure.REFUSED: "No server is running on that port.",
+    ConnectFailure.WRONG_KEY: "The server does not have the key that was expected.",
+    ConnectFailure.UNRESOLVED: "The host name could not be resolved.",
+}

@@ -1,6 +1,6 @@
 """Tables on a terminal: redrawn in place with rich where it is installed, else plain lines.
 
-rich is the extra `mpgameserver[cli]`. Without it, and where the output is no terminal, what goes
+rich is the extra `cli`. Without it, and where the output is no terminal, what goes
 on is told in a line per second, and tables are columns of plain text.
 """
 

@@ -1,4 +1,4 @@
-"""A server's figures for Prometheus: the extra `mpgameserver[metrics]`.
+"""A server's figures for Prometheus: the extra `metrics`.
 
     context = ServerContext(Game(), key)
     with MetricsServer(context, ("127.0.0.1", 9474)):
@@ -26,7 +26,7 @@ try:
     from prometheus_client.registry import Collector
 except ImportError as _missing:
     raise ImportError(
-        "mpgameserver.metrics needs prometheus-client: pip install 'mpgameserver[metrics]'"
+        "mpgameserver.metrics needs prometheus-client: pip install prometheus-client"
     ) from _missing
 
 __all__ = ["MetricsServer", "ServerCollector"]

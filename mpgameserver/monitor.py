@@ -10,9 +10,10 @@ from contextlib import contextmanager
 from mpgameserver.address import format_address
 from mpgameserver.client import UdpClient
 from mpgameserver.crypto import EllipticCurvePrivateKey
+from mpgameserver.enums import ConnectFailure
 from mpgameserver.errors import ProtocolError
 from mpgameserver.livetable import Display
-from mpgameserver.monitorchannel import make_proof
+from mpgameserver.monitorchannel import DEFAULT_ADDRESS, make_proof
 from mpgameserver.monitorview import MonitorView, nothing_came
 from mpgameserver.reaching import UnreachableError, reach
 from mpgameserver.serverasking import FiguresAsker
@@ -41,7 +42,7 @@ def monitor(
     connected to, does not take the key, ends, or speaks of other figures.
     """
     with UdpClient(key.getPublicKey()) as client:
-        reach(client, address)
+        _reach_channel(client, address)
         client.send_guaranteed(make_proof(key, client.token()))
         try:
             with display:
@@ -57,6 +58,18 @@ def monitor(
             )
             raise UnreachableError(f"{format_address(address)}: {reason}")
         client.waitForDisconnect()
+
+
+def _reach_channel(client: UdpClient, address: tuple[str, int]) -> None:
+    try:
+        reach(client, address)
+    except UnreachableError as error:
+        if client.failure is not ConnectFailure.WRONG_KEY:
+            raise
+        raise UnreachableError(
+            f"{error} If {address[1]} is the game's port: the channel for monitors has its own, "
+            f"{DEFAULT_ADDRESS[1]} by default."
+        ) from None
 
 
 def _show_all(client: UdpClient, display: Display, end: float) -> bool:

@@ -5,20 +5,13 @@ from __future__ import annotations
 import time
 
 from mpgameserver.address import format_address
-from mpgameserver.client import CONNECTION_TIMEOUT, UdpClient
-from mpgameserver.enums import ConnectFailure, ConnectionStatus
+from mpgameserver.client import UdpClient
+from mpgameserver.enums import ConnectionStatus
 
 __all__ = ["FRAME", "UnreachableError", "reach"]
 
 FRAME = 1 / 60
 """Seconds from one update to the next."""
-
-_FAILURES = {
-    ConnectFailure.TIMEOUT: f"nothing answered within {CONNECTION_TIMEOUT:.0f} s",
-    ConnectFailure.REFUSED: "nothing listens on that port",
-    ConnectFailure.WRONG_KEY: "the server has another key than the one given",
-    ConnectFailure.UNRESOLVED: "the host name has no address",
-}
 
 
 class UnreachableError(Exception):
@@ -32,5 +25,5 @@ def reach(client: UdpClient, address: tuple[str, int]) -> None:
         client.update()
         time.sleep(FRAME)
     if client.failure is not None:
-        reason = _FAILURES[client.failure]
-        raise UnreachableError(f"cannot connect to {format_address(address)}: {reason}")
+        text = f"cannot connect to {format_address(address)}: {client.failure.text}"
+        raise UnreachableError(text)

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator
 from types import TracebackType
 
 from mpgameserver._core.pump import ServerPump
-from mpgameserver.address import host_and_port
+from mpgameserver.address import format_address, host_and_port
 from mpgameserver.context import EVENTS, EventHandler, ServerContext
 from mpgameserver.observedengine import carrier_of, new_engine
 from mpgameserver.serverclient import ServerClient
@@ -80,6 +80,12 @@ def require_context(ctxt: object) -> ServerContext:
     return ctxt
 
 
+def describe(server: object, state: str, addr: tuple[str, int], clients: int) -> str:
+    """The repr of a server: what it does, where, and for how many."""
+    counted = "1 client" if clients == 1 else f"{clients} clients"
+    return f"<{type(server).__name__} {state} on {format_address(addr)}, {counted}>"
+
+
 class UdpServer:
     """A server that runs the handler of a context, for the clients that come to `addr`.
 
@@ -111,6 +117,10 @@ class UdpServer:
         carrier = carrier_of(self._socket.datagrams, ctxt.meter)
         self._pump = ServerPump(self._engine, carrier, time.perf_counter)
         self._pipe = _WakePipe()
+
+    def __repr__(self) -> str:
+        state = "stopped" if self._is_over else "serving" if self._has_run else "listening"
+        return describe(self, state, self.address, len(self.clients))
 
     @property
     def address(self) -> tuple[str, int]:
@@ -351,6 +361,11 @@ class ThreadedServer:
         self._server: UdpServer | None = None
         self._thread: threading.Thread | None = None
         self._error: BaseException | None = None
+
+    def __repr__(self) -> str:
+        state = "not running" if self._thread is None else "serving"
+        clients = 0 if self._server is None else len(self._server.clients)
+        return describe(self, state, self.address, clients)
 
     @property
     def address(self) -> tuple[str, int]:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 
 __all__ = ["ServerStats"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class ServerStats:
     """A snapshot of a server's figures. Those of one client are in its own `stats`."""
 
@@ -34,3 +34,9 @@ class ServerStats:
     that belong to no session "no session", "malformed hello", "late hello" (of a session that is
     there, or answered often enough), "busy" (no room to wait), "unproved" (a proof that is none),
     "no port", "blocked", "full", "host full", "stopping" and "unsent" (the socket took no more)."""
+
+    def __repr__(self) -> str:
+        """What is not 0, by name."""
+        counts = {each.name: getattr(self, each.name) for each in fields(self)}
+        shown = ", ".join(f"{name}={count!r}" for name, count in counts.items() if count)
+        return f"ServerStats({shown})"

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 __all__ = ["ConnectionStats"]
 
 
+_SUMMARY = ("sent", "received", "acked", "timeouts", "dropped", "retransmitted")
+
+
 def _zeros() -> list[int]:
     return [0] * BINS
 
@@ -23,7 +26,7 @@ def _no_drops() -> dict[str, int]:
     return dict.fromkeys(DROP_REASONS, 0)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class ConnectionStats:
     """A snapshot of a connection's figures, which later traffic does not change.
 
@@ -63,6 +66,13 @@ class ConnectionStats:
     latency: list[int] = field(default_factory=_zeros)
     """Mean round trip of the packets acked in each second, in rounded whole milliseconds."""
 
+    def __repr__(self) -> str:
+        """The lifetime counts and the newest latency; the lists are 1,500 numbers."""
+        counts = ", ".join(f"{name} {getattr(self, name)}" for name in _SUMMARY)
+        latest = next((value for value in reversed(self.latency) if value), None)
+        latency = "unknown" if latest is None else f"{latest} ms"
+        return f"<ConnectionStats {counts}, latency {latency}>"
+
     @classmethod
     def of(cls, endpoint: Endpoint, now: float) -> ConnectionStats:
         """The figures of an endpoint at the monotonic time `now`, in seconds."""
@@ -86,10 +96,12 @@ class ConnectionStats:
         )
 
     def plot(self) -> Figure:
-        """Draw latency, packets and bytes over the last 300 seconds; the `matplotlib` figure.
+        """Draw latency, packets and bytes per second of the session; the `matplotlib` figure.
+
+        It shows the time since the first packet, 300 seconds at most and 10 at least.
 
         It belongs to no window: `stats.plot().savefig("link.png")`. Raises ImportError where
-        matplotlib, the extra `mpgameserver[plot]`, is not installed.
+        matplotlib (the extra `plot`) is not installed.
         """
         return plot_seconds(
             self.latency,

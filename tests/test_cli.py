@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from support.patience import PATIENCE
 
 from mpgameserver import ping as ping_module
 from mpgameserver.cli import main
@@ -21,8 +22,6 @@ from mpgameserver.crypto import EllipticCurvePrivateKey, EllipticCurvePublicKey
 from mpgameserver.ping import ping
 from mpgameserver.server import EventHandler, ServerContext, ThreadedServer
 
-PATIENCE = 20.0
-"""Seconds that a program may take; nothing waits so long unless it fails."""
 COMMANDS = ("demo", "serve", "monitor", "ping", "netsim", "genkey")
 
 Program = subprocess.Popen[str]
@@ -323,7 +322,7 @@ def test_a_ping_of_a_server_with_another_key_fails(capsys, monkeypatch, tmp_path
     assert capsys.readouterr() == (
         "",
         f"mpgameserver ping: cannot connect to {address}: "
-        "the server has another key than the one given\n",
+        "The server does not have the key that was expected.\n",
     )
 
 
@@ -333,7 +332,8 @@ def test_a_ping_of_a_port_where_nothing_listens_fails(capsys):
         port = unused.getsockname()[1]
     assert main(["ping", f"127.0.0.1:{port}", "--count", "1"]) == 1
     assert capsys.readouterr().err == (
-        f"mpgameserver ping: cannot connect to 127.0.0.1:{port}: nothing listens on that port\n"
+        f"mpgameserver ping: cannot connect to 127.0.0.1:{port}: "
+        "No server is running on that port.\n"
     )
 
 

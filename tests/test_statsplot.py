@@ -32,11 +32,11 @@ def figure() -> Figure:
     ).plot()
 
 
-def test_latency_packets_and_bytes_are_drawn_over_300_seconds(figure: Figure) -> None:
+def test_latency_packets_and_bytes_are_drawn_per_second(figure: Figure) -> None:
     latency, packets, octets = figure.axes
     assert latency.get_ylabel() == "latency (ms)"
     [round_trip] = latency.lines
-    assert list(round_trip.get_xdata()) == list(range(-299, 1))
+    assert list(round_trip.get_xdata()) == list(range(-9, 1))
     sent, received = packets.lines
     assert (sent.get_label(), received.get_label()) == ("sent", "received")
     assert list(sent.get_ydata())[-3:] == [1, 2, 3]
@@ -44,6 +44,14 @@ def test_latency_packets_and_bytes_are_drawn_over_300_seconds(figure: Figure) ->
     sent, received = octets.lines
     assert list(sent.get_ydata())[-3:] == [1.0, 2.0, 0.5]
     assert list(received.get_ydata())[-3:] == [0.01, 0.02, 0.03]
+
+
+@pytest.mark.parametrize(("lasted", "shown"), [(0, 10), (10, 10), (11, 11), (299, 299), (300, 300)])
+def test_the_session_is_drawn_and_not_the_time_before_it(lasted: int, shown: int) -> None:
+    sent = [0] * (300 - lasted) + [1] * lasted
+    packets = ConnectionStats(pkts_sent=sent).plot().axes[1].lines[0]
+    assert list(packets.get_xdata()) == list(range(1 - shown, 1))
+    assert list(packets.get_ydata()) == sent[-shown:]
 
 
 def test_a_second_without_an_ack_is_a_gap(figure: Figure) -> None:
@@ -74,5 +82,5 @@ def test_a_connection_that_never_was_has_a_picture() -> None:
 
 def test_without_matplotlib_the_error_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-    with pytest.raises(ImportError, match=r"pip install 'mpgameserver\[plot\]'"):
+    with pytest.raises(ImportError, match=r"pip install matplotlib"):
         ConnectionStats().plot()
