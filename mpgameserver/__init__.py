@@ -20,6 +20,7 @@ from mpgameserver.errors import (
     ProtocolError,
     SendQueueFullError,
 )
+from mpgameserver.reconnect import Reconnector, ReconnectState
 from mpgameserver.server import (
     EventHandler,
     ServerClient,
@@ -48,6 +49,8 @@ __all__ = [
     "NotConnectedError",
     "PacketError",
     "ProtocolError",
+    "ReconnectState",
+    "Reconnector",
     "RetryMode",
     "SendQueueFullError",
     "ServerClient",

@@ -71,7 +71,7 @@ class UdpClient:
         self._timing = Timing()
         self._connection_timeout = CONNECTION_TIMEOUT
         self._attempt: Attempt | None = None
-        self._connect_callback: Callable[[bool], object] | None = None
+        self._connect_callbacks: list[Callable[[bool], object]] = []
         self._connection: Connection | None = None
         self._socket: ConnectedSocket | None = None
         self._pump: ClientPump | None = None
@@ -106,18 +106,28 @@ class UdpClient:
 
         The host is a name, an IPv4 or an IPv6 address. `callback` is called once, from `update`:
         with True when connected, with False when the attempt failed (`failure` says why) or was
-        ended by another call. A connection that exists gets a goodbye first; the callbacks of its
-        messages, and of an earlier attempt, are called with False by the next `update`.
+        ended by another call.
+
+        While the client is already trying that same (host, port), the attempt simply goes on and
+        `callback` joins those that are told its outcome, so a frame loop may call this until it is
+        connected. Otherwise the client starts anew: a connection that exists is closed with a
+        DISCONNECT first, and the callbacks of its messages, and of an attempt to reach another
+        address, are called with False by the next `update`.
 
         Raises TypeError or ValueError for what is no address, with nothing changed.
         """
         address = server_address(addr)
         if callback is not None and not callable(callback):
             raise TypeError(f"callback must be callable or None, not {type(callback).__name__}")
+        if self._attempt is None or self._attempt.addr != address:
+            self._begin_attempt(address)
+        if callback is not None:
+            self._connect_callbacks.append(callback)
+
+    def _begin_attempt(self, address: tuple[str, int]) -> None:
         self._leave()
         self._connection = None
         self._failure = None
-        self._connect_callback = callback
         self._attempt = Attempt(
             address,
             self._server_key,
@@ -338,9 +348,8 @@ class UdpClient:
         if self._attempt is not None:
             self._attempt.close()
             self._attempt = None
-        if self._connect_callback is not None:
-            self._due_callbacks.append((self._connect_callback, succeeded))
-            self._connect_callback = None
+        self._due_callbacks += [(callback, succeeded) for callback in self._connect_callbacks]
+        self._connect_callbacks.clear()
 
     def _write(self, pump: ClientPump, now: float) -> None:
         """Send what is due, as far as the socket takes it; close it after the last."""

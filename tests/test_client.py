@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 import wire
 from support.echo import EchoServer
+from support.patience import PATIENCE
 
 from mpgameserver.attempt import server_address
 from mpgameserver.client import UdpClient
@@ -22,7 +23,6 @@ from mpgameserver.crypto import EllipticCurvePrivateKey
 from mpgameserver.enums import ConnectFailure, ConnectionStatus, RetryMode
 from mpgameserver.errors import MpGameServerError, NotConnectedError
 
-PATIENCE = 10.0
 LIMIT = 8_389_011
 Address = tuple[str, int]
 
@@ -273,6 +273,47 @@ class TestConnecting:
             assert outcome == []
             run_until(client, lambda: len(outcome) == 2)
             assert outcome == [("first", False), ("second", True)]
+
+    def test_a_loop_that_connects_until_it_is_connected_connects(self, server: EchoServer) -> None:
+        outcome: list[bool] = []
+        frames = 0
+        with UdpClient(server.public_key) as client:
+            while not client.connected():
+                client.connect(server.address, outcome.append)
+                client.update()
+                frames += 1
+                time.sleep(0.001)
+            client.update()
+            assert outcome == [True] * frames
+            assert server.connections == 1
+        assert frames > 1
+
+    def test_connecting_to_where_it_is_connecting_goes_on_with_the_attempt(
+        self, silent_address: Address
+    ) -> None:
+        outcome: list[tuple[str, bool]] = []
+        with UdpClient() as client:
+            client.setConnectionTimeout(0.3)
+            client.connect(silent_address, lambda ok: outcome.append(("first", ok)))
+            sockets = client.filenos()
+            client.connect(silent_address)
+            client.connect(silent_address, lambda ok: outcome.append(("second", ok)))
+            assert client.filenos() == sockets
+            run_until(client, lambda: client.status() == ConnectionStatus.DISCONNECTED)
+            client.update()
+            assert outcome == [("first", False), ("second", False)]
+            assert client.failure is ConnectFailure.TIMEOUT
+
+    def test_connecting_after_a_forced_end_begins_anew(self, silent_address: Address) -> None:
+        outcome: list[tuple[str, bool]] = []
+        with UdpClient() as client:
+            client.connect(silent_address, lambda ok: outcome.append(("first", ok)))
+            client.forceDisconnect()
+            assert outcome == [("first", False)]
+            client.connect(silent_address, lambda ok: outcome.append(("second", ok)))
+            assert client.status() == ConnectionStatus.CONNECTING
+            client.update()
+            assert outcome == [("first", False)]
 
     def test_connecting_again_says_goodbye_to_the_first_connection(
         self, client: UdpClient, server: EchoServer

@@ -20,6 +20,7 @@ class EchoServer(EventHandler):
         """The message whose sender is disconnected."""
         self.sizes: list[int] = []
         """Of the messages received."""
+        self.connections = 0
         self.ended: list[str] = []
         """The reasons of the disconnections."""
         self._silent = threading.Event()
@@ -52,6 +53,9 @@ class EchoServer(EventHandler):
         assert running is not None
         datagrams = running._socket.datagrams
         self._context.call_soon_threadsafe(lambda: datagrams.send(bytes(50), address))
+
+    def connect(self, client: ServerClient) -> None:
+        self.connections += 1
 
     def disconnect(self, client: ServerClient) -> None:
         assert client.reason is not None
