@@ -36,7 +36,7 @@ class DemoSettings:
     def summary(self) -> str:
         """One line that tells all of it."""
         return (
-            f"{self.clients} clients play for {self.seconds:g} s; {self.loss:g} % lost and "
+            f"{self.clients} clients play for {self.seconds:g} s; {self.loss:g} % lost, "
             f"{self.duplicate:g} % duplicated and {self.latency:g} ± {self.jitter:g} ms each way; "
             f"seed {self.seed}"
         )

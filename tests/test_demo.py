@@ -177,7 +177,8 @@ def test_the_json_document_is_all_that_is_printed(capsys, small_files):
 def test_without_json_the_seed_the_tables_and_the_verdict_are_printed(capsys, small_files):
     assert main([*SHORT, "--seed", "7"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0].startswith("1 clients play for 0.5 s; 5 % lost and 2 % duplicated each way")
+    conditions = "5 % lost, 2 % duplicated and 25 ± 5 ms each way"
+    assert lines[0].startswith(f"1 clients play for 0.5 s; {conditions}; seed ")
     assert lines[0].endswith("seed 7")
     first_words = [line.split()[0] for line in lines if line]
     wanted = ["datagrams", "up", "down", "messages", "position", "chat", "file"]
