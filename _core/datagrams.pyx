@@ -8,8 +8,12 @@ as one piece, which is cut up here.
 Against the socket module this saves the exception for each read that finds nothing, and the
 address of each datagram: those that were seen are kept, up to a bound.
 
+A server that is bound to all addresses of its host answers from the one that was spoken to: the
+kernel tells it with each datagram, and it is the last field of the address (IP_PKTINFO, ip(7)).
+
 An error of the network is an answer and no exception: what the kernel has no room for is kept,
-what the network cannot carry counts as sent, for it is lost like any other. There is no
+what the network cannot carry counts as sent, for it is lost like any other. Such errors are
+counted. Only a descriptor that somebody else has closed is an OSError. There is no
 recvmmsg and no sendmmsg here: on loopback both cost as much per datagram as single calls.
 """
 
@@ -17,7 +21,9 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes
 from cpython.unicode cimport PyUnicode_AsUTF8
 from libc.string cimport memcpy
 
-__all__ = ["HAS_RUNS", "IS_NATIVE", "DatagramSocket", "forget_addresses"]
+from os import strerror
+
+__all__ = ["HAS_RUNS", "IS_NATIVE", "TELLS_LOCAL", "DatagramSocket", "forget_addresses"]
 
 cdef enum:
     READ_SIZE = 65536  # more than any UDP payload, and than any run
@@ -31,6 +37,7 @@ cdef enum:
 
 IS_NATIVE = bool(MPG_NATIVE)
 HAS_RUNS = bool(MPG_RUNS)
+TELLS_LOCAL = bool(MPG_LOCAL)
 MAX_KNOWN_ADDRESSES = KNOWN_ADDRESSES
 MAX_READ_ERRORS = READ_ERRORS
 
@@ -41,18 +48,25 @@ cdef dict _addresses = {}   # what the kernel says -> the tuple of the socket mo
 cdef dict _kernel_forms = {}   # and back
 
 
-cdef object _address_of(const MpgAddress *raw):
-    """The address as the socket module has it."""
-    cdef bytes key = PyBytes_FromStringAndSize(<const char *>raw, mpg_address_size(raw))
+cdef inline bytes _key_of(MpgAddress *raw):
+    return PyBytes_FromStringAndSize(mpg_address_bytes(raw), <Py_ssize_t>raw.size)
+
+
+cdef object _address_of(MpgAddress *raw):
+    """The address as the socket module has it, and behind that the local one where it is told."""
+    cdef bytes key = _key_of(raw)
     cdef object address = _addresses.get(key)
     cdef char host[64]
+    cdef char local[64]
     cdef int port = 0, version
     cdef unsigned flow = 0, scope = 0
     if address is not None:
         return address
-    version = mpg_read_address(raw, host, &port, &flow, &scope)
+    version = mpg_read_address(raw, host, &port, &flow, &scope, local)
     text = host.decode("ascii") if version else ""
     address = (text, port) if version == 4 else (text, port, flow, scope)
+    if local[0]:
+        address += (local.decode("ascii"),)
     _know(address, key)
     return address
 
@@ -78,10 +92,13 @@ cdef bytes _kernel_form(tuple address):
     if key is not None:
         return key
     host, port = address[:2]
-    flow, scope = address[2:] if len(address) == 4 else (0, 0)
-    if not mpg_make_address(&raw, PyUnicode_AsUTF8(host), port, flow, scope):
+    flow, scope = address[2:4] if len(address) >= 4 else (0, 0)
+    local = address[len(address) - 1] if len(address) in (3, 5) else ""
+    if not mpg_make_address(
+        &raw, PyUnicode_AsUTF8(host), port, flow, scope, PyUnicode_AsUTF8(local)
+    ):
         return None
-    key = PyBytes_FromStringAndSize(<const char *>&raw, mpg_address_size(&raw))
+    key = _key_of(&raw)
     _know(address, key)
     return key
 
@@ -89,21 +106,29 @@ cdef bytes _kernel_form(tuple address):
 cdef class DatagramSocket:
     """Moves the datagrams of a non-blocking UDP socket of the socket module, and closes it.
 
-    `runs` says whether runs may be sent and received as such. `refused` is set when the other
-    side's host has said that nothing is bound to the port.
+    `runs` says whether runs may be sent and received as such, `local` whether addresses have that
+    of this host as one more field. `refused` is set when the other side's host has said that
+    nothing is bound to the port. `send_errors` counts the other errors of sending, by errno; the
+    last of them is the `unreported_error`, until the owner sets it to 0.
+
+    Raises OSError when the descriptor is no socket any more (EBADF, ENOTSOCK). Once: it is let go
+    of, without closing what has its number now, and nothing moves from then on.
 
     Not for use by two threads at a time.
     """
 
-    def __cinit__(self, sock, *, bint runs=True):
+    def __cinit__(self, sock, *, bint runs=True, bint local=False):
         if not MPG_NATIVE:
             raise OSError("there is no DatagramSocket on this platform")
         self._socket = sock
         self._fd = sock.fileno()
         self._run = []
+        self.send_errors = {}
         self._sends_runs = runs and MPG_RUNS
         if runs:
             mpg_enable_runs(self._fd)
+        if local:
+            mpg_tell_local(self._fd)
 
     cpdef bytes receive(self):
         """The next datagram; None when none waits."""
@@ -136,16 +161,18 @@ cdef class DatagramSocket:
 
     cdef bytes _receive(self, MpgAddress *sender):
         cdef size_t segment = 0
-        cdef int size, _
+        cdef int size, error, _
         if self._rest is not None:
             return self._next_of_rest()
         for _ in range(READ_ERRORS):
             size = mpg_receive(self._fd, _read_buffer, READ_SIZE, sender, &segment)
             if size >= 0:
                 break
-            if mpg_would_block(mpg_error()):
+            error = mpg_error()
+            if mpg_would_block(error):
                 return None
-            self.refused = self.refused or mpg_refused(mpg_error())
+            self._check_descriptor(error)
+            self.refused = self.refused or mpg_refused(error)
         else:
             return None
         if segment == 0 or <size_t>size <= segment:
@@ -218,7 +245,10 @@ cdef class DatagramSocket:
         self._fd = -1
         self._run.clear()
         self._rest = None
-        self._socket.close()
+        try:
+            self._socket.close()
+        except OSError:  # somebody else has closed it already
+            pass
         return 0
 
     cdef bint _write_address(self, tuple address, MpgAddress *raw) except -1:
@@ -230,7 +260,8 @@ cdef class DatagramSocket:
         form = _kernel_form(address)
         if form is None:
             return False
-        memcpy(raw, PyBytes_AS_STRING(form), PyBytes_GET_SIZE(form))
+        memcpy(mpg_address_bytes(raw), PyBytes_AS_STRING(form), PyBytes_GET_SIZE(form))
+        raw.size = <size_t>PyBytes_GET_SIZE(form)
         return True
 
     cdef Py_ssize_t _send_run(self) except -1:
@@ -257,7 +288,7 @@ cdef class DatagramSocket:
 
     cdef bint _send_one(self, bytes datagram, tuple address) except -1:
         cdef MpgAddress to
-        cdef int sent
+        cdef int sent, error
         if address is not None and not self._write_address(address, &to):
             return True
         sent = mpg_send(
@@ -266,5 +297,49 @@ cdef class DatagramSocket:
         )
         if sent >= 0:
             return True
-        self.refused = self.refused or mpg_refused(mpg_error())
-        return not mpg_would_block(mpg_error())
+        error = mpg_error()
+        if address is not None and mpg_not_local(error) and self._sends_from_elsewhere(
+            datagram, address, &to
+        ):
+            return True
+        return self._note_send_error(error)
+
+    cdef bint _sends_from_elsewhere(
+        self, bytes datagram, tuple address, MpgAddress *to
+    ) except -1:
+        """Send from where the kernel chooses, and forget the local address if that goes.
+
+        The next datagram that comes that way tells the local address anew.
+        """
+        cdef bytes key = _key_of(to)
+        if not mpg_forget_local(to) or mpg_send(
+            self._fd, PyBytes_AS_STRING(datagram), PyBytes_GET_SIZE(datagram), to
+        ) < 0:
+            return False
+        _addresses.pop(key, None)
+        _kernel_forms[address] = _key_of(to)
+        if address is self._sender_address:
+            self._sender = to[0]
+        return True
+
+    cdef bint _note_send_error(self, int error) except -1:
+        """Count an error of sending; False when the datagram is to be kept."""
+        if mpg_would_block(error):
+            return False
+        self._check_descriptor(error)
+        if mpg_refused(error):
+            self.refused = True
+        elif self._fd >= 0:
+            self.send_errors[error] = self.send_errors.get(error, 0) + 1
+            self.unreported_error = error
+        return True
+
+    cdef int _check_descriptor(self, int error) except -1:
+        """Raise OSError when an error says that somebody else has closed the socket."""
+        if self._fd < 0 or not mpg_not_ours(error):
+            return 0
+        self._fd = -1
+        self._run.clear()
+        self._rest = None
+        self._socket.detach()
+        raise OSError(error, strerror(error))

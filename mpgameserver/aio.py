@@ -39,6 +39,7 @@ class AsyncClient:
         self._loop = asyncio.get_running_loop()
         self._waiters: set[asyncio.Future[None]] = set()
         self._driver = Driver(client, self._turn)
+        self._error: OSError | None = None
 
     def __repr__(self) -> str:
         return repr(self._client).replace("UdpClient", "AsyncClient")
@@ -64,6 +65,7 @@ class AsyncClient:
         acked: asyncio.Future[bool] = self._loop.create_future()
         self.send(payload, callback=partial(_settle, acked))
         if not await acked:
+            self._raise_error()
             raise ConnectionEndedError("the connection ended before the message was acked")
 
     def __aiter__(self) -> AsyncIterator[tuple[SeqNum, bytes]]:
@@ -77,6 +79,7 @@ class AsyncClient:
         """
         while not self._client.hasMessages():
             if self._is_over:
+                self._raise_error()
                 if self._client.status() == ConnectionStatus.DROPPED:
                     raise ConnectionEndedError("the server has fallen silent")
                 raise StopAsyncIteration
@@ -117,6 +120,12 @@ class AsyncClient:
         self._driver.soon()
         while not self._is_over:
             await self._wait()
+        self._raise_error()
+
+    def _raise_error(self) -> None:
+        """Raise what `UdpClient.update` has raised, if it has."""
+        if self._error is not None:
+            raise self._error
 
     def _abandon(self) -> None:
         self._driver.close()
@@ -134,12 +143,17 @@ class AsyncClient:
         self._client.connect(addr, partial(_settle, outcome))
         self._driver.start()
         if not await outcome:
+            self._raise_error()
             failure = self._client.failure
             reason = "The attempt was ended." if failure is None else failure.text
             raise ConnectFailedError(f"no connection to {format_address(addr)}: {reason}", failure)
 
     def _turn(self) -> None:
-        self._client.update()
+        try:
+            self._client.update()
+        except OSError as error:
+            self._error = error
+            self._abandon()
         if self._waiters and (self._client.hasMessages() or self._is_over):
             self._wake()
 
@@ -180,7 +194,8 @@ async def connect(
     when the block raises or is cancelled it leaves at once. The socket is closed in any case.
 
     Raises ConnectFailedError when there is no connection, with the reason as `failure`; TypeError
-    or ValueError for what is no address, key or time.
+    or ValueError for what is no address, key or time. Each call that waits raises the OSError of
+    `UdpClient.update` when something else in the process has closed the socket.
     """
     core = UdpClient(server_public_key, trace=trace)
     if connection_timeout is not None:

@@ -240,6 +240,7 @@ class AsyncServer(UdpServer):
     def __init__(self, ctxt: ServerContext, addr: tuple[str, int]) -> None:
         self._loop = asyncio.get_running_loop()
         self._stopped = asyncio.Event()
+        self._error: OSError | None = None
         self._events = AsyncEvents(require_context(ctxt).handler, ctxt.meter)
         super().__init__(ctxt, addr, install_signals=False)
         if ctxt.meter is not None:
@@ -259,8 +260,13 @@ class AsyncServer(UdpServer):
             self._loop.call_soon_threadsafe(self._driver.soon)
 
     async def wait_stopped(self) -> None:
-        """Wait until the server has stopped: by `stop` or `ServerContext.shutdown`."""
+        """Wait until the server has stopped: by `stop` or `ServerContext.shutdown`.
+
+        Raises the OSError of `UdpServer.update` when that has stopped it.
+        """
         await self._stopped.wait()
+        if self._error is not None:
+            raise self._error
 
     async def _start(self) -> None:
         """Serve, once `starting` is over."""
@@ -272,8 +278,10 @@ class AsyncServer(UdpServer):
     async def _finish(self) -> None:
         """Say goodbye to every client, up to 1 second, and wait for the events that run."""
         self.stop()
-        await self.wait_stopped()
-        await self._events.settle()
+        try:
+            await self.wait_stopped()
+        finally:
+            await self._events.settle()
 
     async def _abandon(self) -> None:
         self._driver.close()
@@ -284,6 +292,11 @@ class AsyncServer(UdpServer):
     def _turn(self) -> None:
         try:
             serves = self.update()
+        except OSError as error:
+            self._error = error
+            self._driver.close()
+            self._stopped.set()
+            return
         except BaseException:
             self._stopped.set()
             raise
@@ -318,7 +331,8 @@ async def serve(ctxt: ServerContext, addr: tuple[str, int]) -> AsyncIterator[Asy
     takes up to 1 second, and the events that run come to their end. Cancelled once more, the
     server stops at once and cancels them.
 
-    Raises what `UdpServer` does.
+    Raises what `UdpServer` does; at the end of the block, as `AsyncServer.wait_stopped`, what its
+    `update` has raised.
     """
     server = AsyncServer(ctxt, await _looked_up(addr))
     try:

@@ -8,6 +8,7 @@ address gets one more, fresh, port after `FRESH_PORT_DELAY`; the first is read o
 
 from __future__ import annotations
 
+import errno
 import logging
 import queue
 import socket
@@ -150,6 +151,7 @@ class Attempt:
         self.addr = addr
         self.failure: ConnectFailure | None = None
         self._deadline = now + timeout
+        self._has_sent = self._has_failed_to_send = False
         self._trace = trace
         self._handshake = (
             ClientHandshake(trusted_key, now, wall_now)
@@ -188,8 +190,13 @@ class Attempt:
         for path, datagram in self._handshake.datagrams(now):
             assert isinstance(path, ConnectedSocket)
             path.send(datagram)
+            self._note_sending(path.errors.report(now))
         self._check_failure(now)
         return None
+
+    def _note_sending(self, error: int) -> None:
+        self._has_sent = self._has_sent or not error
+        self._has_failed_to_send = self._has_failed_to_send or bool(error)
 
     def close(self) -> None:
         """Give up, and close every socket."""
@@ -226,6 +233,7 @@ class Attempt:
         except OSError as error:
             _LOG.info("no way to %s: %s", route.address, error)
             route.next_socket = now + FRESH_PORT_DELAY
+            self._note_sending(error.errno or errno.EINVAL)
             return
         if self._trace is not None:
             trace_sending(sock, self._trace)
@@ -259,5 +267,7 @@ class Attempt:
                 if self._handshake.saw_wrong_key
                 else ConnectFailure.UNRESOLVED
                 if self._resolver is not None
+                else ConnectFailure.CANNOT_SEND
+                if self._has_failed_to_send and not self._has_sent
                 else ConnectFailure.TIMEOUT
             )

@@ -6,11 +6,13 @@ messages that are over, and sends. It never blocks, and what the network does is
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import time
 from collections import deque
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from types import TracebackType
 
@@ -79,6 +81,7 @@ class UdpClient:
         self._in_callbacks = False
         self._failure: ConnectFailure | None = None
         self._drop_log = LimitedLog(_LOG)
+        self._send_errors: Callable[[], dict[str, int]] = dict
 
     def __enter__(self) -> UdpClient:
         return self
@@ -267,7 +270,8 @@ class UdpClient:
         """A snapshot of the figures of the current connection, or of the last one."""
         if self._connection is None:
             return ConnectionStats()
-        return self._connection.stats(time.perf_counter())
+        stats = self._connection.stats(time.perf_counter())
+        return replace(stats, send_errors=self._send_errors())
 
     # -- settings ---------------------------------------------------------------------------
 
@@ -305,11 +309,19 @@ class UdpClient:
         """Receive and send; to be called once per frame.
 
         All that waits is sent in as many datagrams as it takes, as far as the server's acks
-        allow. Callbacks run in here. Never blocks; raises nothing but RuntimeError when it is
-        called from a callback.
+        allow. Callbacks run in here. Never blocks. What the network does is never raised, only
+        RuntimeError when it is called from a callback, and OSError (EBADF or ENOTSOCK) when
+        something else in the process has closed the socket: the client is DISCONNECTED then,
+        and the callbacks of what was outstanding are called with False by the next `update`.
         """
         self._refuse_in_callback("update")
-        now = time.perf_counter()
+        try:
+            self._update(time.perf_counter())
+        except OSError:
+            self._leave()
+            raise
+
+    def _update(self, now: float) -> None:
         if self._attempt is not None:
             self._update_attempt(self._attempt, now)
         if self._pump is not None:
@@ -337,6 +349,7 @@ class UdpClient:
         arguments = session.endpoint, session.token, self._timing
         on_drop = partial(_log_drop, self._drop_log)
         self._socket = sock
+        self._send_errors = sock.errors.counts
         if self._trace is None:
             self._connection = Connection(*arguments)
             self._pump = ClientPump(self._connection, sock.datagrams, on_drop)
@@ -354,6 +367,8 @@ class UdpClient:
     def _write(self, pump: ClientPump, now: float) -> None:
         """Send what is due, as far as the socket takes it; close it after the last."""
         pump.send(now)
+        if self._socket is not None and self._socket.datagrams.unreported_error:
+            self._socket.errors.report(now)
         if not pump.is_blocked and self._connection is not None and not self._connection.is_live:
             self._close_socket()
 
@@ -418,7 +433,8 @@ class UdpClient:
             return
         last = self._connection.abandon(time.perf_counter())
         if last is not None and self._socket is not None:
-            self._socket.send(last)
+            with contextlib.suppress(OSError):  # closed by somebody else: nobody is told
+                self._socket.send(last)
         self._due_callbacks += self._connection.take_settled()
         self._close_socket()
 

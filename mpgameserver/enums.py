@@ -86,6 +86,8 @@ class ConnectFailure(Enum):
     """An answer came, signed by another key than the one that the client was given."""
     UNRESOLVED = "unresolved name"
     """The host name has no address."""
+    CANNOT_SEND = "cannot send"
+    """The system refused every datagram: a firewall, no route. The log has the error."""
 
     @property
     def text(self) -> str:
@@ -98,4 +100,5 @@ _FAILURE_TEXTS = {
     ConnectFailure.REFUSED: "No server is running on that port.",
     ConnectFailure.WRONG_KEY: "The server does not have the key that was expected.",
     ConnectFailure.UNRESOLVED: "The host name could not be resolved.",
+    ConnectFailure.CANNOT_SEND: "This computer could not send to the server: firewall or no route.",
 }

@@ -59,6 +59,7 @@ class ServerCollector(Collector):
             yield from _sessions(figures)
             yield from _loop(figures)
             yield from _traffic(figures)
+            yield from _send_errors(figures)
             yield from _handshakes(figures)
 
 
@@ -153,6 +154,11 @@ def _traffic(figures: ServerFigures) -> Iterator[Metric]:
     yield _counter(
         "message_drops", "Messages of accepted packets that came to nothing.", messages, "reason"
     )
+
+
+def _send_errors(figures: ServerFigures) -> Iterator[Metric]:
+    text = "Datagrams that the system refused to send."
+    yield _counter("send_errors", text, dict(figures.stats.send_errors), "error")
 
 
 def _handshakes(figures: ServerFigures) -> Iterator[Metric]:

@@ -34,6 +34,7 @@ class MonitorView:
             self._links(),
             self._queues(),
             self._drops(),
+            *self._send_errors(),
             self._connections(),
         ]
 
@@ -105,6 +106,15 @@ class MonitorView:
             for reason, count in drops
         ]
         return Table(("dropped", "per s", "in all"), rows or [("nothing", "", "")], "")
+
+    def _send_errors(self) -> list[Table]:
+        """No table while there is none: what they tell of is rare."""
+        before, seconds = self._before.stats.send_errors, self._since("uptime")
+        rows = [
+            (name, f"{_share(count - before.get(name, 0), seconds):,.1f}", f"{count:,}")
+            for name, count in sorted(self._now.stats.send_errors.items())
+        ]
+        return [Table(("cannot send", "per s", "in all"), rows, "")] if rows else []
 
     def _connections(self) -> Table:
         listed = self._now.connections

@@ -64,8 +64,14 @@ class _WakePipe:
                 pass
 
     def close(self) -> None:
-        self._reader.close()
-        self._writer.close()
+        for end in (self._reader, self._writer):
+            with contextlib.suppress(OSError):  # somebody else has closed it already
+                end.close()
+
+    def forget(self) -> None:
+        """Let go of the descriptors, without closing what may have their numbers by now."""
+        self._reader.detach()
+        self._writer.detach()
 
 
 def _stop_signals() -> list[int]:
@@ -114,6 +120,7 @@ class UdpServer:
             ctxt, lambda: self._pump.flush(), self._handler(), lambda: self.address
         )
         self._socket = ListeningSocket(addr)
+        self._engine.send_errors = self._socket.errors.counts
         carrier = carrier_of(self._socket.datagrams, ctxt.meter)
         self._pump = ServerPump(self._engine, carrier, time.perf_counter)
         self._pipe = _WakePipe()
@@ -132,6 +139,10 @@ class UdpServer:
 
         Before it returns it has said goodbye to every client, for up to 1 second. It can be
         called once: RuntimeError the second time, and while another server runs the context.
+
+        Raises OSError (EBADF or ENOTSOCK) when something else in the process has closed the
+        server's descriptors. No client can be told; the handler has had its last events, and a
+        new server is needed.
         """
         if self._claim():
             self._run()
@@ -167,7 +178,7 @@ class UdpServer:
         waits for the next call, one interval at the most. A call reads 256 datagrams at the most.
 
         RuntimeError in an event of the handler, when `run` was called, and while another server
-        runs the context.
+        runs the context. OSError as `run`: the server has stopped, and is closed.
         """
         if self._has_run and not self._is_driven:
             raise RuntimeError("this server has run; a new one is needed")
@@ -177,7 +188,11 @@ class UdpServer:
         if self._is_over:
             return False
         self._is_wanted = False
-        self._with_events(self._update)
+        try:
+            self._with_events(self._update)
+        except OSError:
+            self.close()
+            raise
         if self._engine.is_stopped:
             self.close()
         return not self._is_over
@@ -325,9 +340,13 @@ class UdpServer:
         self._pump.receive(MAX_READS, now, time.time())
         self._engine.advance(now)
         self._pump.send()
+        if self._socket.datagrams.unreported_error:
+            self._socket.errors.report(now)
 
     def _close(self) -> None:
         self._is_over = True
+        if self._socket.fileno() < 0:  # closed by somebody else, who closed the pipe as well
+            self._pipe.forget()
         self._socket.close()
         self._pipe.close()
 

@@ -93,6 +93,8 @@ class ServerEngine(Switchboard):
         """The handler has had its `shutdown` event, and there is nothing more to do."""
         self.on_queued: Callable[[], None] = _nothing
         """Called when the handler has queued something for a client that had nothing to send."""
+        self.send_errors: Callable[[], dict[str, int]] = dict
+        """How often the socket met each error of sending: `ServerStats.send_errors`."""
         self._before_work = before_work
         self._reassembly = ReassemblyBudget(self.settings.limits.reassembly_bytes)
         self._handshakes = ServerHandshakes(context.root_key, self._sessions, self.settings.limits)
@@ -132,6 +134,7 @@ class ServerEngine(Switchboard):
             key_exchanges=handshakes.exchanges,
             handshakes_proved=self._proved,
             handshakes_evicted=handshakes.half_open.evicted,
+            send_errors=self.send_errors(),
             drops=dict(self.drops),
         )
 

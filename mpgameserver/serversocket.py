@@ -11,7 +11,7 @@ from typing import Any
 
 from mpgameserver._core.datagrams import DatagramSocket
 from mpgameserver.address import format_address, host_and_port
-from mpgameserver.udpsocket import PlainSocket, datagram_socket, new_udp_socket
+from mpgameserver.udpsocket import PlainSocket, SendErrorLog, datagram_socket, new_udp_socket
 
 __all__ = ["ListeningSocket", "numeric_address"]
 
@@ -40,8 +40,11 @@ class ListeningSocket:
         with _named(addr):
             self._socket = _bind(addr)
         self.address: tuple[str, int] = self._socket.getsockname()[:2]
-        self.datagrams: DatagramSocket | PlainSocket = datagram_socket(self._socket)
-        """What moves its datagrams."""
+        self.datagrams: DatagramSocket | PlainSocket = datagram_socket(
+            self._socket, tells_local=self.address[0] in (_ANY_IPV4, _ANY_IPV6)
+        )
+        """What moves its datagrams. Bound to all addresses, it answers from the one spoken to."""
+        self.errors: SendErrorLog = SendErrorLog(self.datagrams, _LOG)
 
     def fileno(self) -> int:
         """The file descriptor; -1 once closed."""

@@ -29,6 +29,8 @@ class ServerStats:
     """Handshakes that became a session."""
     handshakes_evicted: int = 0
     """Handshakes that had to make room for newer ones, before their time."""
+    send_errors: dict[str, int] = field(default_factory=dict)
+    """Datagrams that the system refused to send, by the name of the error, such as "EPERM"."""
     drops: dict[str, int] = field(default_factory=dict)
     """Datagrams that came to nothing, by reason: those of `ConnectionStats.drops`, and for those
     that belong to no session "no session", "malformed hello", "late hello" (of a session that is

@@ -55,6 +55,9 @@ class ConnectionStats:
     """Fragmented messages given up: their pieces contradicted each other, or stopped coming."""
     drops: dict[str, int] = field(default_factory=_no_drops)
     """`dropped`, by reason."""
+    send_errors: dict[str, int] = field(default_factory=dict)
+    """Datagrams that the system refused to send, by the name of the error, such as "EPERM" (a
+    firewall) and "ENETUNREACH" (no route). Of a server's client empty: see `ServerStats`."""
     bytes_sent: list[int] = field(default_factory=_zeros)
     """Bytes of the packets sent in each second."""
     bytes_recv: list[int] = field(default_factory=_zeros)

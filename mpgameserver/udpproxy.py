@@ -16,7 +16,6 @@ anyone's seed. Due times are kept to about a millisecond, the resolution of the 
 
 from __future__ import annotations
 
-import contextlib
 import heapq
 import math
 import selectors
@@ -29,6 +28,7 @@ from types import TracebackType
 from typing import Any
 
 from mpgameserver.netsim import Link, LinkConditions, LinkPair, LinkStats
+from mpgameserver.udpsocket import new_udp_socket
 
 __all__ = ["ProxyStats", "UdpProxy"]
 
@@ -337,7 +337,7 @@ def _resolve(address: tuple[str, int], flags: int = 0) -> tuple[int, _Address]:
 
 def _bind(address: tuple[str, int]) -> socket.socket:
     family, resolved = _resolve(address, socket.AI_PASSIVE)
-    listener = _open(family)
+    listener = new_udp_socket(socket.AddressFamily(family), SOCKET_BUFFER_BYTES)
     try:
         listener.bind(resolved)
     except OSError as error:
@@ -347,19 +347,10 @@ def _bind(address: tuple[str, int]) -> socket.socket:
 
 
 def _connect(family: int, target: _Address) -> socket.socket:
-    upstream = _open(family)
+    upstream = new_udp_socket(socket.AddressFamily(family), SOCKET_BUFFER_BYTES)
     try:
         upstream.connect(target)
     except OSError:
         upstream.close()
         raise
     return upstream
-
-
-def _open(family: int) -> socket.socket:
-    opened = socket.socket(family, socket.SOCK_DGRAM)
-    opened.setblocking(False)
-    for option in (socket.SO_RCVBUF, socket.SO_SNDBUF):
-        with contextlib.suppress(OSError):  # BSD refuses what Linux would clamp
-            opened.setsockopt(socket.SOL_SOCKET, option, SOCKET_BUFFER_BYTES)
-    return opened

@@ -5,17 +5,20 @@ from __future__ import annotations
 import contextlib
 import errno
 import logging
+import os
 import socket
 import sys
 from collections.abc import Callable
 
 from mpgameserver._core.datagrams import IS_NATIVE, MAX_READ_ERRORS, DatagramSocket
 from mpgameserver.address import SocketAddress
+from mpgameserver.limitedlog import LimitedLog
 
 __all__ = [
     "RECEIVE_SIZE",
     "ConnectedSocket",
     "PlainSocket",
+    "SendErrorLog",
     "datagram_socket",
     "new_udp_socket",
 ]
@@ -28,6 +31,7 @@ RECEIVE_SIZE = 65536
 _LOG = logging.getLogger("mpgameserver.client")
 _PLATFORM = "freebsd" if sys.platform.startswith("freebsd") else sys.platform
 _REFUSED = (ConnectionRefusedError, ConnectionResetError)  # the second is what Windows says
+_NOT_OURS = {errno.EBADF, errno.ENOTSOCK}
 _WOULD_BLOCK = {errno.EAGAIN, errno.EWOULDBLOCK, errno.ENOBUFS, errno.EINTR}
 _BUFFERS = (
     (socket.SO_RCVBUF, "receive", "net.core.rmem_max"),
@@ -111,11 +115,17 @@ def _would_block(error: OSError) -> bool:
 
 
 class PlainSocket:
-    """What `DatagramSocket` does, by the socket module: for platforms without it."""
+    """What `DatagramSocket` does, by the socket module: for platforms without it.
+
+    That is Windows, whose Python cannot tell which local address a datagram came to.
+    """
 
     def __init__(self, sock: socket.socket) -> None:
         self.refused: bool = False
+        self.send_errors: dict[int, int] = {}
+        self.unreported_error: int = 0
         self._socket = sock
+        self._is_closed = False
 
     def receive(self) -> bytes | None:
         received = self.receive_from()
@@ -130,6 +140,7 @@ class PlainSocket:
             except OSError as error:
                 if _would_block(error):
                     break
+                self._check_descriptor(error)
         return None
 
     def spin(self, seconds: float) -> bool:
@@ -150,16 +161,65 @@ class PlainSocket:
         except _REFUSED:
             self.refused = True
         except OSError as error:
-            return not _would_block(error)
+            return self._note_send_error(error)
         return True
 
+    def _note_send_error(self, error: OSError) -> bool:
+        """Count an error of sending; False when the datagram is to be kept."""
+        if _would_block(error):
+            return False
+        self._check_descriptor(error)
+        if not self._is_closed:
+            number = error.errno or 0
+            self.send_errors[number] = self.send_errors.get(number, 0) + 1
+            self.unreported_error = number
+        return True
+
+    def _check_descriptor(self, error: OSError) -> None:
+        """Raise the error when it says that somebody else has closed the socket."""
+        if error.errno in _NOT_OURS and not self._is_closed:
+            self._is_closed = True
+            self._socket.detach()
+            raise error
+
     def close(self) -> None:
-        self._socket.close()
+        self._is_closed = True
+        with contextlib.suppress(OSError):  # somebody else has closed it already
+            self._socket.close()
 
 
-def datagram_socket(sock: socket.socket) -> DatagramSocket | PlainSocket:
-    """What moves the datagrams of a socket, and closes it: the best that the platform has."""
-    return DatagramSocket(sock) if IS_NATIVE else PlainSocket(sock)
+def datagram_socket(
+    sock: socket.socket, *, tells_local: bool = False
+) -> DatagramSocket | PlainSocket:
+    """What moves the datagrams of a socket, and closes it: the best that the platform has.
+
+    With `tells_local`, addresses have that of this host, too, where the platform tells it.
+    """
+    return DatagramSocket(sock, local=tells_local) if IS_NATIVE else PlainSocket(sock)
+
+
+class SendErrorLog:
+    """Logs that datagrams cannot be sent, and why, at a limited rate."""
+
+    def __init__(self, datagrams: DatagramSocket | PlainSocket, log: logging.Logger) -> None:
+        self._datagrams = datagrams
+        self._log = LimitedLog(log)
+
+    def counts(self) -> dict[str, int]:
+        """How often each error was met, by its name, such as "EPERM"."""
+        return {_name(number): n for number, n in self._datagrams.send_errors.items()}
+
+    def report(self, now: float) -> int:
+        """Log the last error that was not reported yet; its errno, or 0 when there is none."""
+        error = self._datagrams.unreported_error
+        if error:
+            self._datagrams.unreported_error = 0
+            self._log.warning(now, "cannot send: %s (%s)", os.strerror(error), _name(error))
+        return error
+
+
+def _name(error: int) -> str:
+    return errno.errorcode.get(error, str(error))
 
 
 class ConnectedSocket:
@@ -181,6 +241,7 @@ class ConnectedSocket:
         self.local_address: tuple[object, ...] = self._socket.getsockname()
         self.datagrams: DatagramSocket | PlainSocket = datagram_socket(self._socket)
         """What moves its datagrams."""
+        self.errors: SendErrorLog = SendErrorLog(self.datagrams, _LOG)
         self.receive: Callable[[], bytes | None] = self.datagrams.receive
         self.queue: Callable[[bytes], bool] = self.datagrams.queue
         self.flush: Callable[[], bool] = self.datagrams.flush

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import gc
 import logging
+import os
 import socket
 import sys
 import threading
@@ -906,6 +907,56 @@ class TestPolling:
                 # A turn for each; and one more where a loop's clock is early for a timer.
                 for turn in turns:
                     assert turn.count <= 2 * datagrams + 2
+
+        run(main)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="a socket of Windows is no descriptor")
+@pytest.mark.parametrize(
+    "run",
+    [loop for loop in LOOPS if loop not in UVLOOP],
+    ids=lambda loop: loop.__name__,
+    indirect=True,
+)
+class TestDescriptorsClosedBySomebodyElse:
+    """Not on uvloop: libuv aborts the process when it registers a descriptor that was closed."""
+
+    def test_whoever_waits_for_a_client_gets_the_error(self, run: Callable[[Main], None]) -> None:
+        async def block(context: ServerContext, server: aio.AsyncServer) -> None:
+            async with to(context, server) as client:
+                waiting = asyncio.ensure_future(next_of(client))
+                sending = asyncio.ensure_future(client.send_guaranteed(b"x"))
+                os.close(client._client.fileno())
+                for future in (waiting, sending, client.disconnect()):
+                    with pytest.raises(OSError, match="Bad file descriptor"):
+                        await future
+
+        async def main() -> None:
+            context = ServerContext(EventHandler())
+            async with aio.serve(context, LOOPBACK) as server:
+                with pytest.raises(OSError, match="Bad file descriptor"):
+                    await block(context, server)
+                context.setBlockList(["127.0.0.1"])  # nobody is left to answer a goodbye
+
+        run(main)
+
+    def test_whoever_waits_for_a_server_gets_the_error(self, run: Callable[[Main], None]) -> None:
+        pipe: list[int] = []
+
+        async def block(context: ServerContext) -> None:
+            async with aio.serve(context, LOOPBACK) as server:
+                pipe[:] = server._pipe._reader.fileno(), server._pipe._writer.fileno()
+                os.close(server.fileno())
+                with pytest.raises(OSError, match="Bad file descriptor"):
+                    await server.wait_stopped()
+
+        async def main() -> None:
+            handler = Recorder()
+            with pytest.raises(OSError, match="Bad file descriptor"):
+                await block(ServerContext(handler))
+            assert handler.events == [("starting",), ("shutdown",)]
+            for descriptor in pipe:  # their numbers might have been another file's
+                os.close(descriptor)
 
         run(main)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gc
 import logging
 import os
@@ -17,6 +18,7 @@ import wire
 from support.echo import EchoServer
 from support.patience import PATIENCE
 
+from mpgameserver import udpsocket
 from mpgameserver.attempt import server_address
 from mpgameserver.client import UdpClient
 from mpgameserver.crypto import EllipticCurvePrivateKey
@@ -326,6 +328,104 @@ class TestConnecting:
         assert client.token() != token
         run_until(client, lambda: server.ended)
         assert server.ended == ["goodbye"]
+
+
+class Unsendable(socket.socket):
+    """A socket that a firewall, say, keeps from sending, while there is an error."""
+
+    error = 0
+
+    def send(self, datagram: bytes) -> int:  # type: ignore[override]
+        if self.error:
+            raise OSError(self.error, os.strerror(self.error))
+        return super().send(datagram)
+
+
+class TestErrorsOfSending:
+    @pytest.mark.parametrize(
+        "error", [errno.EPERM, errno.ENETUNREACH, errno.EMSGSIZE, errno.EINVAL, errno.EHOSTDOWN]
+    )
+    def test_an_attempt_that_could_send_nothing_says_so(
+        self,
+        server: EchoServer,
+        error: int,
+        monkeypatch: pytest.MonkeyPatch,
+        caplog: pytest.LogCaptureFixture,
+    ) -> None:
+        monkeypatch.setattr(udpsocket, "IS_NATIVE", False)
+        monkeypatch.setattr(Unsendable, "error", error)
+        monkeypatch.setattr(socket, "socket", Unsendable)
+        client = UdpClient(server.public_key)
+        client.setConnectionTimeout(0.05)
+        outcome: list[bool] = []
+        client.connect(server.address, outcome.append)
+        run_until(client, lambda: outcome)
+        assert outcome == [False]
+        assert client.failure == ConnectFailure.CANNOT_SEND
+        assert f"({errno.errorcode[error]})" in caplog.text
+
+    def test_so_does_one_that_has_no_way_at_all(self) -> None:
+        client = UdpClient()
+        client.setConnectionTimeout(0.05)
+        outcome: list[bool] = []
+        client.connect(("255.255.255.255", 9), outcome.append)
+        run_until(client, lambda: outcome)
+        assert client.failure == ConnectFailure.CANNOT_SEND
+
+    def test_those_of_a_connection_are_counted_by_kind_beside_what_is_dropped(
+        self, server: EchoServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        monkeypatch.setattr(udpsocket, "IS_NATIVE", False)
+        monkeypatch.setattr(socket, "socket", Unsendable)
+        with UdpClient(server.public_key) as client:
+            connect(client, server.address)
+            assert client.stats().send_errors == {}
+            monkeypatch.setattr(Unsendable, "error", errno.EPERM)
+            client.send(b"unsent")
+            run_until(client, lambda: client.stats().send_errors)
+            stats = client.stats()
+            assert set(stats.send_errors) == {"EPERM"}
+            assert stats.dropped == 0
+            monkeypatch.undo()
+            assert "cannot send: Operation not permitted (EPERM)" in caplog.text
+        assert client.stats().send_errors == stats.send_errors
+
+
+@pytest.mark.skipif(os.name == "nt", reason="a socket of Windows is no descriptor")
+class TestDescriptorsClosedBySomebodyElse:
+    def test_update_raises_and_the_connection_is_over(
+        self, client: UdpClient, server: EchoServer
+    ) -> None:
+        outcomes: list[bool] = []
+        client.send(b"unacked", callback=outcomes.append)
+        os.close(client.fileno())
+        with pytest.raises(OSError, match="Bad file descriptor") as caught:
+            client.update()
+        assert caught.value.errno == errno.EBADF
+        assert client.status() == ConnectionStatus.DISCONNECTED
+        assert client.fileno() == -1
+        client.update()
+        assert outcomes == [False]
+        connect(client, server.address)
+
+    def test_so_is_an_attempt(self, silent_address: Address) -> None:
+        client, outcomes = UdpClient(), []
+        client.connect(silent_address, outcomes.append)
+        client.update()
+        os.close(client.fileno())
+        with pytest.raises(OSError, match="Bad file descriptor"):
+            client.update()
+        client.update()
+        assert outcomes == [False]
+
+    def test_the_calls_that_end_a_connection_raise_nothing(
+        self, client: UdpClient, server: EchoServer
+    ) -> None:
+        os.close(client.fileno())
+        client.forceDisconnect()
+        connect(client, server.address)
+        os.close(client.fileno())
+        connect(client, server.address)
 
 
 class TestMessages:

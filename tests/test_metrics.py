@@ -96,14 +96,17 @@ def test_no_figure_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each number has a value of its own, which is found again in what is told."""
     names = [f.name for f in fields(ServerFigures) if f.name not in ("stats", "connections")]
     numbers = {name: 1000.0 + place for place, name in enumerate(names)}
-    counts = [f.name for f in fields(ServerStats) if f.name != "drops"]
+    counts = [f.name for f in fields(ServerStats) if f.name not in ("drops", "send_errors")]
     stats = {name: 2000 + place for place, name in enumerate(counts)}
     figures = ServerFigures(
-        **numbers, stats=ServerStats(**stats, drops={"forged": 3000, "busy": 3001})
+        **numbers,
+        stats=ServerStats(
+            **stats, drops={"forged": 3000, "busy": 3001}, send_errors={"EPERM": 3002}
+        ),
     )
     samples = [s for family in everything(figures, monkeypatch) for s in family.samples]
     told = {sample.value for sample in samples}
-    assert told == {1, *numbers.values(), *stats.values(), 3000, 3001}
+    assert told == {1, *numbers.values(), *stats.values(), 3000, 3001, 3002}
 
 
 def test_there_is_no_latency_before_the_first_client(monkeypatch: pytest.MonkeyPatch) -> None:

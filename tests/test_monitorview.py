@@ -20,7 +20,7 @@ BEFORE = ServerFigures(
     send_seconds=3.0,
     datagrams_received=1000,
     bytes_received=50_000,
-    stats=ServerStats(drops={"forged": 3}),
+    stats=ServerStats(drops={"forged": 3}, send_errors={"EPERM": 10}),
 )
 NOW = ServerFigures(
     uptime=12.0,
@@ -41,7 +41,9 @@ NOW = ServerFigures(
     events_waiting=7,
     latency_median=0.04,
     latency_p99=0.25,
-    stats=ServerStats(clients=40, half_open=2, drops={"forged": 5, "busy": 9}),
+    stats=ServerStats(
+        clients=40, half_open=2, drops={"forged": 5, "busy": 9}, send_errors={"EPERM": 30}
+    ),
     connections=(CONNECTION,),
 )
 
@@ -51,6 +53,12 @@ def tables() -> dict[str, Table]:
     view = MonitorView()
     view.take(BEFORE)
     return {table.columns[0]: table for table in view.take(NOW)}
+
+
+def test_what_could_not_be_sent_is_told_once_there_is_any(tables: dict[str, Table]) -> None:
+    assert tables["cannot send"].rows == [("EPERM", "10.0", "30")]
+    columns = [table.columns[0] for table in MonitorView().take(ServerFigures())]
+    assert "cannot send" not in columns
 
 
 def test_the_time_of_a_tick_is_split(tables: dict[str, Table]) -> None:

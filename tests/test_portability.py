@@ -116,6 +116,7 @@ def test_the_system_calls_compile_with_what_a_platform_declares(target, tmp_path
     source.write_text("".join(f"#include {header}\n" for header in headers))
     warn = ["-Wall", "-Wextra", "-Wsign-compare", "-Wno-unused-function", "-Werror"]
     compile_it = [sys.executable, "-m", "ziglang", "cc", "-target", target, "-I", ROOT / "_core"]
+    compile_it.append("-D_GNU_SOURCE")  # as pyconfig.h does
     done = subprocess.run(
         [*compile_it, *warn, "-c", source, "-o", tmp_path / "calls.o"],
         env=os.environ | {"ZIG_GLOBAL_CACHE_DIR": str(tmp_path / "cache")},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import itertools
 import logging
 import os
@@ -22,6 +23,7 @@ import pytest
 from support.patience import PATIENCE
 from support.serverworld import Recorder
 
+from mpgameserver._core.datagrams import TELLS_LOCAL
 from mpgameserver.client import UdpClient
 from mpgameserver.enums import ConnectionStatus, RetryMode
 from mpgameserver.server import EventHandler, ServerContext, ThreadedServer, UdpServer
@@ -77,6 +79,21 @@ class TestAddresses:
                 play([client], client.hasMessages)
                 assert client.getMessage()[1] == b"x" * 5000
         assert context.handler.clients[0].addr[0] == host
+
+    @pytest.mark.skipif(not TELLS_LOCAL, reason="this platform does not tell local addresses")
+    @pytest.mark.parametrize("bound", ["0.0.0.0", "::"])
+    def test_a_server_on_all_addresses_is_reached_by_each(self, bound: str) -> None:
+        context = ServerContext(echo())
+        hosts = [host for host in ("127.0.0.1", "127.0.0.2", "127.0.1.1") if can_bind((host, 0))]
+        hosts += ["::1"] if bound == "::" else []
+        with ThreadedServer(context, (bound, 0)) as server, ExitStack() as stack:
+            clients = [
+                stack.enter_context(joined(context, host, server.address[1])) for host in hosts
+            ]
+            for client in clients:
+                client.send(b"x" * 50_000)
+            play(clients, lambda: all(client.hasMessages() for client in clients))
+            assert [client.getMessage()[1] for client in clients] == [b"x" * 50_000] * len(hosts)
 
     def test_a_port_in_use_is_an_error_from_start_that_names_it(self) -> None:
         with ThreadedServer(ServerContext(EventHandler()), LOOPBACK) as server:
@@ -489,6 +506,71 @@ class TestThreadedServer:
         assert sorted(calls) == [(n, i) for n in range(5) for i in range(200)]
         for number in range(5):
             assert [i for n, i in calls if n == number] == list(range(200))
+
+
+@pytest.mark.skipif(os.name == "nt", reason="a socket of Windows is no descriptor")
+class TestDescriptorsClosedBySomebodyElse:
+    """By a library that makes a daemon of the process, such as python-daemon."""
+
+    def test_update_raises_and_the_server_has_stopped(self) -> None:
+        context = ServerContext(Recorder())
+        server = UdpServer(context, LOOPBACK)
+        with UdpClient(context.root_key.getPublicKey()) as client:
+            client.connect(server.address)
+            drive(server, lambda: client.update() or client.connected())
+            pipe = [server._pipe._reader.fileno(), server._pipe._writer.fileno()]
+            os.close(server.fileno())
+            with pytest.raises(OSError, match="Bad file descriptor") as caught:
+                server.update()
+        assert caught.value.errno == errno.EBADF
+        assert context.handler.events[-1] == ("shutdown",)
+        assert context.handler.reasons == ["shutdown"]
+        assert server.fileno() == -1
+        assert not server.update()
+        server.close()
+        for descriptor in pipe:  # their numbers might have been another file's
+            os.close(descriptor)
+
+    @pytest.mark.parametrize("with_pipe", [False, True])
+    def test_it_ends_run(self, with_pipe: bool) -> None:
+        context = ServerContext(Recorder())
+        server = ThreadedServer(context, LOOPBACK)
+        server.start()
+        running = server._server
+        assert running is not None
+        with joined(context, *server.address) as client:
+            pipe = [running._pipe._reader.fileno(), running._pipe._writer.fileno()]
+            for descriptor in (running.fileno(), *(pipe if with_pipe else ())):
+                os.close(descriptor)
+            assert server._thread is not None
+            server._thread.join(PATIENCE)
+            assert not server._thread.is_alive()
+            client.forceDisconnect()
+        with pytest.raises(OSError, match="Bad file descriptor"):
+            server.stop()
+        assert context.handler.events[-1] == ("shutdown",)
+        for end in (running._pipe._reader, running._pipe._writer):
+            assert end.fileno() == -1
+        for descriptor in () if with_pipe else pipe:  # their numbers might be another file's
+            os.close(descriptor)
+
+
+class TestErrorsOfSending:
+    def test_they_are_counted_by_kind_and_logged_once_a_second(
+        self, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        server = UdpServer(ServerContext(Recorder()), LOOPBACK)
+        server.update()
+        for _ in range(3):
+            server._engine.answers.push((b"x", ("255.255.255.255", 9)))
+            server.update()
+        assert server.stats.send_errors == {"EACCES": 3}
+        assert server.stats.drops == {}
+        lines = [record.getMessage() for record in caplog.records]
+        assert [line for line in lines if "cannot send" in line] == [
+            "cannot send: Permission denied (EACCES)"
+        ]
+        server.close()
 
 
 SIGNALLED = """

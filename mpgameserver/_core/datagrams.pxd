@@ -3,8 +3,9 @@
 cdef extern from "udp.h":
     enum: MPG_NATIVE
     enum: MPG_RUNS
+    enum: MPG_LOCAL
     ctypedef struct MpgAddress "mpg_address":
-        pass
+        size_t size
     int mpg_receive(
         int fd, char *data, size_t size, MpgAddress *sender, size_t *segment
     ) noexcept
@@ -14,20 +15,28 @@ cdef extern from "udp.h":
     ) noexcept
     int mpg_enable_runs(int fd) noexcept
     bint mpg_spin(int fd, double seconds) noexcept nogil
-    size_t mpg_address_size(const MpgAddress *address) noexcept
+    bint mpg_tell_local(int fd) noexcept
+    bint mpg_forget_local(MpgAddress *address) noexcept
+    char *mpg_address_bytes(MpgAddress *address) noexcept
     int mpg_make_address(
-        MpgAddress *address, const char *host, int port, unsigned flow, unsigned scope
+        MpgAddress *address, const char *host, int port, unsigned flow, unsigned scope,
+        const char *local
     ) noexcept
     int mpg_read_address(
-        const MpgAddress *address, char *host, int *port, unsigned *flow, unsigned *scope
+        const MpgAddress *address, char *host, int *port, unsigned *flow, unsigned *scope,
+        char *local
     ) noexcept
     int mpg_would_block(int error) noexcept
     int mpg_refused(int error) noexcept
+    int mpg_not_ours(int error) noexcept
+    int mpg_not_local(int error) noexcept
     int mpg_never_runs(int error) noexcept
     int mpg_error() noexcept
 
 cdef class DatagramSocket:
     cdef readonly bint refused
+    cdef readonly dict send_errors   # how often each errno was met
+    cdef public int unreported_error
     cdef object _socket
     cdef int _fd                   # -1 once closed: the number may be another file's
     cdef bint _sends_runs
@@ -53,3 +62,8 @@ cdef class DatagramSocket:
     cdef bint _write_address(self, tuple address, MpgAddress *raw) except -1
     cdef Py_ssize_t _send_run(self) except -1
     cdef bint _send_one(self, bytes datagram, tuple address) except -1
+    cdef bint _sends_from_elsewhere(
+        self, bytes datagram, tuple address, MpgAddress *to
+    ) except -1
+    cdef bint _note_send_error(self, int error) except -1
+    cdef int _check_descriptor(self, int error) except -1

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -13,6 +15,7 @@ from mpgameserver._core.datagrams import (
     HAS_RUNS,
     IS_NATIVE,
     MAX_KNOWN_ADDRESSES,
+    TELLS_LOCAL,
     DatagramSocket,
 )
 from mpgameserver.udpsocket import PlainSocket
@@ -340,3 +343,157 @@ class TestBounds:
         moves = DatagramSocket(sock)
         assert moves.send(b"x", ("no address", 9))
         moves.close()
+
+
+@pytest.mark.skipif(not TELLS_LOCAL, reason="this platform does not tell local addresses")
+class TestLocalAddresses:
+    """What came to one address of this host is answered from there: `peer` hears nobody else."""
+
+    @pytest.fixture(params=["0.0.0.0", "::"])
+    def server(
+        self, request: pytest.FixtureRequest
+    ) -> Iterator[tuple[DatagramSocket, socket.AddressFamily, int]]:
+        family = socket.AF_INET6 if request.param == "::" else socket.AF_INET
+        sock = socket.socket(family, socket.SOCK_DGRAM)
+        sock.setblocking(False)
+        if family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        sock.bind((request.param, 0))
+        moves = DatagramSocket(sock, local=True)
+        yield moves, family, sock.getsockname()[1]
+        moves.close()
+
+    @pytest.fixture(params=["127.0.0.1", "127.0.0.2", "127.0.1.1", "::1"])
+    def peer(self, request: pytest.FixtureRequest, server) -> Iterator[socket.socket]:
+        _, heard, port = server
+        family = socket.AF_INET6 if ":" in request.param else socket.AF_INET
+        if family == socket.AF_INET6 and heard == socket.AF_INET:
+            pytest.skip("the server hears no IPv6")
+        with socket.socket(family, socket.SOCK_DGRAM) as probe:
+            try:
+                probe.bind((request.param, 0))
+            except OSError as error:  # macOS has 127.0.0.1 only
+                pytest.skip(f"no {request.param}: {error}")
+        with socket.socket(family, socket.SOCK_DGRAM) as sock:
+            sock.settimeout(PATIENCE)
+            sock.connect((request.param, port))
+            sock.send(b"there")
+            yield sock
+
+    @staticmethod
+    def address(moves: DatagramSocket) -> tuple:
+        while (received := moves.receive_from()) is None:
+            pass
+        return received[1]
+
+    def test_the_address_ends_with_the_one_that_was_spoken_to(self, server, peer):
+        address = self.address(server[0])
+        assert address[-1].removeprefix("::ffff:") == peer.getpeername()[0]
+        assert address[1] == peer.getsockname()[1]
+
+    @pytest.mark.parametrize("count", [1, 2, 40])
+    def test_answers_leave_from_there_alone_and_in_runs(self, server, peer, count):
+        moves = server[0]
+        address = self.address(moves)
+        answers = [bytes([n]) * 100 for n in range(count)]
+        for answer in answers:
+            assert moves.queue(answer, address)
+        assert moves.flush()
+        assert read(peer, count) == answers
+
+    def test_a_local_address_that_has_vanished_is_forgotten(self, server):
+        moves, family, _ = server
+        gone = "2001:db8::77" if family == socket.AF_INET6 else "192.0.2.77"
+        with socket.socket(family, socket.SOCK_DGRAM) as peer:
+            peer.settimeout(PATIENCE)
+            peer.bind((loopback(family), 0))
+            address = (*peer.getsockname(), gone)
+            for n in range(3):
+                assert moves.queue(bytes([n]) * 50, address)
+            assert moves.flush()
+            assert moves.send(b"alone", address)
+            assert read(peer, 4) == [b"\0" * 50, b"\1" * 50, b"\2" * 50, b"alone"]
+        assert moves.send_errors == {}
+
+    def test_a_socket_that_is_not_asked_does_not_tell_it(self):
+        sock = bound()
+        moves = DatagramSocket(sock)
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as peer:
+            peer.sendto(b"there", sock.getsockname())
+            assert len(self.address(moves)) == 2
+        moves.close()
+
+
+class TestErrorsOfSending:
+    @pytest.mark.parametrize(
+        ("datagram", "address", "error"),
+        [
+            (bytes(70_000), ("127.0.0.1", 9), errno.EMSGSIZE),
+            (b"x", ("127.0.0.1", 0), errno.EINVAL),
+            (b"x", ("255.255.255.255", 9), errno.EACCES),
+        ],
+    )
+    @pytest.mark.skipif(os.name == "nt", reason="Windows has other errors")
+    def test_each_is_counted_by_its_kind_and_told_once(self, make, datagram, address, error):
+        sock = bound()
+        moves = make(sock)
+        for _ in range(2):
+            assert moves.send(datagram, address)
+        assert moves.send_errors == {error: 2}
+        assert moves.unreported_error == error
+        moves.unreported_error = 0
+        assert moves.send(b"fine", sock.getsockname())
+        assert (moves.send_errors, moves.unreported_error) == ({error: 2}, 0)
+        moves.close()
+
+    def test_a_port_that_refuses_is_none(self, own, peer):
+        moves, sock = own
+        sock.connect(peer.getsockname())
+        peer.close()
+        for _ in range(3):
+            assert moves.send(b"anybody there?")
+        assert moves.refused
+        assert moves.send_errors == {}
+
+
+@pytest.mark.skipif(os.name == "nt", reason="a socket of Windows is no descriptor")
+class TestDescriptorsClosedBySomebodyElse:
+    @pytest.fixture(params=["receive", "send"])
+    def use(self, request: pytest.FixtureRequest) -> Callable[[Moves], object]:
+        uses = {"receive": lambda moves: moves.receive(), "send": lambda moves: moves.send(b"x")}
+        found: Callable[[Moves], object] = uses[request.param]
+        return found
+
+    @pytest.fixture
+    def lost(self, make) -> Iterator[tuple[Moves, int]]:
+        sock = bound()
+        sock.connect(sock.getsockname())
+        moves, descriptor = make(sock), sock.fileno()
+        os.close(descriptor)
+        yield moves, descriptor
+        moves.close()
+
+    def test_a_closed_one_is_an_error_once(self, lost, use):
+        moves, _ = lost
+        with pytest.raises(OSError, match=os.strerror(errno.EBADF)) as caught:
+            use(moves)
+        assert caught.value.errno == errno.EBADF
+        assert moves.receive() is None
+        assert moves.send(b"x")
+        assert moves.send_errors == {}
+
+    def test_one_that_is_another_file_by_now_is_not_closed(self, lost, use, tmp_path):
+        moves, descriptor = lost
+        opened = os.open(tmp_path / "file", os.O_CREAT | os.O_WRONLY)
+        if opened != descriptor:
+            os.dup2(opened, descriptor)
+            os.close(opened)
+        with pytest.raises(OSError, match=os.strerror(errno.ENOTSOCK)) as caught:
+            use(moves)
+        assert caught.value.errno == errno.ENOTSOCK
+        moves.close()
+        os.write(descriptor, b"still open")
+        os.close(descriptor)
+
+    def test_closing_one_that_was_not_used_since_raises_nothing(self, lost):
+        lost[0].close()
