@@ -386,7 +386,7 @@ cdef class Outbox:
         message.data = None
         if transfer is None:
             if message.has_callback:
-                self.settled.append((self._callbacks.pop(message), acked))
+                self._note_settled(message, acked)
             return 0
         message.transfer = None
         transfer.unacked -= acked
@@ -398,7 +398,13 @@ cdef class Outbox:
         if not transfer.settled:
             transfer.settled = True
             if transfer.has_callback:
-                self.settled.append((self._callbacks.pop(transfer), acked))
+                self._note_settled(transfer, acked)
+        return 0
+
+    cdef int _note_settled(self, object message, bint acked) except -1:
+        """Have the callback called; a collection that the tuple starts may take `settled`."""
+        cdef tuple outcome = (self._callbacks.pop(message), acked)
+        self.settled.append(outcome)
         return 0
 
 

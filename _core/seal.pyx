@@ -1,8 +1,9 @@
 """The seal of a packet: AES-128-GCM over its payload, with the header as associated data.
 
-The nonce is the first 12 bytes of the header. A `NativeAesGcm` is called in C. Another AEAD that
-can write into a buffer (`cryptography` from 47 on) is shown the bytes at an address, for one call
-only, by a `_Memory`, so that nothing is copied; others are handed each part as bytes.
+The nonce is the first 12 bytes of the header. A `NativeAesGcm` is called in C. `cryptography`'s
+AESGCM, where it can write into a buffer (from 47 on), is shown the bytes at an address, for one
+call only, by a `_Memory`, so that nothing is copied; others are handed each part as bytes, for
+they might keep what they were shown.
 
 A payload lives in a buffer that is borrowed for one call. They are not owned by connections, of
 which a server has thousands. Each call has one of its own, and `_Memory`s of its own, for an AEAD
@@ -17,6 +18,7 @@ from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from libc.string cimport memcpy
 
 from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from mpgameserver._core.aesgcm cimport NativeAesGcm
 from mpgameserver._core.header cimport HEADER_SIZE, NONCE_SIZE, TAG_SIZE
@@ -72,19 +74,25 @@ cdef _Memory _memory_at(const unsigned char *start, Py_ssize_t size):
     return memory
 
 
+cdef int _check_size(bytes made, Py_ssize_t size) except -1:
+    """Refuse what an AEAD has returned that is not as long as what it was given says."""
+    if made is None or PyBytes_GET_SIZE(made) != size:
+        raise ValueError(f"the AEAD has returned {made!r}; expected {size} bytes")
+    return 0
+
+
 # Thousands of sessions have one, and none is part of a cycle: the collector is spared them.
 @cython.no_gc
 cdef class Seal:
     """Seals and opens packets with an AEAD: a `NativeAesGcm`, or one as `cryptography` has them.
 
-    That has `encrypt(nonce, data, associated_data)` and `decrypt`, which raises `InvalidTag`, and
-    may have `encrypt_into` and `decrypt_into`, which take a buffer for the result as well.
+    That has `encrypt(nonce, data, associated_data)` and `decrypt`, which raises `InvalidTag`.
     """
 
     def __cinit__(self, aead):
         self._aead = aead
         self._native = aead if type(aead) is NativeAesGcm else None
-        self._writes_into = hasattr(aead, "encrypt_into")
+        self._writes_into = type(aead) is AESGCM and hasattr(aead, "encrypt_into")
 
     cdef bytes close(
         self, const unsigned char *header, const unsigned char *payload, Py_ssize_t size
@@ -92,6 +100,8 @@ cdef class Seal:
         """The datagram: the header and the sealed payload of `size` bytes."""
         cdef bytes datagram, sealed
         cdef unsigned char *out
+        if not 0 <= size <= BUFFER_SIZE:
+            raise SystemError(f"a payload of {size} bytes")
         datagram = PyBytes_FromStringAndSize(NULL, HEADER_SIZE + size + TAG_SIZE)
         out = <unsigned char *>PyBytes_AS_STRING(datagram)
         memcpy(out, header, HEADER_SIZE)
@@ -111,18 +121,20 @@ cdef class Seal:
             PyBytes_FromStringAndSize(<char *>payload, size),
             PyBytes_FromStringAndSize(<char *>header, HEADER_SIZE),
         )
-        assert PyBytes_GET_SIZE(sealed) == size + TAG_SIZE
+        _check_size(sealed, size + TAG_SIZE)
         memcpy(out + HEADER_SIZE, PyBytes_AS_STRING(sealed), size + TAG_SIZE)
         return datagram
 
     cdef bint open(self, bytes datagram, unsigned char *payload) except -1:
         """Write what is sealed in a datagram into a buffer; False when the seal does not open.
 
-        The caller has checked that the datagram holds a header and a tag.
+        It does not where the datagram holds no header and tag, or more than the buffer takes.
         """
         cdef unsigned char *data = <unsigned char *>PyBytes_AS_STRING(datagram)
         cdef Py_ssize_t size = PyBytes_GET_SIZE(datagram) - HEADER_SIZE
         cdef bytes opened
+        if not TAG_SIZE <= size <= BUFFER_SIZE:
+            return False
         if self._native is not None:
             return self._native.open(
                 data, data, HEADER_SIZE, data + HEADER_SIZE, <int>(size - TAG_SIZE), payload
@@ -143,6 +155,6 @@ cdef class Seal:
             )
         except InvalidTag:
             return False
-        assert PyBytes_GET_SIZE(opened) == size - TAG_SIZE
+        _check_size(opened, size - TAG_SIZE)
         memcpy(payload, PyBytes_AS_STRING(opened), size - TAG_SIZE)
         return True

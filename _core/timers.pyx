@@ -122,6 +122,10 @@ cdef class Timers:
         return 0
 
     cdef int _drop_stale(self) except -1:
-        while self._items and (<Timed?>self._items[0]).due != self._entries[0].when:
+        cdef Timed top
+        while self._items:
+            top = self._items[0]  # kept alive meanwhile: what it takes along may run any code
+            if top.due == self._entries[0].when:
+                break
             self._pop()
         return 0

@@ -79,6 +79,8 @@ class UdpClient:
         self._pump: ClientPump | None = None
         self._due_callbacks: deque[_Settled] = deque()
         self._in_callbacks = False
+        self._is_busy = False
+        self._due_work: deque[Callable[[], None]] = deque()
         self._failure: ConnectFailure | None = None
         self._drop_log = LimitedLog(_LOG)
         self._send_errors: Callable[[], dict[str, int]] = dict
@@ -122,6 +124,27 @@ class UdpClient:
         address = server_address(addr)
         if callback is not None and not callable(callback):
             raise TypeError(f"callback must be callable or None, not {type(callback).__name__}")
+        self._exclusively(partial(self._try_to_reach, address, callback))
+
+    def _exclusively(self, work: Callable[[], None]) -> None:
+        """Do `work` at once, or right after what the client is in the middle of.
+
+        A finalizer or a log handler may call anything while datagrams are read.
+        """
+        self._due_work.append(work)
+        if self._is_busy:
+            return
+        self._is_busy = True
+        try:
+            while self._due_work:
+                self._due_work.popleft()()
+        finally:
+            self._is_busy = False
+
+    def _try_to_reach(
+        self, address: tuple[str, int], callback: Callable[[bool], object] | None
+    ) -> None:
+        """Begin an attempt, unless one to that address is in progress."""
         if self._attempt is None or self._attempt.addr != address:
             self._begin_attempt(address)
         if callback is not None:
@@ -310,31 +333,39 @@ class UdpClient:
 
         All that waits is sent in as many datagrams as it takes, as far as the server's acks
         allow. Callbacks run in here. Never blocks. What the network does is never raised, only
-        RuntimeError when it is called from a callback, and OSError (EBADF or ENOTSOCK) when
-        something else in the process has closed the socket: the client is DISCONNECTED then,
-        and the callbacks of what was outstanding are called with False by the next `update`.
+        RuntimeError when it is called from a callback, or while another call runs (by a
+        finalizer or a log handler), and OSError (EBADF or ENOTSOCK) when something else in the
+        process has closed the socket: the client is DISCONNECTED then, and the callbacks of what
+        was outstanding are called with False by the next `update`.
         """
-        self._refuse_in_callback("update")
+        self._refuse_inside("update")
         try:
             self._update(time.perf_counter())
         except OSError:
-            self._leave()
+            self._exclusively(self._leave)
             raise
 
     def _update(self, now: float) -> None:
+        self._exclusively(partial(self._read, now))
+        self._run_callbacks()
+        self._exclusively(partial(self._write, now))
+        if self._due_callbacks:  # the connection was ended meanwhile
+            self._run_callbacks()
+
+    def _refuse_inside(self, name: str) -> None:
+        if self._in_callbacks:
+            raise RuntimeError(f"{name}() was called from a callback")
+        if self._is_busy:
+            raise RuntimeError(f"{name}() was called while the client is in another call")
+
+    def _read(self, now: float) -> None:
+        """Take what has arrived, and do what the time asks for."""
         if self._attempt is not None:
             self._update_attempt(self._attempt, now)
         if self._pump is not None:
             self._pump.receive(MAX_DATAGRAMS_PER_UPDATE, now)
         if self._connection is not None:
             self._connection.advance(now)
-        self._run_callbacks()
-        if self._pump is not None:
-            self._write(self._pump, now)
-
-    def _refuse_in_callback(self, name: str) -> None:
-        if self._in_callbacks:
-            raise RuntimeError(f"{name}() was called from a callback")
 
     def _update_attempt(self, attempt: Attempt, now: float) -> None:
         established = attempt.update(now)
@@ -364,8 +395,11 @@ class UdpClient:
         self._due_callbacks += [(callback, succeeded) for callback in self._connect_callbacks]
         self._connect_callbacks.clear()
 
-    def _write(self, pump: ClientPump, now: float) -> None:
+    def _write(self, now: float) -> None:
         """Send what is due, as far as the socket takes it; close it after the last."""
+        pump = self._pump
+        if pump is None:
+            return
         pump.send(now)
         if self._socket is not None and self._socket.datagrams.unreported_error:
             self._socket.errors.report(now)
@@ -399,6 +433,9 @@ class UdpClient:
         The `update` calls to come, or `waitForDisconnect`, do it. An attempt to connect is given
         up. Safe in any state.
         """
+        self._exclusively(self._begin_disconnect)
+
+    def _begin_disconnect(self) -> None:
         if self._attempt is not None:
             self._end_attempt(False)
         elif self._connection is not None:
@@ -409,7 +446,7 @@ class UdpClient:
 
         Callbacks run in here. Safe in any state; RuntimeError when it is called from a callback.
         """
-        self._refuse_in_callback("waitForDisconnect")
+        self._refuse_inside("waitForDisconnect")
         self.disconnect()
         connection = self._connection
         self.update()
@@ -421,10 +458,12 @@ class UdpClient:
         """Close the connection, or give up the attempt, at once.
 
         The server is told by one datagram that it may or may not get. The callbacks of what is
-        outstanding are called with False before this returns. Safe in any state.
+        outstanding are called with False before this returns. Safe in any state: while another
+        call runs (in a finalizer or a handler of the log) it takes effect right after that.
         """
-        self._leave()
-        self._run_callbacks()
+        self._exclusively(self._leave)
+        if not self._is_busy:
+            self._run_callbacks()
 
     def _leave(self) -> None:
         """End whatever is under way; its callbacks become due."""

@@ -140,7 +140,7 @@ class ServerContext:
         self.access_log: AccessLog | None = None
         self.trace = open_trace(None)
         self.meter: ServerMeter | None = None
-        self._settings_lock = threading.Lock()
+        self._settings_lock = threading.RLock()  # a finalizer may call a setter within one
         self._calls: deque[Call] = deque()
         self._is_shutting_down = False
         self._server: Serving | None = None
@@ -336,7 +336,12 @@ class ServerContext:
 
     def _change(self, change: Callable[[ServerSettings], ServerSettings]) -> None:
         with self._settings_lock:
-            self.settings = change(self.settings)
+            while True:
+                before = self.settings
+                after = change(before)
+                if self.settings is before:  # else a finalizer, or a signal, was in between
+                    break
+            self.settings = after
         self._wake()
 
     # -- the server's side ------------------------------------------------------------------

@@ -180,16 +180,11 @@ class UdpServer:
         RuntimeError in an event of the handler, when `run` was called, and while another server
         runs the context. OSError as `run`: the server has stopped, and is closed.
         """
+        self._refuse_in_event("update")
         if self._has_run and not self._is_driven:
             raise RuntimeError("this server has run; a new one is needed")
-        self._refuse_in_event("update")
-        if not self._is_driven:
-            self._begin()
-        if self._is_over:
-            return False
-        self._is_wanted = False
         try:
-            self._with_events(self._update)
+            self._with_events(self._drive)
         except OSError:
             self.close()
             raise
@@ -202,7 +197,14 @@ class UdpServer:
         if self._claim():
             self._is_driven = True
             self._engine.on_queued = self._note_queued
-            self._with_events(lambda: self._engine.start(time.perf_counter()))
+            self._engine.start(time.perf_counter())
+
+    def _drive(self) -> None:
+        if not self._is_driven:
+            self._begin()
+        if not self._is_over:
+            self._is_wanted = False
+            self._update()
 
     def _with_events(self, work: Callable[[], None]) -> None:
         self._is_updating = True
@@ -233,8 +235,7 @@ class UdpServer:
             return
         try:
             if self._is_driven and not self._engine.is_stopped:
-                self._engine.abort()
-                self._pump.send()
+                self._with_events(self._abort)
         finally:
             with self._lock:
                 if self._is_driven:
@@ -322,8 +323,12 @@ class UdpServer:
                 self._update()
         finally:
             if not engine.is_stopped:
-                engine.abort()
-                self._pump.send()
+                self._abort()
+
+    def _abort(self) -> None:
+        """Tell every client, and the handler, that it is over."""
+        self._engine.abort()
+        self._pump.send()
 
     def _wait(self, waiter: Waiter) -> None:
         is_blocked = self._pump.is_blocked

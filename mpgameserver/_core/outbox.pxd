@@ -78,3 +78,4 @@ cdef class Outbox:
     cdef int _settle_all(self, Queue *queue) except -1
     cdef int _settle(self, Message message, bint acked) except -1
     cdef int _settle_transfer(self, Transfer transfer, bint acked) except -1
+    cdef int _note_settled(self, object message, bint acked) except -1

@@ -36,10 +36,6 @@ class MeddlingAead(GuardedAead):
         self._run()
         return super().decrypt(nonce, data, associated_data)
 
-    def decrypt_into(self, nonce, data, associated_data, out, /):
-        self._run()
-        return super().decrypt_into(nonce, data, associated_data, out)
-
     def _run(self) -> None:
         meddle, self.meddle = self.meddle, None
         if meddle is not None:

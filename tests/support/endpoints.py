@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable
-from typing import Any
 
 import wire
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -13,9 +12,6 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from mpgameserver._core.endpoint import Endpoint
 from mpgameserver.netsim import LinkConditions, LinkPair
 
-Buffer = Any  # what has a buffer: typing has no name for it before Python 3.12
-WRITES_INTO = hasattr(AESGCM, "encrypt_into")
-"""The AESGCM of this `cryptography` can write into a buffer."""
 KEY = bytes(range(16))
 WALL_START = 1_700_000_000
 TICK = 1 / 64
@@ -30,11 +26,10 @@ class GuardedAead:
         self._aead = AESGCM(key)
         self.nonces: set[bytes] = set()
 
-    def _guard(self, nonce: Buffer, associated_data: Buffer) -> None:
-        used = bytes(nonce)
-        assert used == bytes(associated_data)[:12]
-        assert used not in self.nonces, f"nonce {used.hex()} repeats"
-        self.nonces.add(used)
+    def _guard(self, nonce: bytes, associated_data: bytes) -> None:
+        assert nonce == associated_data[:12]
+        assert nonce not in self.nonces, f"nonce {nonce.hex()} repeats"
+        self.nonces.add(nonce)
 
     def encrypt(self, nonce: bytes, data: bytes, associated_data: bytes, /) -> bytes:
         self._guard(nonce, associated_data)
@@ -42,19 +37,6 @@ class GuardedAead:
 
     def decrypt(self, nonce: bytes, data: bytes, associated_data: bytes, /) -> bytes:
         return self._aead.decrypt(nonce, data, associated_data)
-
-    if WRITES_INTO:
-
-        def encrypt_into(
-            self, nonce: Buffer, data: Buffer, associated_data: Buffer, out: Buffer, /
-        ) -> int:
-            self._guard(nonce, associated_data)
-            return self._aead.encrypt_into(nonce, data, associated_data, out)
-
-        def decrypt_into(
-            self, nonce: Buffer, data: Buffer, associated_data: Buffer, out: Buffer, /
-        ) -> int:
-            return self._aead.decrypt_into(nonce, data, associated_data, out)
 
 
 def new_endpoint(is_server: bool = False, now: float = 0.0, **options: int) -> Endpoint:
