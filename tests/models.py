@@ -62,10 +62,9 @@ class ReceiveModel:
         return expand(seq, self.newest)
 
     def arrival(self, seq: int, time: int) -> str | None:
-        """Return what the packet is; None where only recorded or broken packets could be.
+        """Return what the packet is; None where only a sender whose clock is set could send it.
 
-        The time of a packet that looks older need not be compared with that of all its
-        neighbours: a window may accept what could only come of an impossible sender.
+        A window may accept that, or drop it where it is in doubt.
         """
         number = self.number_of(seq)
         if self.newest == 0:
@@ -73,7 +72,7 @@ class ReceiveModel:
         if number > self.newest:
             if number - self.newest > self.MAX_JUMP:
                 return "too far ahead"
-            return "fresh" if time >= self.accepted[self.newest] else "out of time"
+            return "fresh" if time >= self.accepted[self.newest] else None
         if number < self.newest - self.WIDTH:
             return "behind"
         if number in self.accepted:

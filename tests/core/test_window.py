@@ -192,23 +192,11 @@ class TestReceiveWindow:
         assert not window.receive(2 + MAX_SEQUENCE_JUMP, 200)
         assert window.ack == 1
 
-    def test_a_newer_number_does_not_carry_an_older_time(self):
-        window = ReceiveWindow()
-        window.receive(10, 100)
-        assert window.arrival(11, 99) == "out of time"
-        assert window.arrival(11, 100) == "fresh"
-
     def test_an_older_number_does_not_carry_a_newer_time(self):
         window = ReceiveWindow()
         window.receive(10, 100)
         assert window.arrival(9, 101) == "out of time"
         assert window.arrival(9, 100) == "fresh"
-
-    def test_a_clock_that_steps_back_a_little_silences_the_sender_until_it_caught_up(self):
-        window = ReceiveWindow()
-        window.receive(10, 100)
-        assert [window.receive(11 + i, 98 + i) for i in range(4)] == [False, False, True, True]
-        assert (window.ack, window.ack_bits) == (14, 1 << 31 | 1 << 28)
 
     @pytest.mark.parametrize("laps", [1, 2, 5])
     def test_a_packet_of_an_earlier_lap_is_not_taken_for_one_that_was_lost(self, laps):
