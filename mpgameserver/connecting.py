@@ -34,6 +34,7 @@ from mpgameserver.handshake import (
     encode_clear_packet,
     hello_size,
     session_key,
+    wire_time,
 )
 from mpgameserver.sessioncipher import may_open, session_cipher
 
@@ -220,7 +221,7 @@ class ClientHandshake:
             path.hellos_sent,
             1,
             self._hello_messages[size],
-            int(self._wall_start + now - self._start),
+            wire_time(self._wall_start + now - self._start),
         )
 
     def _receive_hello(self, path_key: Hashable, datagram: bytes, now: float) -> str | None:

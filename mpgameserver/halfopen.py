@@ -24,6 +24,7 @@ from mpgameserver.handshake import (
     decode_challenge_response,
     encode_clear_packet,
     session_key,
+    wire_time,
 )
 from mpgameserver.limits import Limits
 from mpgameserver.sessioncipher import SessionCipher, may_open, session_cipher
@@ -58,7 +59,7 @@ class HalfOpenSession:
     def answer(self, now: float) -> bytes:
         """The answer once more: the same message in the next packet."""
         self.answers += 1
-        time = int(self._wall_at(now))
+        time = wire_time(self._wall_at(now))
         return encode_clear_packet(PacketType.SERVER_HELLO, self.answers, 1, self._message, time)
 
     @property

@@ -20,6 +20,7 @@ import os
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from math import floor
 from typing import NamedTuple
 
 from cryptography.hazmat.primitives.hashes import SHA256
@@ -51,6 +52,7 @@ __all__ = [
     "hello_size",
     "new_token",
     "session_key",
+    "wire_time",
 ]
 
 PROTOCOL_VERSION = 1
@@ -150,6 +152,14 @@ def _is_from_server(packet_type: PacketType) -> bool:
 
 def _crc(data: bytes) -> bytes:
     return zlib.crc32(data).to_bytes(_CRC_SIZE, "big")
+
+
+def wire_time(wall_now: float) -> int:
+    """The send time in a header: whole seconds of Unix time, modulo 2**32.
+
+    A clock may be set to before 1970 or after 2106, and sessions work there too.
+    """
+    return floor(wall_now) % (1 << 32)
 
 
 def hello_size(max_payload: int) -> int:
