@@ -2,10 +2,14 @@
 
 A server that is bound to "::" sees the IPv4 host 192.0.2.1 as ::ffff:192.0.2.1. Such a mapped
 address counts as the IPv4 address that it holds, everywhere.
+
+A link-local address such as fe80::1 means something only together with the interface, its scope:
+sockets tell that as a number of its own, and as text it follows a "%".
 """
 
 from __future__ import annotations
 
+import socket
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Any
 
@@ -19,6 +23,7 @@ __all__ = [
     "hello_payload",
     "host_and_port",
     "host_group",
+    "host_groups",
     "host_of",
     "limits_towards",
     "plain_address",
@@ -35,6 +40,11 @@ IPV6_UDP_HEADER = 48
 IPV6_LEAST_MTU = 1280
 """Bytes of a packet that every path of IPv6 carries (RFC 8200 section 5)."""
 _SUBSCRIBER_BYTES = 8  # the /64 that one subscriber of a network has at the least (RFC 6177)
+SHARES_OF_A_56 = 2
+"""A /56 may have as much as so many hosts: a home, or neighbours with a /64 each."""
+SHARES_OF_A_48 = 4
+"""A /48 may have as much as so many hosts: a company or a school."""
+_IPV6_SHARES = ((_SUBSCRIBER_BYTES, 1), (7, SHARES_OF_A_56), (6, SHARES_OF_A_48))
 
 
 def host_and_port(addr: object, least_port: int) -> tuple[str, int]:
@@ -71,6 +81,16 @@ def hello_payload(host: IpAddress) -> int:
     return size_limits(Packet.MTU, header).payload
 
 
+def host_groups(host: IpAddress) -> tuple[tuple[bytes, int], ...]:
+    """The groups that a host counts in, the narrowest first, each with how many shares it has.
+
+    A subscriber may have a /56 or a /48 (RFC 6177), and so hundreds of /64s.
+    """
+    if isinstance(host, IPv4Address):
+        return ((host.packed, 1),)
+    return tuple((host.packed[:size], shares) for size, shares in _IPV6_SHARES)
+
+
 def limits_towards(host: IpAddress) -> SizeLimits:
     """The sizes of what a session sends to a host.
 
@@ -84,11 +104,21 @@ def limits_towards(host: IpAddress) -> SizeLimits:
 
 
 def plain_address(address: SocketAddress) -> tuple[str, int]:
-    """The pair (host, port) of a socket address."""
-    return str(host_of(address)), address[1]
+    """The pair (host, port) of a socket address, as `connect` takes it: with the scope, if any."""
+    host = str(host_of(address))
+    scope = address[3] if len(address) > 3 and "%" not in host else 0
+    return (f"{host}%{_interface(scope)}" if scope else host), address[1]
+
+
+def _interface(scope: int) -> str:
+    """The name of an interface, or its number where that is gone."""
+    try:
+        return socket.if_indextoname(scope)
+    except OSError:
+        return str(scope)
 
 
 def format_address(address: tuple[str, int]) -> str:
-    """The pair as text: "192.0.2.1:5000", "[2001:db8::1]:5000"."""
+    """The pair as text: "192.0.2.1:5000", "[2001:db8::1]:5000", "[fe80::1%eth0]:5000"."""
     host, port = address
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -18,6 +18,7 @@ from types import TracebackType
 
 from mpgameserver._core.pump import ClientPump
 from mpgameserver._core.seqnum import SeqNum
+from mpgameserver.address import format_address, plain_address
 from mpgameserver.attempt import Attempt, server_address
 from mpgameserver.clienttrace import TracedConnection
 from mpgameserver.connecting import EstablishedSession
@@ -97,9 +98,9 @@ class UdpClient:
         self.forceDisconnect()
 
     def __repr__(self) -> str:
-        place = "" if self._attempt is None else " to {}:{}".format(*self._attempt.addr)
+        place = "" if self._attempt is None else f" to {format_address(self._attempt.addr)}"
         if self._socket is not None:
-            place = " with {}:{}".format(*self._socket.address[:2])
+            place = f" with {format_address(plain_address(self._socket.address))}"
         return f"<UdpClient {self.status().name}{place}, latency {self.latency() * 1000:.1f} ms>"
 
     # -- connecting -------------------------------------------------------------------------

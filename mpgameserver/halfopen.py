@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from random import Random, SystemRandom
 
 from mpgameserver._core.endpoint import Endpoint
-from mpgameserver.address import IpAddress, SocketAddress, host_group, limits_towards
+from mpgameserver.address import IpAddress, SocketAddress, host_groups, limits_towards
 from mpgameserver.crypto import EllipticCurvePrivateKey, EllipticCurvePublicKey
 from mpgameserver.enums import PacketType
 from mpgameserver.errors import HandshakeError
@@ -145,13 +145,15 @@ class HalfOpenTable:
 
     def add(self, half_open: HalfOpenSession) -> None:
         """Add one; where a bound is reached, another of its address, its host or of all goes."""
-        address, host = half_open.address, host_group(half_open.host)
+        address, hosts = half_open.address, host_groups(half_open.host)
         key = (address, half_open.client_key_der)
         self._make_room(self._by_address.get(address), self.limits.half_open_per_address)
-        self._make_room(self._by_host.get(host), self.limits.half_open_per_host)
+        for host, shares in hosts:
+            self._make_room(self._by_host.get(host), self.limits.half_open_per_host * shares)
         self._make_room(self._all, self.limits.half_open)
-        for group in (self._all, self._by_host[host], self._by_address[address]):
-            group[key] = half_open
+        self._all[key] = self._by_address[address][key] = half_open
+        for host, _ in hosts:
+            self._by_host[host][key] = half_open
         self._tokens.add(half_open.hello.token)
 
     def _make_room(self, group: _Group | None, limit: int) -> None:
@@ -161,13 +163,11 @@ class HalfOpenTable:
 
     def remove(self, half_open: HalfOpenSession) -> None:
         """Remove one that is in the table."""
-        address, host = half_open.address, host_group(half_open.host)
-        key = (address, half_open.client_key_der)
+        key = (half_open.address, half_open.client_key_der)
         del self._all[key]
-        for groups, name in ((self._by_host, host), (self._by_address, address)):
-            del groups[name][key]
-            if not groups[name]:
-                del groups[name]
+        _remove(self._by_address, half_open.address, key)
+        for host, _ in host_groups(half_open.host):
+            _remove(self._by_host, host, key)
         self._tokens.discard(half_open.hello.token)
 
     def expire(self, before: float) -> None:
@@ -177,3 +177,12 @@ class HalfOpenTable:
             if oldest.now >= before:
                 break
             self.remove(oldest)
+
+
+def _remove(
+    groups: dict[Hashable, _Group], name: Hashable, key: tuple[SocketAddress, bytes]
+) -> None:
+    """Remove an entry of a group, and the group with its last one."""
+    del groups[name][key]
+    if not groups[name]:
+        del groups[name]

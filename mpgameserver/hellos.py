@@ -14,7 +14,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from random import Random, SystemRandom
 
-from mpgameserver.address import IpAddress, SocketAddress, host_group
+from mpgameserver.address import IpAddress, SocketAddress, host_groups
 from mpgameserver.fairqueue import FairQueue
 from mpgameserver.handshake import ClientHello
 from mpgameserver.limits import Limits
@@ -63,16 +63,17 @@ class WaitingHellos:
 
     def add(self, hello: WaitingHello) -> bool:
         """Let a hello wait; False when it has no room, and is remembered instead."""
-        party, key = host_group(hello.host), (hello.address, hello.hello.public_key_der)
+        (party, _), *wider = host_groups(hello.host)
+        groups, key = tuple(wider), (hello.address, hello.hello.public_key_der)
         if self._repeated.has(party, key):
             return True
         if self._new.has(party, key):
-            if self._repeated.push(party, key, hello):
+            if self._repeated.push(party, key, hello, groups):
                 self._new.remove(party, key)
             return True
         mark = hash(key)  # of str and bytes: nobody can know how two hellos come to share one
         queue = self._repeated if mark in self._put_off else self._new
-        if queue.push(party, key, hello):
+        if queue.push(party, key, hello, groups):
             self._put_off.discard(mark)
             return True
         self._put_off.add(mark)

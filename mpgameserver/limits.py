@@ -15,7 +15,11 @@ MIB = 1 << 20
 
 @dataclass(frozen=True)
 class Limits:
-    """The caps of a server. A host is an IPv4 address or an IPv6 /64 throughout."""
+    """The caps of a server. A host is an IPv4 address or an IPv6 /64 throughout.
+
+    What one host may have, an IPv6 /56 may have twice and a /48 four times (`address.host_groups`),
+    for one subscriber may have all the /64s of either.
+    """
 
     clients: int = 8192
     """Sessions. Twice what one core serves; a session takes some 13 kB while it is idle."""

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from mpgameserver._core.datagrams import DatagramSocket
-from mpgameserver.address import format_address, host_and_port
+from mpgameserver.address import format_address, host_and_port, plain_address
 from mpgameserver.udpsocket import PlainSocket, SendErrorLog, datagram_socket, new_udp_socket
 
 __all__ = ["ListeningSocket", "numeric_address"]
@@ -39,7 +39,7 @@ class ListeningSocket:
     def __init__(self, addr: tuple[str, int]) -> None:
         with _named(addr):
             self._socket = _bind(addr)
-        self.address: tuple[str, int] = self._socket.getsockname()[:2]
+        self.address: tuple[str, int] = plain_address(self._socket.getsockname())
         self.datagrams: DatagramSocket | PlainSocket = datagram_socket(
             self._socket, tells_local=self.address[0] in (_ANY_IPV4, _ANY_IPV6)
         )

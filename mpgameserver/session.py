@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 
 from mpgameserver._core.session import Session
-from mpgameserver.address import IpAddress, SocketAddress, host_group, host_of
+from mpgameserver.address import IpAddress, SocketAddress, host_groups, host_of
 from mpgameserver.limits import Limits
 
 __all__ = ["Session", "SessionTable"]
@@ -49,13 +49,17 @@ class SessionTable:
             return None
         if len(self.by_address) >= limits.clients:
             return "full"
-        taken = self._per_host[host_group(host)]
-        return "host full" if taken >= limits.clients_per_host else None
+        is_full = any(
+            self._per_host[group] >= limits.clients_per_host * shares
+            for group, shares in host_groups(host)
+        )
+        return "host full" if is_full else None
 
     def add(self, session: Session) -> None:
         """Add a session at an address that has none."""
         self.by_address[session.address] = session
-        self._per_host[host_group(host_of(session.address))] += 1
+        for group, _ in host_groups(host_of(session.address)):
+            self._per_host[group] += 1
         self._client_keys.add(session.client_key)
         self._tokens.add(session.connection.token)
 
@@ -65,10 +69,11 @@ class SessionTable:
             del self.by_address[session.address]
             self._client_keys.discard(session.client_key)
             self._tokens.discard(session.connection.token)
-            self._leave_host(host_group(host_of(session.address)))
+            for group, _ in host_groups(host_of(session.address)):
+                self._leave(group)
             session.connection.endpoint.reassembler.clear()
 
-    def _leave_host(self, group: bytes) -> None:
+    def _leave(self, group: bytes) -> None:
         self._per_host[group] -= 1
         if not self._per_host[group]:
             del self._per_host[group]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from ipaddress import ip_address
 
 import pytest
@@ -10,6 +11,7 @@ from mpgameserver.address import (
     format_address,
     hello_payload,
     host_group,
+    host_groups,
     host_of,
     limits_towards,
     plain_address,
@@ -57,6 +59,25 @@ def test_groups_are_ipv4_hosts_and_ipv6_subnets(one: str, other: str, together: 
     assert (host_group(ip_address(one)) == host_group(ip_address(other))) is together
 
 
+def test_an_ipv6_host_counts_in_its_56_and_48_too() -> None:
+    groups = host_groups(ip_address("2001:db8:aaaa:bbcc::1"))
+    assert [(group.hex(), shares) for group, shares in groups] == [
+        ("20010db8aaaabbcc", 1),
+        ("20010db8aaaabb", 2),
+        ("20010db8aaaa", 4),
+    ]
+    assert host_groups(ip_address("192.0.2.1")) == ((b"\xc0\x00\x02\x01", 1),)
+
+
+def test_a_link_local_address_keeps_its_scope() -> None:
+    [(index, name), *_] = socket.if_nameindex()
+    assert plain_address(("fe80::1", 5000, 0, index)) == (f"fe80::1%{name}", 5000)
+    assert plain_address((f"fe80::1%{name}", 5000, 0, index)) == (f"fe80::1%{name}", 5000)
+    assert plain_address(("fe80::1", 5000, 0, 2**31 - 1)) == (f"fe80::1%{2**31 - 1}", 5000)
+    assert plain_address(("2001:db8::1", 5000, 0, 0)) == ("2001:db8::1", 5000)
+
+
 def test_as_text_an_ipv6_host_has_brackets() -> None:
+    assert format_address(("fe80::1%eth0", 5000)) == "[fe80::1%eth0]:5000"
     assert format_address(("192.0.2.1", 5000)) == "192.0.2.1:5000"
     assert format_address(("2001:db8::1", 5000)) == "[2001:db8::1]:5000"

@@ -70,7 +70,7 @@ def test_nothing_is_left_of_one_that_was_removed(opener: Opener) -> None:
 
 def test_where_there_are_too_many_random_ones_are_evicted(opener: Opener, seed: int) -> None:
     survived = 0
-    for each in range(100):
+    for each in range(40):
         table = HalfOpenTable(Limits(half_open=20), random.Random(seed + each))
         first = opener.open()
         table.add(first)
@@ -78,12 +78,12 @@ def test_where_there_are_too_many_random_ones_are_evicted(opener: Opener, seed: 
             table.add(opener.open(f"192.0.2.{i}", i))
         assert (len(table), table.evicted) == (20, 20)
         survived += table.get(first.address, first.client_key_der) is first
-    assert 20 < survived < 60
+    assert 6 < survived < 26
 
 
 def test_one_whose_hello_was_repeated_is_seldom_evicted(opener: Opener, seed: int) -> None:
     survived = 0
-    for each in range(50):
+    for each in range(20):
         table = HalfOpenTable(Limits(half_open_per_address=20), random.Random(seed + each))
         repeated = opener.open()
         for now in (0.0, 0.25):
@@ -92,7 +92,7 @@ def test_one_whose_hello_was_repeated_is_seldom_evicted(opener: Opener, seed: in
         for _ in range(39):
             table.add(opener.open())
         survived += table.get(repeated.address, repeated.client_key_der) is repeated
-    assert survived > 40
+    assert survived > 15
 
 
 def test_one_host_pushes_out_only_its_own(opener: Opener) -> None:
@@ -110,6 +110,20 @@ def test_the_ipv6_hosts_of_a_64_count_as_one(opener: Opener) -> None:
         table.add(opener.open(f"2001:db8:0:1::{i}"))
     table.add(opener.open("2001:db8:0:2::1"))
     assert len(table) == 4
+
+
+def test_a_56_and_a_48_have_a_few_shares(opener: Opener) -> None:
+    table = HalfOpenTable(Limits(half_open_per_host=3))
+    for i in range(32):
+        for j in range(3):
+            table.add(opener.open(f"2001:db8:0:{i:x}::{j}"))
+    assert len(table) == 2 * 3
+    for i in range(64):
+        table.add(opener.open(f"2001:db8:0:{i:x}00::1"))
+    assert len(table) == 4 * 3
+    while table.all():
+        table.remove(table.all()[0])
+    assert not table._by_host
 
 
 def test_one_address_pushes_out_only_its_own(opener: Opener) -> None:

@@ -107,6 +107,17 @@ def test_the_hosts_of_an_ipv6_64_count_as_one() -> None:
     assert waiting.add(hello("2001:db8:0:1::1"))
 
 
+def test_those_of_a_56_and_of_a_48_have_a_few_shares() -> None:
+    waiting = WaitingHellos(Limits(waiting_hellos_per_host=2))
+    assert add_all(waiting, [hello(f"2001:db8:0:{i:x}::1") for i in range(32)]).count(True) == 4
+    assert add_all(waiting, [hello(f"2001:db8:0:{i:x}00::1") for i in range(32)]).count(True) == 4
+    assert waiting.add(hello("2001:db8:1::1"))
+    while waiting:
+        waiting.pop()
+    others = [hello(f"2001:db8:0:{i:x}::1") for i in range(32, 64)]
+    assert add_all(waiting, others).count(True) == 4
+
+
 def test_nothing_is_left_when_it_is_cleared() -> None:
     waiting = WaitingHellos(Limits(waiting_hellos=4))
     for _ in range(2):
