@@ -21,8 +21,9 @@ class BlockList:
     An entry is an address ("192.0.2.1", "2001:db8::1"), a network in CIDR form ("192.0.2.0/24")
     or an object of `ipaddress`. An IPv4-mapped one counts as the IPv4 one that it holds.
 
-    Raises TypeError for what is no collection of these, and ValueError for text that is neither
-    and for a network with bits set behind its prefix.
+    Raises TypeError for what is no collection of these, and ValueError for text that is neither,
+    for a network with bits set behind its prefix, and for an address with a scope ("fe80::1%eth0"):
+    an entry holds on every interface.
     """
 
     def __init__(self, entries: Iterable[BlockEntry] = ()) -> None:
@@ -54,6 +55,10 @@ def _as_network(entry: BlockEntry) -> _Network:
         network = ip_network(entry)
     except ValueError as error:
         raise ValueError(f"not an entry of a block list: {error}") from None
+    if "%" in str(entry):
+        raise ValueError(
+            f"an entry of a block list has no scope, for it holds on every interface: {entry!s}"
+        )
     if isinstance(network, IPv6Network) and network.subnet_of(_MAPPED):
         first = IPv4Address(int(network.network_address) & 0xFFFFFFFF)
         return IPv4Network((first, network.prefixlen - _MAPPED.prefixlen))

@@ -103,8 +103,12 @@ class EllipticCurvePublicKey:
         return pem.decode("ascii")
 
     def savePEM(self, path: str | os.PathLike[str]) -> None:
-        """Write the PEM text to a file, over one that is there. Raises OSError."""
-        Path(path).write_text(self.getPublicKeyPEM(), encoding="ascii", newline="\n")
+        """Write the PEM text to a file that everybody can read (mode 0644).
+
+        The file appears whole or not at all, and one that is there is replaced; a symbolic link is
+        replaced, not followed. Raises OSError, and then nothing changed.
+        """
+        _replace_file(path, self.getPublicKeyPEM(), 0o644)
 
     def verify(self, signature: bytes, data: bytes) -> None:
         """Return if `signature` is the private key's ECDSA-SHA256 signature of `data`, in DER.
@@ -187,7 +191,7 @@ class EllipticCurvePrivateKey:
         The file appears whole or not at all, and one that is there is replaced together with its
         mode; a symbolic link is replaced, not followed. Raises OSError, and then nothing changed.
         """
-        _write_secret(path, self.getPrivateKeyPEM())
+        _replace_file(path, self.getPrivateKeyPEM(), 0o600)
 
     def getPublicKey(self) -> EllipticCurvePublicKey:
         """The public half."""
@@ -289,16 +293,19 @@ def _fingerprint(key: EllipticCurvePublicKey) -> str:
     return f"sha256:{hashlib.sha256(key.getBytes()).hexdigest()[:16]}"
 
 
-def _write_secret(path: str | os.PathLike[str], text: str) -> None:
-    """Replace a file in one step by one that nobody but its owner could read at any moment."""
-    descriptor, temporary = tempfile.mkstemp(prefix=".key-", dir=os.path.dirname(path) or ".")
+def _replace_file(path: str | os.PathLike[str], text: str, mode: int) -> None:
+    """Replace a file in one step by one that had this mode, or a stricter one, at any moment."""
     try:
-        with os.fdopen(descriptor, "w", encoding="ascii", newline="\n") as file:
-            os.chmod(temporary, 0o600)  # mkstemp leaves less under a strict umask
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+        descriptor, temporary = tempfile.mkstemp(prefix=".key-", dir=os.path.dirname(path) or ".")
+        try:
+            with os.fdopen(descriptor, "w", encoding="ascii", newline="\n") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+            os.chmod(temporary, mode)  # mkstemp leaves less, under a strict umask even of 0600
+            os.replace(temporary, path)
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise
+    except OSError as error:  # it names the file on the way, of which the caller knows nothing
+        raise OSError(error.errno, error.strerror or str(error), os.fspath(path)) from error

@@ -18,22 +18,30 @@ def write_key_pair(path: str | os.PathLike[str]) -> Path:
     and OSError when one cannot be written; neither is left behind then.
     """
     private, public = Path(path), Path(f"{os.fspath(path)}.pub")
-    for target in (private, public):
-        if os.path.lexists(target):
-            raise FileExistsError(f"{str(target)!r} exists, and is not overwritten")
     key = EllipticCurvePrivateKey.new()
-    _save(key, private)
+    _create(key, private)
     try:
-        _save(key.getPublicKey(), public)
+        _create(key.getPublicKey(), public)
     except BaseException:
         private.unlink()
         raise
     return public
 
 
-def _save(key: EllipticCurvePrivateKey | EllipticCurvePublicKey, path: Path) -> None:
-    """Write a key; the error names the file that was asked for, not one that is on the way."""
+def _create(key: EllipticCurvePrivateKey | EllipticCurvePublicKey, path: Path) -> None:
+    """Write a key to a file that is not there yet, not even by the time that it is written.
+
+    Two processes may try at once: O_EXCL lets one of them have the name. The key then replaces the
+    empty file in one step.
+    """
     try:
-        key.savePEM(path)
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+        try:
+            key.savePEM(path)
+        except BaseException:
+            path.unlink(missing_ok=True)
+            raise
+    except FileExistsError:
+        raise FileExistsError(f"{str(path)!r} exists, and is not overwritten") from None
     except OSError as error:
         raise OSError(error.errno, f"cannot write {str(path)!r}: {error.strerror}") from error

@@ -11,16 +11,18 @@ reach it.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterable, Iterator
 from types import TracebackType
 
 from mpgameserver.address import host_and_port
+from mpgameserver.boundedhttp import BoundedHttpServer
 from mpgameserver.context import ServerContext
 from mpgameserver.serverasking import FiguresAsker
 from mpgameserver.serverfigures import ServerFigures
 
 try:
-    from prometheus_client import CollectorRegistry, start_http_server
+    from prometheus_client import CollectorRegistry, make_wsgi_app
     from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
     from prometheus_client.metrics_core import Metric
     from prometheus_client.registry import Collector
@@ -64,7 +66,7 @@ class ServerCollector(Collector):
 
 
 class MetricsServer:
-    """Answers Prometheus over HTTP on `addr`, a pair (host, port), in threads of its own.
+    """Answers Prometheus over HTTP on `addr`, a pair (host, port), in a few threads of its own.
 
     A context manager. It listens from the moment it is made until `close`, and must be made
     before the server of the context is. `address` is the pair with the port that was taken.
@@ -76,14 +78,19 @@ class MetricsServer:
         host, port = host_and_port(addr, least_port=0)
         registry = CollectorRegistry()
         registry.register(ServerCollector(context))
-        self._server, self._thread = start_http_server(port, host, registry)
+        self._server = BoundedHttpServer((host, port))
+        self._server.set_app(make_wsgi_app(registry))
         self.address: tuple[str, int] = (host, self._server.server_port)
+        self._thread = threading.Thread(
+            target=self._server.serve_forever, name="mpgameserver-metrics", daemon=True
+        )
+        self._thread.start()
 
     def close(self) -> None:
         """Stop to listen."""
         self._server.shutdown()
-        self._server.server_close()
         self._thread.join()
+        self._server.server_close()
 
     def __enter__(self) -> MetricsServer:
         return self

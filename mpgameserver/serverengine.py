@@ -393,7 +393,8 @@ class ServerEngine(Switchboard):
     def _log_access(self, session: Session, what: str) -> None:
         log = self.context.access_log
         if log is not None:
-            self.call("the access log", log.write, f"{format_address(session.client.addr)} {what}")
+            line = f"{format_address(session.client.addr)} {what}"
+            self.call("the access log", log.write, line, host_of(session.address), self.now)
 
     def call(self, name: str, function: Callable[..., object], *arguments: object) -> None:
         """Call what is not ours; what it raises is logged and goes no further."""

@@ -35,14 +35,13 @@ _OWNER_ONLY = 0o600  # it tells who speaks with whom
 class PacketTrace:
     """Appends lines to a file, each whole in one write: several traces may share it.
 
-    Raises OSError where the file cannot be written. An error later, and `MAX_TRACE_BYTES`, end
-    the trace with a line in the log, and nothing else.
+    Raises OSError where the file cannot be written. An error later, and a file that has
+    `MAX_TRACE_BYTES`, whoever wrote them, end the trace with a line in the log, and nothing else.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self._path = Path(path)
         self._fd = os.open(self._path, _APPEND, _OWNER_ONLY)
-        self._left = MAX_TRACE_BYTES - os.fstat(self._fd).st_size
         self._close = weakref.finalize(self, os.close, self._fd)
 
     def sent(self, datagram: bytes, local: SocketAddress, peer: SocketAddress) -> None:
@@ -87,12 +86,11 @@ class PacketTrace:
         self._append(json.dumps(line, separators=(",", ":")).encode() + b"\n")
 
     def _append(self, line: bytes) -> None:
-        self._left -= len(line)
-        if self._left < 0:
-            self._end(f"it has {MAX_TRACE_BYTES} bytes")
-            return
         try:
-            os.write(self._fd, line)
+            if os.fstat(self._fd).st_size + len(line) > MAX_TRACE_BYTES:
+                self._end(f"it has {MAX_TRACE_BYTES} bytes")
+            else:
+                os.write(self._fd, line)
         except OSError as error:
             self._end(error.strerror or str(error))
 

@@ -6,7 +6,7 @@ from ipaddress import IPv4Address, IPv6Network, ip_address
 
 import pytest
 
-from mpgameserver.blocklist import BlockList
+from mpgameserver.blocklist import BlockEntry, BlockList
 
 
 @pytest.mark.parametrize(
@@ -59,3 +59,12 @@ def test_what_is_neither_text_nor_an_address_is_refused(entry) -> None:
 def test_text_that_is_no_address_and_no_network_is_refused(entry: str) -> None:
     with pytest.raises(ValueError, match="not an entry of a block list"):
         BlockList([entry])
+
+
+@pytest.mark.parametrize(
+    "entry", ["fe80::1%eth0", "fe80::%1/64", ip_address("fe80::1%eth0")], ids=str
+)
+def test_a_scope_is_refused_for_an_entry_holds_on_every_interface(entry: BlockEntry) -> None:
+    with pytest.raises(ValueError, match=r"scope|entry of a block list"):
+        BlockList([entry])
+    assert ip_address("fe80::1") in BlockList(["fe80::1"])

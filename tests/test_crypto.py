@@ -332,9 +332,22 @@ class TestFiles:
         target.write_text("not a key")
         link = tmp_path / "key.pem"
         link.symlink_to(target)
-        KEY.savePEM(link)
-        assert not link.is_symlink()
-        assert target.read_text() == "not a key"
+        for key in (KEY, PUBLIC):
+            key.savePEM(link)
+            assert not link.is_symlink()
+            assert target.read_text() == "not a key"
+            link.unlink()
+            link.symlink_to(target)
+
+    @posix_only
+    @pytest.mark.parametrize("mask", [0o000, 0o077])
+    def test_everybody_may_read_a_public_key_file(self, tmp_path, mask):
+        before = os.umask(mask)
+        try:
+            PUBLIC.savePEM(tmp_path / "key.pub")
+        finally:
+            os.umask(before)
+        assert stat.S_IMODE((tmp_path / "key.pub").stat().st_mode) == 0o644
 
     def test_when_it_cannot_be_saved_nothing_changes(self, tmp_path, monkeypatch):
         path = tmp_path / "key.pem"
@@ -350,8 +363,17 @@ class TestFiles:
         assert path.read_text() == "old"
 
     def test_a_folder_that_is_not_there_is_an_error(self, tmp_path):
-        with pytest.raises(FileNotFoundError):
-            KEY.savePEM(tmp_path / "nowhere" / "key.pem")
+        for key in (KEY, PUBLIC):
+            with pytest.raises(FileNotFoundError, match=r"nowhere.key\.pem'$"):
+                key.savePEM(tmp_path / "nowhere" / "key.pem")
+
+    def test_the_error_names_the_file_that_was_asked_for(self, tmp_path):
+        (tmp_path / "folder").mkdir()
+        for key in (KEY, PUBLIC):
+            with pytest.raises(OSError, match=r"folder'$") as raised:
+                key.savePEM(tmp_path / "folder")
+            assert raised.value.filename == str(tmp_path / "folder")
+        assert os.listdir(tmp_path) == ["folder"]
 
     def test_two_that_save_at_once_leave_one_whole_file(self, tmp_path):
         path = tmp_path / "key.pem"

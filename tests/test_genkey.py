@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+import threading
 
 import pytest
 
@@ -50,3 +51,39 @@ def test_no_private_key_stays_behind_without_its_public_key(tmp_path, monkeypatc
     with pytest.raises(OSError, match="No space left"):
         write_key_pair(tmp_path / "server.pem")
     assert os.listdir(tmp_path) == []
+
+
+def test_of_many_who_write_at_once_one_has_the_name(tmp_path):
+    path, done, refused = tmp_path / "server.pem", [], []
+    barrier = threading.Barrier(8)
+
+    def write():
+        barrier.wait()
+        try:
+            done.append(write_key_pair(path))
+        except FileExistsError as error:
+            refused.append(error)
+
+    threads = [threading.Thread(target=write) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert (len(done), len(refused)) == (1, 7)
+    key = EllipticCurvePrivateKey.fromPEM(path.read_text())
+    assert EllipticCurvePublicKey.fromPEM(done[0].read_text()) == key.getPublicKey()
+    assert sorted(os.listdir(tmp_path)) == ["server.pem", "server.pem.pub"]
+
+
+def test_a_key_that_appears_after_the_look_is_not_overwritten(tmp_path, monkeypatch):
+    """As when another process is a moment ahead."""
+    path, new = tmp_path / "server.pem", EllipticCurvePrivateKey.new
+
+    def slow():
+        path.write_text("another's")
+        return new()
+
+    monkeypatch.setattr(EllipticCurvePrivateKey, "new", slow)
+    with pytest.raises(FileExistsError, match="exists"):
+        write_key_pair(path)
+    assert path.read_text() == "another's"

@@ -164,6 +164,18 @@ def test_a_trace_that_is_full_ends(
     assert path.stat().st_size <= 1000
 
 
+def test_traces_that_share_a_file_share_its_bound(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trace_module, "MAX_TRACE_BYTES", 1000)
+    path = tmp_path / "trace"
+    traces = [PacketTrace(path) for _ in range(5)]
+    for _ in range(5):
+        for trace in traces:
+            trace.sent(b"", LOCAL, PEER)
+    assert 0 < path.stat().st_size <= 1000
+
+
 def test_a_trace_that_cannot_go_on_harms_nobody(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
