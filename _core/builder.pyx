@@ -76,6 +76,13 @@ cdef int put_message(PacketBuilder *packet, Message message) except -1:
     return 0
 
 
+cdef void put_ping(PacketBuilder *packet, int64_t number) noexcept:
+    """Put a keep-alive message into an empty packet: the other side acks it at once."""
+    write_shared_head(packet.buffer, 0, to_wire(number), KEEP_ALIVE)
+    packet.size = SHARED_OVERHEAD
+    packet.count = 1
+
+
 cdef int remember_message(PacketBuilder *packet, Message message) except -1:
     """Note that what becomes of the packet concerns a message."""
     if packet.contents == NULL:

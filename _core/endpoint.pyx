@@ -20,6 +20,7 @@ from mpgameserver._core.builder cimport (
     end_packet,
     finish_payload,
     put_message,
+    put_ping,
     remember_message,
 )
 from mpgameserver._core.fifo cimport queue_append, queue_clear, queue_pop, queue_pop_all
@@ -66,6 +67,7 @@ from mpgameserver._core.window cimport (
     DUPLICATE,
     FRESH,
     OWES_ACK,
+    PING,
     Arrival,
 )
 
@@ -92,6 +94,7 @@ cdef enum:
 cdef double RIDE_INTERVAL = 0.010  # seconds: packets that leave together share their fate
 cdef double LOSSY = 0.01           # of the packets: from here on small messages ride again
 cdef double MAX_HEARD = 1.0        # seconds: of a silence, what counts as time to hear something
+cdef double PING_INTERVAL = 1.0    # seconds: `latency` is of the last few, its bins are of one
 cdef double ACK_DELAY = 0.025      # RFC 9000's default max_ack_delay
 cdef double CLOCK_ROUNDING = 1e-6  # seconds: more than a double rounds the Unix time by
 
@@ -121,6 +124,8 @@ cdef class Endpoint:
         self._is_server = is_server
         self._start = self._now = self.last_received = self._last_sent = now
         self._wall_start = wall_start
+        self._measured_at = -INFINITY
+        self._ping_second = -1
         self.keep_alive_interval = 0.1
         self.message_timeout = 1.0
         self._body_limit = payload_limit + SINGLE_OVERHEAD
@@ -339,6 +344,8 @@ cdef class Endpoint:
                 self._fill(&packet)
             if packet.count == 0 and not self._must_speak():
                 return None
+            if packet.count == 0:
+                self._add_ping(&packet)
             return self._close(&packet)
         finally:
             end_packet(&packet)
@@ -395,11 +402,32 @@ cdef class Endpoint:
             return True
         return self.established and self._now >= self._last_sent + self.keep_alive_interval
 
+    cdef int _add_ping(self, PacketBuilder *packet) except -1:
+        """Have a packet without messages measure the round trip, once in each second.
+
+        Not where packets with messages did so within the last one, or are about to. The ping has
+        a message number of its own, for the published receiver drops any message whose number
+        came before.
+        """
+        cdef int64_t second = <int64_t>floor(self._now - self._start)
+        if (
+            self.established
+            and second > self._ping_second
+            and self._now >= self._measured_at + PING_INTERVAL
+            and self.sent_packets.span() == 0
+            and self.outbox.may_number()
+        ):
+            self._ping_second = second
+            self.outbox.newest += 1
+            put_ping(packet, self.outbox.newest)
+        return 0
+
     cdef bytes _close(self, PacketBuilder *packet):
         """Number the packet and seal it."""
         cdef const unsigned char *payload = finish_payload(packet)
         cdef unsigned char head[HEADER_SIZE]
         cdef PacketFields fields
+        cdef bint owes_ack = packet.packet_type != KEEP_ALIVE
         fields.from_server = self._is_server
         fields.time = <uint32_t>self._written_second
         fields.packet_type = packet.packet_type
@@ -410,11 +438,13 @@ cdef class Endpoint:
         )
         fields.ack_bits = self.received_packets.ack_bits_value()
         fields.seq = to_wire(self.sent_packets.push(
-            self._now, packet.count > 0,
+            self._now, owes_ack,
             None if packet.contents == NULL else <object>packet.contents,
         ))
         self.sent_packets.packet(self.sent_packets.newest).newest_message = self.outbox.newest
-        if packet.count:
+        if packet.count and not owes_ack:
+            self.sent_packets.packet(self.sent_packets.newest).flags = PING
+        if owes_ack:
             self.flow.note_sent(self.sent_packets.newest, self._now)
         self._written_count += 1
         self._last_sent = self._now
@@ -537,19 +567,26 @@ cdef class Endpoint:
         cdef uint32_t i
         cdef int64_t number
         cdef double elapsed
+        cdef int64_t newest = expand(fields.ack, self.sent_packets.newest)
         cdef int64_t in_flight = self.sent_packets.span()
         cdef int64_t newest_acked = self.sent_packets.newest_acked
         self.sent_packets.settle(fields.ack, fields.ack_bits)
-        self.flow.cadence.note_ack(expand(fields.ack, self.sent_packets.newest), fields.ack_bits)
+        self.flow.cadence.note_ack(newest, fields.ack_bits)
         for i in range(self.sent_packets.newly_acked_count):
             number = self.sent_packets.newly_acked[i]
             self.acked += 1
-            if not self.sent_packets.packet(number).flags & OWES_ACK:
+            if not self.sent_packets.packet(number).flags & (OWES_ACK | PING):
                 continue
             self.outbox.newest_acked = max(
                 self.outbox.newest_acked, self.sent_packets.packet(number).newest_message
             )
             elapsed = self._now - self.sent_packets.packet(number).sent_at
+            if self.sent_packets.packet(number).flags & PING:
+                if number == newest:  # else the ack of it was lost, and this one left later
+                    self.traffic.round_trip(elapsed, self._now)
+                    self.round_trip.sample(elapsed)
+                continue
+            self._measured_at = self._now
             self.traffic.round_trip(elapsed, self._now)
             self.flow.note_round_trip(elapsed, number > newest_acked, self._now)
             newest_acked = max(newest_acked, number)
@@ -570,12 +607,10 @@ cdef class Endpoint:
         _start_reading(&reader, fields, payload)
         for _ in range(fields.count):
             read_message(&reader, &view)
-            if view.message_type == KEEP_ALIVE:
-                continue
             owes_ack = True
             self._deliver(&view)
         if owes_ack:
-            self._owe_ack(fields.packet_type == CHALLENGE_RESP)
+            self._owe_ack(fields.packet_type <= KEEP_ALIVE)
         return 0
 
     cdef int _deliver(self, MessageView *view) except -1:
@@ -599,7 +634,7 @@ cdef class Endpoint:
                 self._deliver_app(whole.first_message, whole.message())
         elif view.message_type == DISCONNECT:
             self.goodbye_received = True
-        else:
+        elif view.message_type == CHALLENGE_RESP:
             self.challenge = PyBytes_FromStringAndSize(<char *>view.data, view.size)
         return 0
 

@@ -156,7 +156,7 @@ cdef class Outbox:
             if self._lanes.due_again:
                 kinds |= 1 << FRAGMENTS
             unsent |= (self._lanes.unsent > 0) << 1
-        if unsent and self._may_number():
+        if unsent and self.may_number():
             kinds |= (unsent & 1) << NEW | (unsent >> 1) << FRAGMENTS
         return kinds
 
@@ -179,7 +179,7 @@ cdef class Outbox:
         return queue_pop(&self._waiting)
 
     cdef Message _take_fragment(self, Py_ssize_t limit):
-        cdef Message fragment = self._lanes.next(limit, self._payload_limit, self._may_number())
+        cdef Message fragment = self._lanes.next(limit, self._payload_limit, self.may_number())
         if fragment is not None and fragment.number == 0:
             self.pending -= fragment.size
             self._charged -= fragment.size
@@ -229,7 +229,7 @@ cdef class Outbox:
         """How many messages wait, but for those that go in pieces."""
         return <int>self._waiting.count
 
-    cdef bint _may_number(self) except -1:
+    cdef bint may_number(self) except -1:
         """True when a new number keeps within what the receiver can tell apart."""
         cdef Message oldest
         if not self.quiet and self.newest - self.newest_acked >= MESSAGE_LEAP:
@@ -341,7 +341,7 @@ cdef class Outbox:
             self._control.count > 0
             or self._due_again.count > 0
             or (self._lanes is not None and self._lanes.due_again > 0)
-            or (self._has_unsent() and self._may_number())
+            or (self._has_unsent() and self.may_number())
             or self._goodbye_waits
         )
 

@@ -188,9 +188,8 @@ class SecondPeer:
         self._received.add(header.seq)
         self._take_acks(header.ack, header.ack_bits)
         for message in messages:
-            if message.type != wire.KEEP_ALIVE:
-                self._owes_ack = True
-                self._take(message)
+            self._owes_ack = True
+            self._take(message)
         return True
 
     def _is_honest(self, header: wire.Header) -> bool:

@@ -1,7 +1,7 @@
 # The packet under construction: its payload in a borrowed buffer, and what it must remember.
 
 from cpython.object cimport PyObject
-from libc.stdint cimport uint8_t
+from libc.stdint cimport int64_t, uint8_t
 
 from mpgameserver._core.message cimport Message
 
@@ -15,5 +15,6 @@ cdef struct PacketBuilder:
 cdef int begin_packet(PacketBuilder *packet, Py_ssize_t limit) except -1
 cdef void end_packet(PacketBuilder *packet) noexcept
 cdef int put_message(PacketBuilder *packet, Message message) except -1
+cdef void put_ping(PacketBuilder *packet, int64_t number) noexcept
 cdef int remember_message(PacketBuilder *packet, Message message) except -1
 cdef const unsigned char *finish_payload(PacketBuilder *packet) except NULL

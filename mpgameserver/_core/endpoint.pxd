@@ -28,7 +28,6 @@ cdef class Endpoint:
     cdef public double keep_alive_interval, message_timeout     # seconds
     cdef public bint established
     cdef readonly bint goodbye_received
-    cdef double _heard_for                    # time that passed while packets were accepted
     cdef readonly double last_received        # time of the last accepted packet, or the start
     cdef readonly bytes challenge             # the last CHALLENGE_RESP message
     cdef readonly int64_t assembled, sent, received, acked, timeouts   # packets
@@ -37,9 +36,9 @@ cdef class Endpoint:
     cdef DuplicateFilter _had_messages
     cdef Seal _seal
     cdef bint _is_server, _is_entered         # entered: a call runs that none may interrupt
-    cdef double _start, _wall_start, _now, _last_sent, _ack_due_at
+    cdef double _start, _wall_start, _now, _last_sent, _ack_due_at, _measured_at, _heard_for
     cdef uint32_t _acks_owed
-    cdef int64_t _written_second, _written_count   # and the packets under it
+    cdef int64_t _written_second, _written_count, _ping_second   # count: of packets under it
     cdef int64_t _dropped[VERDICTS]
     cdef Py_ssize_t _body_limit, _inbox_charge
     cdef int _enter(self) except -1
@@ -64,6 +63,7 @@ cdef class Endpoint:
     cdef int _fill(self, PacketBuilder *packet) except -1
     cdef int _take_riders(self, PacketBuilder *packet) except -1
     cdef bint _must_speak(self) noexcept
+    cdef int _add_ping(self, PacketBuilder *packet) except -1
     cdef bytes _close(self, PacketBuilder *packet)
     cdef Verdict _take(
         self, PacketFields *fields, int64_t number, bytes datagram, double now

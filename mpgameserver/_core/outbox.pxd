@@ -66,7 +66,7 @@ cdef class Outbox:
     cdef int set_takes_riders(self, bint takes_riders) except -1
     cdef int begin_goodbye(self) except -1
     cdef int close(self) except -1
-    cdef bint _may_number(self) except -1
+    cdef bint may_number(self) except -1
     cdef uint32_t _kinds_with_something(self, double now, double repeat_interval) except? 0xFF
     cdef Message _take(self, int kind, Py_ssize_t limit)
     cdef Message _take_new(self, Py_ssize_t limit)

@@ -21,6 +21,7 @@ cdef enum SentFlag:
     OWES_ACK = 1
     ACKED = 2
     LOST = 4
+    PING = 8               # its ack tells the round trip; it may be lost without a word
 
 cdef struct Segment:       # a run of packet numbers, and the times that its packets had
     uint32_t start, first  # of the run, and of those accepted

@@ -105,8 +105,6 @@ class Expectation:
         self._packets.accept(header.seq, header.time)
         delivered = []
         for message in messages:
-            if message.type == wire.KEEP_ALIVE:
-                continue
             number = models.expand(message.seq, self._messages.newest)
             if not self._messages.insert(number):
                 self.repeated += 1
@@ -123,7 +121,7 @@ class Expectation:
             return self._reassembly.take(message.payload, number, now)
         if message.type == wire.DISCONNECT:
             self.goodbye = True
-        else:
+        elif message.type == wire.CHALLENGE_RESP:
             self.challenges += 1
         return None
 

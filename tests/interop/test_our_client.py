@@ -181,6 +181,8 @@ def a_session_outlives_ten_idle_seconds(server: PublishedServer) -> None:
     with server.joined() as player:
         player.frames_for(IDLE)
         assert player.client.connected()
+        assert 0 < player.client.latency() < MAX_LATENCY
+        assert server.program.count("message", player.token) == 0
         assert not server.program.said("disconnect", player.token)
         player.send(b"still here")
         server.program.tell(player.token, "send", 1, -1)

@@ -214,6 +214,11 @@ def messages_of_every_size_that_it_can_send_arrive_here(
 def a_session_outlives_ten_idle_seconds(server: OurServer, program: Program) -> None:
     visit = server.entered(program)
     time.sleep(IDLE)
+    client = server.recorder.clients[visit.token]
+    assert 0 < client.latency < MAX_LATENCY
+    assert all(client.stats.latency[-int(IDLE) + 1 : -1])
+    assert program.count("message", visit.name) == 0
+    assert visit.received == []
     assert visit.statuses[-1] == "CONNECTED"
     assert visit.token not in server.recorder.reasons
     visit.tell("send", 1, -1)

@@ -1,0 +1,146 @@
+"""Round trips on idle links: a keep-alive with one empty message, which is acked at once."""
+
+from __future__ import annotations
+
+import pytest
+import wire
+from support.endpoints import EndpointPair, Outcomes, Peer, flush, messages_of, new_endpoint
+
+from mpgameserver._core.endpoint import Endpoint
+from mpgameserver.enums import RetryMode
+from mpgameserver.netsim import LinkConditions
+from mpgameserver.stats import ConnectionStats
+
+FRAME = 1 / 60
+SECONDS = 12
+
+
+def idle(pair: EndpointPair, seconds: float = SECONDS) -> None:
+    end = pair.now + seconds
+    while pair.now < end:
+        pair.tick(FRAME)
+
+
+def latencies(endpoint: Endpoint, now: float) -> list[int]:
+    """Milliseconds of each whole second of the run, without the first."""
+    return ConnectionStats.of(endpoint, now).latency[-SECONDS:-1]
+
+
+def pings_of(endpoint: Endpoint, seconds: float) -> list[float]:
+    """When pings leave an endpoint that hears nothing."""
+    steps = [step * FRAME for step in range(1, round(seconds / FRAME))]
+    return [now for now in steps for datagram in flush(endpoint, now) if datagram[15]]
+
+
+class TestIdleLinks:
+    @pytest.mark.parametrize("latency", [0.0, 0.02, 0.1, 0.3])
+    def test_both_sides_know_the_round_trip_of_each_second(self, latency):
+        pair = EndpointPair(LinkConditions(latency=latency))
+        idle(pair)
+        for side in (pair.client, pair.server):
+            seconds = latencies(side, pair.now)
+            assert all(2000 * latency <= each <= 2000 * latency + 3000 * FRAME for each in seconds)
+            assert 2 * latency <= side.round_trip.smoothed <= 2 * latency + 3 * FRAME
+
+    def test_it_follows_a_path_that_changes(self):
+        pair = EndpointPair(LinkConditions(latency=0.02))
+        idle(pair)
+        pair.relink(LinkConditions(latency=0.15))
+        idle(pair)
+        for side in (pair.client, pair.server):
+            assert latencies(side, pair.now)[-1] == pytest.approx(300, abs=50)
+            assert side.round_trip.latest == pytest.approx(0.3, abs=0.05)
+
+    @pytest.mark.parametrize("from_server", [False, True])
+    def test_a_side_that_only_receives_and_acks_knows_it_too(self, from_server):
+        pair = EndpointPair(LinkConditions(latency=0.05))
+        speaker, hearer = (pair.server, pair.client) if from_server else (pair.client, pair.server)
+        for _ in range(round(SECONDS / FRAME)):
+            speaker.queue(b"position", RetryMode.NONE)
+            pair.tick(FRAME)
+        assert all(100 <= each <= 150 for each in latencies(hearer, pair.now))
+
+    def test_the_keep_alives_of_the_other_side_do_not_add_to_it(self):
+        pair = EndpointPair(LinkConditions(latency=0.01))
+        pair.client.keep_alive_interval = pair.server.keep_alive_interval = 0.5
+        idle(pair)
+        assert pair.client.round_trip.smoothed < 0.02 + 3 * FRAME
+        assert pair.server.round_trip.smoothed < 0.02 + 3 * FRAME
+
+    def test_no_game_sees_anything_of_it(self):
+        pair, outcomes = EndpointPair(LinkConditions(latency=0.02, duplicate=0.2)), Outcomes()
+        idle(pair)
+        pair.client.queue(b"after", callback=outcomes.expect("after"))
+        idle(pair, 1.0)
+        assert messages_of(pair.server) == [b"after"]
+        assert messages_of(pair.client) == []
+        assert outcomes.collect(pair.client) == {("after", True): 1}
+
+
+class TestCost:
+    def test_one_a_second_and_in_a_packet_that_leaves_anyway(self):
+        pair = EndpointPair(LinkConditions(latency=0.02))
+        idle(pair)
+        for side in (pair.client, pair.server):
+            assert SECONDS - 1 <= side.outbox.newest <= SECONDS + 1
+            assert side.assembled <= 1.1 * (SECONDS / 7 / FRAME) + SECONDS
+
+    def test_one_a_second_where_nothing_answers(self):
+        times = pings_of(new_endpoint(), 10.0)
+        assert [int(time) for time in times] == list(range(10))
+
+    def test_none_where_messages_were_acked_within_the_second(self):
+        pair = EndpointPair(LinkConditions(latency=0.02))
+        for step in range(round(SECONDS / FRAME)):
+            if step % 50 == 0:
+                pair.client.queue(b"word")
+            pair.tick(FRAME)
+        assert pair.client.outbox.newest == -(-round(SECONDS / FRAME) // 50)
+
+
+class TestLoss:
+    def test_a_lost_ping_is_no_lost_packet(self):
+        client = new_endpoint()
+        before = client.flow.congestion.packets
+        pings_of(client, 10.0)
+        assert client.timeouts == client.outbox.retransmitted == 0
+        assert client.flow.congestion.loss == 0.0
+        assert client.flow.congestion.packets == before
+        sent = client.sent_packets
+        assert sent.oldest_undecided == sent.newest + 1
+
+    def test_it_neither_delays_nor_probes_for_what_is_said_next(self):
+        client, peer = new_endpoint(), Peer()
+        pings_of(client, 10.0)
+        client.queue(b"now")
+        (datagram,) = flush(client, 10.0)
+        assert peer.read(datagram)[1][-1].payload == b"now"
+        assert client.next_timer() == pytest.approx(10.1, abs=0.001)
+
+    def test_an_ack_that_comes_behind_later_packets_measures_nothing(self):
+        """The ack was lost: what reports it now has waited for a keep-alive."""
+        client, peer = new_endpoint(), Peer()
+        (ping,) = flush(client, 0.1)
+        (later,) = flush(client, 0.2)
+        peer.read(ping)
+        peer.read(later)
+        client.receive(peer.make(), 0.21)
+        assert not client.round_trip.smoothed
+        assert ping[15] == 1
+        assert later[15] == 0
+
+    def test_congestion_control_sees_nothing_of_it(self):
+        pair = EndpointPair(LinkConditions(latency=0.02))
+        idle(pair)
+        assert pair.client.flow.congestion.base_delay == float("inf")
+        assert pair.client.flow.congestion.packets == 32.0
+
+
+def test_it_takes_a_message_number_of_its_own():
+    """The published receiver drops every message whose number it had, whatever its type."""
+    client, peer = new_endpoint(), Peer()
+    pings = [flush(client, now)[-1] for now in (0.1, 1.1, 2.1)]
+    client.queue(b"next")
+    numbers = [m.seq for m in peer.read_all([*pings, *flush(client, 2.2)])]
+    assert numbers == [1, 2, 3, 4]
+    assert all(ping[12] == wire.KEEP_ALIVE and ping[15] == 1 for ping in pings)
