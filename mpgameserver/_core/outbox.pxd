@@ -28,8 +28,7 @@ cdef class Outbox:
     cdef int64_t newest_acked       # of the numbers that are known to have arrived
     cdef bint quiet                 # no packet is under way
     cdef int64_t message_span       # numbers from the oldest unacked reliable message
-    cdef bint hemmed_in             # the span has kept a message back
-    cdef bint takes_riders          # small reliable messages go along with later packets
+    cdef bint hemmed_in, takes_riders  # the span kept a message back; small ones ride again
     cdef readonly int64_t retransmitted
     cdef public Py_ssize_t max_pending
     cdef readonly Py_ssize_t max_message
