@@ -39,6 +39,9 @@ CONNECTION_TIMEOUT = 5.0
 """Seconds that an attempt to connect may take."""
 MAX_DATAGRAMS_PER_UPDATE = 1024
 """Datagrams read in one `update`: twice what the fastest sender sends in a frame of 1/60 s."""
+MAX_CALLBACKS_PER_UPDATE = 4096
+"""Callbacks of messages called in one `update`: a server that acks late, and all at once, must not
+hold the frame. The others are called in the next."""
 MIN_WAIT = 0.001
 """Seconds that a blocking call waits at least, while the socket takes no more datagrams."""
 
@@ -333,11 +336,11 @@ class UdpClient:
         """Receive and send; to be called once per frame.
 
         All that waits is sent in as many datagrams as it takes, as far as the server's acks
-        allow. Callbacks run in here. Never blocks. What the network does is never raised, only
-        RuntimeError when it is called from a callback, or while another call runs (by a
-        finalizer or a log handler), and OSError (EBADF or ENOTSOCK) when something else in the
-        process has closed the socket: the client is DISCONNECTED then, and the callbacks of what
-        was outstanding are called with False by the next `update`.
+        allow. Callbacks run in here, 4,096 at the most. Never blocks. What the network does is
+        never raised, only RuntimeError when it is called from a callback, or while another call
+        runs (by a finalizer or a log handler), and OSError (EBADF or ENOTSOCK) when something
+        else in the process has closed the socket: the client is DISCONNECTED then, and the
+        callbacks of what was outstanding are called with False by the next `update`.
         """
         self._refuse_inside("update")
         try:
@@ -348,10 +351,10 @@ class UdpClient:
 
     def _update(self, now: float) -> None:
         self._exclusively(partial(self._read, now))
-        self._run_callbacks()
+        left = MAX_CALLBACKS_PER_UPDATE - self._run_callbacks(MAX_CALLBACKS_PER_UPDATE)
         self._exclusively(partial(self._write, now))
-        if self._due_callbacks:  # the connection was ended meanwhile
-            self._run_callbacks()
+        if left and self._due_callbacks:  # the connection was ended meanwhile
+            self._run_callbacks(left)
 
     def _refuse_inside(self, name: str) -> None:
         if self._in_callbacks:
@@ -407,24 +410,28 @@ class UdpClient:
         if not pump.is_blocked and self._connection is not None and not self._connection.is_live:
             self._close_socket()
 
-    def _run_callbacks(self) -> None:
-        """Call the callbacks of all that is over, each once, whatever they raise or call."""
+    def _run_callbacks(self, most: int | None = None) -> int:
+        """Call the callbacks of all that is over, each once, whatever they raise or call.
+
+        No more than `most` of them; the next call goes on. Returns how many were called.
+        """
         if self._connection is not None:
             self._due_callbacks += self._connection.take_settled()
-        if not self._due_callbacks:
-            return
+        called = 0
         was_in_callbacks, self._in_callbacks = self._in_callbacks, True
         try:
-            for _ in range(len(self._due_callbacks)):
+            for _ in range(min(len(self._due_callbacks), most or len(self._due_callbacks))):
                 if not self._due_callbacks:  # a callback ended the connection
                     break
                 callback, result = self._due_callbacks.popleft()
+                called += 1
                 try:
                     callback(result)
                 except Exception:
                     _LOG.exception("a callback raised")
         finally:
             self._in_callbacks = was_in_callbacks
+        return called
 
     # -- the end ----------------------------------------------------------------------------
 
@@ -454,6 +461,7 @@ class UdpClient:
         while connection is not None and connection is self._connection and connection.is_live:
             wait_readable(self, max(connection.next_timer() - time.perf_counter(), MIN_WAIT))
             self.update()
+        self._run_callbacks()
 
     def forceDisconnect(self) -> None:
         """Close the connection, or give up the attempt, at once.

@@ -577,6 +577,24 @@ class TestCallbacks:
         assert "in a callback" in caplog.text
         assert client.connected()
 
+    def test_a_frame_calls_no_more_of_them_than_a_frame_bears(self, client: UdpClient) -> None:
+        outcomes: list[bool] = []
+        client._due_callbacks.extend([(outcomes.append, True)] * 5000)
+        client.update()
+        assert len(outcomes) == 4096
+        assert client.next_timer() == 0.0
+        client.update()
+        assert outcomes == [True] * 5000
+
+    @pytest.mark.parametrize("end", [UdpClient.waitForDisconnect, UdpClient.forceDisconnect])
+    def test_a_call_that_ends_the_connection_calls_all_of_them(
+        self, client: UdpClient, end: Callable[[UdpClient], None]
+    ) -> None:
+        outcomes: list[bool] = []
+        client._due_callbacks.extend([(outcomes.append, True)] * 9000)
+        end(client)
+        assert len(outcomes) == 9000
+
 
 class TestTheEnd:
     def test_disconnect_is_a_goodbye_that_waits_for_the_answer(
