@@ -26,6 +26,10 @@ from mpgameserver.stats import ConnectionStats
 __all__ = ["AsyncClient", "AsyncServer", "connect", "serve"]
 
 
+TAKEN_AT_ONCE = 64
+"""Messages that an iteration takes without waiting: a server may send thousands in one frame."""
+
+
 class AsyncClient:
     """A connection to a server; made by `connect`, and used in its event loop only.
 
@@ -38,6 +42,7 @@ class AsyncClient:
         self._client = client
         self._loop = asyncio.get_running_loop()
         self._waiters: set[asyncio.Future[None]] = set()
+        self._taken = 0
         self._driver = Driver(client, self._turn)
         self._error: OSError | None = None
 
@@ -74,9 +79,14 @@ class AsyncClient:
     async def __anext__(self) -> tuple[SeqNum, bytes]:
         """The next message, in order of arrival.
 
+        The loop has its turn after every few, however many have arrived.
+
         The iteration ends when either side has said goodbye and every message was taken.
         Raises ConnectionEndedError, then, when the server fell silent instead.
         """
+        self._taken += 1
+        if self._taken % TAKEN_AT_ONCE == 0:
+            await asyncio.sleep(0)
         while not self._client.hasMessages():
             if self._is_over:
                 self._raise_error()

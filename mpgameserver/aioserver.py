@@ -13,11 +13,12 @@ import contextlib
 import inspect
 import logging
 import socket
-from collections import defaultdict, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Hashable
 from contextlib import asynccontextmanager
 from functools import partial
 
+from mpgameserver.address import host_group, host_of
 from mpgameserver.aiodriver import Driver
 from mpgameserver.context import EventHandler, ServerContext
 from mpgameserver.enums import ConnectionStatus
@@ -33,23 +34,42 @@ MAX_WAITING_EVENTS = 1024
 """Messages of one client that wait for its handler: some seconds of a game's."""
 MAX_WAITING_BYTES = 16 << 20
 """Their bytes: as many as may wait to be sent to one client."""
+MAX_ALL_WAITING_BYTES = 256 << 20
+"""Those of all clients, with `EVENT_COST` for each: when there are more, the client of which most
+waits, of the host of which most waits, is disconnected."""
+MAX_HOST_WAITING_BYTES = 64 << 20
+"""Those of the clients of one host: one host cannot take the room of all others."""
+MAX_KEPT_BYTES = 64 << 10
+"""Those of a client that is gone, the first ones: what a player says last is handled, and whoever
+comes and goes leaves no more than this behind."""
+EVENT_COST = 512
+"""What an event that waits costs beside its bytes, so that empty messages are bounded, too."""
+MAX_EVENTS_AT_ONCE = 64
+"""Waiting events of one client that are called before the loop has its turn."""
 
 _LOG = logging.getLogger("mpgameserver.server")
 _Event = tuple[str, Callable[[], object], int]
 
 
 class _Line:
-    """The events of one client that wait for the one that runs."""
+    """The events of one client that wait for the one that runs; `client` None: of the server."""
 
-    def __init__(self) -> None:
+    def __init__(self, client: ServerClient | None = None) -> None:
         self.events: deque[_Event] = deque()
         self.size = 0
         self.running: asyncio.Future[object] | None = None
+        self.client = client
+        self.host = b"" if client is None else host_group(host_of(client.addr))
 
     def is_full(self, size: int) -> bool:
         if not self.events:
             return False
         return len(self.events) >= MAX_WAITING_EVENTS or self.size + size > MAX_WAITING_BYTES
+
+    @property
+    def charge(self) -> int:
+        """What waits, as it counts against the bounds of a host and of all."""
+        return self.size + EVENT_COST * len(self.events)
 
     def put(self, event: _Event) -> None:
         self.events.append(event)
@@ -60,6 +80,17 @@ class _Line:
         self.size -= event[2]
         return event
 
+    def drop_messages(self, room: int) -> int:
+        """Forget the messages that do not fit into so many bytes; how many those are."""
+        before, self.events, self.size = self.events, deque(), 0
+        for event in before:
+            is_message = event[0] == "handle_message"
+            if is_message and self.charge + event[2] + EVENT_COST > room:
+                room = 0
+            else:
+                self.put(event)
+        return len(before) - len(self.events)
+
 
 class AsyncEvents(EventHandler):
     """Calls the events of a handler, in which any may be a coroutine."""
@@ -69,6 +100,9 @@ class AsyncEvents(EventHandler):
         self._meter = meter
         self._loop = asyncio.get_running_loop()
         self._lines: dict[Hashable, _Line] = {}
+        self._waiting_of_hosts: Counter[bytes] = Counter()
+        self._waiting_of_all = 0
+        self.dropped = 0
         self._logs: defaultdict[str, LimitedLog] = defaultdict(lambda: LimitedLog(_LOG))
         self._start: object = None
         self._left_out = 0.0
@@ -116,7 +150,9 @@ class AsyncEvents(EventHandler):
         self._enter(client, "connect", lambda: self._game.connect(client))
 
     def disconnect(self, client: ServerClient) -> None:
-        """The last of a client's."""
+        """The last of a client's; of its messages that still wait only the first are handled."""
+        if client in self._lines:
+            self._drop_messages(self._lines[client], MAX_KEPT_BYTES)
         self._enter(client, "disconnect", lambda: self._game.disconnect(client))
 
     def handle_message(self, client: ServerClient, seqnum: int, msg: bytes = b"") -> None:
@@ -127,12 +163,12 @@ class AsyncEvents(EventHandler):
                 client, "handle_message", lambda: self._game.handle_message(client, seqnum, msg)
             )
         elif line.is_full(len(msg)):
-            self._logs["full line"].warning(
-                self._loop.time(), "%r is faster than its handler: disconnected", client
-            )
-            client.disconnect()
+            self._give_up(line)
         else:
-            line.put(("handle_message", lambda: self._handle(client, seqnum, msg), len(msg)))
+            self._put(
+                line, ("handle_message", partial(self._handle, client, seqnum, msg), len(msg))
+            )
+            self._make_room(line.host)
 
     def _handle(self, client: ServerClient, seqnum: int, msg: bytes) -> object:
         if client.status == ConnectionStatus.DISCONNECTING:  # by the server: nothing is handled
@@ -142,15 +178,67 @@ class AsyncEvents(EventHandler):
     def _enter(self, key: Hashable, name: str, event: Callable[[], object]) -> None:
         line = self._lines.get(key)
         if line is not None:
-            line.put((name, event, 0))
+            self._put(line, (name, event, 0))
             return
         self._begin(key, name, event())
+
+    # -- the bounds of what waits -----------------------------------------------------------
+
+    def _put(self, line: _Line, event: _Event) -> None:
+        before = line.charge
+        line.put(event)
+        self._charge(line, line.charge - before)
+
+    def _take(self, line: _Line) -> _Event:
+        before = line.charge
+        event = line.take()
+        self._charge(line, line.charge - before)
+        return event
+
+    def _drop_messages(self, line: _Line, room: int = 0) -> None:
+        before = line.charge
+        self.dropped += line.drop_messages(room)
+        self._charge(line, line.charge - before)
+
+    def _charge(self, line: _Line, size: int) -> None:
+        if line.client is None:
+            return
+        self._waiting_of_all += size
+        self._waiting_of_hosts[line.host] += size
+        if not self._waiting_of_hosts[line.host]:
+            del self._waiting_of_hosts[line.host]
+
+    def _make_room(self, host: bytes) -> None:
+        """Give up the clients of which most waits, while too much does."""
+        waiting = self._waiting_of_hosts
+        while waiting[host] > MAX_HOST_WAITING_BYTES and self._give_up_largest(host):
+            pass
+        while self._waiting_of_all > MAX_ALL_WAITING_BYTES:
+            if not self._give_up_largest(max(waiting, key=waiting.__getitem__)):
+                break
+
+    def _give_up_largest(self, host: bytes) -> bool:
+        """Give up the client of a host of which most waits; False when that makes no room."""
+        before = self._waiting_of_all
+        lines = [line for line in self._lines.values() if line.client and line.host == host]
+        self._give_up(max(lines, key=lambda line: line.charge))
+        return self._waiting_of_all < before
+
+    def _give_up(self, line: _Line) -> None:
+        assert line.client is not None
+        self._logs["full line"].warning(
+            self._loop.time(), "%r is faster than its handler: disconnected", line.client
+        )
+        line.client.disconnect()
+        self._drop_messages(line)
 
     def _begin(self, key: Hashable, name: str, result: object) -> bool:
         """See to it that what an event has returned comes to its end; False if it has."""
         if not inspect.isawaitable(result):
             return False
-        line = self._lines.setdefault(key, _Line())
+        line = self._lines.get(key)
+        if line is None:
+            line = self._lines[key] = _Line(key if isinstance(key, ServerClient) else None)
         line.running = asyncio.ensure_future(self._timed(result))
         line.running.add_done_callback(partial(self._ended, key, line, name))
         return True
@@ -186,8 +274,10 @@ class AsyncEvents(EventHandler):
 
     def _go_on(self, key: Hashable, line: _Line) -> None:
         """Call the events that wait in a line, up to the next coroutine."""
-        while line.events:
-            name, event, _ = line.take()
+        for _ in range(MAX_EVENTS_AT_ONCE):
+            if not line.events:
+                break
+            name, event, _size = self._take(line)
             try:
                 result = self._called(event)
             except Exception:
@@ -195,6 +285,9 @@ class AsyncEvents(EventHandler):
             else:
                 if self._begin(key, name, result):
                     return
+        if line.events:
+            self._loop.call_soon(self._go_on, key, line)
+            return
         self._lines.pop(key, None)
         self._shut_down_when_idle()
 
@@ -325,7 +418,8 @@ async def serve(ctxt: ServerContext, addr: tuple[str, int]) -> AsyncIterator[Asy
     Any event of the context's handler may be a coroutine function. `starting` is over before any
     other comes, and all others are before `shutdown` comes. One client's events come in order and
     one at a time; `update` and `full` are left out while the one before runs. What one raises is
-    logged. A client of which too many messages wait for its handler is disconnected.
+    logged. A client of which too many messages wait for its handler is disconnected; of those
+    that still wait when a client has gone, only the first 64 KiB are handled.
 
     At the end of the block, and when it raises or is cancelled, every client gets a goodbye, which
     takes up to 1 second, and the events that run come to their end. Cancelled once more, the
