@@ -15,6 +15,7 @@ ever share a nonce, and the sender waits beyond that.
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from libc.math cimport INFINITY, floor
 
+from mpgameserver._core.budget cimport Share
 from mpgameserver._core.builder cimport (
     begin_packet,
     end_packet,
@@ -71,6 +72,7 @@ from mpgameserver._core.window cimport (
     Arrival,
 )
 
+from mpgameserver._core.budget import GUARANTEED
 from mpgameserver._core.seqnum import SeqNum
 
 cdef extern from "Python.h":
@@ -123,6 +125,7 @@ cdef class Endpoint:
         self._seal = Seal(aead)
         self._is_server = is_server
         self._start = self._now = self.last_received = self._last_sent = now
+        self.inbox_share = Share(GUARANTEED)
         self._wall_start = wall_start
         self._measured_at = -INFINITY
         self._ping_second = -1
@@ -191,13 +194,13 @@ cdef class Endpoint:
     cpdef tuple take_message(self):
         """Take the oldest message received: (SeqNum, bytes). IndexError when there is none."""
         cdef tuple item = queue_pop(&self._inbox)
-        self._inbox_charge -= PyBytes_GET_SIZE(item[1]) + INBOX_COST
+        self.inbox_share.charge(-(PyBytes_GET_SIZE(item[1]) + INBOX_COST))
         return item
 
     def take_messages(self):
         """Take all messages received, as a list of (SeqNum, bytes), in order of arrival."""
         cdef list messages = queue_pop_all(&self._inbox)
-        self._inbox_charge = 0
+        self.inbox_share.charge(-self.inbox_share.held)
         return messages
 
     cpdef list take_settled(self):
@@ -255,8 +258,9 @@ cdef class Endpoint:
             while self.sent_packets.pop_timed_out(self._now, self.message_timeout):
                 self.timeouts += 1
             self.outbox.expire(self._now, self.message_timeout)
-            if self.reassembler.held_bytes:
+            if self.reassembler.share.held:
                 self.reassembler.expire(self._heard_for)
+            self.flow.note_waiting(self.outbox.pending, self._now)
         finally:
             self._is_entered = False
 
@@ -500,6 +504,7 @@ cdef class Endpoint:
         self._heard_for += min(self._now - self.last_received, MAX_HEARD)
         self.last_received = self._now
         self.received += 1
+        self.messages_received += fields.count
         self.traffic.received(<uint32_t>size, self._now)
         return 0
 
@@ -538,6 +543,7 @@ cdef class Endpoint:
         cdef MessageView view
         cdef Piece piece
         cdef Py_ssize_t size = 0, pieces = 0, messages = 0
+        cdef bint fills_inbox = False
         cdef uint8_t i
         if not self._seal.open(datagram, payload):
             return FORGED
@@ -556,8 +562,11 @@ cdef class Endpoint:
                 pieces += 1
                 size += view.size
                 messages += self.reassembler.is_new(&piece)
-            if view.message_type >= APP and self._inbox_charge >= INBOX_LIMIT:
-                return INBOX_FULL
+            fills_inbox |= view.message_type >= APP
+        if fills_inbox and (
+            self.inbox_share.held >= INBOX_LIMIT or not self.inbox_share.has_room(1)
+        ):
+            return INBOX_FULL
         if pieces and not self.reassembler.has_room(size, pieces, messages):
             return REASSEMBLY_FULL
         return ACCEPTED
@@ -640,7 +649,7 @@ cdef class Endpoint:
 
     cdef int _deliver_app(self, int64_t number, bytes message) except -1:
         queue_append(&self._inbox, (_seqnums[to_wire(number)], message))
-        self._inbox_charge += PyBytes_GET_SIZE(message) + INBOX_COST
+        self.inbox_share.charge(PyBytes_GET_SIZE(message) + INBOX_COST)
         return 0
 
     cdef int _owe_ack(self, bint at_once) except -1:

@@ -81,6 +81,7 @@ cdef class FlowControl:
     cdef void note_round_trip(self, double elapsed, bint newest, double now):
         """A packet that owed an ack was acked; `newest` says that it is the ack's newest."""
         self._probes_unanswered = 0
+        self._progress_at = now
         self.round_trip.sample(elapsed)
         self.congestion.note_acked()
         if newest:

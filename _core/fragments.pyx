@@ -16,12 +16,13 @@ from libc.math cimport INFINITY
 from libc.string cimport memcpy
 
 from mpgameserver._core.bigendian cimport get16, put16
+from mpgameserver._core.budget cimport Share
 from mpgameserver._core.packet cimport FRAGMENT_HEADER, MAX_PIECES, max_piece
 from mpgameserver._core.seqnum cimport RING_SIZE
 
 from mpgameserver.errors import PacketError
 
-__all__ = ["Reassembler", "ReassemblyBudget", "split"]
+__all__ = ["Reassembler", "split"]
 
 MAX_BYTES = MAX_REASSEMBLY_BYTES
 MAX_MESSAGES = MAX_REASSEMBLIES
@@ -208,16 +209,6 @@ cdef class Reassembly:
         return 0
 
 
-cdef class ReassemblyBudget:
-    """What the unfinished messages of many connections may hold together, in bytes.
-
-    `held` is the sum of what the reassemblers that share it are charged.
-    """
-
-    def __cinit__(self, Py_ssize_t limit):
-        self.limit = limit
-
-
 cdef class Reassembler:
     """Puts the pieces of messages together.
 
@@ -227,30 +218,22 @@ cdef class Reassembler:
 
     def __cinit__(self):
         self._unfinished = {}
-        self._budget = ReassemblyBudget(MAX_REASSEMBLY_BYTES)
+        self.share = Share()
 
     def __del__(self):
         self.clear()
 
-    def share(self, ReassemblyBudget budget not None):
-        """From here on keep within a budget that other reassemblers share, too.
-
-        Raises ValueError when messages are unfinished.
-        """
-        if self._unfinished:
-            raise ValueError(f"{len(self._unfinished)} messages are unfinished")
-        self._budget = budget
+    @property
+    def held_bytes(self):
+        """What the unfinished messages are charged."""
+        return self.share.held
 
     cpdef int clear(self) except -1:
         """Forget all unfinished messages."""
-        self._charge(-self.held_bytes)
+        self.share.charge(-self.share.held)
         self._unfinished.clear()
         self._newest = None
         return 0
-
-    cdef void _charge(self, Py_ssize_t size) noexcept:
-        self.held_bytes += size
-        self._budget.held += size
 
     def __len__(self):
         """The number of unfinished messages, at most `MAX_MESSAGES`."""
@@ -263,9 +246,9 @@ cdef class Reassembler:
     cdef bint has_room(self, Py_ssize_t size, Py_ssize_t pieces, Py_ssize_t messages) except -1:
         """True when pieces of `size` bytes in all can be held, which begin so many messages."""
         cdef Py_ssize_t cost = size + pieces * PIECE_COST
-        if self._budget.held + cost > self._budget.limit:
+        if not self.share.has_room(cost):
             return False
-        return self.held_bytes + cost <= MAX_REASSEMBLY_BYTES and (
+        return self.share.held + cost <= MAX_REASSEMBLY_BYTES and (
             messages == 0 or len(self._unfinished) + messages <= MAX_REASSEMBLIES
         )
 
@@ -308,7 +291,7 @@ cdef class Reassembler:
         reassembly.cost += size + PIECE_COST
         reassembly.last_arrival = now
         reassembly.newest_message = max(reassembly.newest_message, message_number)
-        self._charge(size + PIECE_COST)
+        self.share.charge(size + PIECE_COST)
         if piece.index == 1:
             reassembly.first_message = message_number
         try:
@@ -325,7 +308,7 @@ cdef class Reassembler:
         """Forget an unfinished message, if there is one of that number."""
         cdef Reassembly reassembly = self._unfinished.pop(number, None)
         if reassembly is not None:
-            self._charge(-reassembly.cost)
+            self.share.charge(-reassembly.cost)
         if reassembly is self._newest:
             self._newest = None
         return 0

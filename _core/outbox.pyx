@@ -23,8 +23,10 @@ the newest one that is known to have arrived is `MESSAGE_LEAP` numbers behind, b
 at a time: over a leap of half the ring, new numbers would look old.
 """
 
+from cpython.bytes cimport PyBytes_GET_SIZE
 from libc.math cimport INFINITY
 
+from mpgameserver._core.budget cimport Share
 from mpgameserver._core.fifo cimport (
     Queue,
     queue_append,
@@ -47,6 +49,7 @@ from mpgameserver._core.message cimport (
 from mpgameserver._core.packet cimport SHARED_OVERHEAD, max_message
 from mpgameserver._core.turns cimport AGAIN, FRAGMENTS, NEW, REPEATED, take_turn, whose_turn
 
+from mpgameserver._core.budget import GUARANTEED
 from mpgameserver.errors import SendQueueFullError
 
 __all__ = ["Outbox"]
@@ -68,6 +71,7 @@ cdef class Outbox:
         self.message_span = NARROW_SPAN
         self.newest = self.newest_acked = previous
         self.settled = []
+        self.share = Share(GUARANTEED)
         self._callbacks = {}
 
     def __dealloc__(self):
@@ -97,7 +101,13 @@ cdef class Outbox:
                 f"{self.pending} bytes wait to be sent; a message of {size} more would exceed "
                 f"the limit of {self.max_pending}"
             )
+        if not self.share.has_room(size + MESSAGE_COST):
+            raise SendQueueFullError(
+                f"all clients, or those of this one's host, have their limit of bytes to be sent; "
+                f"{self.share.held} of them are this one's"
+            )
         self._charged += size + MESSAGE_COST
+        self.share.charge(size + MESSAGE_COST)
         self.pending += size
         if size <= self._payload_limit:
             message = new_message(data, APP, mode)
@@ -263,6 +273,7 @@ cdef class Outbox:
             ):
                 queue_append(&self._deadlines, message)
             else:
+                self.share.charge(-(<Py_ssize_t>message.size + MESSAGE_COST))
                 return False
         if message.retry == BEST_EFFORT:
             queue_append(&self._repeating, message)
@@ -371,6 +382,7 @@ cdef class Outbox:
         queue_clear(&self._riders)
         self._goodbye_waits = False
         self.pending = self._charged = 0
+        self.share.charge(-self.share.held)
         return 0
 
     cdef int _settle_all(self, Queue *queue) except -1:
@@ -385,6 +397,8 @@ cdef class Outbox:
         message.settled = True
         message.data = None
         if transfer is None:
+            if not message.travels_alone():
+                self.share.charge(-(<Py_ssize_t>message.size + MESSAGE_COST))
             if message.has_callback:
                 self._note_settled(message, acked)
             return 0
@@ -397,6 +411,7 @@ cdef class Outbox:
     cdef int _settle_transfer(self, Transfer transfer, bint acked) except -1:
         if not transfer.settled:
             transfer.settled = True
+            self.share.charge(-(PyBytes_GET_SIZE(transfer.data) + MESSAGE_COST))
             if transfer.has_callback:
                 self._note_settled(transfer, acked)
         return 0

@@ -8,12 +8,18 @@ it does not take stays here, and is what leaves first.
 """
 
 from cpython.bytes cimport PyBytes_GET_SIZE
+from libc.stdint cimport int64_t
 
 from mpgameserver._core.verdict cimport ACCEPTED
 
 from mpgameserver._core.endpoint import DROP_REASONS
 
 __all__ = ["ClientPump", "Pump", "ServerPump"]
+
+
+cdef enum:
+    # What a client reads per frame, however many datagrams it comes in: some 2 ms.
+    MAX_MESSAGES_PER_FRAME = 16384
 
 
 cdef class Pump:
@@ -67,7 +73,10 @@ cdef class ServerPump(Pump):
         )
 
     def receive(self, int most, double now, double wall_now):
-        """Let the engine take what has arrived, `most` datagrams of it, and send in between."""
+        """Let the engine take what has arrived, and send in between.
+
+        At most `most` datagrams, and the messages that one go has room for.
+        """
         cdef int _
         cdef tuple arrival
         for _ in range(most):
@@ -76,6 +85,8 @@ cdef class ServerPump(Pump):
                 return
             if self._take(arrival, now, wall_now):
                 self.send()
+            if self._engine.messages_left <= 0:
+                return
 
     cpdef void send(self) except *:
         """Send what is ready, as far as the carrier takes it."""
@@ -110,8 +121,14 @@ cdef class ClientPump(Pump):
         self._is_plain = kind.receive is Lifecycle.receive
 
     def receive(self, int most, double now):
-        """Let the connection take what has arrived, `most` datagrams of it, and send acks."""
+        """Let the connection take what has arrived, and send acks.
+
+        At most `most` datagrams, and a packet more than `MAX_MESSAGES_PER_FRAME` messages.
+        """
         cdef int _
+        cdef int64_t enough = (
+            self._connection.endpoint.messages_received + MAX_MESSAGES_PER_FRAME
+        )
         cdef bytes datagram
         for _ in range(most):
             datagram = self._next_arrival()
@@ -122,6 +139,8 @@ cdef class ClientPump(Pump):
                 self._on_drop(reason, now)
             elif self._connection.endpoint.owes_acks():
                 self.send(now)
+            if self._connection.endpoint.messages_received > enough:
+                return
 
     cpdef void send(self, double now) except *:
         """Send what is ready, as far as the carrier takes it."""

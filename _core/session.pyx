@@ -22,6 +22,7 @@ cdef class Session(Timed):
         self.connection = connection
         self.address = address
         self.client_key = client_key
+        self.message_rate = MessageRate()
         self.connected_at = owner.now
 
     @property

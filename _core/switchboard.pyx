@@ -7,26 +7,41 @@
 A session is touched when a datagram of it was accepted or its timer has come, and ready when it
 may have something to send. Sessions that are neither cost nothing.
 
+The game's code is called for a session's messages as they arrive, but only so often: one that has
+more waits for its next turn (`serve_waiting`), behind those that wait already. Its inbox is what
+bounds it, and its packets are acked while there is room.
+
 What is not a matter of every datagram is the subclass's: strangers and handshakes, a session's
 beginning and end, settings, logs.
 """
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
-from libc.stdint cimport uint32_t
+from libc.math cimport INFINITY
+from libc.stdint cimport int64_t, uint8_t, uint32_t
 
+from mpgameserver._core.callbudget cimport MAX_CALLS_PER_TURN, CallBudget
+from mpgameserver._core.endpoint cimport Endpoint
 from mpgameserver._core.header cimport CHALLENGE_RESP, CLIENT_HELLO, DISCONNECT, TYPE_OFFSET
 from mpgameserver._core.lifecycle cimport Lifecycle
-from mpgameserver._core.verdict cimport ACCEPTED
+from mpgameserver._core.verdict cimport ACCEPTED, REASSEMBLY_FULL
 
 from collections import deque
 
 from mpgameserver._core.endpoint import DROP_REASONS
+from mpgameserver.enums import DisconnectReason
 
 __all__ = ["Switchboard"]
 
 # Seconds until a session is looked at again at the earliest: a timer that has come and has
 # nothing to do, were it for a rounding of the time, must not keep the loop spinning.
 cdef double MIN_TIMER = 0.001
+
+cdef object _replaced = DisconnectReason.REPLACED
+
+
+cdef enum:
+    # Messages read in one go, however many datagrams they come in: 2 ms.
+    MAX_MESSAGES_PER_GO = 16384
 
 
 cdef class Switchboard:
@@ -39,6 +54,8 @@ cdef class Switchboard:
     - `drop(reason, address)`: a datagram came to nothing;
     - `announce(session)`: it has not had its `connect` event;
     - `finish(session)`: it is over;
+    - `make_room(session)`: there was none for what it sent; True when there is some now;
+    - `give_up(session)`: end it, for it acks nothing of all that waits;
     - `call(name, function, *arguments)`: call what is not ours, and log what it raises;
     - `log_raised(name)`: log the exception that is being handled;
     - `apply_settings()`: those of the context are others;
@@ -51,6 +68,10 @@ cdef class Switchboard:
         self.answers = Fifo()
         self._ready = deque()
         self._touched = []
+        self._waiting = deque()
+        self.calls = CallBudget()
+        self._go_is_over = True
+        self.messages_left = MAX_MESSAGES_PER_GO
         self.has_sent_all = True
 
     def __init__(self, context, handler, dict sessions not None):
@@ -81,6 +102,10 @@ cdef class Switchboard:
         if now > self.now:
             self.now = now
         self.work_left = 0  # what is sent between two arrivals is the sessions'
+        if self._go_is_over:
+            self._go_is_over = False
+            self.messages_left = MAX_MESSAGES_PER_GO
+            self.calls.begin(self.now, INFINITY)
         if PyBytes_GET_SIZE(datagram) > TYPE_OFFSET:
             kind = <uint8_t>PyBytes_AS_STRING(datagram)[TYPE_OFFSET]
         session = self._by_address.get(address)
@@ -96,9 +121,20 @@ cdef class Switchboard:
         return self._receive_sealed(session, datagram, kind)
 
     cdef bint _receive_sealed(self, Session session, bytes datagram, uint8_t kind) except -1:
-        cdef Verdict verdict = session.connection.take(datagram, self.now)
+        cdef Endpoint endpoint = session.connection.endpoint
+        cdef int64_t messages = endpoint.messages_received
+        cdef Verdict verdict
+        if not session.message_rate.admits(self.now):
+            self.drop("over rate", session.address)
+            return False
+        verdict = session.connection.take(datagram, self.now)
+        if verdict == REASSEMBLY_FULL and self.make_room(session):
+            verdict = session.connection.take(datagram, self.now)
+        messages = endpoint.messages_received - messages
+        session.message_rate.take(<uint8_t>messages, self.now)
+        self.messages_left -= <int>messages
         if verdict == ACCEPTED:
-            if session.connection.endpoint.wants_service():
+            if session.wants_service():
                 self._serve(session)
                 return True
             self.touch(session)
@@ -145,35 +181,107 @@ cdef class Switchboard:
         self.turns += 1
         self.make_ready(session)  # first: then what the handler sends need not see to it
         connection.go_on(self.now)
-        if not session.is_announced or connection.endpoint.inbox_count():
+        if connection.endpoint.flow.is_stalled(self.now) and connection.is_live:
+            self.give_up(session)
+        if not session.is_waiting:
             self.dispatch(session)
-        if connection.endpoint.outbox.settled:
-            for callback, acked in connection.endpoint.take_settled():
-                self.call("a message callback", callback, acked)
-        if not connection.is_live and session.reason is None:
+        if not connection.is_live and session.reason is None and not session.is_waiting:
             self.finish(session)
         return 0
 
+    def serve_waiting(self, double until):
+        """Call the game for the sessions that wait for their turn, one after the other.
+
+        At least once, if any waits; until `until`, and within what a go may take.
+        """
+        cdef int before
+        cdef Py_ssize_t _
+        self._go_is_over = True
+        if not self._waiting:
+            return
+        self.calls.begin(self.now, until)
+        while self._waiting and self.calls.left:
+            before = self.calls.left
+            for _ in range(len(self._waiting)):
+                self._serve_first()
+                if not self.calls.left:
+                    return
+            if self.calls.left == before:
+                return
+
+    cdef int _serve_first(self) except -1:
+        """Give the session that has waited longest its turn."""
+        cdef Session session = self._waiting.popleft()
+        session.is_waiting = False
+        try:
+            self._serve(session)
+        except BaseException:  # which ends the server, but not the session
+            self._wait_for_turn(session)
+            raise
+        return 0
+
+    cdef int _wait_for_turn(self, Session session) except -1:
+        if not session.is_waiting:
+            session.is_waiting = True
+            self._waiting.append(session)
+        return 0
+
+    @property
+    def waiting(self):
+        """How many sessions wait for their next turn."""
+        return len(self._waiting)
+
     def dispatch(self, Session session):
-        """Tell the handler of a session's arrival, and of its messages."""
+        """Tell the handler of a session's arrival, of its messages, and of what was acked."""
         if not session.is_announced:
+            if session.predecessor is not None and session.predecessor.reason is None:
+                self._wait_for_turn(session)  # what was at its address has not left yet
+                return
+            session.predecessor = None
             session.is_announced = True
             self.announce(session)
-        self._handle_messages(session)
+        if session.connection.endpoint.inbox_count():
+            self._handle_messages(session)
+        if session.callbacks is not None or session.connection.endpoint.outbox.settled:
+            self._call_back(session)
 
     cdef int _handle_messages(self, Session session) except -1:
+        """Hand a session's messages to the handler, as many as its turn allows."""
         cdef tuple message
+        cdef int most = MAX_CALLS_PER_TURN
+        cdef Endpoint endpoint = session.connection.endpoint
         handle_message = self.handler.handle_message
-        while session.connection.endpoint.inbox_count():
-            message = session.connection.endpoint.take_message()
-            if session.ending is not None:
-                continue
+        while endpoint.inbox_count():
+            if self.is_muted or (session.ending is not None and session.ending is not _replaced):
+                endpoint.take_messages()
+                return 0
+            if most == 0 or self.calls.left == 0:
+                return self._wait_for_turn(session)
+            most -= 1
+            message = endpoint.take_message()
             try:
                 handle_message(session.client, message[0], message[1])
             except Exception:
                 self.log_raised("handle_message")
+            self.calls.note_call()
             if self.context.settings is not self.settings:
                 self.apply_settings()
+        return 0
+
+    cdef int _call_back(self, Session session) except -1:
+        """Call the callbacks of a session's messages that are over, as many as its turn allows."""
+        cdef int most = MAX_CALLS_PER_TURN
+        if session.callbacks is None:
+            session.callbacks = deque()
+        session.callbacks.extend(session.connection.endpoint.take_settled())
+        while session.callbacks:
+            if most == 0 or self.calls.left == 0:
+                return self._wait_for_turn(session)
+            most -= 1
+            callback, acked = session.callbacks.popleft()
+            self.call("a message callback", callback, acked)
+            self.calls.note_call()
+        session.callbacks = None
         return 0
 
     # -- out --------------------------------------------------------------------------------

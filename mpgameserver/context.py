@@ -295,9 +295,50 @@ class ServerContext:
         """
         self._set_limits(send_queue_bytes=check_count("size", size))
 
+    def setMaxSendQueues(self, size: int) -> None:
+        """Set how many bytes may wait to be sent to all clients, or to be acked; 1 GiB by default.
+
+        Beyond it, or the share of its host, a client can be sent 16 KiB; then `send` is a
+        SendQueueFullError.
+        """
+        self._set_limits(send_queues_bytes=check_count("size", size))
+
+    def setMaxSendQueuesPerHost(self, size: int) -> None:
+        """Set the same for the clients of one IPv4 address or IPv6 /64; 256 MiB by default."""
+        self._set_limits(send_queues_bytes_per_host=check_count("size", size))
+
+    def setMaxInboxes(self, size: int) -> None:
+        """Set how many bytes messages that wait for the handler may hold; 256 MiB by default.
+
+        Beyond it, or the share of its host, a client can have 16 KiB there; then its packets are
+        dropped, and it sends them again.
+        """
+        self._set_limits(inboxes_bytes=check_count("size", size))
+
+    def setMaxInboxesPerHost(self, size: int) -> None:
+        """Set the same for the clients of one IPv4 address or IPv6 /64; 128 MiB by default."""
+        self._set_limits(inboxes_bytes_per_host=check_count("size", size))
+
+    def setMessageRate(self, rate: float) -> None:
+        """Set how many messages per second are taken from one client; 1,000,000 by default.
+
+        Fragments are counted each. Those of one second may come at once. Packets beyond it are
+        dropped, which looks like loss to the client, so it should be far above what a game sends.
+        TypeError or ValueError unless a finite number above 0.
+        """
+        self._set_limits(message_rate=check_rate("rate", rate))
+
     def setMaxReassembly(self, size: int) -> None:
-        """Set how many bytes unfinished messages of all clients may hold; 256 MiB by default."""
+        """Set how many bytes unfinished messages of all clients may hold; 256 MiB by default.
+
+        Where it is not enough, the client that holds most, of the host that does, is disconnected
+        with the reason EVICTED.
+        """
         self._set_limits(reassembly_bytes=check_count("size", size))
+
+    def setMaxReassemblyPerHost(self, size: int) -> None:
+        """Set the same for the clients of one IPv4 address or IPv6 /64; 64 MiB by default."""
+        self._set_limits(reassembly_bytes_per_host=check_count("size", size))
 
     def enableAccessLogs(self, path: str | os.PathLike[str] | None) -> None:
         """Append a line to a file for each client that connects or disconnects; None: no more.

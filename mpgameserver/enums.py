@@ -73,6 +73,10 @@ class DisconnectReason(Enum):
     """The server is stopping."""
     REPLACED = "replaced"
     """The client came back from the same address with a new session."""
+    STALLED = "stalled"
+    """The client was there, but acked nothing for 10 s while more than 1 MiB waited for it."""
+    EVICTED = "evicted"
+    """Unfinished messages of the client held more than those of any other, and had to make room."""
 
 
 class ConnectFailure(Enum):

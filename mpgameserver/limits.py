@@ -29,9 +29,26 @@ class Limits:
     send_queue_bytes: int = 16 * MIB
     """What may wait to be sent to one client, each message charged some bytes more: the largest
     message twice. A client that acks nothing makes it grow."""
+    send_queues_bytes: int = 1024 * MIB
+    """What waits to be sent to all clients together, or to be acked by them: 128 kB for each of
+    8,192. Beyond it a client is sent nothing more, but for the 16 KiB that each may have."""
+    send_queues_bytes_per_host: int = 256 * MIB
+    """The same for the clients of one host: a dozen that are each sent the largest message."""
     reassembly_bytes: int = 256 * MIB
     """Unfinished fragmented messages of all clients together: what a dozen clients can hold at
-    the most, or 32 kB for each of 8,192. Beyond it pieces are dropped, and not acked."""
+    the most, or 32 kB for each of 8,192. Beyond it the session that holds most, of the host that
+    holds most, is ended."""
+    reassembly_bytes_per_host: int = 64 * MIB
+    """Those of one host: seven of the largest messages at once, and a quarter of the whole."""
+    inboxes_bytes: int = 256 * MIB
+    """Messages of all clients that wait for the handler: what four clients can hold at the most.
+    Beyond it a client's packets are dropped, and not acked, but for 16 KiB that each may have."""
+    inboxes_bytes_per_host: int = 128 * MIB
+    """Those of one host: one host cannot take the room of all others."""
+    message_rate: float = 1_000_000.0
+    """Messages, fragments among them, that are taken per second from one client; those of one
+    second may come at once. Above what a client of this package sends on a fast machine, some
+    700,000 a second. Beyond it packets are dropped, and not acked."""
     half_open: int = 2048
     """Handshakes that wait for their CHALLENGE_RESP: twice what `handshake_rate` opens within the
     2 s that one may take. Some 3 kB each. At the cap a random one is evicted."""

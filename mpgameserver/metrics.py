@@ -115,9 +115,25 @@ def _sessions(figures: ServerFigures) -> Iterator[Metric]:
     )
     yield _gauge("send_queue_bytes", "What waits to be sent.", figures.send_queue_bytes)
     yield _gauge("reassembly_bytes", "What unfinished messages hold.", figures.reassembly_bytes)
+    yield _gauge(
+        "inbox_bytes", "What messages hold that wait for the handler.", figures.inbox_bytes
+    )
+    yield _gauge(
+        "unacked_bytes", "What messages hold that wait to be sent or acked.", figures.unacked_bytes
+    )
+    yield _gauge(
+        "waiting_sessions", "Sessions that wait for a turn.", figures.stats.waiting_sessions
+    )
+    yield _counter(
+        "sessions_ended",
+        "Sessions ended for what they held or did not ack, by reason.",
+        {"stalled": figures.stats.sessions_stalled, "evicted": figures.stats.sessions_evicted},
+        "reason",
+    )
     yield _gauge("events_running", "Coroutine events under way.", figures.events_running)
     yield _gauge("events_waiting", "Events that wait for those.", figures.events_waiting)
     yield _gauge("events_waiting_bytes", "What they hold.", figures.events_waiting_bytes)
+    yield _counter("events_dropped", "Those of clients that were gone.", figures.events_dropped)
 
 
 def _loop(figures: ServerFigures) -> Iterator[Metric]:

@@ -90,6 +90,7 @@ class MonitorView:
         now, stats = self._now, self._now.stats
         rows = [
             ("to be sent", f"{kilobytes(now.send_queue_bytes)} kB"),
+            ("to be handled", f"{kilobytes(now.inbox_bytes)} kB"),
             ("unfinished messages", f"{kilobytes(now.reassembly_bytes)} kB"),
             ("events", f"{now.events_waiting:,}"),
             ("half-open handshakes", f"{stats.half_open:,}"),
@@ -132,6 +133,7 @@ def _drops(figures: ServerFigures) -> dict[str, int]:
     messages = {
         "message repeated": figures.messages_repeated,
         "message discarded": figures.messages_discarded,
+        "message of one gone": figures.events_dropped,
     }
     return figures.stats.drops | {reason: count for reason, count in messages.items() if count}
 

@@ -91,7 +91,17 @@ class ObservedEngine(ServerEngine):
     @property
     def reassembly_bytes(self) -> int:
         """What unfinished messages hold, of all clients."""
-        return self._reassembly.held
+        return self._budgets.reassembly
+
+    @property
+    def inbox_bytes(self) -> int:
+        """What messages hold that wait for the handler, of all clients."""
+        return self._budgets.inboxes
+
+    @property
+    def unacked_bytes(self) -> int:
+        """What messages hold that wait to be sent or acked, of all clients."""
+        return self._budgets.send_queues
 
     def receive(self, datagram: bytes, address: SocketAddress, now: float, wall_now: float) -> bool:
         """Take a datagram, and note what became of it."""

@@ -119,6 +119,7 @@ class UdpServer:
         self._engine = new_engine(
             ctxt, lambda: self._pump.flush(), self._handler(), lambda: self.address
         )
+        self._engine.calls.clock = time.perf_counter
         self._socket = ListeningSocket(addr)
         self._engine.send_errors = self._socket.errors.counts
         carrier = carrier_of(self._socket.datagrams, ctxt.meter)

@@ -22,7 +22,6 @@ import logging
 from collections import Counter, defaultdict
 from collections.abc import Callable
 
-from mpgameserver._core.fragments import ReassemblyBudget
 from mpgameserver._core.switchboard import Switchboard
 from mpgameserver.accepting import HelloRefused, ProvedSession, ServerHandshakes
 from mpgameserver.address import (
@@ -36,6 +35,7 @@ from mpgameserver.connection import Connection
 from mpgameserver.context import EventHandler, ServerContext
 from mpgameserver.enums import ConnectionStatus, DisconnectReason, PacketType
 from mpgameserver.errors import ProtocolError
+from mpgameserver.hostbudgets import HostBudgets
 from mpgameserver.limitedlog import LimitedLog
 from mpgameserver.serverclient import ServerClient
 from mpgameserver.serverstats import ServerStats
@@ -96,14 +96,15 @@ class ServerEngine(Switchboard):
         self.send_errors: Callable[[], dict[str, int]] = dict
         """How often the socket met each error of sending: `ServerStats.send_errors`."""
         self._before_work = before_work
-        self._reassembly = ReassemblyBudget(self.settings.limits.reassembly_bytes)
+        self._budgets = HostBudgets(self.settings.limits)
         self._handshakes = ServerHandshakes(context.root_key, self._sessions, self.settings.limits)
         self._is_stopping = False
         self._last_tick = self._next_tick = float("inf")
         self._next_full_event = float("-inf")
-        self._proved = 0
+        self._proved = self._stalled = self._evicted = 0
         self._drop_logs: defaultdict[str, LimitedLog] = defaultdict(lambda: LimitedLog(_LOG))
         self._full_log = LimitedLog(_LOG)
+        self._ended_log = LimitedLog(_LOG)
         self._error_logs: defaultdict[str, LimitedLog] = defaultdict(lambda: LimitedLog(_LOG))
 
     @property
@@ -134,6 +135,9 @@ class ServerEngine(Switchboard):
             key_exchanges=handshakes.exchanges,
             handshakes_proved=self._proved,
             handshakes_evicted=handshakes.half_open.evicted,
+            waiting_sessions=self.waiting,
+            sessions_stalled=self._stalled,
+            sessions_evicted=self._evicted,
             send_errors=self.send_errors(),
             drops=dict(self.drops),
         )
@@ -180,6 +184,9 @@ class ServerEngine(Switchboard):
             return "no port"  # forged: it cannot be answered
         if self.settings.blocklist and host in self.settings.blocklist:
             return "blocked"
+        session = self._sessions.get(address)
+        if session is not None and session.predecessor is not None:
+            return "busy"  # the handler has yet to learn of the one before
         reason = self._sessions.no_room(address, host, self.settings.limits)
         if reason is not None:
             self._tell_full(reason, address)
@@ -223,7 +230,7 @@ class ServerEngine(Switchboard):
         old = self._sessions.get(address)
         if old is not None:
             self._replace(old)
-        self._add_session(proved, address)
+        self._add_session(proved, address).predecessor = old
 
     def _replace(self, session: Session) -> None:
         """End a session whose address another one takes over."""
@@ -233,14 +240,15 @@ class ServerEngine(Switchboard):
         self._sessions.remove(session)
         self.touch(session)
 
-    def _add_session(self, proved: ProvedSession, address: SocketAddress) -> None:
+    def _add_session(self, proved: ProvedSession, address: SocketAddress) -> Session:
         connection = Connection(proved.endpoint, proved.token, self.settings.timing)
-        self._limit(connection)
-        connection.endpoint.reassembler.share(self._reassembly)
         session = Session(connection, address, proved.client_key, self)
+        self._limit(session)
         session.client = ServerClient(session, plain_address(address))
         self._sessions.add(session)
+        self._budgets.add(session)
         self.touch(session)
+        return session
 
     def drop(self, reason: str, address: SocketAddress) -> None:
         self.drops[reason] += 1
@@ -263,15 +271,16 @@ class ServerEngine(Switchboard):
             self._begin_to_stop()
         elif self.now >= self._next_tick:
             self._tick()
+        self.serve_waiting(self._next_tick)
         self.work_left: int = WORK_PER_TURN
         self.has_sent_all = False
-        if self._is_stopping and not self._sessions and not self.is_stopped:
+        if self._is_stopping and not (self._sessions or self.waiting or self.is_stopped):
             self.is_stopped = True
             self.call("shutdown", self.handler.shutdown)
 
     def next_timer(self) -> float:
         """When `advance` has something to do, if nothing arrives before."""
-        if self.has_touched:
+        if self.has_touched or self.waiting:
             return self.now
         # While the network takes no more, answers need not be made either.
         work = self._handshakes.next_work() if self.has_sent_all else float("inf")
@@ -282,7 +291,8 @@ class ServerEngine(Switchboard):
         self._begin_to_stop()
         for session in self._sessions:
             self._abandon(session)
-        self.advance(self.now)
+        while not self.is_stopped:
+            self.advance(self.now)
 
     def _tick(self) -> None:
         delta_t, self._last_tick = self.now - self._last_tick, self.now
@@ -340,18 +350,20 @@ class ServerEngine(Switchboard):
             return
         self.settings = settings
         self._handshakes.limit(settings.limits)
-        self._reassembly.limit = settings.limits.reassembly_bytes
+        self._budgets.limit(settings.limits)
         if not self._is_stopping:
             self._next_tick = min(self._next_tick, self.now + settings.interval)
         for session in self._sessions:
             session.connection.retime(settings.timing)
-            self._limit(session.connection)
+            self._limit(session)
             self.make_ready(session)
         if settings.blocklist is not previous.blocklist:
             self._enforce_blocklist()
 
-    def _limit(self, connection: Connection) -> None:
-        connection.endpoint.outbox.max_pending = self.settings.limits.send_queue_bytes
+    def _limit(self, session: Session) -> None:
+        limits = self.settings.limits
+        session.connection.endpoint.outbox.max_pending = limits.send_queue_bytes
+        session.message_rate.limit(limits.message_rate)
 
     def _enforce_blocklist(self) -> None:
         blocklist = self.settings.blocklist
@@ -368,8 +380,28 @@ class ServerEngine(Switchboard):
             self._queue_answer(farewell, session.address)
         self.touch(session)
 
+    def make_room(self, session: Session) -> bool:
+        """End the session whose unfinished messages hold the most, to make room for another's."""
+        largest = self._budgets.largest_reassembly(session)
+        if largest is None:
+            return False
+        self._evicted += 1
+        self._end_for(largest, DisconnectReason.EVICTED)
+        largest.connection.endpoint.reassembler.clear()
+        return True
+
+    def give_up(self, session: Session) -> None:
+        """End a session that acks nothing of all that waits for it."""
+        self._stalled += 1
+        self._end_for(session, DisconnectReason.STALLED)
+
+    def _end_for(self, session: Session, reason: DisconnectReason) -> None:
+        session.ending = session.ending or reason
+        self._ended_log.warning(self.now, "%s is %s", _Place(session.address), reason.value)
+        self._abandon(session)
+
     def _begin_to_stop(self) -> None:
-        self._is_stopping = True
+        self._is_stopping = self.is_muted = True
         self._next_tick = float("inf")
         self._handshakes.clear()
         for session in self._sessions:
@@ -383,6 +415,7 @@ class ServerEngine(Switchboard):
     def finish(self, session: Session) -> None:
         """The session is over: forget it, and tell the handler."""
         self._sessions.remove(session)
+        self._budgets.remove(session)
         self.timers.cancel(session)
         reason = session.end()
         self._log_access(

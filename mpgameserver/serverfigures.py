@@ -62,11 +62,17 @@ class ServerFigures:
     """What waits to be sent, of all clients."""
     reassembly_bytes: int = 0
     """What unfinished messages hold, of all clients."""
+    inbox_bytes: int = 0
+    """What messages hold that wait for the handler, of all clients."""
+    unacked_bytes: int = 0
+    """What messages hold that wait to be sent or acked, of all clients."""
     events_running: int = 0
     """Events of the handler that are coroutines and under way, where `mpgameserver.aio` serves."""
     events_waiting: int = 0
     """Messages and other events of clients that wait for those."""
     events_waiting_bytes: int = 0
+    events_dropped: int = 0
+    """Messages that waited for those when their client was gone, and were not handled."""
     latency_median: float | None = None
     """Seconds, over the clients that have one; None while there is none."""
     latency_p99: float | None = None

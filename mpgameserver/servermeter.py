@@ -54,6 +54,14 @@ class Measured(Protocol):
     def reassembly_bytes(self) -> int:
         """What unfinished messages hold, of all clients."""
 
+    @property
+    def inbox_bytes(self) -> int:
+        """What messages hold that wait for the handler, of all clients."""
+
+    @property
+    def unacked_bytes(self) -> int:
+        """What messages hold that wait to be sent or acked, of all clients."""
+
 
 class Events(Protocol):
     """What a meter asks of who keeps events that wait for coroutines."""
@@ -69,6 +77,10 @@ class Events(Protocol):
     @property
     def waiting_bytes(self) -> int:
         """The bytes of their messages."""
+
+    @property
+    def dropped(self) -> int:
+        """Messages that waited when their client was gone, and were not handled."""
 
 
 class ServerMeter:
@@ -156,9 +168,12 @@ class ServerMeter:
             messages_discarded=totals.discarded,
             send_queue_bytes=sum(session.connection.pending for session in sessions),
             reassembly_bytes=engine.reassembly_bytes,
+            inbox_bytes=engine.inbox_bytes,
+            unacked_bytes=engine.unacked_bytes,
             events_running=events.running if events else 0,
             events_waiting=events.waiting if events else 0,
             events_waiting_bytes=events.waiting_bytes if events else 0,
+            events_dropped=events.dropped if events else 0,
             latency_median=percentile(trips, 50) if trips else None,
             latency_p99=percentile(trips, 99) if trips else None,
             stats=engine.stats,

@@ -29,6 +29,12 @@ class ServerStats:
     """Handshakes that became a session."""
     handshakes_evicted: int = 0
     """Handshakes that had to make room for newer ones, before their time."""
+    waiting_sessions: int = 0
+    """Sessions with more messages than one turn has room for: above 0, the handler is slower."""
+    sessions_stalled: int = 0
+    """Sessions ended because they acked nothing of what waited for them."""
+    sessions_evicted: int = 0
+    """Sessions ended because unfinished messages needed room, and theirs held the most."""
     send_errors: dict[str, int] = field(default_factory=dict)
     """Datagrams that the system refused to send, by the name of the error, such as "EPERM"."""
     drops: dict[str, int] = field(default_factory=dict)

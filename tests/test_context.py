@@ -31,7 +31,13 @@ LIMIT_SETTERS = {
     "setMaxHandshakesPerAddress": "half_open_per_address",
     "setHandshakeRate": "handshake_rate",
     "setMaxSendQueue": "send_queue_bytes",
+    "setMaxSendQueues": "send_queues_bytes",
+    "setMaxSendQueuesPerHost": "send_queues_bytes_per_host",
     "setMaxReassembly": "reassembly_bytes",
+    "setMaxReassemblyPerHost": "reassembly_bytes_per_host",
+    "setMaxInboxes": "inboxes_bytes",
+    "setMaxInboxesPerHost": "inboxes_bytes_per_host",
+    "setMessageRate": "message_rate",
 }
 
 

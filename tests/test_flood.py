@@ -7,6 +7,7 @@ network and not those of a frame.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import selectors
 import socket
@@ -27,6 +28,7 @@ from mpgameserver.enums import ConnectionStatus, RetryMode
 
 PROGRAMS = Path(__file__).resolve().parent / "flood"
 PLAYERS = 50
+DATAGRAMS_PER_SECOND = 2800
 MESSAGES_PER_SECOND = 20
 HELLOS_PER_SECOND = 5000
 ROUNDS = 5
@@ -36,6 +38,8 @@ NEWCOMER_PATIENCE = 5.0
 UNNOTICED = 0.001
 """Seconds: a sixteenth of a frame. Flood, players and server share the cores of one machine, so
 that a shorter round trip says more about its scheduling than about the server."""
+UNNOTICED_IN_A_FRAME = 0.003
+"""Seconds: a player with frames waits longer for the next one. A go of calls takes 2 ms."""
 TIME = struct.Struct("!d")
 
 
@@ -193,3 +197,63 @@ def report(quiet: list[float], flooded: list[float], newcomers: list[float], sta
         rounds = ", ".join(f"{second * 1000:.2f}" for second in seconds)
         print(f"{what}: median {statistics.median(seconds) * 1000:.2f} ms of {rounds}")
     print(f"the server: {stats}")
+
+
+def round_trips_of(client: UdpClient, seconds: float) -> list[float]:
+    """The round trips of one player that sends 60 messages a second, and reads at once."""
+    found: list[float] = []
+    start = time.monotonic()
+    with selectors.DefaultSelector() as selector:
+        selector.register(client, selectors.EVENT_READ)
+        for frame in range(int(60 * seconds)):
+            client.send(TIME.pack(time.monotonic()), RetryMode.NONE)
+            client.update()
+            while (left := start + (frame + 1) / 60 - time.monotonic()) > 0:
+                selector.select(left)
+                client.update()
+                now = time.monotonic()
+                found += [now - TIME.unpack(message)[0] for _, message in client.getMessages()]
+    return found
+
+
+@pytest.mark.extra
+def test_a_player_and_the_tick_hardly_notice_a_client_that_floods(tmp_path: Path) -> None:
+    key = EllipticCurvePrivateKey.new()
+    key.savePEM(tmp_path / "key.pem")
+    key.getPublicKey().savePEM(tmp_path / "public.pem")
+    quiet: list[float] = []
+    flooded: list[float] = []
+    late: list[float] = []
+    with program("costly.py", tmp_path / "key.pem") as server:
+        port = int(server.stdout.readline())
+        with UdpClient(key.getPublicKey()) as player:
+            player.connect(("127.0.0.1", port))
+            while not player.connected():
+                player.update()
+                time.sleep(0.001)
+            spans = []
+            for _ in range(ROUNDS):
+                quiet.append(p99(round_trips_of(player, SECONDS)))
+                arguments = port, tmp_path / "public.pem", DATAGRAMS_PER_SECOND, SECONDS
+                with program("messages.py", *arguments) as flood:
+                    flood.stdout.readline()
+                    flood.stdin.write("\n")
+                    flood.stdin.flush()
+                    began = time.monotonic()
+                    round_trips = round_trips_of(player, SECONDS)
+                    spans.append((began, time.monotonic()))
+                    sent = int(flood.stdout.readline())
+                assert sent > 0.9 * DATAGRAMS_PER_SECOND * SECONDS
+                assert len(round_trips) > 0.98 * 60 * SECONDS
+                flooded.append(p99(round_trips))
+        server.stdin.close()
+        ticks = json.loads(server.stdout.readline())
+    for began, ended in spans:
+        within = [tick for tick in ticks if began <= tick <= ended]
+        assert len(within) >= 60 * SECONDS - 2, "a tick was missed"
+        late.append(max(after - tick for tick, after in itertools.pairwise(within)) - 1 / 60)
+    print(f"{DATAGRAMS_PER_SECOND} datagrams of 255 messages a second, 5 µs each, one player")
+    for what, seconds in (("quiet", quiet), ("flooded", flooded), ("latest tick", late)):
+        rounds = ", ".join(f"{second * 1000:.2f}" for second in seconds)
+        print(f"{what}: median {statistics.median(seconds) * 1000:.2f} ms of {rounds}")
+    assert statistics.median(flooded) <= 2 * max(statistics.median(quiet), UNNOTICED_IN_A_FRAME)

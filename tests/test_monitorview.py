@@ -127,7 +127,7 @@ def test_a_server_that_was_started_again_begins_anew() -> None:
 
 def test_a_server_that_has_just_begun_has_tables_too() -> None:
     tables = MonitorView().take(ServerFigures())
-    assert [len(table.rows) for table in tables] == [4, 2, 4, 6, 1, 0]
+    assert [len(table.rows) for table in tables] == [4, 2, 4, 7, 1, 0]
 
 
 def test_plain_output_is_a_line_for_each_snapshot() -> None:

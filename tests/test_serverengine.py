@@ -449,10 +449,10 @@ class TestRoom:
         first.send(b"no piece")
         world.run(0.1)
         assert world.handler.messages == [b"no piece"]
-        assert 0 < world.engine._reassembly.held <= 10_000
+        assert 0 < world.engine._budgets.reassembly <= 10_000
         world.client_of(other).disconnect()
         world.run(1)
-        assert world.engine._reassembly.held == 0
+        assert world.engine._budgets.reassembly == 0
 
     def test_no_host_is_remembered_when_its_clients_are_gone(self) -> None:
         world = World()

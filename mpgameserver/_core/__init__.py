@@ -7,9 +7,11 @@ if TYPE_CHECKING:
     # which modules a compiled one imports.
     from mpgameserver._core import (  # noqa: F401
         aesgcm,
+        budget,
         build,
         builder,
         cadence,
+        callbudget,
         congestion,
         datagrams,
         duplicates,
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
         lanes,
         lifecycle,
         message,
+        messagerate,
         outbox,
         packet,
         pump,

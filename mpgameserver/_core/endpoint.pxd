@@ -2,6 +2,7 @@
 
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t
 
+from mpgameserver._core.budget cimport Share
 from mpgameserver._core.builder cimport PacketBuilder
 from mpgameserver._core.cadence cimport ACK_EVERY
 from mpgameserver._core.duplicates cimport DuplicateFilter
@@ -25,13 +26,14 @@ cdef class Endpoint:
     cdef readonly TrafficBins traffic
     cdef readonly Outbox outbox
     cdef readonly Reassembler reassembler
+    cdef readonly Share inbox_share           # what the messages to be read are charged
     cdef public double keep_alive_interval, message_timeout     # seconds
     cdef public bint established
     cdef readonly bint goodbye_received
     cdef readonly double last_received        # time of the last accepted packet, or the start
     cdef readonly bytes challenge             # the last CHALLENGE_RESP message
     cdef readonly int64_t assembled, sent, received, acked, timeouts   # packets
-    cdef readonly int64_t repeated_messages   # dropped by the duplicate filter
+    cdef readonly int64_t messages_received, repeated_messages   # the latter among the former
     cdef Queue _inbox                         # of (SeqNum, bytes)
     cdef DuplicateFilter _had_messages
     cdef Seal _seal
@@ -40,14 +42,12 @@ cdef class Endpoint:
     cdef uint32_t _acks_owed
     cdef int64_t _written_second, _written_count, _ping_second   # count: of packets under it
     cdef int64_t _dropped[VERDICTS]
-    cdef Py_ssize_t _body_limit, _inbox_charge
+    cdef Py_ssize_t _body_limit
     cdef int _enter(self) except -1
     cdef inline Py_ssize_t inbox_count(self) noexcept:
         return self._inbox.count
     cdef inline bint owes_acks(self) noexcept:      # so many that a datagram should leave
         return self._acks_owed >= ACK_EVERY
-    cdef inline bint wants_service(self) noexcept:  # there is a message to read, or acks to send
-        return self._inbox.count > 0 or self.owes_acks()
     cpdef tuple take_message(self)
     cpdef list take_settled(self)
     cpdef void note_sent(self, uint32_t size, double now)

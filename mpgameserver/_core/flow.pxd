@@ -6,6 +6,10 @@ from mpgameserver._core.cadence cimport AckCadence
 from mpgameserver._core.congestion cimport CongestionWindow
 from mpgameserver._core.roundtrip cimport RoundTrip
 
+cdef enum:
+    STALL_LIMIT = 1024 * 1024   # bytes that wait: in 10 s any path that carries a game acks some
+    STALL_TIMEOUT = 10          # seconds
+
 cdef class FlowControl:
     cdef readonly CongestionWindow congestion
     cdef readonly AckCadence cadence
@@ -13,6 +17,7 @@ cdef class FlowControl:
     cdef double paced_until     # nothing more leaves before
     cdef double _paced          # the time up to which the rate is used
     cdef uint32_t _probes_unanswered
+    cdef double _progress_at    # the last ack, or little waited
 
     cdef bint admits(self, int64_t span, bint wants_trial, double now) noexcept
     cdef bint wants_trial(self, bint hemmed_in, Py_ssize_t pending) noexcept
@@ -21,3 +26,8 @@ cdef class FlowControl:
     cdef void note_probe(self) noexcept
     cdef void note_round_trip(self, double elapsed, bint newest, double now)
     cdef double probe_delay(self)
+    cdef inline void note_waiting(self, Py_ssize_t pending, double now) noexcept:
+        if pending <= STALL_LIMIT:
+            self._progress_at = now
+    cdef inline bint is_stalled(self, double now) noexcept:     # much waits, and nothing is acked
+        return now >= self._progress_at + STALL_TIMEOUT

@@ -3,6 +3,8 @@
 from cpython.object cimport PyObject
 from libc.stdint cimport int64_t, uint16_t, uint32_t
 
+from mpgameserver._core.budget cimport Share
+
 cdef enum:
     # Two of the largest messages at once, and half of one more.
     MAX_REASSEMBLY_BYTES = 20 * 1024 * 1024
@@ -47,20 +49,14 @@ cdef class Reassembly:
     cdef int _make_room(self, Py_ssize_t size) except -1
     cdef int _resize(self, Py_ssize_t room) except -1
 
-cdef class ReassemblyBudget:
-    cdef public Py_ssize_t limit     # bytes, of all reassemblers that share it
-    cdef readonly Py_ssize_t held
-
 cdef class Reassembler:
-    cdef readonly Py_ssize_t held_bytes
-    cdef ReassemblyBudget _budget
+    cdef readonly Share share           # what the unfinished messages are charged
     cdef readonly int64_t discarded     # messages: contradictory, or unfinished for too long
     cdef dict _unfinished               # number on the wire -> Reassembly
     cdef Reassembly _newest             # the last that grew: the next piece is likely to be its
     cdef uint16_t _newest_number
 
     cpdef int clear(self) except -1
-    cdef void _charge(self, Py_ssize_t size) noexcept
     cdef bint is_new(self, const Piece *piece) except -1
     cdef bint has_room(self, Py_ssize_t size, Py_ssize_t pieces, Py_ssize_t messages) except -1
     cdef Reassembly _of(self, uint16_t number)

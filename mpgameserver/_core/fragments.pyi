@@ -1,8 +1,10 @@
 from typing import Final
 
-from typing_extensions import Self, disjoint_base
+from typing_extensions import disjoint_base
 
-__all__ = ["Reassembler", "ReassemblyBudget", "split"]
+from mpgameserver._core.budget import Share
+
+__all__ = ["Reassembler", "split"]
 
 MAX_BYTES: Final[int]
 MAX_MESSAGES: Final[int]
@@ -12,15 +14,9 @@ REASSEMBLY_TIMEOUT: Final[float]
 def split(number: int, message: bytes, payload_limit: int) -> list[bytes]: ...
 
 @disjoint_base
-class ReassemblyBudget:
-    limit: int
-    def __new__(cls, limit: int) -> Self: ...
-    @property
-    def held(self) -> int: ...
-
-@disjoint_base
 class Reassembler:
-    def share(self, budget: ReassemblyBudget) -> None: ...
+    @property
+    def share(self) -> Share: ...
     def clear(self) -> int: ...
     @property
     def held_bytes(self) -> int: ...

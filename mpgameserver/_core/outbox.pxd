@@ -2,6 +2,7 @@
 
 from libc.stdint cimport int8_t, int64_t, uint8_t, uint32_t
 
+from mpgameserver._core.budget cimport Share
 from mpgameserver._core.fifo cimport Queue
 from mpgameserver._core.lanes cimport FragmentLanes
 from mpgameserver._core.message cimport Message, Transfer
@@ -30,6 +31,7 @@ cdef class Outbox:
     cdef int64_t message_span       # numbers from the oldest unacked reliable message
     cdef bint hemmed_in, takes_riders  # the span kept a message back; small ones ride again
     cdef readonly int64_t retransmitted
+    cdef readonly Share share       # what is charged until it was acked or given up
     cdef public Py_ssize_t max_pending
     cdef readonly Py_ssize_t max_message
     cdef Py_ssize_t _payload_limit

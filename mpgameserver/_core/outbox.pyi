@@ -3,6 +3,8 @@ from typing import Final
 
 from typing_extensions import Self, disjoint_base
 
+from mpgameserver._core.budget import Share
+
 __all__ = ["Outbox"]
 
 MAX_PENDING: Final[int]
@@ -11,6 +13,8 @@ MAX_PENDING: Final[int]
 class Outbox:
     max_pending: int
     def __new__(cls, payload_limit: int, previous: int = 0) -> Self: ...
+    @property
+    def share(self) -> Share: ...
     @property
     def settled(self) -> list[tuple[Callable[[bool], object], bool]]: ...
     @property

@@ -1,6 +1,7 @@
 # A client that has proved its handshake, as its server has it.
 
 from mpgameserver._core.lifecycle cimport Lifecycle
+from mpgameserver._core.messagerate cimport MessageRate
 from mpgameserver._core.timers cimport Timed
 
 cdef class Session(Timed):
@@ -11,7 +12,15 @@ cdef class Session(Timed):
     cdef public object client       # what the handler sees of it
     cdef public object ending       # why the server has begun to end it; no message is handled
     cdef public object reason       # why it ended; both are a DisconnectReason or None
+    cdef public Session predecessor  # whose address it took over, until the handler knows of it
     cdef public bint is_announced   # the handler has had the `connect` event
+    cdef readonly bint is_waiting   # it has more for the game than its last turn had room for
+    cdef readonly MessageRate message_rate   # of those that are taken
+    cdef object callbacks           # (callback, acked) that wait for that; None: none
     cdef bint is_touched            # it waits for its turn to be served
     cdef bint is_ready              # it waits for its turn to send
     cdef object _owner
+    cdef inline bint wants_service(self) noexcept:  # it has messages for the game, or acks to send
+        return self.connection.endpoint.owes_acks() or (
+            not self.is_waiting and self.connection.endpoint.inbox_count() > 0
+        )

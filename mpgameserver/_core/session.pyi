@@ -3,6 +3,7 @@ from typing import Any, Protocol, type_check_only
 
 from typing_extensions import Self, disjoint_base
 
+from mpgameserver._core.messagerate import MessageRate
 from mpgameserver._core.timers import Timed
 from mpgameserver.connection import Connection
 from mpgameserver.enums import DisconnectReason
@@ -20,6 +21,7 @@ class Session(Timed):
     client: Any
     ending: DisconnectReason | None
     reason: DisconnectReason | None
+    predecessor: Session | None
     is_announced: bool
     def __new__(
         cls,
@@ -35,7 +37,11 @@ class Session(Timed):
     @property
     def client_key(self) -> bytes: ...
     @property
+    def message_rate(self) -> MessageRate: ...
+    @property
     def connected_at(self) -> float: ...
+    @property
+    def is_waiting(self) -> bool: ...
     @property
     def now(self) -> float: ...
     def send(

@@ -15,13 +15,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
+from mpgameserver._core.budget import Budget
 from mpgameserver._core.fragments import (
     COST_OF_PIECE,
     MAX_BYTES,
     MAX_MESSAGES,
     REASSEMBLY_TIMEOUT,
     Reassembler,
-    ReassemblyBudget,
     split,
 )
 from mpgameserver._core.packet import size_limits
@@ -294,10 +294,10 @@ class TestReassembler:
 
 class TestSharedBudget:
     def test_what_one_holds_leaves_less_for_the_others(self):
-        budget = ReassemblyBudget(3 * (100 + COST_OF_PIECE))
+        budget = Budget(3 * (100 + COST_OF_PIECE))
         one, other = Reassembler(), Reassembler()
-        one.share(budget)
-        other.share(budget)
+        one.share.join(Budget(1 << 20), budget)
+        other.share.join(Budget(1 << 20), budget)
         for number in (1, 2):
             one.add(piece(number, 1, 2, bytes(100)), number, 0.0)
         other.add(piece(1, 1, 2, bytes(100)), 1, 0.0)
@@ -306,10 +306,10 @@ class TestSharedBudget:
             other.add(piece(2, 1, 2, b""), 2, 0.0)
 
     def test_what_is_whole_expired_cleared_or_gone_is_given_back(self):
-        budget = ReassemblyBudget(1 << 20)
+        budget = Budget(1 << 20)
         whole, expired, cleared, gone = (Reassembler() for _ in range(4))
         for reassembler in (whole, expired, cleared, gone):
-            reassembler.share(budget)
+            reassembler.share.join(Budget(1 << 20), budget)
             reassembler.add(piece(1, 1, 2, bytes(100)), 1, 0.0)
         assert whole.add(piece(1, 2, 2, b"end"), 2, 0.0) is not None
         expired.expire(REASSEMBLY_TIMEOUT)
@@ -317,9 +317,3 @@ class TestSharedBudget:
         del gone, reassembler
         assert budget.held == 0
         assert len(cleared) == cleared.held_bytes == 0
-
-    def test_it_cannot_change_under_unfinished_messages(self):
-        reassembler = Reassembler()
-        reassembler.add(piece(1, 1, 2, b"half"), 1, 0.0)
-        with pytest.raises(ValueError, match="1 messages are unfinished"):
-            reassembler.share(ReassemblyBudget(1))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from support.endpoints import new_endpoint
+from support.endpoints import Peer, new_endpoint
 
 from mpgameserver._core.pump import ClientPump, ServerPump
 from mpgameserver.connection import Connection
@@ -57,3 +57,24 @@ def test_none_comes_to_be_without_what_it_moves_datagrams_for(kind: type) -> Non
         kind.__new__(kind, object(), Carrier())
     with pytest.raises(TypeError):
         kind(None, Carrier(), print)
+
+
+class Flood(Carrier):
+    """A socket with as many datagrams of 255 messages as one asks for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._peer = Peer()
+
+    def receive(self) -> bytes | None:
+        return self._peer.make(*(self._peer.message(b"!") for _ in range(255)))
+
+
+def test_a_client_reads_no_more_messages_in_a_frame_than_a_frame_bears() -> None:
+    connection = Connection(new_endpoint(), 1, Timing())
+    pump = ClientPump(connection, Flood(), print)
+    pump.receive(1024, 0.0)
+    read = connection.endpoint.messages_received
+    assert 16_384 < read <= 16_384 + 255
+    pump.receive(1024, 0.1)
+    assert connection.endpoint.messages_received == 2 * read

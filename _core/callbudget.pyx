@@ -1,0 +1,57 @@
+"""How many calls of the game's code may be made before others have their turn.
+
+One datagram holds 255 messages, and each is a call of the handler: what a peer sends at once must
+not keep the other sessions and the tick waiting. So calls are made in goes, each bounded by their
+number and by the time that they take, and a session that has more waits for its next turn.
+
+The clock is read after each call that is slow, and after every few that are fast.
+"""
+
+from libc.math cimport INFINITY
+
+__all__ = ["CallBudget"]
+
+# Seconds: as long as reading 256 datagrams takes. A tick and the other players wait that long.
+cdef double GO_TIMEOUT = 0.002
+
+CALLS_PER_GO = MAX_CALLS_PER_GO
+CALLS_PER_TURN = MAX_CALLS_PER_TURN
+GO_SECONDS = GO_TIMEOUT
+
+cdef enum:
+    LONGEST_STRIDE = 4      # calls between two looks at the clock
+
+cdef double FAST = 0.0001   # seconds between two looks that are too few
+
+
+cdef class CallBudget:
+    """The calls of one go after the other. `left` is 0 when a go is over."""
+
+    def __cinit__(self):
+        self._stride = self._until_look = 1
+
+    cdef int begin(self, double now, double until) except -1:
+        """Begin a go, which ends at `until` at the latest."""
+        self._looked_at = now if self.clock is None else self.clock()
+        self._until = min(self._looked_at + GO_TIMEOUT, until)
+        self._stride = self._until_look = 1
+        self.left = MAX_CALLS_PER_GO
+        return 0
+
+    cdef int _look(self) except -1:
+        """Read the clock, and decide after how many calls to do so again."""
+        cdef double now = self._looked_at if self.clock is None else self.clock()
+        self._stride = min(self._stride * 2, LONGEST_STRIDE) if now - self._looked_at < FAST else 1
+        self._until_look = self._stride
+        self._looked_at = now
+        if now >= self._until:
+            self.left = 0
+        return 0
+
+    def start(self, double now, double until=INFINITY):
+        """Begin a go, which ends at `until` at the latest."""
+        self.begin(now, until)
+
+    def count(self):
+        """Count a call that was made."""
+        self.note_call()

@@ -1,0 +1,23 @@
+from typing import Final
+
+from typing_extensions import Self, disjoint_base
+
+__all__ = ["Budget", "Share"]
+
+GUARANTEED: Final[int]
+
+@disjoint_base
+class Budget:
+    limit: int
+    def __new__(cls, limit: int) -> Self: ...
+    @property
+    def held(self) -> int: ...
+
+@disjoint_base
+class Share:
+    def __new__(cls, guaranteed: int = 0) -> Self: ...
+    @property
+    def held(self) -> int: ...
+    def join(self, host: Budget, whole: Budget) -> None: ...
+    def admits(self, size: int) -> bool: ...
+    def add(self, size: int) -> None: ...

@@ -1,0 +1,18 @@
+from collections.abc import Callable
+from typing import Final
+
+from typing_extensions import disjoint_base
+
+__all__ = ["CallBudget"]
+
+CALLS_PER_GO: Final[int]
+CALLS_PER_TURN: Final[int]
+GO_SECONDS: Final[float]
+
+@disjoint_base
+class CallBudget:
+    clock: Callable[[], float] | None
+    @property
+    def left(self) -> int: ...
+    def start(self, now: float, until: float = ...) -> None: ...
+    def count(self) -> None: ...

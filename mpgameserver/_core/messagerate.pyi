@@ -1,0 +1,9 @@
+from typing_extensions import disjoint_base
+
+__all__ = ["MessageRate"]
+
+@disjoint_base
+class MessageRate:
+    def limit(self, rate: float) -> None: ...
+    def admits_at(self, now: float) -> bool: ...
+    def count(self, messages: int, now: float) -> None: ...
