@@ -17,10 +17,8 @@ cdef enum:
     MAX_RIDER_SIZE = 128
     MAX_RIDES = 2
     MAX_RIDER_BYTES = 256
-    # Several of the largest messages; a game that has more waiting is not keeping up.
-    MAX_PENDING_BYTES = 64 * 1024 * 1024
-    # What a waiting message costs beside its bytes, so that empty ones are bounded too.
-    MESSAGE_COST = 128
+    MAX_PENDING_BYTES = 64 * 1024 * 1024    # several of the largest messages
+    MESSAGE_COST = 128      # of one that waits, beside its bytes: empty ones are bounded too
 
 cdef class Outbox:
     cdef readonly list settled      # (callback, acked) of messages that are over
