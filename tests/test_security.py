@@ -51,6 +51,7 @@ NOT_BOUNDS = {
     "_core.packet.MAX_FRAGMENTS": "MAX_PIECES for Python",
     "_core.roundtrip.MAX_ACK_DELAY": "shapes a timer",
     "_core.window.MAX_SEQUENCE_JUMP": "MAX_JUMP for Python",
+    "attempt.MAX_PATH_MTU": "tells a path from the loopback",
     "server.MAX_WAIT": "how long the loop sleeps",
 }
 """Constants that are named like bounds, and why they have no row of their own."""

@@ -66,7 +66,6 @@ cdef class SentWindow:
         return self.newest + 1 - self.oldest_undecided
     cdef inline bint remembers(self, int64_t number) noexcept:
         return self._previous < number <= self.newest and self.newest - number <= self._mask
-
     cdef int64_t push(self, double now, bint owes_ack, object contents) except -1
     cdef bint _may_be_acked_yet(self, double now) noexcept
     cdef object contents(self, int64_t number)
