@@ -162,14 +162,21 @@ cdef class Endpoint:
         """Queue the handshake's last message; it is sent again until acked."""
         self.outbox.add_control(CHALLENGE_RESP, payload)
 
-    def begin_goodbye(self):
-        """Send what waits once more, then a DISCONNECT; nothing else is sent again."""
-        self.outbox.begin_goodbye()
+    def begin_close(self):
+        """Drain: send what waits and a DISCONNECT, each reliable message until it is acked.
+
+        The DISCONNECT leaves when the others were acked, or at `end_drain`.
+        """
+        self.outbox.begin_close()
+
+    def end_drain(self):
+        """Have the DISCONNECT of `begin_close` leave now, and nothing else any more."""
+        self.outbox.drain_ended = True
 
     @property
-    def goodbye_acked(self):
-        """True once the DISCONNECT of `begin_goodbye` was acked."""
-        return self.outbox._goodbye is not None and self.outbox._goodbye.settled
+    def disconnect_acked(self):
+        """True once the DISCONNECT of `begin_close` was acked."""
+        return self.outbox.disconnect_acked()
 
     def close(self):
         """Settle all that is outstanding as not acked, and send no message any more."""
@@ -317,8 +324,10 @@ cdef class Endpoint:
     # -- out --------------------------------------------------------------------------------
 
     cdef bint _has_room(self) noexcept:
-        """True while one more packet may be under way."""
-        return self.flow.admits(self.sent_packets.span(), self._wants_trial(), self._now)
+        """True while one more packet may be under way; a DISCONNECT that is due always may."""
+        return self.outbox.drain_ended or self.flow.admits(
+            self.sent_packets.span(), self._wants_trial(), self._now
+        )
 
     cdef bint _wants_trial(self) noexcept:
         return self.flow.wants_trial(self.outbox.hemmed_in, self.outbox.pending)

@@ -4,12 +4,19 @@ The owner gives it every datagram that came from the other side's address (`rece
 the time once per frame or tick (`advance`), sends what `next_datagram` makes until that is None,
 and calls the callbacks of `take_settled`. Nothing here raises for what the other side does.
 
-    CONNECTED ── disconnect() ──> DISCONNECTING ── answer, or 1 s ──> DISCONNECTED
-        │ └─────── the other side's goodbye ──────────────────────────────^
-        └───────── silence ──> DROPPED
+    CONNECTED ── disconnect() ──> DISCONNECTING ── acked, or 1 s ──> DISCONNECTED
+        │ └─────── the other side's DISCONNECT ──────────────────────────^
+        └───────── idle timeout ──> DROPPED
 
-A goodbye is a DISCONNECT message behind everything that was queued before it. The side that gets
-one is disconnected at once and answers with one DISCONNECT.
+`disconnect` drains the connection first: the DISCONNECT leaves when every reliable message that was
+queued before it has been acked, and `DISCONNECT_TIME` before the end of the second at the latest.
+The side that receives one is disconnected at once and replies with one DISCONNECT. So does a side
+whose idle timeout has passed, for the other one may still be there.
+
+An owner that does not call for longer than the idle timeout, in a frame that loads a level, has
+been dropped by now, unless the other side is more patient. What it finds in its socket then says
+nothing of that: it may be older. The connection is DROPPED unless the other side acks a packet
+that was sent after the pause.
 """
 
 from libc.math cimport INFINITY
@@ -22,8 +29,15 @@ from mpgameserver.errors import NotConnectedError
 
 __all__ = ["GOODBYE_TIMEOUT", "Lifecycle"]
 
-# Seconds that a goodbye waits for what was queued before it and for its answer.
+# Seconds that a goodbye takes at most, from `disconnect` to the end without an ack.
 GOODBYE_TIMEOUT = 1.0
+# Of these, what is left for the DISCONNECT itself: four copies of it.
+cdef double DISCONNECT_TIME = 0.2
+# Seconds, and round trips, that the other side has to prove itself after such a pause; meanwhile a
+# keep-alive leaves as often as by default, whatever the interval.
+cdef double MIN_PROOF_TIME = 0.5
+cdef double PROOF_ROUND_TRIPS = 4.0
+cdef double PROOF_INTERVAL = 0.1
 
 cdef object _connected = ConnectionStatus.CONNECTED
 cdef object _disconnecting = ConnectionStatus.DISCONNECTING
@@ -43,10 +57,12 @@ cdef class Lifecycle:
         self.token = token
         self.status = _connected
         self.is_live = endpoint.established = True
+        self._last_turn = endpoint.last_received
         self.retime(timing)
 
     def retime(self, timing):
         """Use other intervals from now on."""
+        self._keep_alive_interval = timing.keep_alive
         self.endpoint.keep_alive_interval = timing.keep_alive
         self.endpoint.message_timeout = timing.message
         self._silence_timeout = timing.silence
@@ -81,7 +97,7 @@ cdef class Lifecycle:
     cdef Verdict take(self, bytes datagram, double now) except *:
         cdef Verdict verdict = self.endpoint.receive(datagram, now)
         if self.endpoint.goodbye_received and self.is_live:
-            self._answer_goodbye = self.status is _connected
+            self._answer_goodbye = True
             self._end(_disconnected)
         return verdict
 
@@ -95,11 +111,41 @@ cdef class Lifecycle:
             return 0
         self.endpoint.advance(now)
         if self.status is _disconnecting:
-            if self.endpoint.goodbye_acked or now >= self._goodbye_deadline:
+            if self.endpoint.outbox.disconnect_acked() or now >= self._goodbye_deadline:
                 self._end(_disconnected)
+            elif now >= self._goodbye_deadline - DISCONNECT_TIME:
+                self.endpoint.outbox.drain_ended = True
         elif now >= self.endpoint.last_received + self._silence_timeout:
-            self._end(_dropped)
+            self._drop()
+        elif now > self._last_turn + self._silence_timeout:
+            self._ask_for_proof(now)
+        elif self._proof:
+            self._look_for_proof(now)
+        self._last_turn = now
+        # An ack that waited in the socket through a pause makes the next one far too long.
+        self._last_round_trip = self.endpoint.round_trip.smoothed
         return 0
+
+    cdef int _ask_for_proof(self, double now) except -1:
+        """After a pause: the other side is there if it acks what leaves from now on."""
+        self._proof = self.endpoint.sent_packets.newest + 1
+        self._proof_deadline = now + max(
+            MIN_PROOF_TIME, PROOF_ROUND_TRIPS * self._last_round_trip
+        )
+        self.endpoint.keep_alive_interval = min(PROOF_INTERVAL, self._keep_alive_interval)
+        return 0
+
+    cdef int _look_for_proof(self, double now) except -1:
+        if self.endpoint.sent_packets.newest_acked >= self._proof:
+            self._proof = 0
+            self.endpoint.keep_alive_interval = self._keep_alive_interval
+        elif now >= self._proof_deadline:
+            self._drop()
+        return 0
+
+    cdef int _drop(self) except -1:
+        self._answer_goodbye = True
+        return self._end(_dropped)
 
     def advance(self, double now):
         """Do what the time asks for, once per frame or tick."""
@@ -121,8 +167,18 @@ cdef class Lifecycle:
         if not self.is_live:
             return 0.0 if self._answer_goodbye else INFINITY
         if self.status is _disconnecting:
-            return min(self.endpoint.next_timer(), self._goodbye_deadline)
-        return min(self.endpoint.next_timer(), self.endpoint.last_received + self._silence_timeout)
+            return min(self.endpoint.next_timer(), self._next_deadline())
+        return min(
+            self.endpoint.next_timer(),
+            self._proof_deadline if self._proof else INFINITY,
+            self.endpoint.last_received + self._silence_timeout,
+        )
+
+    cdef double _next_deadline(self) noexcept:
+        """When the drain, or after it the wait for the ack, must end."""
+        if self.endpoint.outbox.drain_ended:
+            return self._goodbye_deadline
+        return self._goodbye_deadline - DISCONNECT_TIME
 
     def next_timer(self):
         """When `advance` and `next_datagram` should be called, if nothing happens before."""
@@ -131,11 +187,11 @@ cdef class Lifecycle:
     # -- the end ----------------------------------------------------------------------------
 
     def disconnect(self, double now):
-        """Say goodbye, behind what was queued before; of no effect unless CONNECTED."""
+        """Begin to drain and then to disconnect; of no effect unless CONNECTED."""
         if self.status is _connected:
             self.status = _disconnecting
             self._goodbye_deadline = now + GOODBYE_TIMEOUT
-            self.endpoint.begin_goodbye()
+            self.endpoint.outbox.begin_close()
 
     def abandon(self, double now):
         """End at once; one last datagram that tells the other side, None when it was over."""

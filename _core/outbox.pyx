@@ -21,6 +21,11 @@ New messages wait while the oldest unacked reliable one is `message_span` number
 receiver's duplicate filter must still tell that one from what it has had. They also wait while
 the newest one that is known to have arrived is `MESSAGE_LEAP` numbers behind, but for one message
 at a time: over a leap of half the ring, new numbers would look old.
+
+`begin_close` drains the outbox: what waits still leaves, what is reliable is retransmitted until it
+is acked, and then a DISCONNECT follows, of which the same holds. The owner calls `end_drain` when
+the DISCONNECT must leave whatever is missing. The time is short, so a drain does not wait for
+losses to show: each `COPY_INTERVAL` a packet leaves with redundant copies of what is not acked.
 """
 
 from cpython.bytes cimport PyBytes_GET_SIZE
@@ -55,6 +60,10 @@ from mpgameserver.errors import SendQueueFullError
 __all__ = ["Outbox"]
 
 MAX_PENDING = MAX_PENDING_BYTES
+
+# Seconds between two packets of copies while a connection closes: 16 chances within a drain, of
+# which a link that loses a third takes all once in 40 million; fewer packets than a game sends.
+cdef double COPY_INTERVAL = 0.05
 
 
 cdef class Outbox:
@@ -140,6 +149,8 @@ cdef class Outbox:
         cdef Message message
         cdef uint32_t kinds
         cdef int kind
+        if self._closing and _is_drained(self):
+            return _next_disconnect(self, alone, now)
         if alone:
             message = _take_unsettled(&self._control, limit)
             if message is not None:
@@ -152,7 +163,7 @@ cdef class Outbox:
                 take_turn(&self._turns, kind, message.wire_size() + SHARED_OVERHEAD, alone)
                 return message
             kinds &= ~(<uint32_t>1 << kind)
-        return self._take_goodbye() if alone else None
+        return _next_copy(self, limit, alone, now) if self._closing else None
 
     cdef uint32_t _kinds_with_something(self, double now, double repeat_interval) except? 0xFF:
         """Which kinds have something that may leave now, a bit for each."""
@@ -197,12 +208,6 @@ cdef class Outbox:
                 self._charged -= MESSAGE_COST
         return fragment
 
-    cdef Message _take_goodbye(self):
-        if not self._goodbye_waits or self._has_unsent():
-            return None
-        self._goodbye_waits = False
-        return self._goodbye
-
     cdef bint _has_unsent(self) noexcept:
         """True while messages or fragments wait that never left."""
         return self._waiting.count > 0 or (self._lanes is not None and self._lanes.unsent > 0)
@@ -244,17 +249,11 @@ cdef class Outbox:
         cdef Message oldest
         if not self.quiet and self.newest - self.newest_acked >= MESSAGE_LEAP:
             return False
-        if self._closing:
+        oldest = _oldest_unacked(self)
+        if oldest is None or self.newest + 1 - oldest.number < self.message_span:
             return True
-        while self._unacked.count:
-            oldest = queue_front(&self._unacked)
-            if not oldest.settled:
-                if self.newest + 1 - oldest.number < self.message_span:
-                    return True
-                self.hemmed_in = True
-                return False
-            queue_pop(&self._unacked)
-        return True
+        self.hemmed_in = True
+        return False
 
     cdef bint note_sent(self, Message message, int64_t carrier, double now) except -1:
         """The message leaves in packet `carrier`; True when the packet must remember it."""
@@ -309,17 +308,9 @@ cdef class Outbox:
                 message.retry == RETRY_ON_TIMEOUT
                 and not message.settled
                 and message.carrier == carrier
-                and (not self._closing or message.travels_alone())
             ):
-                self._add_due_again(message)
+                _add_due_again(self, message)
         return 0
-
-    cdef int _add_due_again(self, Message message) except -1:
-        if message.transfer is not None:
-            return self._lanes.add_due_again(message)
-        return queue_append(
-            &self._control if message.travels_alone() else &self._due_again, message
-        )
 
     cdef int expire(self, double now, double timeout) except -1:
         """Settle what has waited `timeout` seconds for its ack since it first left."""
@@ -341,31 +332,32 @@ cdef class Outbox:
         if self._deadlines.count:
             message = queue_front(&self._deadlines)
             when = message.first_sent + timeout
-        if may_send and self._repeating.count and not self._closing:
+        if may_send and self._closing:
+            when = min(when, _next_copy_time(self))
+        elif may_send and self._repeating.count:
             message = queue_front(&self._repeating)
             when = min(when, message.last_sent + repeat_interval)
         return when
 
     cdef bint has_more(self) except -1:
         """True when something would leave in a packet with room, whatever the time."""
+        if self._closing and _is_drained(self):
+            return self._disconnect.number == 0
         return (
             self._control.count > 0
             or self._due_again.count > 0
             or (self._lanes is not None and self._lanes.due_again > 0)
             or (self._has_unsent() and self.may_number())
-            or self._goodbye_waits
         )
 
-    cdef int begin_goodbye(self) except -1:
-        """From here on nothing is sent again; a DISCONNECT leaves behind what still waits."""
+    cdef int begin_close(self) except -1:
+        """Drain: a DISCONNECT leaves when what is reliable was acked and all else has left."""
+        self._disconnect = new_message(b"", DISCONNECT, RETRY_ON_TIMEOUT)
         self._closing = True
-        queue_clear(&self._due_again)
-        if self._lanes is not None:
-            self._lanes.drop_due_again()
-        queue_clear(&self._riders)
-        self._goodbye = new_message(b"", DISCONNECT, RETRY_ON_TIMEOUT)
-        self._goodbye_waits = True
         return 0
+
+    cdef bint disconnect_acked(self) noexcept:
+        return self._disconnect is not None and self._disconnect.settled
 
     cdef int close(self) except -1:
         """Settle all that is outstanding as not acked, and forget it."""
@@ -380,7 +372,7 @@ cdef class Outbox:
                 self._settle_transfer(transfer, False)
         queue_clear(&self._repeating)
         queue_clear(&self._riders)
-        self._goodbye_waits = False
+        self._closing = False
         self.pending = self._charged = 0
         self.share.charge(-self.share.held)
         return 0
@@ -434,3 +426,72 @@ cdef Message _take_unsettled(Queue *queue, Py_ssize_t limit):
         if not message.settled:
             return message
     return None
+
+
+cdef Message _next_copy(Outbox outbox, Py_ssize_t limit, bint alone, double now):
+    """A reliable message that is not acked yet; all in turn, one packet per `COPY_INTERVAL`.
+
+    Only once all have left: until then losses show by the packets that follow.
+    """
+    cdef Message message = _oldest_unacked(outbox)
+    if message is None or outbox._has_unsent():
+        return None
+    if alone and now < outbox._last_copy + COPY_INTERVAL:
+        return None
+    if message.wire_size() > limit or now < message.last_sent + COPY_INTERVAL:
+        return None
+    queue_pop(&outbox._unacked)
+    queue_append(&outbox._unacked, message)
+    if alone:
+        outbox._last_copy = now
+    return message
+
+
+cdef double _next_copy_time(Outbox outbox) except? -1.0:
+    """When a drain has a copy to send, if nothing else happens; else infinity."""
+    cdef Message oldest
+    if _is_drained(outbox):
+        return INFINITY if outbox._disconnect.settled else _disconnect_due(outbox)
+    oldest = _oldest_unacked(outbox)
+    if oldest is None or outbox._has_unsent():
+        return INFINITY
+    return max(oldest.last_sent, outbox._last_copy) + COPY_INTERVAL
+
+
+cdef Message _next_disconnect(Outbox outbox, bint alone, double now):
+    """The DISCONNECT, and copies of it until it is acked: nothing follows it."""
+    if not alone or outbox._disconnect.settled or now < _disconnect_due(outbox):
+        return None
+    return outbox._disconnect
+
+
+cdef double _disconnect_due(Outbox outbox) noexcept:
+    if outbox._disconnect.number == 0:
+        return -INFINITY
+    return outbox._disconnect.last_sent + COPY_INTERVAL
+
+
+cdef bint _is_drained(Outbox outbox) except -1:
+    """True once the DISCONNECT is all that is left to send."""
+    if not outbox.drain_ended:
+        outbox.drain_ended = not outbox._has_unsent() and _oldest_unacked(outbox) is None
+    return outbox.drain_ended
+
+
+cdef Message _oldest_unacked(Outbox outbox):
+    """The first of the reliable messages in flight; None when all are acked."""
+    cdef Message message
+    while outbox._unacked.count:
+        message = queue_front(&outbox._unacked)
+        if not message.settled:
+            return message
+        queue_pop(&outbox._unacked)
+    return None
+
+
+cdef int _add_due_again(Outbox outbox, Message message) except -1:
+    if message.transfer is not None:
+        return outbox._lanes.add_due_again(message)
+    return queue_append(
+        &outbox._control if message.travels_alone() else &outbox._due_again, message
+    )

@@ -18,6 +18,24 @@ class Timing:
     silence: float = 5.0
     """Without an accepted packet, until the connection counts as dropped."""
 
+    def contradiction(self) -> str | None:
+        """What cannot work about these intervals together; None if they can.
+
+        The other side's idle timeout is not known, and is taken to be this one.
+        """
+        if self.keep_alive < self.silence:
+            return None
+        return (
+            f"the keep-alive interval ({self.keep_alive:g} s) must be shorter than "
+            f"the idle timeout ({self.silence:g} s), which would end every idle connection"
+        )
+
+    def check(self) -> None:
+        """Raise ValueError, which names both, if two of the intervals contradict each other."""
+        contradiction = self.contradiction()
+        if contradiction is not None:
+            raise ValueError(contradiction)
+
 
 def check_interval(name: str, seconds: float) -> float:
     """`seconds`, when it is a finite number above 0; else TypeError or ValueError."""

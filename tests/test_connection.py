@@ -131,17 +131,60 @@ class TestGoodbye:
             [*((i, True) for i in range(40)), ("large", True)], key=str
         )
 
-    def test_nothing_is_sent_a_second_time_after_it(self) -> None:
+    def test_only_what_is_reliable_is_sent_again_and_all_is_settled(self) -> None:
         pair, outcomes = ConnectionPair(DEAD), Outcomes()
         for retry in RetryMode:
-            pair.client.send(b"lost", retry, outcomes.expect(retry))
+            pair.client.send(b"%d" % retry, retry, outcomes.expect(retry))
         pair.frame()
         pair.relink(LinkConditions())
         pair.client.disconnect(pair.now)
-        pair.run(1)
-        assert received(pair.server) == []
-        assert dict(outcomes.collect(pair.client)) == dict.fromkeys(RetryMode, False)
-        assert len(outcomes.calls) == 3
+        pair.run(0.5)
+        assert received(pair.server) == [b"-1"]
+        assert pair.client.status == pair.server.status == ConnectionStatus.DISCONNECTED
+        assert sorted(outcomes.collect(pair.client)) == [(-1, True), (0, False), (1, False)]
+
+    @pytest.mark.parametrize("side", ["client", "server"])
+    @pytest.mark.parametrize("frame", [1 / 64, 1 / 30])
+    def test_what_is_reliable_arrives_before_it_on_a_lossy_link(
+        self, side: str, frame: float, seed: int
+    ) -> None:
+        arrived = 0
+        for number in range(60):
+            pair = ConnectionPair(LinkConditions(loss=0.3, latency=0.02), f"{seed}/{number}")
+            pair.run(0.5)
+            one, other = (
+                (pair.client, pair.server) if side == "client" else (pair.server, pair.client)
+            )
+            one.send(b"why")
+            one.disconnect(pair.now)
+            while one.status == ConnectionStatus.DISCONNECTING:
+                pair.frame(frame)
+            arrived += received(other) == [b"why"]
+        assert arrived >= 59
+
+    def test_the_disconnect_leaves_as_soon_as_all_is_acked(self) -> None:
+        pair = ConnectionPair(LATE)
+        pair.run(0.5)
+        pair.client.send(b"why")
+        pair.client.disconnect(pair.now)
+        start = pair.now
+        while pair.client.status == ConnectionStatus.DISCONNECTING:
+            pair.frame()
+        assert pair.now - start < 0.1 + 0.1 + 0.025 + 5 * FRAME
+
+    def test_the_disconnect_leaves_a_fifth_of_a_second_before_the_end_whatever_is_missing(
+        self,
+    ) -> None:
+        pair = ConnectionPair(LinkConditions(rate=20_000), timing=Timing(silence=60.0))
+        pair.client.send(b"x" * 500_000)
+        pair.client.disconnect(pair.now)
+        pair.run(GOODBYE_TIMEOUT - 0.2 - 2 * FRAME)
+        assert not pair.server.endpoint.goodbye_received
+        assert pair.client.next_timer() <= GOODBYE_TIMEOUT - 0.2
+        pair.run(3 * FRAME)
+        assert pair.client.next_timer() > pair.now
+        pair.run(GOODBYE_TIMEOUT)
+        assert pair.server.status == ConnectionStatus.DISCONNECTED
 
     def test_it_is_repeated_until_it_is_acked(self) -> None:
         pair = ConnectionPair()
@@ -170,6 +213,17 @@ class TestGoodbye:
         pair.run(0.1)
         assert pair.client.status == ConnectionStatus.DISCONNECTED
         assert received(pair.client) == [b"last words"]
+
+    def test_a_side_that_drains_ends_and_replies_when_the_other_disconnects(self) -> None:
+        pair = ConnectionPair(LATE)
+        pair.run(0.5)
+        pair.server.send(b"never acked")
+        pair.server.disconnect(pair.now)
+        pair.server.advance(pair.now)
+        pair.server.next_datagram(pair.now)  # lost
+        pair.client.disconnect(pair.now)
+        pair.run(0.3)
+        assert pair.client.status == pair.server.status == ConnectionStatus.DISCONNECTED
 
     def test_two_goodbyes_that_cross_end_both(self) -> None:
         pair = ConnectionPair(LATE)
@@ -218,3 +272,131 @@ class TestAfterTheEnd:
         assert ended.next_timer() == float("inf")
         assert ended.status == ConnectionStatus.DISCONNECTED
         assert len(ended.stats(2.0).latency) == 300
+
+
+class FrozenPair(ConnectionPair):
+    """A client that does nothing for 8 s, as in a frame that loads a level.
+
+    What is sent to it meanwhile waits in its socket; `SERVER_PACKETS` of it fit.
+    """
+
+    PAUSE = 8.0
+    SERVER_PACKETS = 200
+
+    def freeze(self) -> None:
+        """Let the pause pass, and the client take what its socket holds, in its next frame."""
+        self.client.send(b"for a round-trip time")
+        self.run(2)
+        received(self.server)
+        buffered: list[bytes] = []
+        until = self.now + self.PAUSE
+        while self.now < until:
+            self.now += FRAME
+            self._serve()
+            buffered += self.link.down.receive(self.now)
+        for datagram in buffered[: self.SERVER_PACKETS]:
+            self.client.receive(datagram, self.now)
+        self.client.advance(self.now)
+        while (datagram := self.client.next_datagram(self.now)) is not None:
+            self.link.up.send(datagram, self.now)
+
+    def _serve(self) -> None:
+        for datagram in self.link.up.receive(self.now):
+            self.server.receive(datagram, self.now)
+        self.server.advance(self.now)
+        while (datagram := self.server.next_datagram(self.now)) is not None:
+            self.link.down.send(datagram, self.now)
+
+
+class TestPause:
+    """A frame of 8 s, with an idle timeout of 5 s."""
+
+    PATIENT = Timing(silence=60.0)
+
+    def test_a_side_that_drops_the_other_tells_it_once(self) -> None:
+        pair = ConnectionPair(LATE)
+        pair.run(1)
+        last = pair.now
+        while pair.server.status == ConnectionStatus.CONNECTED:
+            pair.now += FRAME
+            pair.server.advance(pair.now)
+            pair.link.up.receive(pair.now)
+        assert pair.now == pytest.approx(last + 5.0, abs=0.1)
+        farewell = pair.server.next_datagram(pair.now)
+        assert farewell is not None
+        assert pair.server.next_datagram(pair.now) is None
+        pair.client.receive(farewell, pair.now)
+        assert pair.client.status == ConnectionStatus.DISCONNECTED
+
+    def test_the_disconnect_of_a_server_that_timed_out_ends_it_in_the_first_frame(self) -> None:
+        pair = FrozenPair(LATE)
+        pair.freeze()
+        assert pair.server.status == ConnectionStatus.DROPPED
+        assert pair.client.status == ConnectionStatus.DISCONNECTED
+
+    def test_without_one_it_is_dropped_in_half_a_second(self) -> None:
+        pair = FrozenPair(LinkConditions(latency=0.02))
+        pair.SERVER_PACKETS = 30  # the DISCONNECT is lost, or it is a server that says nothing
+        pair.freeze()
+        assert pair.client.status == ConnectionStatus.CONNECTED
+        assert pair.client.next_timer() <= pair.now + 0.5
+        pair.run(0.5 - 2 * FRAME)
+        assert pair.client.status == ConnectionStatus.CONNECTED
+        pair.run(3 * FRAME)
+        assert pair.client.status == ConnectionStatus.DROPPED
+
+    def test_four_round_trips_are_waited_for_where_that_is_longer(self) -> None:
+        """Of before the pause: an ack that waits in the socket makes the next sample one of 8 s."""
+        pair = FrozenPair(LinkConditions(latency=0.15))
+        pair.SERVER_PACKETS = 30
+        pair.freeze()
+        pair.run(4 * 0.3 - FRAME)
+        assert pair.client.status == ConnectionStatus.CONNECTED
+        pair.run(4 * 3 * FRAME)
+        assert pair.client.status == ConnectionStatus.DROPPED
+
+    @pytest.mark.parametrize("latency", [0.0, 0.05, 0.4])
+    def test_a_server_with_a_longer_timeout_keeps_the_session(self, latency: float) -> None:
+        pair = FrozenPair(LinkConditions(latency=latency))
+        pair.server.retime(self.PATIENT)
+        pair.freeze()
+        pair.client.send(b"still here")
+        pair.run(10)
+        assert pair.client.status == pair.server.status == ConnectionStatus.CONNECTED
+        assert received(pair.server) == [b"still here"]
+
+    def test_it_does_so_over_a_lossy_link(self, seed: int) -> None:
+        for number in range(20):
+            pair = FrozenPair(LinkConditions(latency=0.02, loss=0.1), f"{seed}/{number}")
+            pair.server.retime(self.PATIENT)
+            pair.freeze()
+            pair.run(2)
+            assert pair.client.status == ConnectionStatus.CONNECTED
+
+    def test_keep_alives_leave_often_until_it_is_known(self) -> None:
+        pair = FrozenPair(LATE)
+        pair.server.retime(self.PATIENT)
+        pair.client.retime(Timing(keep_alive=2.0))
+        pair.freeze()
+        before = pair.client.endpoint.assembled
+        pair.relink(DEAD)
+        pair.run(0.45)
+        assert pair.client.endpoint.assembled >= before + 4
+
+    def test_and_then_at_their_interval_again(self) -> None:
+        pair = FrozenPair(LATE)
+        pair.server.retime(self.PATIENT)
+        pair.client.retime(Timing(keep_alive=2.0))
+        pair.freeze()
+        pair.run(1)
+        before = pair.client.endpoint.assembled
+        pair.run(4)
+        assert pair.client.endpoint.assembled - before == 4  # acks of the server's pings
+
+    def test_a_pause_that_is_shorter_asks_for_nothing(self) -> None:
+        pair = FrozenPair(LATE)
+        pair.PAUSE = 4.5
+        pair.freeze()
+        pair.relink(DEAD)
+        pair.run(1)
+        assert pair.client.status == ConnectionStatus.CONNECTED

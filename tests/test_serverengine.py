@@ -826,7 +826,7 @@ class TestTheEnd:
         world = World()
         player = world.join(*ADDRESS)
         outcomes: list[bool] = []
-        player.connection.send(b"overtaken", -1, outcomes.append)
+        player.connection.send(b"overtaken", RetryMode.NONE, outcomes.append)
         message = player.connection.next_datagram(world.now)
         player.connection.disconnect(world.now)
         goodbye = player.connection.next_datagram(world.now)

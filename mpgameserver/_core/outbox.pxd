@@ -35,9 +35,10 @@ cdef class Outbox:
     cdef Py_ssize_t _payload_limit
     cdef Py_ssize_t _charged        # against max_pending
     cdef Turns _turns
-    cdef bint _closing
-    cdef Message _goodbye           # None until there is one to say
-    cdef bint _goodbye_waits
+    cdef bint _closing              # a DISCONNECT follows what is there
+    cdef bint drain_ended           # the DISCONNECT leaves, and nothing else any more
+    cdef Message _disconnect        # None until then
+    cdef double _last_copy          # when a packet of copies has left
     cdef Queue _waiting              # messages that never left
     cdef FragmentLanes _lanes        # fragmented messages; None until there is one
     cdef Queue _control              # what leaves ahead of all else, alone in its packet
@@ -63,17 +64,16 @@ cdef class Outbox:
     ) except? -1.0
     cdef bint has_more(self) except -1
     cdef int set_takes_riders(self, bint takes_riders) except -1
-    cdef int begin_goodbye(self) except -1
+    cdef int begin_close(self) except -1
+    cdef bint disconnect_acked(self) noexcept
     cdef int close(self) except -1
     cdef bint may_number(self) except -1
     cdef uint32_t _kinds_with_something(self, double now, double repeat_interval) except? 0xFF
     cdef Message _take(self, int kind, Py_ssize_t limit)
     cdef Message _take_new(self, Py_ssize_t limit)
     cdef Message _take_fragment(self, Py_ssize_t limit)
-    cdef Message _take_goodbye(self)
     cdef bint _has_unsent(self) noexcept
     cdef bint _has_repeat(self, double now, double repeat_interval) except -1
-    cdef int _add_due_again(self, Message message) except -1
     cdef int _settle_all(self, Queue *queue) except -1
     cdef int _settle(self, Message message, bint acked) except -1
     cdef int _settle_transfer(self, Transfer transfer, bint acked) except -1

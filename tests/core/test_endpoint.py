@@ -907,86 +907,133 @@ class TestHandshakeAnswer:
         assert flush(client, 5.0) == []
 
 
-class TestGoodbye:
-    def test_what_was_queued_leaves_ahead(self, client, peer):
+def drained(endpoint: Endpoint, peer: Peer, start: float, seconds: float) -> list[wire.Message]:
+    """Take what leaves in so many seconds of 1/64 s each, none of it acked: its messages."""
+    steps = range(round(start * 64), round((start + seconds) * 64))
+    return [m for step in steps for m in peer.read_all(flush(endpoint, step / 64))]
+
+
+class TestDraining:
+    def test_what_was_queued_leaves_before_the_disconnect(self, client, peer):
         client.queue(b"last words")
         client.queue(bytes(3000))
         client.queue(b"unreliable", NONE)
-        client.begin_goodbye()
-        messages = peer.read_all(flush(client, 0.0))
-        assert [m.type for m in messages] == [6, 7, 6, 7, 7, 5]
-        assert messages[-1].payload == b""
+        client.begin_close()
+        assert [m.type for m in peer.read_all(flush(client, 0.0))] == [6, 7, 6, 7, 7]
+        client.receive(peer.make(), 0.04)
+        [disconnect] = peer.read_all(flush(client, 0.04))
+        assert (disconnect.type, disconnect.payload) == (wire.DISCONNECT, b"")
 
-    def test_it_is_alone_in_its_packet(self, client, peer):
-        client.queue(b"last words")
-        client.begin_goodbye()
+    def test_the_disconnect_is_alone_in_its_packet(self, client, peer):
+        client.queue(b"last words", NONE)
+        client.begin_close()
         first, second = flush(client, 0.0)
         peer.read(first)
         header, messages = peer.read(second)
         assert (header.type, header.count, len(messages)) == (wire.DISCONNECT, 1, 1)
         assert header.length == 2
 
-    def test_what_was_queued_gets_one_attempt(self, client, peer):
-        client.queue(b"reliable", RELIABLE)
-        client.queue(b"best effort", BEST_EFFORT)
-        client.begin_goodbye()
-        sent = [m for step in range(128) for m in peer.read_all(flush(client, step / 64))]
-        assert payloads([m for m in sent if m.type == wire.APP]) == [b"reliable", b"best effort"]
+    @pytest.mark.parametrize("retry", [NONE, BEST_EFFORT])
+    def test_what_is_not_reliable_leaves_once_and_is_not_waited_for(self, client, peer, retry):
+        client.queue(b"unreliable", retry)
+        client.begin_close()
+        sent = [m.type for m in drained(client, peer, 0.0, 0.8)]
+        assert sent == [wire.APP] + [wire.DISCONNECT] * (len(sent) - 1)
+        assert len(sent) > 2
 
-    def test_what_was_in_flight_is_not_sent_again(self, client, peer):
+    @pytest.mark.parametrize("begun", [0.0, 0.1, 0.3], ids=["unsent", "in flight", "lost"])
+    def test_what_is_reliable_is_sent_again_until_it_is_acked(self, client, peer, begun):
         client.queue(b"reliable", RELIABLE)
-        client.queue(b"best effort", BEST_EFFORT)
-        flush(client, 0.0)
-        client.begin_goodbye()
-        sent = [m for step in range(128) for m in peer.read_all(flush(client, step / 64))]
-        assert {m.type for m in sent} == {wire.DISCONNECT}
+        if begun:
+            peer.read_all(flush(client, 0.0))
+            client.advance(begun)
+        client.begin_close()
+        sent = drained(client, peer, begun, 0.75)
+        assert set(payloads(sent)) == {b"reliable"}
+        assert len(sent) >= 12
+        client.receive(peer.make(), begun + 0.75)
+        assert {m.type for m in drained(client, peer, begun + 0.75, 0.1)} == {wire.DISCONNECT}
 
-    def test_what_was_due_again_is_not_sent_again(self, client, peer):
+    def test_copies_of_all_that_is_unacked_leave_at_most_one_packet_at_a_time(self, client, peer):
+        for number in range(8):
+            client.queue(bytes([number]) * FULL)
+        client.begin_close()
+        assert len(flush(client, 0.0)) == 8
+        left = [flush(client, step / 128) for step in range(6, 30)]
+        assert max(map(len, left)) == 1
+        assert len({m.payload for datagrams in left for m in peer.read_all(datagrams)}) == 4
+
+    def test_next_timer_tells_when_the_next_copy_leaves(self, client, peer):
         client.queue(b"reliable", RELIABLE)
-        flush(client, 0.0)
-        client.advance(0.3)
-        client.begin_goodbye()
-        assert {m.type for m in peer.read_all(flush(client, 0.3))} == {wire.DISCONNECT}
+        client.begin_close()
+        flush(client, 1.0)
+        assert client.next_timer() == pytest.approx(1.05)
+        peer.read_all(flush(client, 1.05))
+        client.receive(peer.make(), 1.06)
+        assert client.next_timer() == pytest.approx(1.06)
+        flush(client, 1.06)
+        assert client.next_timer() == pytest.approx(1.11)
 
-    def test_an_ack_still_settles_what_was_in_flight(self, client, peer):
+    def test_an_ack_of_the_disconnect_ends_it(self, client, peer):
         outcomes = Outcomes()
         client.queue(b"reliable", RELIABLE, outcomes.expect("one"))
         peer.read_all(flush(client, 0.0))
-        client.begin_goodbye()
-        assert not client.goodbye_acked
-        peer.read_all(flush(client, 0.0))
+        client.begin_close()
+        client.receive(peer.make(), 0.05)
+        assert not client.disconnect_acked
+        peer.read_all(flush(client, 0.05))
         client.receive(peer.make(), 0.1)
-        assert client.goodbye_acked
+        assert client.disconnect_acked
+        assert flush(client, 0.15) == []
         client.close()
         assert outcomes.collect(client) == {("one", True): 1}
 
-    def test_the_goodbye_itself_is_sent_again(self, client, peer):
-        client.begin_goodbye()
-        sent = [m for step in range(64) for m in peer.read_all(flush(client, step / 64))]
-        assert len(sent) == 3  # at 0, 1/4 and 3/4 of the second that it has
-        assert set(sent) == {wire.Message(1, wire.DISCONNECT, b"")}
+    def test_the_end_of_the_drain_lets_nothing_but_the_disconnect_leave(self, client, peer):
+        for _ in range(50):
+            client.queue(bytes(FULL))
+        client.begin_close()
+        assert len(paced(client, 0.0)) == 32
+        client.end_drain()
+        assert {m.type for m in drained(client, peer, 0.1, 0.2)} == {wire.DISCONNECT}
 
-    def test_waiting_reliable_messages_are_not_held_back_by_unacked_ones(self, client, peer):
+    def test_the_disconnect_is_sent_again_each_twentieth_of_a_second(self, client, peer):
+        client.begin_close()
+        sent = {step: peer.read_all(flush(client, step / 64)) for step in range(13)}
+        assert [step for step, messages in sent.items() if messages] == [0, 4, 8, 12]
+
+    def test_the_receivers_duplicate_filter_is_not_outrun(self, client, peer):
         for number in range(400):
             client.queue(b"%d" % number)
-        client.begin_goodbye()
-        assert len(peer.read_all(flush(client, 0.0))) == 401
+        client.begin_close()
+        assert len(peer.read_all(flush(client, 0.0))) == 256
 
     def test_no_more_than_the_span_leaves_without_acks(self, client, peer):
         for _ in range(50):
             client.queue(bytes(FULL))
-        client.begin_goodbye()
+        client.begin_close()
         left = paced(client, 0.0)
         assert len(left) == 32
         peer.read_all(left)
         client.receive(peer.make(), 0.1)
-        assert [m.type for m in peer.read_all(paced(client, 0.1))] == [6] * 18 + [5]
+        assert {m.seq for m in peer.read_all(paced(client, 0.1))} == set(range(33, 51))
 
-    def test_a_farewell_is_one_goodbye_at_once(self, client, peer):
+    def test_a_ping_in_flight_does_not_hold_the_disconnect_up(self, client, peer):
+        [ping] = peer.read_all(flush(client, 1.0))
+        assert (ping.type, ping.payload) == (wire.KEEP_ALIVE, b"")
+        client.begin_close()
+        assert [m.type for m in peer.read_all(flush(client, 1.01))] == [wire.DISCONNECT]
+
+    def test_a_farewell_is_one_disconnect_at_once(self, client, peer):
         client.queue(b"never said")
         header, messages = peer.read(client.farewell(0.0))
         assert (header.type, header.count, header.length) == (wire.DISCONNECT, 1, 2)
         assert payloads(messages) == [b""]
+
+    def test_a_farewell_in_the_middle_of_a_drain_too(self, client, peer):
+        client.queue(b"unacked")
+        client.begin_close()
+        flush(client, 0.0)
+        assert [m.type for m in peer.read(client.farewell(0.01))[1]] == [wire.DISCONNECT]
 
 
 class TestClose:

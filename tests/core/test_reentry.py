@@ -54,7 +54,7 @@ def actions_on(endpoint: Endpoint, datagram: bytes) -> dict[str, object]:
         "queue": lambda: endpoint.queue(b"in between"),
         "take_messages": endpoint.take_messages,
         "take_settled": endpoint.take_settled,
-        "begin_goodbye": endpoint.begin_goodbye,
+        "begin_close": endpoint.begin_close,
         "farewell": lambda: endpoint.farewell(0.5),
         "close": endpoint.close,
         "next_timer": endpoint.next_timer,
@@ -62,7 +62,7 @@ def actions_on(endpoint: Endpoint, datagram: bytes) -> dict[str, object]:
 
 
 EXCLUSIVE = ("next_datagram", "receive", "advance")
-ENDS = ("begin_goodbye", "farewell", "close")
+ENDS = ("begin_close", "farewell", "close")
 NAMES = list(actions_on(Endpoint(GuardedAead(), False, 0.0, WALL_START), b""))
 
 

@@ -40,9 +40,9 @@ class ConnectionPair:
         """Change what the link does from now on; what is under way is lost."""
         self.link = LinkPair(conditions)
 
-    def frame(self) -> None:
+    def frame(self, seconds: float = FRAME) -> None:
         """One frame of both sides: receive, advance, send."""
-        self.now += FRAME
+        self.now += seconds
         for connection, incoming, outgoing in (
             (self.client, self.link.down, self.link.up),
             (self.server, self.link.up, self.link.down),
