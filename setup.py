@@ -45,7 +45,7 @@ def extensions(kind: str) -> list[Extension]:
         links = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
         flags += ["-O1", "-g", "-UNDEBUG", "-fno-omit-frame-pointer", *links]
     c = {"define_macros": macros, "extra_compile_args": flags, "extra_link_args": links}
-    c.update(include_dirs=["_core"], depends=["_core/openssl.h", "_core/udp.h"])
+    c.update(include_dirs=["_core"], depends=["_core/openssl.h", "_core/udp.h", "_core/wipe.h"])
     c.update(libraries=LIBRARIES)
     modules = [
         Extension(f"mpgameserver._core.{path.stem}", [str(path)], **c)

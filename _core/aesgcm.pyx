@@ -2,9 +2,9 @@
 
 It is the same cipher that `cryptography` calls, from an OpenSSL that the system keeps up to date,
 and it costs a third: the objects, the copy of the cipher's state and the lookups around each call
-of `cryptography` take longer than AES-GCM does for a datagram. Not every interpreter has one to be
-found, for some have it built in, and one is used only after it has computed a published example
-rightly and refused a forged one: `IS_AVAILABLE` tells. Elsewhere `cryptography` does the work.
+of `cryptography` take longer than AES-GCM does for a datagram. Not every interpreter has one that
+can be found, because some have it built in, and it is used only if it is recent enough and passes
+a self-test: `UNAVAILABLE` is None then, and else says why not. `LIBRARY` is its name for itself.
 """
 
 import os
@@ -16,7 +16,7 @@ from cryptography.exceptions import InvalidTag
 
 from mpgameserver._core.header cimport HEADER_SIZE, NONCE_SIZE, TAG_SIZE
 
-__all__ = ["IS_AVAILABLE", "NativeAesGcm"]
+__all__ = ["LIBRARY", "UNAVAILABLE", "NativeAesGcm"]
 
 cdef enum:
     KEY_SIZE = 16
@@ -47,14 +47,12 @@ cdef class NativeAesGcm:
         if self._cipher != NULL:
             mpg_free_cipher(self._cipher)
 
-    cdef int seal(
+    cdef bint seal(
         self, const unsigned char *nonce, const unsigned char *header, int header_size,
         const unsigned char *data, int size, unsigned char *out
-    ) except -1:
-        """Write the sealed data, and the tag behind it, to `out`."""
-        if not mpg_seal(self._cipher, nonce, header, header_size, data, size, out):
-            raise RuntimeError("OpenSSL has sealed nothing")
-        return 0
+    ) noexcept:
+        """Write the sealed data, and the tag behind it, to `out`; False when OpenSSL fails."""
+        return mpg_seal(self._cipher, nonce, header, header_size, data, size, out)
 
     cdef bint open(
         self, const unsigned char *nonce, const unsigned char *header, int header_size,
@@ -62,7 +60,7 @@ cdef class NativeAesGcm:
     ) noexcept:
         """Write what is sealed in `data`, which has `size` bytes and a tag behind them, to `out`.
 
-        False when the seal does not hold: what was written then means nothing.
+        False when the tag does not verify; what was written is overwritten then.
         """
         return mpg_open(self._cipher, nonce, header, header_size, data, size, out)
 
@@ -72,10 +70,11 @@ cdef class NativeAesGcm:
         cdef bytes sealed
         _check_sizes(nonce, size, associated_data)
         sealed = PyBytes_FromStringAndSize(NULL, size + TAG_SIZE)
-        self.seal(
+        if not self.seal(
             _start(nonce), _start(associated_data), <int>PyBytes_GET_SIZE(associated_data),
             _start(data), <int>size, _start(sealed),
-        )
+        ):
+            raise RuntimeError("OpenSSL has sealed nothing")
         return sealed
 
     def decrypt(self, bytes nonce, bytes data, bytes associated_data, /):
@@ -115,32 +114,59 @@ cdef int _check_sizes(bytes nonce, Py_ssize_t size, bytes associated_data) excep
     return 0
 
 
-def _is_right(kind):
-    """Whether a kind of AES-GCM does what McGrew and Viega's test case 4 says, and refuses a
-    forgery, and then goes on.
-
-    "The Galois/Counter Mode of Operation (GCM)", appendix B.
-    """
-    nonce = bytes.fromhex("cafebabefacedbaddecaf888")
-    header = bytes.fromhex("feedfacedeadbeeffeedfacedeadbeefabaddad2")
-    data = bytes.fromhex(
+# Published vectors: key, nonce, associated data, plaintext, ciphertext with its tag. None, one and
+# two whole blocks, and a part of one behind associated data of a header's length.
+_VECTORS = [tuple(bytes.fromhex(field) for field in vector) for vector in (
+    # McGrew and Viega, "The Galois/Counter Mode of Operation (GCM)", appendix B: test case 1
+    ("00" * 16, "00" * 12, "", "", "58e2fccefa7e3061367f1d57a4e7455a"),
+    # test case 2
+    (
+        "00" * 16, "00" * 12, "", "00" * 16,
+        "0388dace60b6a392f328c2b971b2fe78" "ab6e47d42cec13bdf53a67b21257bddf",
+    ),
+    # NIST CAVP, gcmEncryptExtIV128.rsp: PTlen = 256, AADlen = 0, Count = 0
+    (
+        "9971071059abc009e4f2bd69869db338", "07a9a95ea3821e9c13c63251", "",
+        "f54bc3501fed4f6f6dfb5ea80106df0bd836e6826225b75c0222f6e859b35983",
+        "0556c159f84ef36cb1602b4526b12009c775611bffb64dc0d9ca9297cd2c6a01"
+        "7870d9117f54811a346970f1de090c41",
+    ),
+    # McGrew and Viega, test case 4
+    (
+        "feffe9928665731c6d6a8f9467308308", "cafebabefacedbaddecaf888",
+        "feedfacedeadbeeffeedfacedeadbeefabaddad2",
         "d9313225f88406e5a55909c5aff5269a86a7a9531534f7da2e4c303d8a318a72"
-        "1c3c0c95956809532fcf0e2449a6b525b16aedf5aa0de657ba637b39"
-    )
-    sealed = bytes.fromhex(
+        "1c3c0c95956809532fcf0e2449a6b525b16aedf5aa0de657ba637b39",
         "42831ec2217774244b7221b784d0d49ce3aa212f2c02a4e035c17e2329aca12e"
         "21d514b25466931c7d8f6a5aac84aa051ba30b396a0aac973d58e091"
-        "5bc94fbc3221a5db94fae95ae7121a47"
-    )
+        "5bc94fbc3221a5db94fae95ae7121a47",
+    ),
+)]
+
+
+def _is_right(kind):
+    """Whether a kind of AES-GCM computes the published vectors and refuses forgeries of them."""
     try:
-        cipher = kind(bytes.fromhex("feffe9928665731c6d6a8f9467308308"))
-        return (
-            cipher.encrypt(nonce, data, header) == sealed
-            and _is_refused(cipher, nonce, sealed[:-1] + b"\0", header)
-            and cipher.decrypt(nonce, sealed, header) == data
-        )
+        return all(_computes(kind, *vector) for vector in _VECTORS)
     except (InvalidTag, RuntimeError):
         return False
+
+
+def _computes(kind, key, nonce, header, data, sealed):
+    """Whether one cipher seals first, as a client's does, and another opens first, as a server's.
+
+    Each goes on after it has refused a forgery.
+    """
+    forged = sealed[:-1] + bytes([sealed[-1] ^ 1])
+    client, server = kind(key), kind(key)
+    return (
+        client.encrypt(nonce, data, header) == sealed
+        and server.decrypt(nonce, sealed, header) == data
+        and _is_refused(client, nonce, forged, header)
+        and _is_refused(server, nonce, forged, header)
+        and server.encrypt(nonce, data, header) == sealed
+        and client.decrypt(nonce, sealed, header) == data
+    )
 
 
 def _is_refused(cipher, nonce, forged, header):
@@ -151,17 +177,39 @@ def _is_refused(cipher, nonce, forged, header):
     return False
 
 
+# The oldest that CPython 3.10 itself takes (PEP 644), and that a distribution still mends.
+MIN_OPENSSL = 0x10101000
+MIN_OPENSSL_NAME = "OpenSSL 1.1.1"
+
+
+def _objection(number, name):
+    """Why a library is not used, by its version and its name for itself; None where it is.
+
+    The numbers of LibreSSL, BoringSSL and others that have OpenSSL's functions do not tell which
+    of its mistakes are mended there.
+    """
+    if not name.startswith("OpenSSL "):
+        return f"this interpreter has {name}, and only OpenSSL is called"
+    if number < MIN_OPENSSL:
+        return f"this interpreter has {name}, which is older than {MIN_OPENSSL_NAME}"
+    return None
+
+
 def _find():
-    """Whether the interpreter has loaded an OpenSSL, and it is right."""
+    """The OpenSSL that the interpreter has loaded, by name, and why it is not used, or None."""
     try:
         import _hashlib
     except ImportError:
-        return False
+        _hashlib = None
     # An interpreter with OpenSSL built in has no file to look it up in.
     path = getattr(_hashlib, "__file__", None)
     if path is None or not mpg_find_openssl(os.fsencode(path)):
-        return False
-    return _is_right(NativeAesGcm)
+        return "", "this interpreter has no OpenSSL whose functions can be looked up"
+    name = mpg_openssl_name().decode("ascii", "replace")
+    objection = _objection(mpg_openssl_number(), name)
+    if objection is None and not _is_right(NativeAesGcm):
+        objection = f"{name} has failed the self-test"
+    return name, objection
 
 
-IS_AVAILABLE = _find()
+LIBRARY, UNAVAILABLE = _find()

@@ -1,8 +1,9 @@
 /* AES-128-GCM by the libcrypto that the interpreter itself has loaded (EVP_EncryptInit(3)).
  *
  * Its functions are looked up in what a loaded library depends on: nothing is linked, and nothing
- * is loaded that was not. EVP_CipherInit and the functions beside it are the same from OpenSSL
- * 1.1.0 on. MPG_OPENSSL=0 is what Windows has, where nobody has tried it. */
+ * is loaded that was not. Their prototypes are those of openssl/evp.h and openssl/crypto.h from
+ * 1.1.0 on, with the tags that OpenSSL gives its structures. MPG_OPENSSL=0 is what Windows has,
+ * where nobody has tried it. */
 #ifndef MPG_OPENSSL
 #ifdef _WIN32
 #define MPG_OPENSSL 0
@@ -11,14 +12,20 @@
 #endif
 #endif
 
+#include "wipe.h"
+
+typedef struct evp_cipher_ctx_st MpgCipher; /* EVP_CIPHER_CTX */
+
 #if !MPG_OPENSSL
 static int mpg_find_openssl(const char *path) { (void)path; return 0; }
-static void *mpg_new_cipher(const unsigned char *key) { (void)key; return NULL; }
-static void mpg_free_cipher(void *c) { (void)c; }
-static int mpg_seal(void *c, const unsigned char *n, const unsigned char *h, int hs,
+static unsigned long mpg_openssl_number(void) { return 0; }
+static const char *mpg_openssl_name(void) { return ""; }
+static MpgCipher *mpg_new_cipher(const unsigned char *key) { (void)key; return NULL; }
+static void mpg_free_cipher(MpgCipher *c) { (void)c; }
+static int mpg_seal(MpgCipher *c, const unsigned char *n, const unsigned char *h, int hs,
                     const unsigned char *d, int s, unsigned char *o)
     { (void)c; (void)n; (void)h; (void)hs; (void)d; (void)s; (void)o; return 0; }
-static int mpg_open(void *c, const unsigned char *n, const unsigned char *h, int hs,
+static int mpg_open(MpgCipher *c, const unsigned char *n, const unsigned char *h, int hs,
                     const unsigned char *d, int s, unsigned char *o)
     { (void)c; (void)n; (void)h; (void)hs; (void)d; (void)s; (void)o; return 0; }
 #else
@@ -27,15 +34,21 @@ static int mpg_open(void *c, const unsigned char *n, const unsigned char *h, int
 #define MPG_TAG_SIZE 16
 #define MPG_GET_TAG 0x10 /* EVP_CTRL_AEAD_GET_TAG and _SET_TAG of openssl/evp.h */
 #define MPG_SET_TAG 0x11
+#define MPG_VERSION_TEXT 0 /* OPENSSL_VERSION of openssl/crypto.h */
+
+typedef struct evp_cipher_st MpgAlgorithm; /* EVP_CIPHER */
 
 struct mpg_functions {
-    void *(*new_context)(void);
-    void (*free_context)(void *);
-    const void *(*aes_128_gcm)(void);
-    int (*init)(void *, const void *, const unsigned char *, const unsigned char *, int);
-    int (*update)(void *, unsigned char *, int *, const unsigned char *, int);
-    int (*final)(void *, unsigned char *, int *);
-    int (*control)(void *, int, int, void *);
+    unsigned long (*version_number)(void);
+    const char *(*version_text)(int);
+    MpgCipher *(*new_context)(void);
+    void (*free_context)(MpgCipher *);
+    const MpgAlgorithm *(*aes_128_gcm)(void);
+    int (*init)(MpgCipher *, const MpgAlgorithm *, const unsigned char *, const unsigned char *,
+                int);
+    int (*update)(MpgCipher *, unsigned char *, int *, const unsigned char *, int);
+    int (*final)(MpgCipher *, unsigned char *, int *);
+    int (*control)(MpgCipher *, int, int, void *);
     void (*clear_errors)(void);
 };
 
@@ -50,6 +63,8 @@ static int mpg_find_openssl(const char *path)
     if (library == NULL)
         return 0;
     /* POSIX lets dlsym name functions; ISO C has no cast from its void pointer. */
+    *(void **)&found.version_number = dlsym(library, "OpenSSL_version_num");
+    *(void **)&found.version_text = dlsym(library, "OpenSSL_version");
     *(void **)&found.new_context = dlsym(library, "EVP_CIPHER_CTX_new");
     *(void **)&found.free_context = dlsym(library, "EVP_CIPHER_CTX_free");
     *(void **)&found.aes_128_gcm = dlsym(library, "EVP_aes_128_gcm");
@@ -58,35 +73,49 @@ static int mpg_find_openssl(const char *path)
     *(void **)&found.final = dlsym(library, "EVP_CipherFinal_ex");
     *(void **)&found.control = dlsym(library, "EVP_CIPHER_CTX_ctrl");
     *(void **)&found.clear_errors = dlsym(library, "ERR_clear_error");
-    if (!(found.new_context && found.free_context && found.aes_128_gcm && found.init &&
-          found.update && found.final && found.control && found.clear_errors))
+    if (!(found.version_number && found.version_text && found.new_context &&
+          found.free_context && found.aes_128_gcm && found.init && found.update && found.final &&
+          found.control && found.clear_errors))
         return 0;
     mpg_openssl = found;
     return 1;
 }
 
-/* A cipher with a key of 16 bytes; NULL where there is none. */
-static void *mpg_new_cipher(const unsigned char *key)
+/* The version as OPENSSL_VERSION_NUMBER has it; 0 where there is no library. */
+static unsigned long mpg_openssl_number(void)
 {
-    void *cipher;
+    return mpg_openssl.version_number == NULL ? 0 : mpg_openssl.version_number();
+}
+
+/* The library and its version, as it names itself. */
+static const char *mpg_openssl_name(void)
+{
+    return mpg_openssl.version_text == NULL ? "" : mpg_openssl.version_text(MPG_VERSION_TEXT);
+}
+
+/* A cipher with a key of 16 bytes; NULL where there is none. */
+static MpgCipher *mpg_new_cipher(const unsigned char *key)
+{
+    MpgCipher *cipher;
     if (mpg_openssl.new_context == NULL)
         return NULL;
     cipher = mpg_openssl.new_context();
     if (cipher != NULL && mpg_openssl.init(cipher, mpg_openssl.aes_128_gcm(), key, NULL, 1))
         return cipher;
-    mpg_openssl.free_context(cipher); /* of no effect for NULL */
+    mpg_openssl.free_context(cipher); /* does nothing for NULL */
     mpg_openssl.clear_errors();
     return NULL;
 }
 
-static void mpg_free_cipher(void *cipher)
+/* Free a cipher, whose key the library overwrites. */
+static void mpg_free_cipher(MpgCipher *cipher)
 {
     mpg_openssl.free_context(cipher);
 }
 
 /* Write the sealed data and its tag to `out`; 0 when the library fails. As after `mpg_open`, no
  * error is left for the next who asks the library for one. */
-static int mpg_seal(void *cipher, const unsigned char *nonce, const unsigned char *header,
+static int mpg_seal(MpgCipher *cipher, const unsigned char *nonce, const unsigned char *header,
                     int header_size, const unsigned char *data, int size, unsigned char *out)
 {
     int written;
@@ -101,9 +130,9 @@ static int mpg_seal(void *cipher, const unsigned char *nonce, const unsigned cha
 }
 
 /* Write what is sealed in `data`, whose tag comes behind its `size` bytes, to `out`. 0 when the
- * seal does not hold: then what was written is nobody's, and no error is left for the next who
- * asks the library for one. */
-static int mpg_open(void *cipher, const unsigned char *nonce, const unsigned char *header,
+ * tag does not verify: what was decrypted until then is overwritten (SP 800-38D section 7.2: only
+ * FAIL is returned), and no error is left for the next who asks the library for one. */
+static int mpg_open(MpgCipher *cipher, const unsigned char *nonce, const unsigned char *header,
                     int header_size, const unsigned char *data, int size, unsigned char *out)
 {
     int written;
@@ -113,6 +142,7 @@ static int mpg_open(void *cipher, const unsigned char *nonce, const unsigned cha
         mpg_openssl.control(cipher, MPG_SET_TAG, MPG_TAG_SIZE, (void *)(data + size)) > 0 &&
         mpg_openssl.final(cipher, out + size, &written))
         return 1;
+    mpg_wipe(out, (size_t)size);
     mpg_openssl.clear_errors();
     return 0;
 }

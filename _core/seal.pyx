@@ -11,6 +11,8 @@ in Python runs code before it looks at what it was given: another thread may get
 and a garbage collection can run any code.
 """
 
+import os
+
 cimport cython
 from cpython.buffer cimport PyBuffer_FillInfo
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
@@ -23,13 +25,31 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from mpgameserver._core.aesgcm cimport NativeAesGcm
 from mpgameserver._core.header cimport HEADER_SIZE, NONCE_SIZE, TAG_SIZE
 
-__all__ = ["Seal"]
+__all__ = ["Seal", "disown_keys"]
 
 cdef enum:
     SPARE_BUFFERS = 4  # calls are seldom nested, and never deep
 
 cdef unsigned char *_spare[SPARE_BUFFERS]
 cdef int _spare_count = 0
+
+
+# Counts the forks that led to this process.
+cdef unsigned int _generation = 0
+
+
+def disown_keys():
+    """Have every `Seal` that was made until now seal and open nothing any more.
+
+    For a process that was forked: its parent goes on under the same keys, and two packets that
+    are sealed under one key with one nonce betray each other (SP 800-38D, appendix A).
+    """
+    global _generation
+    _generation += 1
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=disown_keys)
 
 
 cdef unsigned char *borrow_buffer() except NULL:
@@ -93,21 +113,31 @@ cdef class Seal:
         self._aead = aead
         self._native = aead if type(aead) is NativeAesGcm else None
         self._writes_into = type(aead) is AESGCM and hasattr(aead, "encrypt_into")
+        self._generation = _generation
 
     cdef bytes close(
         self, const unsigned char *header, const unsigned char *payload, Py_ssize_t size
     ):
-        """The datagram: the header and the sealed payload of `size` bytes."""
+        """The datagram: the header and the sealed payload of `size` bytes.
+
+        None when the cipher fails, or the key is another process's: to the session, one that the
+        network has lost.
+        """
         cdef bytes datagram, sealed
         cdef unsigned char *out
         if not 0 <= size <= BUFFER_SIZE:
             raise SystemError(f"a payload of {size} bytes")
+        if self._generation != _generation:
+            return None
         datagram = PyBytes_FromStringAndSize(NULL, HEADER_SIZE + size + TAG_SIZE)
         out = <unsigned char *>PyBytes_AS_STRING(datagram)
         memcpy(out, header, HEADER_SIZE)
         if self._native is not None:
-            self._native.seal(header, header, HEADER_SIZE, payload, <int>size, out + HEADER_SIZE)
-            return datagram
+            if self._native.seal(
+                header, header, HEADER_SIZE, payload, <int>size, out + HEADER_SIZE
+            ):
+                return datagram
+            return None
         if self._writes_into:
             self._aead.encrypt_into(
                 _memory_at(header, NONCE_SIZE),
@@ -133,7 +163,7 @@ cdef class Seal:
         cdef unsigned char *data = <unsigned char *>PyBytes_AS_STRING(datagram)
         cdef Py_ssize_t size = PyBytes_GET_SIZE(datagram) - HEADER_SIZE
         cdef bytes opened
-        if not TAG_SIZE <= size <= BUFFER_SIZE:
+        if self._generation != _generation or not TAG_SIZE <= size <= BUFFER_SIZE:
             return False
         if self._native is not None:
             return self._native.open(
@@ -154,6 +184,7 @@ cdef class Seal:
                 PyBytes_FromStringAndSize(<char *>data, HEADER_SIZE),
             )
         except InvalidTag:
+            mpg_wipe(payload, size - TAG_SIZE)
             return False
         _check_size(opened, size - TAG_SIZE)
         memcpy(payload, PyBytes_AS_STRING(opened), size - TAG_SIZE)

@@ -8,21 +8,18 @@ that filled it, `advance`, `next_datagram`, `receive` and `take_messages`.
 from __future__ import annotations
 
 import os
-import ssl
 import time
 from collections.abc import Callable
 
-import cryptography
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from timing import Timed
 
 from mpgameserver import RetryMode
-from mpgameserver._core.aesgcm import IS_AVAILABLE
 from mpgameserver._core.endpoint import Endpoint
 from mpgameserver._core.header import encode_header
 from mpgameserver._core.seqnum import wire_number
-from mpgameserver.sessioncipher import session_cipher
+from mpgameserver.sessioncipher import cipher_library, session_cipher
 
 START = 1000.0
 WALL_START = 1_700_000_000.0
@@ -35,7 +32,7 @@ APP = 6
 
 def cipher() -> str:
     """Whose AES-GCM the sessions use."""
-    return ssl.OPENSSL_VERSION if IS_AVAILABLE else f"cryptography {cryptography.__version__}"
+    return cipher_library()
 
 
 def session() -> tuple[Endpoint, Endpoint]:

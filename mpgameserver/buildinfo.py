@@ -1,4 +1,4 @@
-"""Which build of the package this is.
+"""Which build of the package this is, and whose cipher it uses.
 
 A number that was measured on a build with hooks says nothing about the package: whoever measures
 asks here first. The answer comes from a compiled module, not from what a build was asked to be.
@@ -12,6 +12,7 @@ from importlib.machinery import ExtensionFileLoader
 from typing import Literal
 
 from mpgameserver._core import build
+from mpgameserver.sessioncipher import CIPHER, cipher_library
 
 __all__ = ["BuildInfo", "build_info"]
 
@@ -28,13 +29,24 @@ class BuildInfo:
     UndefinedBehaviorSanitizer, for a process that has their runtime."""
     modules: tuple[str, ...]
     """The full names of the compiled modules that are loaded, in alphabetical order."""
+    cipher: Literal["openssl", "cryptography"]
+    """What seals the packets of sessions, by AES-128-GCM. openssl: the library that the interpreter
+    has loaded, called in C; cryptography: that package. The variable MPGAMESERVER_CIPHER, set to
+    one of them, chooses; an impossible choice is an ImportError."""
+    cipher_library: str
+    """The name and version of the library that does it, as it tells them."""
 
 
 def build_info() -> BuildInfo:
-    """Return the kind of this build, and the compiled modules that are loaded by now."""
+    """Return the kind of this build, the compiled modules that are loaded, and the cipher."""
     loaded = (
         name
         for name, module in sys.modules.items()
         if name.startswith(_CORE) and isinstance(module.__loader__, ExtensionFileLoader)
     )
-    return BuildInfo(kind=build.KIND, modules=tuple(sorted(loaded)))
+    return BuildInfo(
+        kind=build.KIND,
+        modules=tuple(sorted(loaded)),
+        cipher=CIPHER,
+        cipher_library=cipher_library(),
+    )

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import argparse
 import math
+import platform
+import sys
 from typing import Any, NoReturn
 
+from mpgameserver import __version__
+from mpgameserver.buildinfo import build_info
 from mpgameserver.clilink import add_link_options
 from mpgameserver.clitypes import (
     DEFAULT_PORT,
@@ -204,6 +208,12 @@ class _Parser(argparse.ArgumentParser):
 def new_parser() -> argparse.ArgumentParser:
     """The parser of the command line; what it parses has the name of the command in `command`."""
     parser = _Parser(prog="mpgameserver", description=_DESCRIPTION, epilog=_EPILOG)
+    parser.add_argument(
+        "--version",
+        action="version",
+        version=_version(),
+        help="tell the version, the kind of build, whose cipher seals packets, and exit",
+    )
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     _add_demo(commands)
     _add_serve(commands)
@@ -212,6 +222,16 @@ def new_parser() -> argparse.ArgumentParser:
     _add_netsim(commands)
     _add_genkey(commands)
     return parser
+
+
+def _version() -> str:
+    info = build_info()
+    called = ", called in C" if info.cipher == "openssl" else ""
+    return (
+        f"mpgameserver {__version__}, {info.kind} build\n"
+        f"AES-128-GCM by {info.cipher_library}{called}\n"
+        f"{platform.python_implementation()} {platform.python_version()} on {sys.platform}"
+    )
 
 
 _Commands = Any  # argparse has no public name for what add_subparsers returns

@@ -1,25 +1,81 @@
-"""The cipher of a session: AES-128-GCM, by the quickest that there is here."""
+"""The cipher of a session: AES-128-GCM, by the quickest that there is here, or the one chosen."""
 
 from __future__ import annotations
 
-from typing import TypeAlias
+import logging
+import os
+from typing import Literal, TypeAlias
 
+import cryptography
+from cryptography.hazmat.backends.openssl.backend import backend
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from mpgameserver._core.aesgcm import IS_AVAILABLE, NativeAesGcm
+from mpgameserver._core.aesgcm import LIBRARY, UNAVAILABLE, NativeAesGcm
 
-__all__ = ["SessionCipher", "may_open", "session_cipher"]
+__all__ = [
+    "CIPHER",
+    "CIPHER_VARIABLE",
+    "SessionCipher",
+    "cipher_library",
+    "may_open",
+    "session_cipher",
+]
 
+CIPHER_VARIABLE = "MPGAMESERVER_CIPHER"
+"""The variable of the environment that chooses between the two."""
+
+Choice: TypeAlias = Literal["openssl", "cryptography"]
 SessionCipher: TypeAlias = NativeAesGcm | AESGCM
+
+_LOG = logging.getLogger("mpgameserver.cipher")
+_told: set[str] = set()
+
+
+def _chosen(wanted: str | None, unavailable: str | None) -> Choice:
+    """Which cipher is used, by what the environment says and why OpenSSL cannot be called, or None.
+
+    Raises ImportError for a choice that is unknown or cannot be met.
+    """
+    if wanted == "cryptography" or (not wanted and unavailable):
+        return "cryptography"
+    if wanted not in (None, "", "openssl"):
+        raise ImportError(
+            f"{CIPHER_VARIABLE} must be 'openssl' or 'cryptography', or not set, not {wanted!r}"
+        )
+    if unavailable:
+        raise ImportError(f"{CIPHER_VARIABLE} is 'openssl', but {unavailable}")
+    return "openssl"
+
+
+CIPHER: Choice = _chosen(os.environ.get(CIPHER_VARIABLE), UNAVAILABLE)
+"""openssl: the interpreter's, called in C (`_core.aesgcm`). cryptography: that package's AESGCM."""
+
+
+def cipher_library() -> str:
+    """The library that seals the packets of sessions, with its version."""
+    if CIPHER == "openssl":
+        return LIBRARY
+    return f"cryptography {cryptography.__version__}, {backend.openssl_version_text()}"
 
 
 def session_cipher(key: bytes) -> SessionCipher:
     """The cipher under a session's key, 16 bytes, for both directions.
 
-    It is called in C where the interpreter has an OpenSSL to be found (`_core.aesgcm`), and else
-    by `cryptography`.
+    Where OpenSSL makes none, for want of memory, it is `cryptography`'s, and a line of the log
+    says so, once per process.
     """
-    return NativeAesGcm(key) if IS_AVAILABLE else AESGCM(key)
+    if CIPHER == "openssl":
+        try:
+            return NativeAesGcm(key)
+        except RuntimeError as error:
+            _tell_once(f"{error}: sessions for which it does not use cryptography")
+    return AESGCM(key)
+
+
+def _tell_once(text: str) -> None:
+    if text not in _told:
+        _told.add(text)
+        _LOG.warning(text)
 
 
 def may_open(cipher: SessionCipher, datagram: bytes) -> bool:

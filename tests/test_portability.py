@@ -29,7 +29,7 @@ TARGETS = (
 SHOWN_BY = {
     "MPG_RUNS=0": "datagrams.HAS_RUNS",
     "MPG_NATIVE=0": "datagrams.IS_NATIVE",
-    "MPG_OPENSSL=0": "aesgcm.IS_AVAILABLE",
+    "MPG_OPENSSL=0": "aesgcm.UNAVAILABLE is None",
 }
 """What is False in a build in which a macro is set."""
 ON_SOCKETS = (

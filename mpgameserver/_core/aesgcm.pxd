@@ -1,25 +1,29 @@
 # AES-128-GCM by the interpreter's own OpenSSL, called without Python.
 
 cdef extern from "openssl.h":
+    ctypedef struct MpgCipher:
+        pass
     bint mpg_find_openssl(const char *path)
-    void *mpg_new_cipher(const unsigned char *key)
-    void mpg_free_cipher(void *cipher)
+    unsigned long mpg_openssl_number()
+    const char *mpg_openssl_name()
+    MpgCipher *mpg_new_cipher(const unsigned char *key)
+    void mpg_free_cipher(MpgCipher *cipher)
     bint mpg_seal(
-        void *cipher, const unsigned char *nonce, const unsigned char *header, int header_size,
+        MpgCipher *cipher, const unsigned char *nonce, const unsigned char *header, int header_size,
         const unsigned char *data, int size, unsigned char *out
     )
     bint mpg_open(
-        void *cipher, const unsigned char *nonce, const unsigned char *header, int header_size,
+        MpgCipher *cipher, const unsigned char *nonce, const unsigned char *header, int header_size,
         const unsigned char *data, int size, unsigned char *out
     )
 
 cdef class NativeAesGcm:
-    cdef void *_cipher
+    cdef MpgCipher *_cipher
 
-    cdef int seal(
+    cdef bint seal(
         self, const unsigned char *nonce, const unsigned char *header, int header_size,
         const unsigned char *data, int size, unsigned char *out
-    ) except -1
+    ) noexcept
     cdef bint open(
         self, const unsigned char *nonce, const unsigned char *header, int header_size,
         const unsigned char *data, int size, unsigned char *out

@@ -2,9 +2,10 @@ from typing import Final, final
 
 from typing_extensions import Self
 
-__all__ = ["IS_AVAILABLE", "NativeAesGcm"]
+__all__ = ["LIBRARY", "UNAVAILABLE", "NativeAesGcm"]
 
-IS_AVAILABLE: Final[bool]
+LIBRARY: Final[str]
+UNAVAILABLE: Final[str | None]
 
 @final
 class NativeAesGcm:

@@ -2,7 +2,13 @@
 
 from mpgameserver._core.aesgcm cimport NativeAesGcm
 
+cdef extern from "wipe.h":
+    void mpg_wipe(void *data, size_t size)
+
 cdef enum:
+    # Of both sides together, under one key. With packets of at most 2^11 bytes it keeps what an
+    # attacker may gain below 2^-57: RFC 9001, appendix B.1.1, after SP 800-38D, section 8.3.
+    MAX_KEY_PACKETS = 1 << 28
     BUFFER_SIZE = 65536 + 64  # any payload, and the head of its first message before it
 
 
@@ -13,6 +19,7 @@ cdef class Seal:
     cdef object _aead
     cdef NativeAesGcm _native   # the same AEAD, where it is one that is called in C
     cdef bint _writes_into   # into a buffer that it is given
+    cdef unsigned int _generation   # of the process that made it
 
     cdef bytes close(
         self, const unsigned char *header, const unsigned char *payload, Py_ssize_t size

@@ -2,7 +2,7 @@ from typing import Protocol, type_check_only
 
 from typing_extensions import Self, disjoint_base
 
-__all__ = ["Seal"]
+__all__ = ["Seal", "disown_keys"]
 
 @type_check_only
 class Aead(Protocol):
@@ -12,3 +12,5 @@ class Aead(Protocol):
 @disjoint_base
 class Seal:
     def __new__(cls, aead: Aead) -> Self: ...
+
+def disown_keys() -> None: ...
