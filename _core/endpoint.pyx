@@ -49,7 +49,7 @@ from mpgameserver._core.packet cimport (
     payload_is_valid,
     read_message,
 )
-from mpgameserver._core.seal cimport Seal, borrow_buffer, give_back_buffer
+from mpgameserver._core.seal cimport MAX_KEY_PACKETS, Seal, borrow_buffer, give_back_buffer
 from mpgameserver._core.seqnum cimport HALF_RING, RING_SIZE, expand, to_wire
 from mpgameserver._core.verdict cimport (
     ACCEPTED,
@@ -244,14 +244,17 @@ cdef class Endpoint:
     # -- time -------------------------------------------------------------------------------
 
     cdef bint _tick(self, double now) noexcept:
-        """Move the clock; False while no nonce is left under the second to be written."""
+        """Move the clock; False while no nonce is left under the second to be written.
+
+        False for ever once the key has sealed all that it may.
+        """
         cdef int64_t second
         self._now = max(self._now, now)
         second = <int64_t>floor(self._wall_start + (self._now - self._start))
         if second != self._written_second:
             self._written_second = second
             self._written_count = 0
-        return self._written_count < HALF_RING
+        return self._written_count < HALF_RING and self.key_packets() < MAX_KEY_PACKETS
 
     cpdef void advance(self, double now):
         """Do what the time asks for: find lost packets, time out messages.

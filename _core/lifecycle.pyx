@@ -19,8 +19,12 @@ nothing of that: it may be older. The connection is DROPPED unless the other sid
 that was sent after the pause.
 """
 
-from libc.math cimport INFINITY
+import logging
 
+from libc.math cimport INFINITY
+from libc.stdint cimport int64_t
+
+from mpgameserver._core.seal cimport MAX_KEY_PACKETS
 from mpgameserver._core.verdict cimport ACCEPTED
 
 from mpgameserver._core.endpoint import DROP_REASONS
@@ -28,6 +32,14 @@ from mpgameserver.enums import ConnectionStatus
 from mpgameserver.errors import NotConnectedError
 
 __all__ = ["GOODBYE_TIMEOUT", "Lifecycle"]
+
+cdef enum:
+    KEY_WARNING = MAX_KEY_PACKETS >> 1
+    # What both sides can still send while a disconnect takes its second, at 32,767 packets under
+    # each second that is written: the second may begin within one and end within the next.
+    KEY_RESERVE = 4 * 32768
+
+_LOG = logging.getLogger("mpgameserver.connection")
 
 # Seconds that a goodbye takes at most, from `disconnect` to the end without an ack.
 GOODBYE_TIMEOUT = 1.0
@@ -109,6 +121,10 @@ cdef class Lifecycle:
     cdef int go_on(self, double now) except -1:
         if not self.is_live:
             return 0
+        if self.endpoint.key_packets() >= KEY_WARNING and self.status is _connected:
+            self._spare_key(now)
+            if not self.is_live:  # a logging handler may have ended it
+                return 0
         self.endpoint.advance(now)
         if self.status is _disconnecting:
             if self.endpoint.outbox.disconnect_acked() or now >= self._goodbye_deadline:
@@ -146,6 +162,20 @@ cdef class Lifecycle:
     cdef int _drop(self) except -1:
         self._answer_goodbye = True
         return self._end(_dropped)
+
+    cdef int _spare_key(self, double now) except -1:
+        """Disconnect before the key has sealed all that it may, and warn long before."""
+        cdef int64_t packets = self.endpoint.key_packets()
+        if packets >= MAX_KEY_PACKETS - KEY_RESERVE:
+            self.key_used_up = True
+            self.disconnect(now)
+        elif not self._warned_of_key:
+            self._warned_of_key = True
+            _LOG.warning(
+                "a session has used half of its key: it ends after %d more packets",
+                MAX_KEY_PACKETS - KEY_RESERVE - packets,
+            )
+        return 0
 
     def advance(self, double now):
         """Do what the time asks for, once per frame or tick."""
@@ -199,6 +229,14 @@ cdef class Lifecycle:
             return None
         self._end(_disconnected)
         return self.endpoint.farewell(now)
+
+    def disown(self):
+        """End without a datagram or a callback: the session is another process's."""
+        if self.is_live:
+            self._end(_disconnected)
+        self._answer_goodbye = False
+        self.endpoint.take_settled()
+        self.endpoint.take_messages()
 
     cdef int _end(self, object status) except -1:
         self.status = status

@@ -47,6 +47,8 @@ cdef class Session(Timed):
         """Note why the session, which is over, has ended; the reason."""
         if self.ending is not None:
             self.reason = self.ending
+        elif self.connection.key_used_up:
+            self.reason = DisconnectReason.KEY_LIMIT
         elif self.connection.status is _dropped:
             self.reason = DisconnectReason.TIMEOUT
         else:

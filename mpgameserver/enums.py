@@ -77,6 +77,8 @@ class DisconnectReason(Enum):
     """The client was there, but acked nothing for 10 s while more than 1 MiB waited for it."""
     EVICTED = "evicted"
     """Unfinished messages of the client held more than those of any other, and had to make room."""
+    KEY_LIMIT = "key limit"
+    """The session's key has sealed nearly as many packets as one key safely may: 2^28."""
 
 
 class ConnectFailure(Enum):

@@ -40,10 +40,10 @@ cdef class Endpoint:
     cdef bint _is_server, _is_entered         # entered: a call runs that none may interrupt
     cdef double _start, _wall_start, _now, _last_sent, _ack_due_at, _measured_at, _heard_for
     cdef uint32_t _acks_owed
-    cdef int64_t _written_second, _written_count, _ping_second   # count: of packets under it
-    cdef int64_t _dropped[VERDICTS]
-    cdef Py_ssize_t _body_limit
+    cdef int64_t _written_second, _written_count, _ping_second, _body_limit, _dropped[VERDICTS]
     cdef int _enter(self) except -1
+    cdef inline int64_t key_packets(self) noexcept:  # sealed under the key, by both sides
+        return self.sent_packets.newest + self.received_packets.newest
     cdef inline Py_ssize_t inbox_count(self) noexcept:
         return self._inbox.count
     cdef inline bint owes_acks(self) noexcept:      # so many that a datagram should leave

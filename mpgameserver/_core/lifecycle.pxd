@@ -10,6 +10,7 @@ cdef class Lifecycle:
     cdef readonly object token             # names the session
     cdef readonly object status            # a ConnectionStatus
     cdef readonly bint is_live             # it has not ended
+    cdef readonly bint key_used_up         # it ends because the key has sealed enough
     cdef double _silence_timeout           # seconds
     cdef double _keep_alive_interval
     cdef double _goodbye_deadline
@@ -18,12 +19,14 @@ cdef class Lifecycle:
     cdef int64_t _proof                    # the packet whose ack is waited for after a pause, or 0
     cdef double _proof_deadline
     cdef bint _answer_goodbye              # what is left to send after the end
+    cdef bint _warned_of_key
 
     cdef int queue(self, object payload, object retry, object callback) except -1
     cdef Verdict take(self, bytes datagram, double now) except *
     cdef int go_on(self, double now) except -1
     cdef bytes make_datagram(self, double now)
     cdef double due_at(self) except? -1.0
+    cdef int _spare_key(self, double now) except -1
     cdef double _next_deadline(self) noexcept
     cdef int _ask_for_proof(self, double now) except -1
     cdef int _look_for_proof(self, double now) except -1
