@@ -16,7 +16,7 @@ import tempfile
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 from cryptography import exceptions
 from cryptography.hazmat.primitives import hashes
@@ -132,6 +132,9 @@ class EllipticCurvePublicKey:
     def __hash__(self) -> int:
         return hash(self.getBytes())
 
+    def __reduce__(self) -> tuple[Callable[[str], EllipticCurvePublicKey], tuple[str]]:
+        return EllipticCurvePublicKey.fromPEM, (self.getPublicKeyPEM(),)
+
     def __repr__(self) -> str:
         return f"<EllipticCurvePublicKey {_fingerprint(self)}>"
 
@@ -211,6 +214,12 @@ class EllipticCurvePrivateKey:
     def curve(self) -> ec.EllipticCurve:
         """The curve, as an object of `cryptography`; its `name` is "secp256r1"."""
         return self._key.curve
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(
+            "a private key is not pickled or copied, for what holds it should be known: hand over "
+            "the path of its PEM file, and read it there by fromPEM"
+        )
 
     def __repr__(self) -> str:
         return f"<EllipticCurvePrivateKey of {_fingerprint(self.getPublicKey())}>"

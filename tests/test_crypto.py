@@ -263,6 +263,18 @@ class TestSecrecy:
         assert repr(PUBLIC) != repr(OTHER.getPublicKey())
         assert "sha256:" in repr(PUBLIC)
 
+    @pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+    def test_a_public_key_is_pickled_by_its_pem_text(self, protocol):
+        data = pickle.dumps(PUBLIC, protocol)
+        assert b"BEGIN PUBLIC KEY" in data
+        assert pickle.loads(data) == PUBLIC
+        assert copy.deepcopy([PUBLIC]) == [PUBLIC]
+
+    @pytest.mark.parametrize("call", [pickle.dumps, copy.copy, copy.deepcopy])
+    def test_a_private_key_is_not_handed_on_and_the_error_says_what_to_do(self, call):
+        with pytest.raises(TypeError, match="the path of its PEM file"):
+            call(KEY)
+
     def test_a_private_key_is_not_pickled_by_accident(self):
         with pytest.raises(TypeError):
             pickle.dumps(KEY)
