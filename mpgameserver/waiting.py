@@ -23,8 +23,6 @@ STREAK = 8
 """Quick waits in a row after which there is a look before the next: bursts with long pauses between
 them must not cost a look in vain for each."""
 
-_HAS_POLL = hasattr(select, "poll")
-
 
 class _HasFileno(Protocol):
     def fileno(self) -> int: ...
@@ -36,8 +34,10 @@ class Waiter:
     def __init__(self, *socks: _HasFileno) -> None:
         self._descriptors = [sock.fileno() for sock in socks]
         self._writable: int | None = None
-        if _HAS_POLL:
-            self._poll = select.poll()
+        # Looked up for each: what patches `select` for green threads may take `poll` away.
+        poll = getattr(select, "poll", None)
+        self._poll = None if poll is None else poll()
+        if self._poll is not None:
             for descriptor in self._descriptors:
                 self._poll.register(descriptor, select.POLLIN)
 
@@ -45,7 +45,7 @@ class Waiter:
         """From here on the wait also ends when the socket takes more, or no longer does."""
         descriptor = sock.fileno()
         self._writable = descriptor if wanted else None
-        if _HAS_POLL:
+        if self._poll is not None:
             self._poll.modify(descriptor, select.POLLIN | (select.POLLOUT if wanted else 0))
 
     def wait(self, seconds: float) -> set[int]:
@@ -55,7 +55,7 @@ class Waiter:
         Windows, would have the caller wait again and again for less than one.
         """
         milliseconds = math.ceil(seconds * 1000)
-        if _HAS_POLL:
+        if self._poll is not None:
             return {descriptor for descriptor, _ in self._poll.poll(milliseconds)}
         writable = () if self._writable is None else (self._writable,)
         readable, takes_more, _ = select.select(

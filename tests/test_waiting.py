@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import select
 import socket
+import time
 from collections.abc import Iterator
 
 import pytest
 from support.patience import PATIENCE
 
-from mpgameserver import waiting
 from mpgameserver.waiting import QUICK, SPIN, STREAK, EagerWaiter, Waiter, wait_readable
 
 
 @pytest.fixture(params=[True, False], ids=["poll", "select"], autouse=True)
 def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    if request.param and not waiting._HAS_POLL:
+    """`select` is what is left when a library for green threads, imported later, has patched it."""
+    if request.param and not hasattr(select, "poll"):
         pytest.skip("this platform has no poll")
-    monkeypatch.setattr(waiting, "_HAS_POLL", request.param)
+    if not request.param:
+        monkeypatch.delattr(select, "poll", raising=False)
 
 
 @pytest.fixture
@@ -131,7 +133,7 @@ class Eager:
         self.looked_for: list[float] = []
         self._now = 100.0
         self._waiter = EagerWaiter(self._spin, sock)
-        monkeypatch.setattr(waiting.time, "perf_counter", lambda: self._now)
+        monkeypatch.setattr(time, "perf_counter", lambda: self._now)
         monkeypatch.setattr(Waiter, "wait", lambda _, seconds: self._sleep())
 
     def wait(self, seconds: float = 1.0) -> set[int]:
