@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import logging
 import os
@@ -40,6 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     Raises SystemExit, as argparse does, for --help and for a command line that makes no sense.
     """
+    _print_anything()
     arguments = new_parser().parse_args(argv)
     try:
         return _COMMANDS[arguments.command](arguments)
@@ -54,6 +56,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _fail(arguments.command, error.strerror or str(error))
     except UnreachableError as error:
         return _fail(arguments.command, str(error))
+
+
+def _print_anything() -> None:
+    """Have stdout escape the characters that its encoding lacks, as stderr does, and not raise.
+
+    ASCII lacks those of the tables, any encoding those of a path that is none in it.
+    """
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def _fail(command: str, reason: str, code: int = EXIT_FAILED) -> int:

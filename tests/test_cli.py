@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import re
 import signal
 import socket
@@ -16,12 +17,14 @@ from pathlib import Path
 import pytest
 from support.patience import PATIENCE
 
+from mpgameserver import __version__, build_info
 from mpgameserver import ping as ping_module
 from mpgameserver.cli import main
 from mpgameserver.crypto import EllipticCurvePrivateKey, EllipticCurvePublicKey
 from mpgameserver.ping import ping
 from mpgameserver.server import EventHandler, ServerContext, ThreadedServer
 
+ASCII = {"PYTHONIOENCODING": "ascii:strict", "PYTHONUTF8": "1"}
 COMMANDS = ("demo", "serve", "monitor", "ping", "netsim", "genkey")
 
 Program = subprocess.Popen[str]
@@ -454,3 +457,47 @@ def test_a_reader_that_goes_away_ends_the_demo_without_a_traceback(start):
     assert program.wait(timeout=PATIENCE) == 1
     assert program.stderr is not None
     assert program.stderr.read() == ""
+
+
+def run_in(folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[bytes]:
+    """Run the command line to its end."""
+    return subprocess.run(
+        [sys.executable, "-m", "mpgameserver", *arguments],
+        cwd=folder,
+        env=os.environ | environment,
+        capture_output=True,
+        timeout=PATIENCE,
+        check=False,
+    )
+
+
+class TestAStdoutThatIsAscii:
+    def test_genkey_escapes_the_characters_of_a_path(self, tmp_path: Path) -> None:
+        done = run_in(tmp_path, "genkey", "schl\u00fcssel.pem", **ASCII)
+        assert (done.returncode, done.stderr) == (0, b"")
+        assert done.stdout.startswith(b"schl\\xfcssel.pem: the private key")
+
+    def test_demo_escapes_those_of_its_tables(self, tmp_path: Path) -> None:
+        done = run_in(tmp_path, "demo", "--seconds", "0.2", "--loss", "0", **ASCII)
+        assert (done.returncode, done.stderr) == (0, b"")
+        assert b"exactly once" in done.stdout
+        done.stdout.decode("ascii")
+
+    @pytest.mark.parametrize("command", COMMANDS)
+    def test_every_help_is_printed(self, command: str, tmp_path: Path) -> None:
+        done = run_in(tmp_path, command, "--help", **ASCII)
+        assert (done.returncode, done.stderr) == (0, b"")
+
+
+def test_version_tells_the_package_the_build_the_cipher_and_the_python(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main(["--version"])
+    assert stop.value.code == 0
+    package, cipher, python = capsys.readouterr().out.splitlines()
+    info = build_info()
+    assert package == f"mpgameserver {__version__}, {info.kind} build"
+    assert cipher.removesuffix(", called in C") == f"AES-128-GCM by {info.cipher_library}"
+    assert cipher.endswith("C") == (info.cipher == "openssl")
+    assert python.startswith(f"{platform.python_implementation()} {platform.python_version()} on ")
