@@ -57,6 +57,8 @@ def host_and_port(addr: object, least_port: int) -> tuple[str, int]:
     host, port = addr
     if not isinstance(host, str) or isinstance(port, bool) or not isinstance(port, int):
         raise TypeError(f"addr must be a pair of a str and an int, not {addr!r}")
+    if "\0" in host:  # the resolver would look up what comes before it
+        raise ValueError(f"addr must have a host without a NUL character, not {addr!r}")
     if not least_port <= port <= 65535:
         raise ValueError(f"addr must have a port of {least_port}...65535, not {addr!r}")
     return host, port

@@ -69,7 +69,12 @@ def address(least_port: int) -> Callable[[str], tuple[str, int]]:
             raise argparse.ArgumentTypeError(
                 f"must have an IPv6 address in brackets, as [::1]:{DEFAULT_PORT}, not {text!r}"
             )
-        if not host or not port.isdecimal() or not least_port <= int(port) <= MAX_PORT:
+        if (
+            not host
+            or "\0" in host
+            or not port.isdecimal()
+            or not least_port <= int(port) <= MAX_PORT
+        ):
             raise argparse.ArgumentTypeError(
                 f"must be HOST:PORT with a port from {least_port} to {MAX_PORT}, not {text!r}"
             )

@@ -55,7 +55,9 @@ def test_what_is_neither_text_nor_an_address_is_refused(entry) -> None:
         BlockList([entry])
 
 
-@pytest.mark.parametrize("entry", ["192.0.2.1/24", "192.0.2", "example.org", "", "192.0.2.0/33"])
+@pytest.mark.parametrize(
+    "entry", ["192.0.2.1/24", "192.0.2", "example.org", "", "192.0.2.0/33", "192.0.2.1\0"]
+)
 def test_text_that_is_no_address_and_no_network_is_refused(entry: str) -> None:
     with pytest.raises(ValueError, match="not an entry of a block list"):
         BlockList([entry])

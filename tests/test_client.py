@@ -116,6 +116,7 @@ class TestBeforeConnecting:
             (("localhost", 0), ValueError),
             (("localhost", 65536), ValueError),
             (("", 1474), ValueError),
+            (("localhost\0.example.net", 1474), ValueError),
         ],
     )
     def test_a_wrong_address_raises_at_once(self, address: object, error: type[Exception]) -> None:

@@ -23,6 +23,7 @@ from mpgameserver.waiting import wait_readable
         (("127.0.0.1", True), TypeError),
         (("127.0.0.1", -1), ValueError),
         (("127.0.0.1", 65536), ValueError),
+        (("127.0.0.1\0.example.net", 80), ValueError),
     ],
 )
 def test_what_is_no_address_is_refused(addr: Any, error: type[Exception]) -> None:

@@ -383,6 +383,13 @@ def test_an_unknown_host_is_an_error_that_names_it(monkeypatch: pytest.MonkeyPat
         UdpProxy(("127.0.0.1", 0), ("nowhere", 9), PERFECT)
 
 
+@pytest.mark.parametrize("place", ["listen", "target"])
+def test_a_host_with_a_nul_character_is_refused(place):
+    good, bad = ("127.0.0.1", 9), ("127.0.0.1\0.example.net", 9)
+    with pytest.raises(ValueError, match="without a NUL"):
+        UdpProxy(*((bad, good) if place == "listen" else (good, bad)), PERFECT)
+
+
 # Starting and stopping; that nothing is left behind is checked for every test
 
 
