@@ -1,10 +1,15 @@
-"""The compiled core. Private: its modules serve the package and may change without notice."""
+"""The compiled core. Private: its modules serve the package and may change without notice.
 
-from typing import TYPE_CHECKING
+All of them are imported here, and no one elsewhere first. Freezers (PyInstaller, Nuitka) read what
+a program imports, and cannot see what a compiled module does; and what is wrong with the build is
+said here, once.
+"""
 
-if TYPE_CHECKING:
-    # Never run. PyInstaller and its kin read here what a frozen game needs, for they do not see
-    # which modules a compiled one imports.
+import sys
+
+from mpgameserver._core.notbuilt import explain, is_ours
+
+try:
     from mpgameserver._core import (  # noqa: F401
         aesgcm,
         budget,
@@ -35,4 +40,16 @@ if TYPE_CHECKING:
         timers,
         traffic,
         window,
+    )
+except ImportError as error:
+    if not is_ours(error):
+        raise  # another package's, such as cryptography
+    raise explain(error) from error
+
+# An interpreter without the lock switches it on for modules that do not declare to do without,
+# unless it is told not to (PYTHON_GIL=0, -X gil=0).
+if not getattr(sys, "_is_gil_enabled", lambda: True)():
+    raise ImportError(
+        "mpgameserver needs the global interpreter lock, which is off (PYTHON_GIL=0 or -X gil=0): "
+        "without it threads corrupt its memory. Leave it to Python to switch the lock on"
     )
