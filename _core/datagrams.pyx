@@ -94,6 +94,8 @@ cdef bytes _kernel_form(tuple address):
     host, port = address[:2]
     flow, scope = address[2:4] if len(address) >= 4 else (0, 0)
     local = address[len(address) - 1] if len(address) in (3, 5) else ""
+    if "\0" in host:  # C would see what comes before it
+        return None
     if not mpg_make_address(
         &raw, PyUnicode_AsUTF8(host), port, flow, scope, PyUnicode_AsUTF8(local)
     ):
@@ -164,6 +166,8 @@ cdef class DatagramSocket:
         cdef int size, error, _
         if self._rest is not None:
             return self._next_of_rest()
+        if self._fd < 0:
+            return None
         for _ in range(READ_ERRORS):
             size = mpg_receive(self._fd, _read_buffer, READ_SIZE, sender, &segment)
             if size >= 0:
@@ -224,6 +228,9 @@ cdef class DatagramSocket:
         cdef Py_ssize_t sent = 0
         if not self._run:
             return True
+        if self._fd < 0:
+            self._run.clear()
+            return True
         if len(self._run) > 1 and self._sends_runs:
             sent = self._send_run()
         while sent < len(self._run):
@@ -241,7 +248,10 @@ cdef class DatagramSocket:
         return self.flush() and self._send_one(datagram, address)
 
     cpdef int close(self) except -1:
-        """Close the socket; what was queued is forgotten. Of no effect the second time."""
+        """Close the socket; idempotent. What was queued is discarded.
+
+        From then on nothing arrives, and what is sent goes nowhere.
+        """
         self._fd = -1
         self._run.clear()
         self._rest = None
@@ -289,7 +299,7 @@ cdef class DatagramSocket:
     cdef bint _send_one(self, bytes datagram, tuple address) except -1:
         cdef MpgAddress to
         cdef int sent, error
-        if address is not None and not self._write_address(address, &to):
+        if self._fd < 0 or address is not None and not self._write_address(address, &to):
             return True
         sent = mpg_send(
             self._fd, PyBytes_AS_STRING(datagram), PyBytes_GET_SIZE(datagram),

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from typing import Protocol
 
+from mpgameserver import forks
 from mpgameserver.aiowatch import LoopWatch, ThreadWatch, Watch
 
 __all__ = ["Driver"]
@@ -46,6 +47,7 @@ class Driver:
         self._soon: asyncio.Handle | None = None
         self._next_renewal = 0.0
         self._is_active = False
+        forks.end_in_child(self)
 
     def start(self) -> None:
         """Call the first turn, now."""
@@ -64,6 +66,12 @@ class Driver:
         for handle in (self._timer, self._soon):
             if handle is not None:
                 handle.cancel()
+        self._timer = self._soon = None
+
+    def end_in_child(self) -> None:
+        """Call no more turns: the loop is the parent process's."""
+        self._is_active = False
+        self._watch.end_in_child()
         self._timer = self._soon = None
 
     def _run_soon(self) -> None:

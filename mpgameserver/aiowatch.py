@@ -34,6 +34,9 @@ class Watch(Protocol):
     def close(self) -> None:
         """Wait no more; to be called before the sockets are closed."""
 
+    def end_in_child(self) -> None:
+        """Wait no more in a process that was forked; the parent goes on waiting."""
+
 
 class LoopWatch:
     """Has the loop wait; `set` is a NotImplementedError where that cannot."""
@@ -71,6 +74,10 @@ class LoopWatch:
         """As in `Watch`."""
         self.set(set(), None)
 
+    def end_in_child(self) -> None:
+        """As in `Watch`: what the loop waits with may be shared with the parent (epoll(7))."""
+        self._readers, self._writer = set(), None
+
 
 class _Descriptor(int):
     """What a `Waiter` takes."""
@@ -105,9 +112,17 @@ class ThreadWatch:
 
     def close(self) -> None:
         """As in `Watch`."""
+        if self._is_closed:
+            return
         self._is_closed = True
         self._asking.send(b"\0")
         self._thread.join()
+        self._asked.close()
+        self._asking.close()
+
+    def end_in_child(self) -> None:
+        """As in `Watch`: there is no thread."""
+        self._is_closed = True
         self._asked.close()
         self._asking.close()
 

@@ -7,6 +7,7 @@ for as long as it pleases, be a request sent or not.
 from __future__ import annotations
 
 import contextlib
+import os
 import socket
 import threading
 import time
@@ -85,6 +86,15 @@ class BoundedHttpServer(ThreadingMixIn, WSGIServer):
             for request in self._deadlines:
                 _close(request)
             self._ended.wait_for(lambda: not self._deadlines, SLOT_TIMEOUT)
+
+    def end_in_child(self) -> None:
+        """Close the sockets in a process that was forked: the threads are the parent process's."""
+        self.socket.close()
+        for request in self._deadlines:
+            # Not `close()`, which waits until the files that a handler made of it are closed.
+            descriptor = request.detach()
+            if descriptor >= 0:  # -1: the thread has closed it
+                os.close(descriptor)
 
     def _has_room(self) -> bool:
         return len(self._deadlines) < MAX_REQUESTS

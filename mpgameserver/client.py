@@ -16,6 +16,7 @@ from dataclasses import replace
 from functools import partial
 from types import TracebackType
 
+from mpgameserver import forks
 from mpgameserver._core.pump import ClientPump
 from mpgameserver._core.seqnum import SeqNum
 from mpgameserver.address import format_address, plain_address
@@ -64,6 +65,7 @@ class UdpClient:
     variable MPGAMESERVER_TRACE, if it is set. Raises OSError where it cannot be written.
 
     Call `update` once per frame. All calls must come from one thread. Delivery is not ordered.
+    In a process that is forked the copy is as one that never connected; the parent's is unharmed.
     """
 
     def __init__(
@@ -88,6 +90,7 @@ class UdpClient:
         self._failure: ConnectFailure | None = None
         self._drop_log = LimitedLog(_LOG)
         self._send_errors: Callable[[], dict[str, int]] = dict
+        forks.end_in_child(self)
 
     def __enter__(self) -> UdpClient:
         return self
@@ -484,6 +487,17 @@ class UdpClient:
             with contextlib.suppress(OSError):  # closed by somebody else: nobody is told
                 self._socket.send(last)
         self._due_callbacks += self._connection.take_settled()
+        self._close_socket()
+
+    def end_in_child(self) -> None:
+        """Be as one that never connected: the connection is the parent process's."""
+        self._due_callbacks.clear()
+        self._connect_callback = None
+        self._end_attempt(False)
+        if self._connection is not None:
+            self._connection.disown()
+        self._connection = None
+        self._failure = None
         self._close_socket()
 
     def _close_socket(self) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
+from mpgameserver import forks
 from mpgameserver.accesslog import AccessLog
 from mpgameserver.blocklist import BlockEntry, BlockList
 from mpgameserver.crypto import EllipticCurvePrivateKey, load_private_key
@@ -145,6 +146,7 @@ class ServerContext:
         self._is_shutting_down = False
         self._server: Serving | None = None
         self._slow_log = LimitedLog(_LOG)
+        forks.end_in_child(self)
 
     def __repr__(self) -> str:
         clients = "not running" if self._server is None else f"{len(self.clients)} clients"
@@ -397,6 +399,12 @@ class ServerContext:
         """Called by the server when it has stopped."""
         self._server = None
         self._is_shutting_down = False
+
+    def end_in_child(self) -> None:
+        """Be as one that no server runs: that is the parent process's."""
+        self._settings_lock = threading.RLock()
+        self._calls.clear()
+        self.detach()
 
     @property
     def is_shutting_down(self) -> bool:

@@ -15,6 +15,7 @@ import threading
 from collections.abc import Iterable, Iterator
 from types import TracebackType
 
+from mpgameserver import forks
 from mpgameserver.address import host_and_port
 from mpgameserver.boundedhttp import BoundedHttpServer
 from mpgameserver.context import ServerContext
@@ -84,13 +85,22 @@ class MetricsServer:
         self._thread = threading.Thread(
             target=self._server.serve_forever, name="mpgameserver-metrics", daemon=True
         )
+        self._is_inherited = False
+        forks.end_in_child(self)
         self._thread.start()
 
     def close(self) -> None:
         """Stop to listen."""
+        if self._is_inherited:
+            return
         self._server.shutdown()
         self._thread.join()
         self._server.server_close()
+
+    def end_in_child(self) -> None:
+        """Listen no more: the threads are the parent process's."""
+        self._is_inherited = True
+        self._server.end_in_child()
 
     def __enter__(self) -> MetricsServer:
         return self

@@ -16,7 +16,9 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from types import TracebackType
+from typing import Any
 
+from mpgameserver import forks
 from mpgameserver._core.pump import ServerPump
 from mpgameserver.address import format_address, host_and_port
 from mpgameserver.context import EVENTS, EventHandler, ServerContext
@@ -116,6 +118,8 @@ class UdpServer:
         self._is_updating = False
         self._is_wanted = False
         self._waits_to_write = False
+        self._is_inherited = False
+        self._previous_signals: dict[int, Any] = {}
         self._engine = new_engine(
             ctxt, lambda: self._pump.flush(), self._handler(), lambda: self.address
         )
@@ -125,6 +129,7 @@ class UdpServer:
         carrier = carrier_of(self._socket.datagrams, ctxt.meter)
         self._pump = ServerPump(self._engine, carrier, time.perf_counter)
         self._pipe = _WakePipe()
+        forks.end_in_child(self)
 
     def __repr__(self) -> str:
         state = "stopped" if self._is_over else "serving" if self._has_run else "listening"
@@ -139,7 +144,9 @@ class UdpServer:
         """Serve until `stop`, `ServerContext.shutdown` or a signal.
 
         Before it returns it has said goodbye to every client, for up to 1 second. It can be
-        called once: RuntimeError the second time, and while another server runs the context.
+        called once: RuntimeError the second time, and while another server runs the context, and
+        in a process forked since the server was made. In one that is forked by an event it returns
+        as soon as that does, and the parent's server is unharmed.
 
         Raises OSError (EBADF or ENOTSOCK) when something else in the process has closed the
         server's descriptors. No client can be told; the handler has had its last events, and a
@@ -296,6 +303,8 @@ class UdpServer:
     def _claim(self) -> bool:
         """Make the context this server's own; False when it was stopped before."""
         with self._lock:
+            if self._is_inherited:
+                raise RuntimeError("this server is the parent process's; a new one is needed")
             if self._has_run:
                 raise RuntimeError("this server has run; a new one is needed")
             if self._is_over:
@@ -360,16 +369,28 @@ class UdpServer:
     def _signals(self) -> Iterator[None]:
         """Let signals stop the server, if that was asked for and is possible."""
         wanted = self._install_signals and threading.current_thread() is threading.main_thread()
-        previous = {
+        self._previous_signals = {
             number: signal.signal(number, lambda *_: self.stop())
             for number in (_stop_signals() if wanted else ())
         }
         try:
             yield
         finally:
-            for number, handler in previous.items():
-                if handler is not None:  # None: not set from Python, and not to be set again
-                    signal.signal(number, handler)
+            self._restore_signals()
+
+    def _restore_signals(self) -> None:
+        previous, self._previous_signals = self._previous_signals, {}
+        for number, handler in previous.items():
+            if handler is not None:  # None: not set from Python, and not to be set again
+                signal.signal(number, handler)
+
+    def end_in_child(self) -> None:
+        """Stop without a datagram or an event: the sessions are the parent process's."""
+        self._lock = threading.RLock()
+        self._is_inherited = True
+        self._engine.end_in_child()
+        self._close()
+        self._restore_signals()
 
 
 class ThreadedServer:
@@ -386,6 +407,7 @@ class ThreadedServer:
         self._server: UdpServer | None = None
         self._thread: threading.Thread | None = None
         self._error: BaseException | None = None
+        forks.end_in_child(self)
 
     def __repr__(self) -> str:
         state = "not running" if self._thread is None else "serving"
@@ -439,8 +461,14 @@ class ThreadedServer:
         try:
             server._run()
         except BaseException as error:
+            if self._server is not server:  # in a process forked by an event, which leaves it
+                raise
             _LOG.exception("the server has failed")
             self._error = error
+
+    def end_in_child(self) -> None:
+        """Be as one that was never started: the thread is the parent process's."""
+        self._server = self._thread = self._error = None
 
     def __enter__(self) -> ThreadedServer:
         self.start()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 
+from mpgameserver import forks
 from mpgameserver.context import ServerContext
 from mpgameserver.serverfigures import ServerFigures
 
@@ -23,6 +24,7 @@ class FiguresAsker:
         self._condition = threading.Condition()
         self._is_asked = False
         self._answer: ServerFigures | None = None
+        forks.end_in_child(self)
 
     def ask(self) -> None:
         """Ask, unless a question waits."""
@@ -45,6 +47,12 @@ class FiguresAsker:
         with self._condition:
             self._condition.wait_for(lambda: self._answer is not None, seconds)
         return self.take()
+
+    def end_in_child(self) -> None:
+        """Forget the question, and the lock: a thread of the parent process's may have held it."""
+        self._condition = threading.Condition()
+        self._is_asked = False
+        self._answer = None
 
     def _tell(self) -> None:
         figures = self._meter.figures()

@@ -99,6 +99,7 @@ class ServerEngine(Switchboard):
         self._budgets = HostBudgets(self.settings.limits)
         self._handshakes = ServerHandshakes(context.root_key, self._sessions, self.settings.limits)
         self._is_stopping = False
+        self._is_inherited = False
         self._last_tick = self._next_tick = float("inf")
         self._next_full_event = float("-inf")
         self._proved = self._stalled = self._evicted = 0
@@ -294,6 +295,14 @@ class ServerEngine(Switchboard):
         while not self.is_stopped:
             self.advance(self.now)
 
+    def end_in_child(self) -> None:
+        """Serve nobody and call nothing any more: the sessions are the parent process's."""
+        self._is_inherited = self.is_stopped = True
+        self._handshakes.clear()
+        self.answers.take_all()
+        for session in self._sessions:
+            session.connection.disown()
+
     def _tick(self) -> None:
         delta_t, self._last_tick = self.now - self._last_tick, self.now
         self._next_tick += self.settings.interval
@@ -431,6 +440,8 @@ class ServerEngine(Switchboard):
 
     def call(self, name: str, function: Callable[..., object], *arguments: object) -> None:
         """Call what is not ours; what it raises is logged and goes no further."""
+        if self._is_inherited:
+            return
         try:
             function(*arguments)
         except Exception:

@@ -27,6 +27,8 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
 
+from mpgameserver import forks
+from mpgameserver.address import host_and_port
 from mpgameserver.netsim import Link, LinkConditions, LinkPair, LinkStats
 from mpgameserver.udpsocket import new_udp_socket
 
@@ -116,6 +118,7 @@ class UdpProxy:
         self._selector.register(self._listener, selectors.EVENT_READ, self._read_listener)
         self._waker, self._wakened = socket.socketpair()
         self._selector.register(self._wakened, selectors.EVENT_READ, lambda: None)
+        forks.end_in_child(self)
 
     @property
     def address(self) -> tuple[str, int]:
@@ -156,6 +159,15 @@ class UdpProxy:
         if self._thread is not None:
             self._waker.send(b"\0")
             self._thread.join()
+        self._close()
+
+    def end_in_child(self) -> None:
+        """Be as one that was stopped: what it forwards is the parent process's."""
+        self._stopped = True
+        self._lock = threading.Lock()
+        self._close()
+
+    def _close(self) -> None:
         self._selector.close()
         for client in self._clients.values():
             client.socket.close()
@@ -326,7 +338,7 @@ class _Client:
 
 def _resolve(address: tuple[str, int], flags: int = 0) -> tuple[int, _Address]:
     """The family and the socket address of (host, port): the first, if it has several."""
-    host, port = address
+    host, port = host_and_port(address, least_port=0)
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM, flags=flags)
     except OSError as error:
