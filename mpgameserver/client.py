@@ -491,9 +491,8 @@ class UdpClient:
 
     def end_in_child(self) -> None:
         """Be as one that never connected: the connection is the parent process's."""
-        self._due_callbacks.clear()
-        self._connect_callback = None
         self._end_attempt(False)
+        self._due_callbacks.clear()
         if self._connection is not None:
             self._connection.disown()
         self._connection = None

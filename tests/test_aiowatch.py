@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import select
 import socket
 from collections.abc import Callable, Coroutine, Iterator
 from typing import Any
@@ -10,7 +11,6 @@ from typing import Any
 import pytest
 from support.patience import PATIENCE
 
-from mpgameserver import waiting
 from mpgameserver.aiowatch import LoopWatch, ThreadWatch
 
 Pair = tuple[socket.socket, socket.socket]
@@ -21,9 +21,10 @@ Main = Callable[[], Coroutine[Any, Any, None]]
 def kind(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Any:
     """In the loop, in a thread by `poll`, and in a thread by `select` as on Windows."""
     kind, has_poll = request.param
-    if has_poll and not waiting._HAS_POLL:
+    if has_poll and not hasattr(select, "poll"):
         pytest.skip("this platform has no poll")
-    monkeypatch.setattr(waiting, "_HAS_POLL", has_poll)
+    if not has_poll:
+        monkeypatch.delattr(select, "poll", raising=False)
     return kind
 
 
