@@ -41,10 +41,10 @@ try:
         traffic,
         window,
     )
-except ImportError as error:
-    if not is_ours(error):
+except ImportError as _error:
+    if not is_ours(_error):
         raise  # another package's, such as cryptography
-    raise explain(error) from error
+    raise explain(_error) from _error
 
 # An interpreter without the lock switches it on for modules that do not declare to do without,
 # unless it is told not to (PYTHON_GIL=0, -X gil=0).
