@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import ctypes
+import os
+import subprocess
+import sys
 
 import pytest
 from cryptography.exceptions import InvalidTag
@@ -51,6 +54,45 @@ def test_the_seal_covers_nonce_and_header_and_needs_the_key(changed):
     header = HEADER[::-1] if changed == "header" else HEADER
     with pytest.raises(InvalidTag):
         NativeAesGcm(key).decrypt(nonce, sealed, header)
+
+
+LEFTOVERS = """
+import ctypes
+from mpgameserver._core.aesgcm import NativeAesGcm
+
+SIZE, PIECE = 448, 64  # the allocator of CPython has pieces of 512 bytes at the most
+DATA_OFFSET = bytes.__basicsize__ - 1
+
+
+def left_by(datagram):
+    place = bytes(SIZE)
+    address = id(place) + DATA_OFFSET
+    del place  # what is allocated next with this size is there
+    opens = cipher.opens(datagram)
+    pieces = range(address, address + SIZE, PIECE)
+    return opens, b"".join([ctypes.string_at(piece, PIECE) for piece in pieces])
+
+
+cipher = NativeAesGcm(bytes(16))
+header, text = bytes(20), b"secret: " * (SIZE // 8)
+sealed = header + cipher.encrypt(header[:12], text, header)
+forged = sealed[:-1] + bytes([sealed[-1] ^ 1])
+assert left_by(sealed) == (True, text)  # so this is where it was opened
+assert left_by(forged) == (False, bytes(SIZE))
+"""
+
+
+def test_what_was_decrypted_before_the_tag_failed_is_overwritten():
+    environment = os.environ | {"PYTHONMALLOC": "pymalloc", "PYTHONDEVMODE": ""}
+    done = subprocess.run(
+        [sys.executable, "-c", LEFTOVERS],
+        cwd="/",
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 @pytest.mark.parametrize("size", range(16))
