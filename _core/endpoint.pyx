@@ -108,7 +108,9 @@ cdef class Endpoint:
     raises `cryptography.exceptions.InvalidTag`, as AESGCM has them. `now` is the monotonic time
     of the start and `wall_start` the Unix time then, in seconds. `max_datagram` is the size of
     the largest datagram that is sent, in bytes. `packets_before` and `messages_before` say how
-    many numbers the handshake has used.
+    many numbers the handshake has used. `hello_received` is the packet number of the other
+    side's hello, which is acked until a sealed packet was received; it never enters the receive
+    window, for a hello's header is not authenticated.
 
     Not thread-safe. `next_datagram`, `receive` and `advance` raise RuntimeError when one of them is
     running: a finalizer, or an AEAD in Python, may call anything in the middle of one. All other
@@ -118,6 +120,7 @@ cdef class Endpoint:
     def __cinit__(
         self, aead, bint is_server, double now, double wall_start, *,
         Py_ssize_t max_datagram=1472, int64_t packets_before=0, int64_t messages_before=0,
+        uint16_t hello_received=0,
     ):
         cdef Py_ssize_t payload_limit = max_payload(max_datagram)
         if not FRAGMENT_HEADER < payload_limit <= 0xFFFF - SINGLE_OVERHEAD:
@@ -132,6 +135,7 @@ cdef class Endpoint:
         self.keep_alive_interval = 0.1
         self.message_timeout = 1.0
         self._body_limit = payload_limit + SINGLE_OVERHEAD
+        self._hello_received = hello_received
         self.received_packets = ReceiveWindow()
         self.sent_packets = SentWindow(packets_before)
         self.outbox = Outbox(payload_limit, messages_before)
@@ -450,7 +454,8 @@ cdef class Endpoint:
         fields.length = <uint16_t>packet.size
         fields.count = packet.count
         fields.ack = (
-            to_wire(self.received_packets.newest) if self.received_packets.newest else 0
+            to_wire(self.received_packets.newest) if self.received_packets.newest
+            else self._hello_received
         )
         fields.ack_bits = self.received_packets.ack_bits_value()
         fields.seq = to_wire(self.sent_packets.push(

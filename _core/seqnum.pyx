@@ -90,3 +90,6 @@ class SeqNum(int):
 
     def __repr__(self):
         return f"SeqNum({int(self)})"
+
+    def __str__(self):
+        return int.__repr__(self)

@@ -102,19 +102,20 @@ class ServerHandshakes:
         too often or while too many wait. No public-key work is done. The answer is never longer
         than the hello.
         """
-        message = decode_clear_packet(datagram, PacketType.CLIENT_HELLO).message
-        hello = ClientHello.decode(message, hello_size(hello_payload(host)))
+        packet = decode_clear_packet(datagram, PacketType.CLIENT_HELLO)
+        hello = ClientHello.decode(packet.message, hello_size(hello_payload(host)))
         if self._sessions.has_client_key(hello.public_key_der):
             raise HelloRefused("late hello")
         half_open = self.half_open.get(address, hello.public_key_der)
         if half_open is None:
-            if not self.waiting.add(WaitingHello(hello, address, host, now, wall_now)):
+            seq = packet.header.seq
+            if not self.waiting.add(WaitingHello(hello, seq, address, host, now, wall_now)):
                 raise HelloRefused("busy")
             return None
         if half_open.answers >= self._limits.answers_per_hello:
             raise HelloRefused("late hello")
         self.answered_again += 1
-        return half_open.answer(now)
+        return half_open.answer(packet.header.seq, now)
 
     def take_hello(self, now: float) -> WaitingHello | None:
         """Take the hello that is to be answered now; None when none waits or the rate is used."""
@@ -146,7 +147,7 @@ class ServerHandshakes:
             wall_now,
         )
         self.half_open.add(half_open)
-        return half_open.answer(now)
+        return half_open.answer(waiting.seq, now)
 
     def _free_token(self) -> int:
         token = new_token()

@@ -42,6 +42,8 @@ class Candidate:
     signed: bytes = field(repr=False)
     cipher: SessionCipher = field(repr=False)
     token: int = field(repr=False)
+    hello_seq: int = 0
+    """The packet number of the answer, which its CHALLENGE_RESP acks."""
     number: int = 0
     """The packet number of its last CHALLENGE_RESP; 0 while none was sent."""
     sent_at: float = float("-inf")

@@ -208,6 +208,7 @@ class ClientHandshake:
             max_datagram=self._paths[candidate.path].max_datagram,
             packets_before=packets_before,
             messages_before=messages_before,
+            hello_received=candidate.hello_seq,
         )
 
     def _hello_datagram(self, path: _Path, now: float) -> bytes:
@@ -229,16 +230,15 @@ class ClientHandshake:
         if path is None:
             return "no session"
         try:
-            hello = ServerHello.decode(
-                decode_clear_packet(datagram, PacketType.SERVER_HELLO).message
-            )
+            packet = decode_clear_packet(datagram, PacketType.SERVER_HELLO)
+            hello = ServerHello.decode(packet.message)
             if self._candidates.note_repeated(path_key, hello.signed, now):
                 return "repeated"
             if self._verifications >= MAX_VERIFICATIONS:
                 return "busy"
             self._verifications += 1
             hello.verify(self._trusted_key)
-            self._candidates.add(self._candidate(path, hello))
+            self._candidates.add(self._candidate(path, hello, packet.header.seq))
         except WrongKeyError:
             self.saw_wrong_key = True
             return "wrong key"
@@ -246,6 +246,6 @@ class ClientHandshake:
             return "malformed hello"
         return None
 
-    def _candidate(self, path: _Path, hello: ServerHello) -> Candidate:
+    def _candidate(self, path: _Path, hello: ServerHello, hello_seq: int) -> Candidate:
         key = session_key(self._private_key, hello.ephemeral_key(), hello.salt)
-        return Candidate(path.key, hello.signed, session_cipher(key), hello.token)
+        return Candidate(path.key, hello.signed, session_cipher(key), hello.token, hello_seq)

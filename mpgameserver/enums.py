@@ -14,7 +14,20 @@ __all__ = [
 ]
 
 
-class ConnectionStatus(IntEnum):
+class _NamedInt(IntEnum):
+    """An IntEnum that reads as `ConnectionStatus.CONNECTED`; Python's own differ by version."""
+
+    def __str__(self) -> str:
+        return f"{type(self).__name__}.{self.name}"
+
+    def __format__(self, spec: str) -> str:
+        """Format the name, or the number for a presentation type of integers."""
+        if spec[-1:] in ("b", "c", "d", "o", "x", "X", "n"):
+            return format(int(self), spec)
+        return format(str(self), spec)
+
+
+class ConnectionStatus(_NamedInt):
     """Where a connection is in its life."""
 
     CONNECTING = 1
@@ -29,7 +42,7 @@ class ConnectionStatus(IntEnum):
     """The other side fell silent for longer than the connection allows."""
 
 
-class RetryMode(IntEnum):
+class RetryMode(_NamedInt):
     """How hard one message is tried."""
 
     RETRY_ON_TIMEOUT = -1
@@ -40,7 +53,7 @@ class RetryMode(IntEnum):
     """Sent again every keep-alive interval until it is acked or the message timeout has passed."""
 
 
-class PacketType(IntEnum):
+class PacketType(_NamedInt):
     """The kind of a message, and of the packet that it comes first in."""
 
     UNKNOWN = 0

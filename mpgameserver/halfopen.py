@@ -56,11 +56,16 @@ class HalfOpenSession:
     def __post_init__(self) -> None:
         self._message = self.hello.encode()
 
-    def answer(self, now: float) -> bytes:
-        """The answer once more: the same message in the next packet."""
+    def answer(self, hello_seq: int, now: float) -> bytes:
+        """The same answer in the next packet, which acks the hello with packet number `hello_seq`.
+
+        Clients of the published package count a hello that is not acked as timed out.
+        """
         self.answers += 1
         time = wire_time(self._wall_at(now))
-        return encode_clear_packet(PacketType.SERVER_HELLO, self.answers, 1, self._message, time)
+        return encode_clear_packet(
+            PacketType.SERVER_HELLO, self.answers, 1, self._message, time, ack=hello_seq
+        )
 
     @property
     def is_repeated(self) -> bool:

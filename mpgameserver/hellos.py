@@ -30,10 +30,12 @@ TURNS_PER_NEW_HELLO = 4
 class WaitingHello:
     """A hello that has passed every cheap check.
 
-    `now` is the monotonic time of its arrival and `wall_now` the Unix time then, in seconds.
+    `seq` is its packet number, `now` the monotonic time of its arrival and `wall_now` the Unix
+    time then, in seconds.
     """
 
     hello: ClientHello
+    seq: int
     address: SocketAddress
     host: IpAddress
     now: float

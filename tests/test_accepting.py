@@ -158,6 +158,21 @@ class TestAnswer:
         assert second.header.time == WALL + 1
         assert len(server.handshakes.half_open) == 1
 
+    def test_it_acks_the_hello_that_it_answers(self, server: Server) -> None:
+        client = Client()
+        first = decode_clear_packet(server.answer(client.hello), PacketType.SERVER_HELLO)
+        again = server.answer(client.again(HELLO_INTERVAL), now=HELLO_INTERVAL)
+        second = decode_clear_packet(again, PacketType.SERVER_HELLO)
+        assert (first.header.ack, first.header.ack_bits) == (1, 0)
+        assert (second.header.ack, second.header.ack_bits) == (2, 0)
+
+    def test_a_hello_that_waited_is_acked_by_its_own_number(self, server: Server) -> None:
+        client = Client()
+        lost, repeated = client.hello, client.again(HELLO_INTERVAL)
+        assert lost != repeated
+        packet = decode_clear_packet(server.answer(repeated), PacketType.SERVER_HELLO)
+        assert packet.header.ack == 2
+
     def test_from_another_address_it_is_another_handshake(self, server: Server) -> None:
         client = Client()
         first, second = server.answer(client.hello), server.answer(client.hello, OTHER)

@@ -6,6 +6,7 @@ import pytest
 from support.answering import WALL_START, Answer, answer
 
 from mpgameserver import candidates
+from mpgameserver._core.header import decode_header
 from mpgameserver.connecting import (
     HELLO_INTERVAL,
     MAX_TRIALS,
@@ -90,6 +91,26 @@ class TestAnswer:
         assert server.endpoint.receive(response, 0.2) == 0
         assert server.endpoint.challenge is not None
         assert decode_challenge_response(server.endpoint.challenge) == server.token
+
+    @pytest.mark.parametrize("number", [1, 7, 65535])
+    def test_the_challenge_response_acks_the_hello_that_it_answers(self, number: int) -> None:
+        attempt = handshake()
+        server = answer(hello_of(attempt), ROOT_KEY, number)
+        attempt.receive(PATH, server.datagram, 0.1)
+        for now in (0.1, 2.0):  # also when it is sent again
+            response = decode_header(attempt.datagrams(now)[-1][1])
+            assert response.packet_type == PacketType.CHALLENGE_RESP
+            assert (response.ack, response.ack_bits) == (number, 0)
+
+    def test_the_number_of_a_hello_does_not_enter_the_receive_window(self) -> None:
+        # A hello's header is not authenticated: a copy of the true hello with another number
+        # would push all that the server sends out of the window.
+        attempt = handshake()
+        server = answer(hello_of(attempt), ROOT_KEY, 30_000)
+        attempt.receive(PATH, server.datagram, 0.1)
+        session = attempt.receive(PATH, sealed_by(server), 0.2)
+        assert session is not None
+        assert session.endpoint.received_packets.ack == 2
 
     def test_the_challenge_response_is_sent_again_until_a_sealed_packet_opens(self) -> None:
         attempt = handshake()

@@ -13,7 +13,7 @@ from mpgameserver.limits import Limits
 
 
 def hello(host: str = "192.0.2.1", port: int = 5000, key: bytes = b"key") -> WaitingHello:
-    return WaitingHello(ClientHello(key), (host, port), ip_address(host), 0.0, 0.0)
+    return WaitingHello(ClientHello(key), 1, (host, port), ip_address(host), 0.0, 0.0)
 
 
 def crowd(count: int, first: int = 0) -> list[WaitingHello]:

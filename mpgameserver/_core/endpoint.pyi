@@ -33,6 +33,7 @@ class Endpoint:
         max_datagram: int = 1472,
         packets_before: int = 0,
         messages_before: int = 0,
+        hello_received: int = 0,
     ) -> Self: ...
     @property
     def received_packets(self) -> ReceiveWindow: ...

@@ -31,6 +31,11 @@ class TestRange:
     def test_without_a_value_it_is_none_yet(self):
         assert SeqNum() == 0
 
+    def test_it_reads_as_its_number(self):
+        number = SeqNum(65535)
+        assert (str(number), f"{number}", f"{number:>7}") == ("65535", "65535", "  65535")
+        assert repr(number) == "SeqNum(65535)"
+
     @pytest.mark.parametrize("value", [-1, 65536, -65536, 2**64, -(2**64)])
     def test_what_16_bits_do_not_hold_is_a_value_error_that_names_it(self, value):
         with pytest.raises(ValueError, match=str(value)):

@@ -6,6 +6,7 @@ process share one loop of 60 frames a second.
 
 from __future__ import annotations
 
+import logging
 import time
 
 from jsonlines import (
@@ -51,7 +52,12 @@ class Player:
         self.client.send(message, retry=retry, callback=settled)
 
     def report(self):
-        self.say("report", token=self.client.token(), latency=self.client.latency())
+        self.say(
+            "report",
+            token=self.client.token(),
+            latency=self.client.latency(),
+            timeouts=self.client.stats().timeouts,
+        )
 
     def say_goodbye(self):
         self.client.disconnect()
@@ -75,7 +81,15 @@ class Player:
             self.say("status", status=status)
 
 
+class LogReport(logging.Handler):
+    """Reports what the package logs."""
+
+    def emit(self, record):
+        say("logged", text=record.getMessage())
+
+
 def main() -> None:
+    logging.getLogger().addHandler(LogReport(logging.ERROR))
     commands, players = Commands(), {}
     say("ready")
     while True:

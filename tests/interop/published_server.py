@@ -6,6 +6,7 @@ only.
 
 from __future__ import annotations
 
+import logging
 import sys
 
 from jsonlines import GAME_MESSAGES, RETRY_MODES, Commands, content, fingerprint, game_message, say
@@ -61,13 +62,26 @@ class Handler(EventHandler):
         client.send(message, retry=retry, callback=settled)
 
     def latency(self, client):
-        say("latency", client=client.token, seconds=client.latency)
+        say(
+            "latency",
+            client=client.token,
+            seconds=client.latency,
+            timeouts=client.stats.timeouts,
+        )
 
     def throw_out(self, client):
         client.disconnect()
 
 
+class LogReport(logging.Handler):
+    """Reports what the package logs."""
+
+    def emit(self, record):
+        say("logged", text=record.getMessage())
+
+
 def main() -> None:
+    logging.getLogger().addHandler(LogReport(logging.ERROR))
     key = EllipticCurvePrivateKey.new()
     server = TwistedServer(ServerContext(Handler(), key), ("127.0.0.1", int(sys.argv[1])))
     say("key", pem=key.getPublicKey().getPublicKeyPEM())

@@ -38,6 +38,7 @@ from mpgameserver.enums import ConnectFailure, ConnectionStatus
 LONG_PATIENCE = 60.0
 IDLE = 10.0
 SILENCE = 5.0
+MESSAGE_TIMEOUT = 1.0
 SECOND_COPY = 0.5
 """Seconds in which a message would come a second time."""
 # It acks every 0.115 s, and looks every 1/60 s.
@@ -190,6 +191,17 @@ def a_session_outlives_ten_idle_seconds(server: PublishedServer) -> None:
     assert player.received == [content(1)]
 
 
+def no_packet_of_the_handshake_times_out(server: PublishedServer) -> None:
+    with server.joined() as player:
+        player.frames_for(2 * MESSAGE_TIMEOUT)
+        server.program.tell(player.token, "latency")
+        player.frames_until(lambda: server.program.said("latency", player.token), PATIENCE)
+        assert player.client.stats().timeouts == 0
+    [figures] = server.program.said("latency", player.token)
+    assert figures["timeouts"] == 0
+    assert not server.program.said("logged")
+
+
 def a_goodbye_is_answered(server: PublishedServer) -> None:
     # On a busy machine it now and then forgets a client without an answer.
     assert any(goodbye_is_answered(server) for _ in range(3))
@@ -256,6 +268,7 @@ PLAYS = (
     messages_of_every_size_arrive_there,
     messages_of_every_size_that_it_can_send_arrive_here,
     a_session_outlives_ten_idle_seconds,
+    no_packet_of_the_handshake_times_out,
     a_goodbye_is_answered,
     a_forced_end_is_heard_of,
     a_client_that_falls_silent_is_given_up,

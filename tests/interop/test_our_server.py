@@ -42,6 +42,7 @@ MESSAGES_PER_TICK = 2
 SECOND_COPY = 1.0
 """Seconds in which a message would come a second time."""
 IDLE = 10.0
+MESSAGE_TIMEOUT = 1.0
 SILENCE = 5.0
 MAX_LATENCY = 0.25
 # It does not answer, and is DROPPED when the silence is over: on a server of its own kind, too.
@@ -227,6 +228,16 @@ def a_session_outlives_ten_idle_seconds(server: OurServer, program: Program) -> 
     wait_until(lambda: visit.received == [content(1)], 5.0)
 
 
+def no_packet_of_the_handshake_times_out(server: OurServer, program: Program) -> None:
+    visit = server.entered(program)
+    time.sleep(2 * MESSAGE_TIMEOUT)
+    visit.tell("report")
+    reports = program.wait_for("report", visit.name, 2)
+    assert reports[-1]["timeouts"] == 0
+    assert server.recorder.clients[visit.token].stats.timeouts == 0
+    assert not program.said("logged")
+
+
 def its_goodbye_is_answered(server: OurServer, program: Program) -> None:
     visit = server.entered(program)
     visit.tell("say_goodbye")
@@ -270,6 +281,7 @@ PLAYS = (
     messages_of_every_size_arrive_there,
     messages_of_every_size_that_it_can_send_arrive_here,
     a_session_outlives_ten_idle_seconds,
+    no_packet_of_the_handshake_times_out,
     its_goodbye_is_answered,
     its_forced_end_is_noticed,
     a_client_that_vanishes_is_given_up,

@@ -30,13 +30,13 @@ class Answer:
     token: int
 
 
-def answer(hello_datagram: bytes, root_key: EllipticCurvePrivateKey) -> Answer:
-    """Answer a CLIENT_HELLO as a server with that root key does."""
+def answer(hello_datagram: bytes, root_key: EllipticCurvePrivateKey, number: int = 1) -> Answer:
+    """Answer a CLIENT_HELLO as a server with that root key does, in the packet of that number."""
     packet = decode_clear_packet(hello_datagram, PacketType.CLIENT_HELLO)
     client_key = ClientHello.decode(packet.message, 0).public_key()
     ephemeral_key, salt, token = EllipticCurvePrivateKey.new(), bytes(range(16)), new_token()
     hello = ServerHello.create(root_key, ephemeral_key.getPublicKey(), salt, token)
     key = session_key(ephemeral_key, client_key, salt)
     endpoint = Endpoint(AESGCM(key), True, 0.0, WALL_START, packets_before=1, messages_before=1)
-    datagram = encode_clear_packet(PacketType.SERVER_HELLO, 1, 1, hello.encode(), WALL_START)
+    datagram = encode_clear_packet(PacketType.SERVER_HELLO, number, 1, hello.encode(), WALL_START)
     return Answer(datagram, endpoint, token)

@@ -1,0 +1,31 @@
+"""How the enumerations read, which Python's own IntEnum has changed from version to version."""
+
+from __future__ import annotations
+
+from enum import Enum
+
+import pytest
+
+from mpgameserver import enums
+from mpgameserver.enums import ConnectionStatus, PacketIdentifier, PacketType, RetryMode
+
+MEMBERS = [member for name in enums.__all__ for member in getattr(enums, name)]
+
+
+@pytest.mark.parametrize("member", MEMBERS, ids=repr)
+def test_a_member_reads_as_its_class_and_its_name(member: Enum) -> None:
+    name = f"{type(member).__name__}.{member.name}"
+    assert str(member) == name
+    assert f"{member}" == name
+    assert f"{member:<40}" == name.ljust(40)
+    assert "%s" % member == name  # noqa: UP031
+
+
+def test_a_status_reads_as_in_the_pages() -> None:
+    assert f"{ConnectionStatus.CONNECTED}" == "ConnectionStatus.CONNECTED"
+    assert str(PacketIdentifier.TO_SERVER) == "PacketIdentifier.TO_SERVER"
+
+
+def test_the_number_of_a_member_can_be_formatted() -> None:
+    assert f"{PacketType.APP:02x} {RetryMode.RETRY_ON_TIMEOUT:d}" == "06 -1"
+    assert "%d" % ConnectionStatus.DROPPED == "5"  # noqa: UP031
