@@ -455,7 +455,7 @@ cdef class Endpoint:
         fields.count = packet.count
         fields.ack = (
             to_wire(self.received_packets.newest) if self.received_packets.newest
-            else self._hello_received
+            else <uint16_t>self._hello_received
         )
         fields.ack_bits = self.received_packets.ack_bits_value()
         fields.seq = to_wire(self.sent_packets.push(

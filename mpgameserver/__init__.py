@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import sys
+import warnings
 from importlib.metadata import version
+from typing import TYPE_CHECKING
 
+from mpgameserver._core.seqnum import SeqNum
+from mpgameserver.absent import REPLACEMENTS, AbsentModules, is_import, sentence
 from mpgameserver.buildinfo import BuildInfo, build_info
 from mpgameserver.client import UdpClient
 from mpgameserver.crypto import EllipticCurvePrivateKey, EllipticCurvePublicKey
@@ -53,6 +58,7 @@ __all__ = [
     "Reconnector",
     "RetryMode",
     "SendQueueFullError",
+    "SeqNum",
     "ServerClient",
     "ServerContext",
     "ServerStats",
@@ -64,3 +70,22 @@ __all__ = [
 ]
 
 __version__ = version("mpgameserver")
+
+if AbsentModules not in sys.meta_path:
+    sys.meta_path.append(AbsentModules)
+
+if TYPE_CHECKING:
+    TwistedServer = UdpServer
+else:  # with a __getattr__ in its sight, a type checker takes every name
+
+    def __getattr__(name: str) -> object:
+        if name == "TwistedServer":
+            if not is_import():
+                text = "TwistedServer is deprecated: it is called UdpServer"
+                warnings.warn(text, DeprecationWarning, stacklevel=2)
+            return UdpServer
+        if name not in REPLACEMENTS:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        text = sentence(name, REPLACEMENTS[name])
+        # An import statement replaces the text of an AttributeError; hasattr() wants no other.
+        raise ImportError(text, name=__name__) if is_import() else AttributeError(text)

@@ -8,7 +8,7 @@ import threading
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 from mpgameserver import forks
 from mpgameserver.accesslog import AccessLog
@@ -41,6 +41,9 @@ class EventHandler:
 
     Any event may be a coroutine function, where `mpgameserver.aio.serve` serves.
     """
+
+    Client: TypeAlias = ServerClient
+    """What the events are given, for annotations."""
 
     def starting(self) -> EventResult:
         """The server listens, and is about to serve."""

@@ -68,6 +68,9 @@ class EllipticCurvePublicKey:
 
     __slots__ = ("_key",)
 
+    InvalidSignature = InvalidSignature
+    """What `verify` raises."""
+
     def __init__(self, key: ec.EllipticCurvePublicKey) -> None:
         if not isinstance(key, ec.EllipticCurvePublicKey):
             raise TypeError(f"must be an elliptic curve public key, not {type(key).__name__}")

@@ -96,15 +96,15 @@ class PacketHeader:
     CRC_SIZE: ClassVar[int] = 4
     """The checksum that ends a packet in the clear, in bytes."""
 
-    isServer: bool
+    isServer: bool = False
     """Whether the sender is the server."""
-    ctime: int
+    ctime: int = 0
     """When it was sent, in whole seconds of the sender's Unix time."""
-    pkt_type: PacketType
-    seq: SeqNum
-    ack: SeqNum
+    pkt_type: PacketType = PacketType.UNKNOWN
+    seq: SeqNum = SeqNum(0)
+    ack: SeqNum = SeqNum(0)
     """The newest packet that the sender had received; 0: none."""
-    ack_bits: int
+    ack_bits: int = 0
     """Bit 31: `ack - 1` was received, bit 30: `ack - 2`, ... bit 0: `ack - 32`."""
     length: int = 0
     """The length of the payload in bytes, without tag or checksum."""
@@ -180,7 +180,7 @@ class PendingMessage:
 
 
 class Packet:
-    """A header and its messages. Made by `create` or `from_bytes`.
+    """A header and its messages. Made by `create` or `from_bytes`; without arguments it is empty.
 
     The sizes, in bytes, follow from the `MTU`, over IPv4; `setMTU` changes them for the process.
     """
@@ -202,8 +202,13 @@ class Packet:
 
     __slots__ = ("hdr", "msg", "msgs")
 
-    def __init__(self, hdr: PacketHeader, msgs: Sequence[PendingMessage], msg: bytes) -> None:
-        self.hdr: PacketHeader = hdr
+    def __init__(
+        self,
+        hdr: PacketHeader | None = None,
+        msgs: Sequence[PendingMessage] = (),
+        msg: bytes = b"",
+    ) -> None:
+        self.hdr: PacketHeader = PacketHeader() if hdr is None else hdr
         self.msgs: list[PendingMessage] = list(msgs)
         self.msg: bytes = msg
         """The payload: the messages as bytes, not sealed."""

@@ -6,13 +6,18 @@ packet classes are said to have.
 
 from __future__ import annotations
 
+import importlib
+import io
 import re
+from contextlib import redirect_stdout
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import mpgameserver
 from mpgameserver import connection
+from mpgameserver.absent import REPLACEMENTS
 
 PAGE = (Path(__file__).resolve().parent.parent / "docs" / "moving-over.md").read_text()
 
@@ -94,7 +99,79 @@ def test_what_the_page_promises_is_there(name: str) -> None:
     assert attributes - known == set()
 
 
-def test_the_one_name_that_is_gone_is_told_with_what_takes_its_place() -> None:
+def test_the_old_name_of_the_server_is_an_alias_that_warns() -> None:
     [row] = re.findall(r"^\| `TwistedServer.*$", PAGE, re.M)
     assert "`UdpServer`" in row
-    assert not hasattr(mpgameserver, "TwistedServer")
+    with pytest.warns(DeprecationWarning, match="UdpServer") as warnings:
+        assert mpgameserver.TwistedServer is mpgameserver.UdpServer
+    assert warnings[0].filename == __file__
+    with pytest.warns(DeprecationWarning, match="UdpServer") as warnings:
+        from mpgameserver import TwistedServer
+    assert TwistedServer is mpgameserver.UdpServer
+    assert [warning.filename for warning in warnings] == [__file__]  # once, and where it is
+
+
+@pytest.mark.parametrize("name", REPLACEMENTS)
+def test_an_import_of_what_is_not_here_says_what_to_use(name: str) -> None:
+    with pytest.raises(ImportError) as raised:
+        exec(f"from mpgameserver import {name}")
+    assert f"{name} of mpgameserver 0.2.4" in str(raised.value)
+    assert f"use {REPLACEMENTS[name]}" in str(raised.value)
+    assert "docs/moving-over.md" in str(raised.value)
+    assert f"`{name}`" in PAGE
+
+
+@pytest.mark.parametrize("name", ["serializable", "guiserver", "pylon", "twisted", "http_server"])
+def test_so_does_the_import_of_a_module(name: str) -> None:
+    with pytest.raises(ImportError, match=f"{name} of mpgameserver 0.2.4.*moving-over"):
+        importlib.import_module(f"mpgameserver.{name}")
+    with pytest.raises(ImportError, match=f"{name} of mpgameserver 0.2.4.*moving-over"):
+        exec(f"from mpgameserver import {name}")
+
+
+def test_what_is_not_here_is_no_attribute() -> None:
+    assert not hasattr(mpgameserver, "Serializable")
+    assert getattr(mpgameserver, "Timer", None) is None
+    with pytest.raises(AttributeError, match="docs/moving-over"):
+        _ = mpgameserver.GuiServer
+
+
+def test_a_name_that_nobody_had_gets_the_usual_errors() -> None:
+    with pytest.raises(AttributeError, match="has no attribute 'UdpServre'"):
+        _ = mpgameserver.UdpServre
+    with pytest.raises(ImportError, match="cannot import name 'UdpServre'"):
+        from mpgameserver import UdpServre  # noqa: F401
+    with pytest.raises(ModuleNotFoundError, match="No module named 'mpgameserver.nothing'"):
+        importlib.import_module("mpgameserver.nothing")
+
+
+def test_names_that_old_programs_reach_in_other_ways() -> None:
+    assert mpgameserver.SeqNum is connection.SeqNum
+    assert mpgameserver.EventHandler.Client is mpgameserver.ServerClient
+    assert mpgameserver.EllipticCurvePublicKey.InvalidSignature is mpgameserver.InvalidSignature
+
+
+def test_a_header_and_a_packet_without_arguments_are_empty() -> None:
+    header = connection.PacketHeader()
+    assert (header.isServer, header.ctime, header.pkt_type) == (
+        False,
+        0,
+        connection.PacketType.UNKNOWN,
+    )
+    assert (header.seq, header.ack, header.ack_bits, header.length, header.count) == (0,) * 5
+    packet = connection.Packet()
+    assert (packet.hdr, packet.msgs, packet.msg) == (header, [], b"")
+    packet.hdr.ctime = 1
+    assert connection.Packet().hdr.ctime == 0
+
+
+def test_the_example_writes_the_bytes_of_serializable_classes() -> None:
+    [example] = re.findall(r"```python\n(import struct\n.*?)```", PAGE, re.S)
+    names: dict[str, Any] = {}
+    with redirect_stdout(io.StringIO()):
+        exec(example, names)
+    message, integer, text = names["message"], names["integer"], names["text"]
+    # dumpb() of classes of two fields that 0.2.4 gave the ids 264 and 265.
+    chat = message(264, integer(-129), text("hé"))
+    assert chat.hex() == "010800030200" "04ff7f000d00030368c3a9"
+    assert message(265, integer(128), integer(-127)).hex() == "010900030200040080000381"
