@@ -25,6 +25,7 @@ from mpgameserver.handshake import decode_clear_packet, encode_clear_packet
 __all__ = ["BitField", "Packet", "PacketHeader", "PendingMessage", "SeqNum"]
 
 _NONCE_SIZE = 12
+_NO_NUMBER = SeqNum(0)
 _KEY_SIZE = 16
 _SINGLE_OVERHEAD = 2
 _SHARED_OVERHEAD = 5
@@ -101,8 +102,8 @@ class PacketHeader:
     ctime: int = 0
     """When it was sent, in whole seconds of the sender's Unix time."""
     pkt_type: PacketType = PacketType.UNKNOWN
-    seq: SeqNum = SeqNum(0)
-    ack: SeqNum = SeqNum(0)
+    seq: SeqNum = _NO_NUMBER
+    ack: SeqNum = _NO_NUMBER
     """The newest packet that the sender had received; 0: none."""
     ack_bits: int = 0
     """Bit 31: `ack - 1` was received, bit 30: `ack - 2`, ... bit 0: `ack - 32`."""

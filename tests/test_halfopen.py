@@ -87,7 +87,7 @@ def test_one_whose_hello_was_repeated_is_seldom_evicted(opener: Opener, seed: in
         table = HalfOpenTable(Limits(half_open_per_address=20), random.Random(seed + each))
         repeated = opener.open()
         for now in (0.0, 0.25):
-            repeated.answer(now)
+            repeated.answer(1, now)
         table.add(repeated)
         for _ in range(39):
             table.add(opener.open())

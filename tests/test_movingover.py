@@ -141,7 +141,7 @@ def test_a_name_that_nobody_had_gets_the_usual_errors() -> None:
         _ = mpgameserver.UdpServre
     with pytest.raises(ImportError, match="cannot import name 'UdpServre'"):
         from mpgameserver import UdpServre  # noqa: F401
-    with pytest.raises(ModuleNotFoundError, match="No module named 'mpgameserver.nothing'"):
+    with pytest.raises(ModuleNotFoundError, match=r"No module named 'mpgameserver\.nothing'"):
         importlib.import_module("mpgameserver.nothing")
 
 
@@ -173,5 +173,5 @@ def test_the_example_writes_the_bytes_of_serializable_classes() -> None:
     message, integer, text = names["message"], names["integer"], names["text"]
     # dumpb() of classes of two fields that 0.2.4 gave the ids 264 and 265.
     chat = message(264, integer(-129), text("hé"))
-    assert chat.hex() == "010800030200" "04ff7f000d00030368c3a9"
+    assert chat.hex() == "01080003020004ff7f000d00030368c3a9"
     assert message(265, integer(128), integer(-127)).hex() == "010900030200040080000381"
