@@ -44,6 +44,7 @@ class Driver:
         self._turn = turn
         self._watch: Watch = LoopWatch(self._loop, self._run)
         self._timer: asyncio.TimerHandle | None = None
+        self._timer_at = 0.0
         self._soon: asyncio.Handle | None = None
         self._next_renewal = 0.0
         self._is_active = False
@@ -116,7 +117,8 @@ class Driver:
         least = BLOCKED_DELAY if self._driven.wants_write else MIN_DELAY
         when = self._loop.time() + max(due - time.perf_counter(), least)
         if self._timer is not None:
-            if self._timer.when() <= when:
+            if self._timer_at <= when:
                 return
             self._timer.cancel()
+        self._timer_at = when  # a handle of uvloop does not tell it if the time has come already
         self._timer = self._loop.call_at(when, self._run_timer)
