@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import threading
 import time
 from collections import deque
 from collections.abc import Callable
@@ -64,8 +65,9 @@ class UdpClient:
     `trace` is a file to which a line is appended for each datagram; without it, that of the
     variable MPGAMESERVER_TRACE, if it is set. Raises OSError where it cannot be written.
 
-    Call `update` once per frame. All calls must come from one thread. Delivery is not ordered.
-    In a process that is forked the copy is as one that never connected; the parent's is unharmed.
+    Call `update` once per frame. Use it from one thread at a time: a call that is made while
+    another thread is in `update` is a RuntimeError. Delivery is not ordered. In a process that is
+    forked the copy is as one that never connected; the parent's is unharmed.
     """
 
     def __init__(
@@ -87,6 +89,9 @@ class UdpClient:
         self._in_callbacks = False
         self._is_busy = False
         self._due_work: deque[Callable[[], None]] = deque()
+        self._in_use = threading.Lock()
+        self._user = 0
+        """The thread that is in a call which must not be entered by another; 0: none."""
         self._failure: ConnectFailure | None = None
         self._drop_log = LimitedLog(_LOG)
         self._send_errors: Callable[[], dict[str, int]] = dict
@@ -131,6 +136,7 @@ class UdpClient:
         address = server_address(addr)
         if callback is not None and not callable(callback):
             raise TypeError(f"callback must be callable or None, not {type(callback).__name__}")
+        self._refuse_other_thread()
         self._exclusively(partial(self._try_to_reach, address, callback))
 
     def _exclusively(self, work: Callable[[], None]) -> None:
@@ -252,6 +258,8 @@ class UdpClient:
         mode or length; SendQueueFullError while too much waits. Nothing is queued by these, and
         the client stays usable.
         """
+        if self._user:
+            self._refuse_other_thread()
         if self._connection is None or self._attempt is not None:
             raise NotConnectedError(f"cannot send while {self.status().name}")
         self._connection.send(msg, retry, callback)
@@ -273,6 +281,8 @@ class UdpClient:
 
         Raises IndexError when none waits, connected or not.
         """
+        if self._user:
+            self._refuse_other_thread()
         if not self.hasMessages():
             raise IndexError("no message waits")
         assert self._connection is not None
@@ -280,6 +290,8 @@ class UdpClient:
 
     def getMessages(self) -> list[tuple[SeqNum, bytes]]:
         """Take all messages from the server, in order of arrival: a list of (seqnum, msg)."""
+        if self._user:
+            self._refuse_other_thread()
         if self._connection is None:
             return []
         return self._connection.endpoint.take_messages()
@@ -341,11 +353,21 @@ class UdpClient:
         All that waits is sent in as many datagrams as it takes, as far as the server's acks
         allow. Callbacks run in here, 4,096 at the most. Never blocks. What the network does is
         never raised, only RuntimeError when it is called from a callback, or while another call
-        runs (by a finalizer or a log handler), and OSError (EBADF or ENOTSOCK) when something
-        else in the process has closed the socket: the client is DISCONNECTED then, and the
-        callbacks of what was outstanding are called with False by the next `update`.
+        runs (by a finalizer or a log handler) or another thread uses the client, and OSError
+        (EBADF or ENOTSOCK) when something else in the process has closed the socket: the client
+        is DISCONNECTED then, and the callbacks of what was outstanding are called with False by
+        the next `update`.
         """
-        self._refuse_inside("update")
+        is_outermost = self._enter()
+        try:
+            self._refuse_inside("update")
+            self._update_or_leave()
+        finally:
+            if is_outermost:
+                self._user = 0
+                self._in_use.release()
+
+    def _update_or_leave(self) -> None:
         try:
             self._update(time.perf_counter())
         except OSError:
@@ -373,6 +395,19 @@ class UdpClient:
             self._pump.receive(MAX_DATAGRAMS_PER_UPDATE, now)
         if self._connection is not None:
             self._connection.advance(now)
+
+    def _enter(self) -> bool:
+        """Mark the client as in use by this thread; False if it is already."""
+        if self._in_use.acquire(blocking=False):
+            self._user = threading.get_ident()
+            return True
+        if self._user != threading.get_ident():
+            raise RuntimeError("another thread uses this client")
+        return False
+
+    def _refuse_other_thread(self) -> None:
+        if self._in_use.locked() and self._user != threading.get_ident():
+            raise RuntimeError("another thread uses this client")
 
     def _update_attempt(self, attempt: Attempt, now: float) -> None:
         established = attempt.update(now)
@@ -444,6 +479,7 @@ class UdpClient:
         The `update` calls to come, or `waitForDisconnect`, do it. An attempt to connect is given
         up. Safe in any state.
         """
+        self._refuse_other_thread()
         self._exclusively(self._begin_disconnect)
 
     def _begin_disconnect(self) -> None:
@@ -457,6 +493,7 @@ class UdpClient:
 
         Callbacks run in here. Safe in any state; RuntimeError when it is called from a callback.
         """
+        self._refuse_other_thread()
         self._refuse_inside("waitForDisconnect")
         self.disconnect()
         connection = self._connection
@@ -473,6 +510,7 @@ class UdpClient:
         outstanding are called with False before this returns. Safe in any state: while another
         call runs (in a finalizer or a handler of the log) it takes effect right after that.
         """
+        self._refuse_other_thread()
         self._exclusively(self._leave)
         if not self._is_busy:
             self._run_callbacks()

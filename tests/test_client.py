@@ -7,6 +7,7 @@ import gc
 import logging
 import os
 import socket
+import sys
 import threading
 import time
 import weakref
@@ -74,6 +75,84 @@ def free_address() -> Address:
         sock.bind(("127.0.0.1", 0))
         address: Address = sock.getsockname()
     return address
+
+
+class TestThreads:
+    """Two at once are refused; one after the other is nobody's affair."""
+
+    @staticmethod
+    def elsewhere(call: Callable[[], object]) -> BaseException | None:
+        """What a call raises on another thread."""
+        raised: list[BaseException | None] = []
+
+        def make() -> None:
+            try:
+                call()
+            except RuntimeError as error:
+                raised.append(error)
+            else:
+                raised.append(None)
+
+        thread = threading.Thread(target=make)
+        thread.start()
+        thread.join()
+        return raised[0]
+
+    def test_no_call_is_made_while_another_thread_is_in_update(self, client: UdpClient) -> None:
+        calls: list[Callable[[], object]] = [
+            client.update,
+            lambda: client.connect(("127.0.0.1", 1)),
+            lambda: client.send(b""),
+            lambda: client.send_guaranteed(b""),
+            client.getMessage,
+            client.getMessages,
+            client.disconnect,
+            client.forceDisconnect,
+        ]
+        raised: list[BaseException | None] = []
+        client.send(b"", -1, lambda acked: raised.extend(map(self.elsewhere, calls)))
+        run_until(client, lambda: raised)
+        assert [str(error) for error in raised] == ["another thread uses this client"] * len(calls)
+        assert client.connected()
+        client.getMessages()
+
+    def test_threads_may_take_turns(self, client: UdpClient) -> None:
+        outcomes: list[bool] = []
+        assert self.elsewhere(client.update) is None
+        assert self.elsewhere(lambda: client.send(b"", -1, outcomes.append)) is None
+        run_until(client, lambda: outcomes)
+        assert outcomes == [True]
+
+    def test_two_that_update_at_once_are_told_and_harm_nothing(self, client: UdpClient) -> None:
+        interval = sys.getswitchinterval()
+        sys.setswitchinterval(1e-6)
+        refused: list[RuntimeError] = []
+        is_over = threading.Event()
+
+        def update() -> None:
+            while not is_over.is_set():
+                try:
+                    client.update()
+                except RuntimeError as error:
+                    refused.append(error)
+
+        threads = [threading.Thread(target=update) for _ in range(3)]
+        try:
+            for thread in threads:
+                thread.start()
+            end = time.perf_counter() + PATIENCE
+            while not refused and time.perf_counter() < end:
+                time.sleep(0.001)
+        finally:
+            is_over.set()
+            for thread in threads:
+                thread.join()
+            sys.setswitchinterval(interval)
+        assert {str(error) for error in refused} == {"another thread uses this client"}
+        outcomes: list[bool] = []
+        client.send(b"still here", -1, outcomes.append)
+        run_until(client, lambda: outcomes)
+        assert outcomes == [True]
 
 
 class TestBeforeConnecting:
