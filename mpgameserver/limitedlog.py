@@ -11,12 +11,19 @@ LOG_INTERVAL = 1.0
 
 
 class LimitedLog:
-    """Logs at most one line per `LOG_INTERVAL`, with the number of those that were left out."""
+    """Logs at most `lines` lines per `LOG_INTERVAL`, and how many were left out."""
 
-    def __init__(self, logger: logging.Logger | logging.LoggerAdapter[logging.Logger]) -> None:
+    def __init__(
+        self, logger: logging.Logger | logging.LoggerAdapter[logging.Logger], lines: int = 1
+    ) -> None:
         self._logger = logger
+        self._lines = self._lines_left = lines
         self._next = float("-inf")
         self._left_out = 0
+
+    def info(self, now: float, message: str, *args: object) -> None:
+        """Log for information, at the monotonic time `now` in seconds, or count it as left out."""
+        self._log(logging.INFO, now, message, args)
 
     def warning(self, now: float, message: str, *args: object) -> None:
         """Log a warning, at the monotonic time `now` in seconds, or count it as left out."""
@@ -27,12 +34,21 @@ class LimitedLog:
         self._log(logging.ERROR, now, message, args)
 
     def _log(self, level: int, now: float, message: str, args: tuple[object, ...]) -> None:
-        if now < self._next:
+        if now >= self._next:
+            self._next = now + LOG_INTERVAL
+            self._lines_left = self._lines
+        if not self._lines_left:
             self._left_out += 1
             return
-        self._next = now + LOG_INTERVAL
+        self._lines_left -= 1
         if self._left_out:
             message += " (and %d more like it)"
             args = (*args, self._left_out)
             self._left_out = 0
         self._logger.log(level, message, *args, exc_info=level >= logging.ERROR)
+
+    def finish(self) -> None:
+        """Log, for information, how many lines were left out since the last one."""
+        if self._left_out:
+            self._logger.info("%d more like the last line", self._left_out)
+            self._left_out = 0
