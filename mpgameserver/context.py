@@ -16,6 +16,7 @@ from mpgameserver.blocklist import BlockEntry, BlockList
 from mpgameserver.crypto import EllipticCurvePrivateKey, load_private_key
 from mpgameserver.enums import RetryMode
 from mpgameserver.errors import SendQueueFullError
+from mpgameserver.handlers import EVENTS, checked_handler
 from mpgameserver.limitedlog import LimitedLog
 from mpgameserver.limits import Limits, check_count, check_rate
 from mpgameserver.serverclient import ServerClient
@@ -35,6 +36,8 @@ Call = tuple[Callable[..., object], tuple[object, ...]]
 
 class EventHandler:
     """The game's side of a server: derive from it, and override what is needed.
+
+    A handler may also be any other object that has some of these methods.
 
     All events come from one thread, one at a time. What one raises is logged and concerns
     nobody else. What an event queues for clients leaves when it returns.
@@ -76,8 +79,21 @@ class EventHandler:
         """
 
 
-EVENTS = ("starting", "shutdown", "connect", "disconnect", "update", "handle_message", "full")
-"""The names of the events of a handler."""
+class _PartialEvents(EventHandler):
+    """The events that an object has; the others do nothing."""
+
+    def __init__(self, handler: object) -> None:
+        for name in EVENTS:
+            event = getattr(handler, name, None)
+            if event is not None:
+                setattr(self, name, event)
+
+
+def _complete(handler: Any) -> EventHandler:
+    """What has all events: the handler itself, if it does."""
+    if all(getattr(handler, name, None) is not None for name in EVENTS):
+        return handler  # type: ignore[no-any-return]
+    return _PartialEvents(handler)
 
 
 @dataclass(frozen=True)
@@ -125,18 +141,24 @@ class ServerContext:
     the clients that are connected: when the event that is running has returned. One server at a
     time can run a context.
 
-    Raises TypeError for what is no EventHandler or no private key, ValueError for text or a file
-    without a P-256 private key, and OSError where the file cannot be read.
+    `handler` is an EventHandler, or any object with at least one of its events; those that it does
+    not have do nothing.
+
+    Raises TypeError for an object without an event, for an event that cannot be called with its
+    arguments, for a class, and for what is no private key; ValueError for text or a file without
+    a P-256 private key, and OSError where the file cannot be read. Warns of methods whose names
+    are nearly those of events.
     """
 
     def __init__(
         self,
-        handler: EventHandler,
+        handler: object,
         root_key: EllipticCurvePrivateKey | str | bytes | os.PathLike[str] | None = None,
     ) -> None:
-        if not isinstance(handler, EventHandler):
-            raise TypeError(f"handler must be an EventHandler, not {handler!r}")
-        self.handler = handler
+        checked_handler(handler, EventHandler)
+        self.handler: Any = handler
+        self.events: EventHandler = _complete(handler)
+        """The events of the handler, with those that it does not have."""
         self.root_key: EllipticCurvePrivateKey = (
             EllipticCurvePrivateKey.new() if root_key is None else load_private_key(root_key)
         )
@@ -202,7 +224,7 @@ class ServerContext:
         if not callable(fn):
             raise TypeError(f"fn must be callable, not {fn!r}")
         self._calls.append((fn, args))
-        self._wake()
+        self.wake()
 
     def shutdown(self) -> None:
         """Ask the server to stop: it says goodbye to every client, which takes up to 1 second.
@@ -210,7 +232,7 @@ class ServerContext:
         Returns at once. When no server runs, the next one stops as soon as it has started.
         """
         self._is_shutting_down = True
-        self._wake()
+        self.wake()
 
     # -- settings ---------------------------------------------------------------------------
 
@@ -388,7 +410,7 @@ class ServerContext:
                 if self.settings is before:  # else a finalizer, or a signal, was in between
                     break
             self.settings = after
-        self._wake()
+        self.wake()
 
     # -- the server's side ------------------------------------------------------------------
 
@@ -420,7 +442,8 @@ class ServerContext:
             return []
         return [self._calls.popleft() for _ in range(len(self._calls))]
 
-    def _wake(self) -> None:
+    def wake(self) -> None:
+        """End the wait of the server that runs this context."""
         server = self._server
         if server is not None:
             server.wake()

@@ -9,7 +9,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from mpgameserver.address import SocketAddress
-from mpgameserver.context import EVENTS, EventHandler, EventResult, ServerContext
+from mpgameserver.context import EventHandler, EventResult, ServerContext
+from mpgameserver.handlers import EVENTS
 from mpgameserver.serverengine import ServerEngine
 from mpgameserver.servermeter import Phase, ServerMeter
 from mpgameserver.session import Session

@@ -52,12 +52,6 @@ def test_without_a_root_key_it_makes_one(context: ServerContext) -> None:
     assert ServerContext(EventHandler(), key).root_key is key
 
 
-@pytest.mark.parametrize("handler", [EventHandler, None, object()])
-def test_what_is_no_handler_is_refused(handler: Any) -> None:
-    with pytest.raises(TypeError, match="EventHandler"):
-        ServerContext(handler)
-
-
 def test_the_root_key_may_be_pem_text_or_the_path_of_a_file(tmp_path: Path) -> None:
     key = EllipticCurvePrivateKey.new()
     path = tmp_path / "server.pem"
