@@ -55,6 +55,22 @@ cdef int8_t as_retry_mode(object retry) except? -2:
     return <int8_t>mode
 
 
+cdef bytes checked_message(
+    object payload, object retry, object callback, Py_ssize_t most, int8_t *mode
+):
+    """The bytes of a message that somebody wants to send, and its retry mode.
+
+    Raises TypeError or ValueError for what cannot be sent, of which there are `most` bytes.
+    """
+    cdef bytes data = as_bytes(payload)
+    mode[0] = as_retry_mode(retry)
+    if callback is not None and not callable(callback):
+        raise TypeError(f"callback must be callable or None, not {type(callback).__name__}")
+    if len(data) > most:
+        raise ValueError(f"a message holds at most {most} bytes, this one has {len(data)}")
+    return data
+
+
 cdef Message new_message(bytes data, uint8_t message_type, int8_t retry):
     cdef Message message = Message.__new__(Message)
     message.data = data

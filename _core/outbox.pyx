@@ -46,8 +46,7 @@ from mpgameserver._core.lanes cimport FragmentLanes
 from mpgameserver._core.message cimport (
     BEST_EFFORT,
     RETRY_ON_TIMEOUT,
-    as_bytes,
-    as_retry_mode,
+    checked_message,
     new_message,
     new_transfer,
 )
@@ -94,17 +93,11 @@ cdef class Outbox:
 
     cdef int add(self, object payload, object retry, object callback) except -1:
         """Queue a message; see `Endpoint.queue`."""
-        cdef bytes data = as_bytes(payload)
-        cdef int8_t mode = as_retry_mode(retry)
+        cdef int8_t mode
+        cdef bytes data = checked_message(payload, retry, callback, self.max_message, &mode)
         cdef Py_ssize_t size = len(data)
         cdef Message message
         cdef Transfer transfer
-        if callback is not None and not callable(callback):
-            raise TypeError(f"callback must be callable or None, not {type(callback).__name__}")
-        if size > self.max_message:
-            raise ValueError(
-                f"a message holds at most {self.max_message} bytes, this one has {size}"
-            )
         if self._charged + size + MESSAGE_COST > self.max_pending:
             raise SendQueueFullError(
                 f"{self.pending} bytes wait to be sent; a message of {size} more would exceed "

@@ -1,5 +1,10 @@
 """A client that has proved its handshake, and how far the handler knows of it."""
 
+from cpython.pythread cimport PyThread_get_thread_ident
+from libc.stdint cimport int8_t
+
+from mpgameserver._core.message cimport checked_message
+
 from mpgameserver.enums import ConnectionStatus, DisconnectReason
 
 __all__ = ["Session"]
@@ -11,8 +16,10 @@ cdef object _dropped = ConnectionStatus.DROPPED
 cdef class Session(Timed):
     """A session of a server.
 
-    `owner` has the time, as `now`, and takes the session when it `wants_out`. `client` is set by
-    whoever makes the session.
+    `owner` has the time, as `now`, and takes the session when it `wants_out`. It makes the calls
+    of other threads than the one that has made the session (`hand_over_send`,
+    `hand_over_disconnect`), and the callbacks of what cannot be sent (`refuse`). `client` is set
+    by whoever makes the session.
     """
 
     def __cinit__(
@@ -24,6 +31,7 @@ cdef class Session(Timed):
         self.client_key = client_key
         self.message_rate = MessageRate()
         self.connected_at = owner.now
+        self._thread = PyThread_get_thread_ident()
 
     @property
     def now(self):
@@ -31,10 +39,41 @@ cdef class Session(Timed):
         return self._owner.now
 
     def send(self, payload, retry, callback):
-        """Queue a message, as `Lifecycle.send` does, and see to it that it leaves."""
+        """Queue a message, as `Lifecycle.send` does, and see to it that it leaves.
+
+        On another thread it is handed over. To a client that is gone nothing is sent.
+        """
+        if PyThread_get_thread_ident() == self._thread:
+            self.send_here(payload, retry, callback)
+        else:
+            data = self._checked(payload, retry, callback)
+            self._owner.hand_over_send(self, data, retry, callback)
+
+    cpdef object send_here(self, object payload, object retry, object callback):
+        """The same, on the thread of the sessions."""
+        if self.connection.status is not _connected:
+            self._checked(payload, retry, callback)
+            if callback is not None:
+                self._owner.refuse(self, callback)
+            return
         self.connection.queue(payload, retry, callback)
         if not self.is_ready:
             self._owner.wants_out(self)
+
+    cdef bytes _checked(self, object payload, object retry, object callback):
+        """The payload as bytes. Raises TypeError or ValueError for what cannot be sent."""
+        cdef int8_t _
+        return checked_message(
+            payload, retry, callback, self.connection.endpoint.outbox.max_message, &_
+        )
+
+    def disconnect(self, reason):
+        """Do as `say_goodbye`; on another thread it is handed over, once."""
+        if PyThread_get_thread_ident() == self._thread:
+            self.say_goodbye(reason)
+        elif not self.is_asked_to_leave:
+            self.is_asked_to_leave = True
+            self._owner.hand_over_disconnect(self, reason)
 
     def say_goodbye(self, reason):
         """Begin to disconnect, unless that has begun or the session is over."""

@@ -114,12 +114,9 @@ class AsyncEvents(EventHandler):
         self._start = self._game.starting()
 
     async def started(self) -> None:
-        """Wait until `starting` is over."""
+        """Wait until `starting` is over. Raises what it raises."""
         if inspect.isawaitable(self._start):
-            try:
-                await self._timed(self._start)
-            except Exception:
-                self._log_raised("starting")
+            await self._timed(self._start)
 
     def shutdown(self) -> None:
         """Begin it when no other event runs or waits; `settle` waits for it."""
@@ -334,7 +331,7 @@ class AsyncServer(UdpServer):
         self._loop = asyncio.get_running_loop()
         self._stopped = asyncio.Event()
         self._error: OSError | None = None
-        self._events = AsyncEvents(require_context(ctxt).handler, ctxt.meter)
+        self._events = AsyncEvents(require_context(ctxt).events, ctxt.meter)
         super().__init__(ctxt, addr, install_signals=False)
         if ctxt.meter is not None:
             ctxt.meter.watch(self._events)
@@ -362,9 +359,12 @@ class AsyncServer(UdpServer):
             raise self._error
 
     async def _start(self) -> None:
-        """Serve, once `starting` is over."""
+        """Serve, once `starting` is over. What that raises is raised, and nothing is served."""
         try:
             await self._events.started()
+        except Exception:
+            self._give_up()
+            raise
         finally:
             self._driver.start()
 
@@ -425,8 +425,8 @@ async def serve(ctxt: ServerContext, addr: tuple[str, int]) -> AsyncIterator[Asy
     takes up to 1 second, and the events that run come to their end. Cancelled once more, the
     server stops at once and cancels them.
 
-    Raises what `UdpServer` does; at the end of the block, as `AsyncServer.wait_stopped`, what its
-    `update` has raised.
+    Raises what `UdpServer` does, and what `starting` raises: then the server does not start. At
+    the end of the block it raises, as `AsyncServer.wait_stopped`, what its `update` has raised.
     """
     server = AsyncServer(ctxt, await _looked_up(addr))
     try:

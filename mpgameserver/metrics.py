@@ -204,6 +204,7 @@ def _handshakes(figures: ServerFigures) -> Iterator[Metric]:
     yield _counter("key_exchanges", "Keys made for proofs.", stats.key_exchanges)
     yield _counter("handshakes_proved", "Handshakes that became sessions.", stats.handshakes_proved)
     yield _counter("handshakes_evicted", "Handshakes given up early.", stats.handshakes_evicted)
+    yield _counter("messages_refused", "Messages of threads given up.", stats.messages_refused)
 
 
 def _gauge(name: str, text: str, value: float | _Labelled, label: str = "") -> Metric:

@@ -15,13 +15,15 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from types import TracebackType
 from typing import Any
 
 from mpgameserver import forks
 from mpgameserver._core.pump import ServerPump
 from mpgameserver.address import format_address, host_and_port
-from mpgameserver.context import EVENTS, EventHandler, ServerContext
+from mpgameserver.context import EventHandler, ServerContext
+from mpgameserver.handlers import EVENTS
 from mpgameserver.observedengine import carrier_of, new_engine
 from mpgameserver.serverclient import ServerClient
 from mpgameserver.serversocket import ListeningSocket
@@ -124,6 +126,7 @@ class UdpServer:
             ctxt, lambda: self._pump.flush(), self._handler(), lambda: self.address
         )
         self._engine.calls.clock = time.perf_counter
+        self._engine.slow_events.clock = time.perf_counter
         self._socket = ListeningSocket(addr)
         self._engine.send_errors = self._socket.errors.counts
         carrier = carrier_of(self._socket.datagrams, ctxt.meter)
@@ -146,7 +149,8 @@ class UdpServer:
         Before it returns it has said goodbye to every client, for up to 1 second. It can be
         called once: RuntimeError the second time, and while another server runs the context, and
         in a process forked since the server was made. In one that is forked by an event it returns
-        as soon as that does, and the parent's server is unharmed.
+        as soon as that does, and the parent's server is unharmed. What the event `starting` raises
+        is raised, and the server does not start.
 
         Raises OSError (EBADF or ENOTSOCK) when something else in the process has closed the
         server's descriptors. No client can be told; the handler has had its last events, and a
@@ -186,7 +190,8 @@ class UdpServer:
         waits for the next call, one interval at the most. A call reads 256 datagrams at the most.
 
         RuntimeError in an event of the handler, when `run` was called, and while another server
-        runs the context. OSError as `run`: the server has stopped, and is closed.
+        runs the context. OSError as `run`: the server has stopped, and is closed. The first call
+        raises what the event `starting` raises, as `run` does.
         """
         self._refuse_in_event("update")
         if self._has_run and not self._is_driven:
@@ -205,7 +210,11 @@ class UdpServer:
         if self._claim():
             self._is_driven = True
             self._engine.on_queued = self._note_queued
-            self._engine.start(time.perf_counter())
+            try:
+                self._start_engine()
+            except BaseException:
+                self._give_up()
+                raise
 
     def _drive(self) -> None:
         if not self._is_driven:
@@ -213,6 +222,17 @@ class UdpServer:
         if not self._is_over:
             self._is_wanted = False
             self._update()
+
+    def _start_engine(self) -> None:
+        _LOG.info("listening on %s", format_address(self.address))
+        self._engine.start(time.perf_counter())
+
+    def _give_up(self) -> None:
+        """Close without an event: the server has not started, or has stopped."""
+        with self._lock:
+            if not self._is_over:
+                self._context.detach()
+                self._close()
 
     def _with_events(self, work: Callable[[], None]) -> None:
         self._is_updating = True
@@ -245,9 +265,9 @@ class UdpServer:
             if self._is_driven and not self._engine.is_stopped:
                 self._with_events(self._abort)
         finally:
-            with self._lock:
-                if self._is_driven:
-                    self._context.detach()
+            if self._is_driven:
+                self._give_up()
+            else:
                 self._close()
 
     def stop(self) -> None:
@@ -291,12 +311,12 @@ class UdpServer:
 
     def _handler(self) -> EventHandler:
         """Whose events the engine calls."""
-        handler = self._context.handler
+        handler = self._context.events
         for name in EVENTS:
             if inspect.iscoroutinefunction(getattr(handler, name)):
                 raise TypeError(
-                    f"{name} of {handler!r} is a coroutine function: mpgameserver.aio.serve "
-                    "can serve it, this cannot"
+                    f"{name} of {self._context.handler!r} is a coroutine function: "
+                    "mpgameserver.aio.serve can serve it, this cannot"
                 )
         return handler
 
@@ -313,19 +333,18 @@ class UdpServer:
             self._has_run = True
             return True
 
-    def _run(self) -> None:
+    def _run(self, on_started: Callable[[], object] = lambda: None) -> None:
         try:
             with self._signals():
-                self._serve()
+                self._serve(on_started)
         finally:
-            with self._lock:
-                self._context.detach()
-                self._close()
+            self._give_up()
 
-    def _serve(self) -> None:
+    def _serve(self, on_started: Callable[[], object]) -> None:
         engine = self._engine
+        self._start_engine()
+        on_started()
         try:
-            engine.start(time.perf_counter())
             waiter = EagerWaiter(self._socket.datagrams.spin, self._socket, self._pipe)
             self._update()
             while not engine.is_stopped:
@@ -354,11 +373,14 @@ class UdpServer:
         now = time.perf_counter()
         self._pump.receive(MAX_READS, now, time.time())
         self._engine.advance(now)
+        self._engine.slow_events.end_go(now)
         self._pump.send()
         if self._socket.datagrams.unreported_error:
             self._socket.errors.report(now)
 
     def _close(self) -> None:
+        if self._has_run and not self._is_inherited:
+            _LOG.info("the server on %s has stopped", format_address(self.address))
         self._is_over = True
         if self._socket.fileno() < 0:  # closed by somebody else, who closed the pipe as well
             self._pipe.forget()
@@ -397,6 +419,8 @@ class ThreadedServer:
     """A `UdpServer` in a thread of its own.
 
     It can be a context manager, which starts and stops it. After `stop` it can be started again.
+    `name` and `daemon` are those of its thread, as `threading.Thread` has them; they are set before
+    `start`.
 
     Raises TypeError or ValueError for what is no context and no address.
     """
@@ -404,6 +428,8 @@ class ThreadedServer:
     def __init__(self, ctxt: ServerContext, addr: tuple[str, int]) -> None:
         self._context = require_context(ctxt)
         self._addr = host_and_port(addr, least_port=0)
+        self.name: str = "mpgameserver-server"
+        self._daemon = True
         self._server: UdpServer | None = None
         self._thread: threading.Thread | None = None
         self._error: BaseException | None = None
@@ -419,13 +445,27 @@ class ThreadedServer:
         """(host, port) that it listens on; what it was given, before it has started."""
         return self._addr if self._server is None else self._server.address
 
-    def start(self) -> None:
-        """Listen, and serve in a new thread.
+    @property
+    def daemon(self) -> bool:
+        """True, the default, if the program may end while the server runs.
 
-        Raises what `UdpServer` does, an OSError that names the address among it, and RuntimeError
-        when it runs already.
+        Raises RuntimeError when it is set while it runs.
         """
-        if self._thread is not None:
+        return self._daemon
+
+    @daemon.setter
+    def daemon(self, daemonic: bool) -> None:
+        if self.is_alive():
+            raise RuntimeError("cannot set daemon status of a running server")
+        self._daemon = bool(daemonic)
+
+    def start(self) -> None:
+        """Listen, and serve in a new thread; returns when the event `starting` has.
+
+        Raises what `UdpServer` does, an OSError that names the address among it, what `starting`
+        raises, and RuntimeError when it runs already.
+        """
+        if self.is_alive():
             raise RuntimeError("this server is running")
         server = UdpServer(self._context, self._addr, install_signals=False)
         try:
@@ -434,10 +474,18 @@ class ThreadedServer:
             server.stop()
             raise
         self._server = server
+        self._error = None
+        has_begun: Future[None] = Future()
         self._thread = threading.Thread(
-            target=self._run, args=(server,), name="mpgameserver-server", daemon=True
+            target=self._run, args=(server, has_begun), name=self.name, daemon=self._daemon
         )
         self._thread.start()
+        try:
+            has_begun.result()
+        except BaseException:
+            if has_begun.done():
+                self._thread.join()
+            raise
 
     def stop(self) -> None:
         """Say goodbye to every client and return when the thread has ended; up to 1 second.
@@ -452,19 +500,34 @@ class ThreadedServer:
         if thread is threading.current_thread():
             return
         thread.join()
-        self._thread = None
         error, self._error = self._error, None
         if error is not None:
             raise error
 
-    def _run(self, server: UdpServer) -> None:
+    def is_alive(self) -> bool:
+        """True from `start` until the server has stopped, whoever has stopped it."""
+        return self._thread is not None and self._thread.is_alive()
+
+    def join(self, timeout: float | None = None) -> None:
+        """Wait until the server has stopped, or for so many seconds: `is_alive` tells which.
+
+        Raises RuntimeError before it is started, and on the handler's own thread.
+        """
+        if self._thread is None:
+            raise RuntimeError("cannot join a server before it is started")
+        self._thread.join(timeout)
+
+    def _run(self, server: UdpServer, has_begun: Future[None]) -> None:
         try:
-            server._run()
+            server._run(lambda: has_begun.set_result(None))
         except BaseException as error:
             if self._server is not server:  # in a process forked by an event, which leaves it
                 raise
-            _LOG.exception("the server has failed")
-            self._error = error
+            if has_begun.done():
+                _LOG.exception("the server has failed")
+                self._error = error
+            else:
+                has_begun.set_exception(error)
 
     def end_in_child(self) -> None:
         """Be as one that was never started: the thread is the parent process's."""

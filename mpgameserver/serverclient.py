@@ -35,8 +35,9 @@ class ClientLog(_LoggerAdapter):
 class ServerClient:
     """A client that is connected to the server, or was.
 
-    It is used on the handler's thread only. It can be a key of a dict, and takes attributes of
-    the game's own.
+    `send`, `send_guaranteed` and `disconnect` may be called from any thread: what another one than
+    the handler's asks for is checked at once, and done on the handler's thread, in order. It can
+    be a key of a dict, and takes attributes of the game's own.
     """
 
     def __init__(self, session: Session, addr: tuple[str, int]) -> None:
@@ -94,9 +95,13 @@ class ServerClient:
         when the message, with all its fragments, was acked; with False when it timed out (not
         with RETRY_ON_TIMEOUT) or the session ended.
 
-        Raises NotConnectedError, which names the status, unless CONNECTED; TypeError or
-        ValueError for another type, retry mode or length; SendQueueFullError while too much
-        waits. Nothing is queued by these, and the client stays usable.
+        To a client that is not CONNECTED any more nothing is sent, and the callback is called
+        with False: soon, and not from here while the server runs.
+
+        Raises TypeError or ValueError for another type, retry mode or length, and
+        SendQueueFullError while too much waits. Nothing is queued by these, and the client stays
+        usable. On another thread nothing is raised for want of room: the callback is called with
+        False, and the message counts as `ServerStats.messages_refused`.
         """
         self._session.send(payload, retry, callback)
 
@@ -114,7 +119,7 @@ class ServerClient:
         From here on nothing can be sent to it and no message of it is handled. The `disconnect`
         event follows when it has answered, or after 1 second. Of no effect on one that is gone.
         """
-        self._session.say_goodbye(DisconnectReason.KICKED)
+        self._session.disconnect(DisconnectReason.KICKED)
 
     def __repr__(self) -> str:
         address = format_address(self.addr)

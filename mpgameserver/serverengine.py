@@ -34,12 +34,14 @@ from mpgameserver.address import (
 from mpgameserver.connection import Connection
 from mpgameserver.context import EventHandler, ServerContext
 from mpgameserver.enums import ConnectionStatus, DisconnectReason, PacketType
-from mpgameserver.errors import ProtocolError
+from mpgameserver.errors import ProtocolError, SendQueueFullError
+from mpgameserver.handover import MESSAGE_COST, HandOver
 from mpgameserver.hostbudgets import HostBudgets
 from mpgameserver.limitedlog import LimitedLog
 from mpgameserver.serverclient import ServerClient
 from mpgameserver.serverstats import ServerStats
 from mpgameserver.session import Session, SessionTable
+from mpgameserver.slowevents import SlowEventLog
 
 __all__ = ["ServerEngine"]
 
@@ -48,6 +50,12 @@ WORK_PER_TURN = 1
 Each more of them adds as much to the round trips of players while there is a flood."""
 FULL_EVENT_INTERVAL = 1.0
 """Seconds between two `full` events: anybody can cause them, from any address."""
+
+REFUSED_DELAY = 0.01
+"""Seconds until the callback of a message to a client that is gone: one that sends again and again
+must not keep the loop spinning."""
+MAX_ARRIVALS_LOGGED = 20
+"""Lines per second on who connects, and as many on who leaves."""
 
 _LOG = logging.getLogger("mpgameserver.server")
 _CLIENT_HELLO, _CHALLENGE_RESP = PacketType.CLIENT_HELLO, PacketType.CHALLENGE_RESP
@@ -86,7 +94,7 @@ class ServerEngine(Switchboard):
         handler: EventHandler | None = None,
     ) -> None:
         self._sessions = SessionTable()
-        super().__init__(context, handler or context.handler, self._sessions.by_address)
+        super().__init__(context, handler or context.events, self._sessions.by_address)
         self.drops: Counter[str] = Counter()
         """Datagrams that came to nothing, by reason; see `ServerStats.drops`."""
         self.is_stopped: bool = False
@@ -107,6 +115,13 @@ class ServerEngine(Switchboard):
         self._full_log = LimitedLog(_LOG)
         self._ended_log = LimitedLog(_LOG)
         self._error_logs: defaultdict[str, LimitedLog] = defaultdict(lambda: LimitedLog(_LOG))
+        self._refused_log = LimitedLog(_LOG)
+        self._arrivals_log = LimitedLog(_LOG, MAX_ARRIVALS_LOGGED)
+        self._departures_log = LimitedLog(_LOG, MAX_ARRIVALS_LOGGED)
+        self._messages_refused = 0
+        self._is_closed = False
+        self.handover = HandOver(context.wake)
+        self.slow_events = SlowEventLog()
 
     @property
     def clients(self) -> tuple[ServerClient, ...]:
@@ -140,17 +155,21 @@ class ServerEngine(Switchboard):
             sessions_stalled=self._stalled,
             sessions_evicted=self._evicted,
             send_errors=self.send_errors(),
+            messages_refused=self._messages_refused,
             drops=dict(self.drops),
         )
 
     # -- in ---------------------------------------------------------------------------------
 
     def start(self, now: float) -> None:
-        """Begin to serve."""
+        """Begin to serve. What the event `starting` raises is raised."""
         self.set_now(now)
         self._last_tick = now
         self._next_tick = now + self.settings.interval
-        self.call("starting", self.handler.starting)
+        began = self.slow_events.begin()
+        self.handler.starting()
+        self.slow_events.end("starting", began)
+        self.apply_settings()
 
     def receive_stranger(
         self, datagram: bytes, address: SocketAddress, kind: int, wall_now: float
@@ -203,7 +222,7 @@ class ServerEngine(Switchboard):
             )
         if self.now >= self._next_full_event:
             self._next_full_event = self.now + FULL_EVENT_INTERVAL
-            self.call("full", self.handler.full, plain_address(address))
+            self.call_event("full", self.handler.full, plain_address(address))
 
     def _queue_answer(self, datagram: bytes, address: SocketAddress) -> None:
         if len(self.answers) < self.settings.limits.unsent_answers:
@@ -266,7 +285,9 @@ class ServerEngine(Switchboard):
         self.apply_settings()
         self._handshakes.expire(self.now - self.settings.handshake_timeout)
         for function, arguments in self.context.take_calls():
-            self.call("call_soon_threadsafe", function, *arguments)
+            self.call_event("call_soon_threadsafe", function, *arguments)
+        for _, function, arguments in self.handover.take():
+            function(*arguments)
         self.serve_touched()
         if self.context.is_shutting_down and not self._is_stopping:
             self._begin_to_stop()
@@ -276,12 +297,11 @@ class ServerEngine(Switchboard):
         self.work_left: int = WORK_PER_TURN
         self.has_sent_all = False
         if self._is_stopping and not (self._sessions or self.waiting or self.is_stopped):
-            self.is_stopped = True
-            self.call("shutdown", self.handler.shutdown)
+            self._stop()
 
     def next_timer(self) -> float:
         """When `advance` has something to do, if nothing arrives before."""
-        if self.has_touched or self.waiting:
+        if self.has_touched or self.waiting or self.handover:
             return self.now
         # While the network takes no more, answers need not be made either.
         work = self._handshakes.next_work() if self.has_sent_all else float("inf")
@@ -302,13 +322,15 @@ class ServerEngine(Switchboard):
         self.answers.take_all()
         for session in self._sessions:
             session.connection.disown()
+        self.handover = HandOver(_nothing)
+        self.handover.close()
 
     def _tick(self) -> None:
         delta_t, self._last_tick = self.now - self._last_tick, self.now
         self._next_tick += self.settings.interval
         if self._next_tick <= self.now:
             self._next_tick = self.now + self.settings.interval
-        self.call("update", self.handler.update, delta_t)
+        self.call_event("update", self.handler.update, delta_t)
 
     def do_public_key_work(self) -> bool:
         """Finish or begin a handshake; False when none waits, or this turn had its part."""
@@ -419,24 +441,34 @@ class ServerEngine(Switchboard):
     def announce(self, session: Session) -> None:
         """Tell the handler of a session's arrival."""
         self._log_access(session, "connect")
-        self.call("connect", self.handler.connect, session.client)
+        self._arrivals_log.info(
+            self.now, "%s has connected: %d clients", _Place(session.address), len(self._sessions)
+        )
+        self.call_event("connect", self.handler.connect, session.client)
 
     def finish(self, session: Session) -> None:
         """The session is over: forget it, and tell the handler."""
         self._sessions.remove(session)
         self._budgets.remove(session)
         self.timers.cancel(session)
-        reason = session.end()
-        self._log_access(
-            session, f"disconnect {reason.value} after {self.now - session.connected_at:.3f} s"
+        reason, seconds = session.end(), self.now - session.connected_at
+        self._log_access(session, f"disconnect {reason.value} after {seconds:.3f} s")
+        self._departures_log.info(
+            self.now, "%s is gone: %s after %.1f s", _Place(session.address), reason.value, seconds
         )
-        self.call("disconnect", self.handler.disconnect, session.client)
+        self.call_event("disconnect", self.handler.disconnect, session.client)
 
     def _log_access(self, session: Session, what: str) -> None:
         log = self.context.access_log
         if log is not None:
             line = f"{format_address(session.client.addr)} {what}"
             self.call("the access log", log.write, line, host_of(session.address), self.now)
+
+    def call_event(self, name: str, function: Callable[..., object], *arguments: object) -> None:
+        """Call an event that does not come with each message, and warn if it takes long."""
+        began = self.slow_events.begin()
+        self.call(name, function, *arguments)
+        self.slow_events.end(name, began)
 
     def call(self, name: str, function: Callable[..., object], *arguments: object) -> None:
         """Call what is not ours; what it raises is logged and goes no further."""
@@ -450,6 +482,78 @@ class ServerEngine(Switchboard):
 
     def log_raised(self, name: str) -> None:
         self._error_logs[name].exception(self.now, "%s raised", name)
+
+    def _stop(self) -> None:
+        """Everybody is gone: the last event, and the callbacks of what is sent to them in vain."""
+        self.is_stopped = True
+        self.call_event("shutdown", self.handler.shutdown)
+        self.handover.close()
+        while calls := self.handover.take():
+            for _, function, arguments in calls:
+                function(*arguments)
+        self._is_closed = True
+        self.set_now(self.now + REFUSED_DELAY)
+        self.serve_touched()
+        while self.waiting:
+            self.serve_waiting(float("inf"))
+        self._arrivals_log.finish()
+        self._departures_log.finish()
+
+    # -- what cannot be sent, and what other threads send -------------------------------------
+
+    def refuse(self, session: Session, callback: Callable[[bool], object]) -> None:
+        """See to it that a callback is called with False, for its client is gone."""
+        if self._is_closed:
+            self.call("a message callback", callback, False)
+            return
+        session.connection.endpoint.outbox.settled.append((callback, False))
+        if session.reason is None:
+            self.touch(session)
+        else:
+            self.timers.schedule(session, self.now + REFUSED_DELAY)
+        self.on_queued()
+
+    def hand_over_send(
+        self,
+        session: Session,
+        data: bytes,
+        retry: int,
+        callback: Callable[[bool], object] | None,
+    ) -> None:
+        """Send a message of another thread when this one has its turn.
+
+        Where there is no room for it the callback is called with False, on that other thread.
+        """
+        size = len(data) + MESSAGE_COST
+        if self.handover.put(size, self._send, session, data, retry, callback):
+            return
+        self._messages_refused += 1
+        if callback is not None:
+            try:
+                callback(False)
+            except Exception:
+                _LOG.exception("a message callback raised")
+
+    def _send(
+        self,
+        session: Session,
+        data: bytes,
+        retry: int,
+        callback: Callable[[bool], object] | None,
+    ) -> None:
+        try:
+            session.send_here(data, retry, callback)
+        except SendQueueFullError as error:
+            self._messages_refused += 1
+            self._refused_log.warning(
+                self.now, "%r misses a message of another thread: %s", session.client, error
+            )
+            if callback is not None:
+                self.call("a message callback", callback, False)
+
+    def hand_over_disconnect(self, session: Session, reason: DisconnectReason) -> None:
+        """Say goodbye to a client when this thread has its turn."""
+        self.handover.put(0, session.say_goodbye, reason)
 
     # -- out --------------------------------------------------------------------------------
 

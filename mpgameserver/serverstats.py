@@ -37,6 +37,9 @@ class ServerStats:
     """Sessions ended because unfinished messages needed room, and theirs held the most."""
     send_errors: dict[str, int] = field(default_factory=dict)
     """Datagrams that the system refused to send, by the name of the error, such as "EPERM"."""
+    messages_refused: int = 0
+    """Messages sent by other threads that were given up: too many waited for the server's thread,
+    or for their client."""
     drops: dict[str, int] = field(default_factory=dict)
     """Datagrams that came to nothing, by reason: those of `ConnectionStats.drops`, and for those
     that belong to no session "no session", "malformed hello", "late hello" (of a session that is

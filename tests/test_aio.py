@@ -540,6 +540,68 @@ class TestServer:
             run(main)
         assert "handle_message raised" in caplog.text
 
+    @pytest.mark.parametrize("is_coroutine", [True, False])
+    def test_starting_that_raises_comes_out_of_serve(
+        self, run: Callable[[Main], None], is_coroutine: bool
+    ) -> None:
+        events: list[str] = []
+
+        async def fail_late() -> None:
+            await asyncio.sleep(0)
+            raise ValueError("out of order")
+
+        class Handler(EventHandler):
+            def starting(self) -> Coroutine[Any, Any, None]:
+                if is_coroutine:
+                    return fail_late()
+                raise ValueError("out of order")
+
+            def shutdown(self) -> None:
+                events.append("shutdown")
+
+        async def main() -> None:
+            context = ServerContext(Handler())
+            with pytest.raises(ValueError, match="out of order"):
+                async with aio.serve(context, LOOPBACK):
+                    events.append("served")
+            assert events == []
+            context.handler.starting = lambda: None
+            async with aio.serve(context, LOOPBACK):  # the context is free again
+                events.append("served")
+            assert events == ["served", "shutdown"]
+
+        run(main)
+
+    def test_what_is_sent_to_a_client_that_has_left_gets_false(
+        self, run: Callable[[Main], None]
+    ) -> None:
+        outcomes: list[bool] = []
+
+        async def main() -> None:
+            is_gone = asyncio.Event()
+            acked = asyncio.get_running_loop().create_future()
+
+            class Handler:
+                def disconnect(self, client: ServerClient) -> None:
+                    self.client = client
+                    is_gone.set()
+
+            context = ServerContext(Handler())
+            async with aio.serve(context, LOOPBACK) as server:
+                async with to(context, server) as client:
+                    await client.send_guaranteed(b"hello")
+                await is_gone.wait()
+                gone: ServerClient = context.handler.client
+                gone.send(b"too late", -1, acked.set_result)
+                assert not acked.done()
+                outcomes.append(await acked)
+                acked = asyncio.get_running_loop().create_future()
+                await asyncio.to_thread(gone.send, b"from a thread", -1, acked.set_result)
+                outcomes.append(await acked)
+            assert outcomes == [False, False]
+
+        run(main)
+
     def test_no_other_event_comes_before_starting_is_over_or_after_shutdown(
         self, run: Callable[[Main], None]
     ) -> None:

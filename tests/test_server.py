@@ -14,7 +14,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -23,10 +23,12 @@ import pytest
 from support.patience import PATIENCE
 from support.serverworld import Recorder
 
+from mpgameserver import slowevents
 from mpgameserver._core.datagrams import TELLS_LOCAL
 from mpgameserver.client import UdpClient
 from mpgameserver.enums import ConnectionStatus, RetryMode
 from mpgameserver.server import EventHandler, ServerContext, ThreadedServer, UdpServer
+from mpgameserver.slowevents import SLOW_EVENT, SlowEventLog
 
 LOOPBACK = ("127.0.0.1", 0)
 
@@ -54,6 +56,14 @@ def joined(context: ServerContext, host: str, port: int) -> UdpClient:
         client.forceDisconnect()
         raise
     return client
+
+
+@pytest.fixture
+def switch_at_every_chance() -> Iterator[None]:
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(interval)
 
 
 def can_bind(address: tuple[str, int]) -> bool:
@@ -262,6 +272,20 @@ class TestInSomebodyElsesLoop:
         server.close()
         assert refused[:2] == refused[2:4]
         assert context.handler.events == [("starting",), ("shutdown",)]
+
+    def test_starting_that_raises_comes_out_of_update_and_ends_it(self) -> None:
+        def fail() -> None:
+            raise RuntimeError("out of order")
+
+        context = ServerContext(Recorder(starting=fail))
+        server = UdpServer(context, LOOPBACK)
+        with pytest.raises(RuntimeError, match="out of order"):
+            server.update()
+        assert server.fileno() == -1
+        assert not server.update()
+        server.close()
+        assert context.handler.events == [("starting",)]
+        UdpServer(context, LOOPBACK).close()
 
     def test_what_is_no_exception_leaves_it_to_be_updated_or_closed(self) -> None:
         def end(delta_t: float) -> None:
@@ -481,14 +505,99 @@ class TestThreadedServer:
         def fail() -> None:
             raise SystemExit("out of order")
 
-        context = ServerContext(Recorder(starting=fail))
+        def fail_soon(delta_t: float) -> None:
+            fail()
+
+        context = ServerContext(Recorder(update=fail_soon))
         server = ThreadedServer(context, LOOPBACK)
         server.start()
+        server.join()
         with pytest.raises(SystemExit, match="out of order"):
             server.stop()
         server.stop()
         assert "the server has failed" in caplog.text
         assert context.handler.events[-1] == ("shutdown",)
+
+    def test_starting_that_raises_comes_out_of_start(
+        self, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        def fail() -> None:
+            raise SystemExit("out of order")
+
+        context = ServerContext(Recorder(starting=fail))
+        server = ThreadedServer(context, LOOPBACK)
+        with pytest.raises(SystemExit, match="out of order"):
+            server.start()
+        assert not server.is_alive()
+        server.stop()
+        assert context.handler.events == [("starting",)]
+        assert not caplog.records
+        context.handler.on.clear()
+        with server:  # nothing is in the way of another attempt
+            assert server.is_alive()
+
+    def test_it_has_what_a_thread_has(self) -> None:
+        names: list[str] = []
+        context = ServerContext(
+            Recorder(starting=lambda: names.append(threading.current_thread().name))
+        )
+        server = ThreadedServer(context, LOOPBACK)
+        assert (server.name, server.daemon) == ("mpgameserver-server", True)
+        server.name, server.daemon = "game", False
+        assert not server.is_alive()
+        with pytest.raises(RuntimeError, match="before it is started"):
+            server.join()
+        server.start()
+        assert names == ["game"]
+        [thread] = [thread for thread in threading.enumerate() if thread.name == "game"]
+        assert not thread.daemon
+        server.join(0.01)
+        assert server.is_alive()
+        with pytest.raises(RuntimeError, match="daemon"):
+            server.daemon = True
+        context.shutdown()
+        server.join()
+        assert not server.is_alive()
+        server.stop()
+        server.start()
+        server.stop()
+        server.join()
+
+    def test_messages_of_many_threads_arrive_in_the_order_of_each(
+        self, switch_at_every_chance: None
+    ) -> None:
+        context, outcomes = ServerContext(Recorder()), []
+        with (
+            ThreadedServer(context, LOOPBACK) as server,
+            joined(context, *server.address) as player,
+        ):
+            play([player], lambda: bool(context.handler.clients))
+            [client] = context.handler.clients
+
+            def talk(number: int) -> None:
+                for i in range(200):
+                    client.send_guaranteed(bytes([number, i]), outcomes.append)
+
+            threads = [threading.Thread(target=talk, args=(n,)) for n in range(8)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+            received: list[tuple[int, bytes]] = []
+
+            def is_over() -> bool:
+                received.extend(player.getMessages())
+                return len(received) == len(outcomes) == 1600
+
+            play([player], is_over)
+            client.disconnect()
+            play([player], lambda: not player.connected())
+        assert outcomes == [True] * 1600
+        in_order = [message for _, message in sorted(received)]
+        for number in range(8):
+            sent = [message[1] for message in in_order if message[0] == number]
+            assert sent == list(range(200))
+        assert context.handler.reasons == ["kicked"]
 
     def test_calls_from_many_threads_all_arrive(self) -> None:
         context, calls = ServerContext(EventHandler()), []
@@ -660,3 +769,83 @@ class TestMistakesOfTheCaller:
     def test_what_is_no_context_raises_at_once(self, kind: type) -> None:
         with pytest.raises(TypeError, match="ServerContext"):
             kind(5, LOOPBACK)
+
+
+class TestLog:
+    def test_it_says_where_it_listens_and_that_it_has_stopped(
+        self, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        caplog.set_level(logging.INFO, "mpgameserver.server")
+        context = ServerContext(Recorder())
+        with ThreadedServer(context, LOOPBACK) as server:
+            host, port = server.address
+        assert [(record.levelname, record.message) for record in caplog.records] == [
+            ("INFO", f"listening on {host}:{port}"),
+            ("INFO", f"the server on {host}:{port} has stopped"),
+        ]
+
+    def test_one_that_never_served_says_nothing(self, caplog: pytest.LogCaptureFixture) -> None:
+        caplog.set_level(logging.INFO, "mpgameserver.server")
+        UdpServer(ServerContext(Recorder()), LOOPBACK).close()
+        assert not caplog.records
+
+
+class TestSlowEvents:
+    @staticmethod
+    def log(clock: list[float]) -> SlowEventLog:
+        log = SlowEventLog()
+        log.clock = lambda: clock[0]
+        return log
+
+    def test_an_event_that_blocks_is_named(self, caplog: pytest.LogCaptureFixture) -> None:
+        clock = [100.0]
+        log = self.log(clock)
+        for name, seconds in (("update", SLOW_EVENT / 2), ("connect", 2 * SLOW_EVENT)):
+            began = log.begin()
+            clock[0] += seconds
+            log.end(name, began)
+        log.end_go(100.0)
+        [record] = caplog.records
+        assert record.levelname == "WARNING"
+        assert record.message.startswith("connect blocked the server for 0.50 s")
+
+    def test_what_no_event_has_taken_is_the_messages(
+        self, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        clock = [100.0]
+        log = self.log(clock)
+        began = log.begin()
+        clock[0] += SLOW_EVENT / 2
+        log.end("update", began)
+        clock[0] += 2 * SLOW_EVENT
+        log.end_go(100.0)
+        clock[0] += SLOW_EVENT / 2
+        log.end_go(clock[0])
+        [record] = caplog.records
+        assert record.message.startswith("handle_message or a message's callback blocked")
+
+    def test_warnings_of_one_event_come_at_a_limited_rate(
+        self, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        clock = [100.0]
+        log = self.log(clock)
+        for _ in range(8):
+            began = log.begin()
+            clock[0] += 2 * SLOW_EVENT
+            log.end("update", began)
+        assert len(caplog.records) == 4
+        assert "(and 1 more like it)" in caplog.records[-1].message
+
+    def test_a_server_that_runs_warns(
+        self, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(slowevents, "SLOW_EVENT", 0.0)
+        context = ServerContext(Recorder(handle_message=lambda client, message: client.send(b"")))
+        with (
+            ThreadedServer(context, LOOPBACK) as server,
+            joined(context, *server.address) as player,
+        ):
+            player.send(b"hello")
+            play([player], player.hasMessages)
+        told = {record.message.partition(" blocked ")[0] for record in caplog.records}
+        assert told >= {"starting", "connect", "update", "handle_message or a message's callback"}

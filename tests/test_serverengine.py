@@ -5,21 +5,24 @@ from __future__ import annotations
 import itertools
 import logging
 import random
+import threading
 from collections import Counter
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from support.serverworld import DEAD, FRAME, PERFECT, ROOT_KEY, Player, Recorder, World
 
+from mpgameserver import handover
 from mpgameserver._core.lifecycle import GOODBYE_TIMEOUT
 from mpgameserver.connecting import HELLO_INTERVAL
 from mpgameserver.crypto import EllipticCurvePrivateKey
 from mpgameserver.enums import ConnectionStatus, DisconnectReason, PacketType, RetryMode
-from mpgameserver.errors import NotConnectedError, SendQueueFullError
+from mpgameserver.errors import SendQueueFullError
 from mpgameserver.limits import Limits
 from mpgameserver.netsim import LinkConditions
 from mpgameserver.serverclient import ServerClient
-from mpgameserver.serverengine import WORK_PER_TURN
+from mpgameserver.serverengine import MAX_ARRIVALS_LOGGED, WORK_PER_TURN
 from mpgameserver.serverstats import ServerStats
 from mpgameserver.timing import Timing
 
@@ -116,6 +119,7 @@ class TestTakeover:
     def test_a_restarted_client_replaces_its_old_session(self) -> None:
         world = World()
         old = world.join(*ADDRESS)
+        late: list[bool] = []
         old.send(b"from the old one")
         world.run(0.1)
         world.players.clear()
@@ -128,8 +132,11 @@ class TestTakeover:
             ConnectionStatus.CONNECTED,
         )
         assert second.token == new.token != old.token
-        with pytest.raises(NotConnectedError):
-            first.send(b"too late")
+        first.send(b"too late", -1, late.append)
+        assert late == []
+        world.run(0.1)
+        assert late == [False]
+        assert new.messages == []
 
     def test_what_the_old_one_sent_is_handled_before_it_goes(self) -> None:
         handler = Recorder(handle_message=lambda client, message: client.send(message))
@@ -848,7 +855,7 @@ class TestTheEnd:
         assert outcomes == [False]
 
     def test_a_kicked_client_first_gets_what_was_queued_for_it(self) -> None:
-        world, outcomes = World(), []
+        world, outcomes, late = World(), [], []
         player = world.join(conditions=LATE)
         client = world.handler.clients[0]
         client.send(b"x" * 20_000, -1, outcomes.append)
@@ -856,9 +863,9 @@ class TestTheEnd:
         client.disconnect()
         assert client.reason is None
         assert world.engine.clients == ()
-        with pytest.raises(NotConnectedError, match="DISCONNECTING"):
-            client.send(b"too late")
+        client.send(b"too late", -1, late.append)
         world.run(0.3)
+        assert late == [False]
         assert sorted(player.messages, key=len) == [b"you are out", b"x" * 20_000]
         assert player.connection.status == ConnectionStatus.DISCONNECTED
         assert world.handler.reasons == ["kicked"]
@@ -1024,9 +1031,253 @@ class TestCallbacks:
         assert outcomes == [True]
 
 
+class TestSendingToNobody:
+    def test_a_loop_over_players_goes_on_when_one_has_just_left(self) -> None:
+        world, players = World(), {}
+
+        def tell_all(gone: ServerClient) -> None:
+            for client in players:  # the one that is gone among them
+                client.send_guaranteed(b"somebody has left")
+
+        world.handler.on.update(
+            connect=lambda client: players.update({client: True}), disconnect=tell_all
+        )
+        leaving, staying = world.join(), world.join()
+        leaving.connection.disconnect(world.now)
+        world.run(0.3)
+        assert world.handler.reasons == ["goodbye"]
+        assert staying.messages == [b"somebody has left"]
+        assert not leaving.messages
+
+    def test_the_callback_is_called_once_with_false_and_not_in_the_call(self) -> None:
+        world, outcomes = World(), []
+        player = world.join()
+        [client] = world.handler.clients
+        player.connection.disconnect(world.now)
+        world.run(0.3)
+        assert client.status == ConnectionStatus.DISCONNECTED
+        for retry in RetryMode:
+            assert client.send(b"too late", retry, outcomes.append) is None
+        client.send_guaranteed(b"too late", outcomes.append)
+        assert outcomes == []
+        world.run(0.1)
+        assert outcomes == [False] * 4
+        world.run(1.0)
+        assert outcomes == [False] * 4
+
+    def test_the_arguments_are_still_checked(self) -> None:
+        world = World()
+        player = world.join()
+        [client] = world.handler.clients
+        player.connection.disconnect(world.now)
+        world.run(0.3)
+        bad: Any
+        for bad in ({"payload": "text"}, {"retry": 1.0}, {"callback": 3}):
+            with pytest.raises(TypeError):
+                client.send(**{"payload": b"", **bad})
+        for bad in ({"retry": 7}, {"payload": bytes(9 << 20)}):
+            with pytest.raises(ValueError, match=r"retry|at most"):
+                client.send(**{"payload": b"", **bad})
+
+    def test_a_callback_that_sends_again_for_ever_does_not_spin(self) -> None:
+        world, attempts = World(), []
+        player = world.join()
+        [client] = world.handler.clients
+        player.connection.disconnect(world.now)
+        world.run(0.3)
+
+        def again(acked: bool) -> None:
+            attempts.append(acked)
+            client.send(b"again", -1, again)
+
+        client.send(b"again", -1, again)
+        world.run(1.0)
+        assert 10 <= len(attempts) <= 101
+
+    def test_a_callback_of_the_shutdown_event_is_called_too(self) -> None:
+        outcomes: list[bool] = []
+        world = World()
+        world.join()
+        [client] = world.handler.clients
+        world.handler.on["shutdown"] = lambda: client.send(b"bye", -1, outcomes.append)
+        world.context.shutdown()
+        world.run(1.5)
+        assert world.engine.is_stopped
+        assert outcomes == [False]
+        client.send(b"much later", -1, outcomes.append)  # nobody is left who could call it
+        assert outcomes == [False, False]
+
+
+class TestHandingOver:
+    """What another thread asks of a client; it is made, one call at a time, by `off`."""
+
+    @staticmethod
+    def off(*calls: Callable[[], object]) -> None:
+        """Make calls on another thread."""
+
+        def make() -> None:
+            for call in calls:
+                call()
+
+        thread = threading.Thread(target=make)
+        thread.start()
+        thread.join()
+
+    def test_it_is_done_by_the_servers_thread_in_order(self) -> None:
+        world, outcomes = World(), []
+        player = world.join()
+        [client] = world.handler.clients
+        wakes = world.wakes
+        self.off(
+            lambda: client.send(b"first", RetryMode.NONE),
+            lambda: client.send_guaranteed(b"second", outcomes.append),
+            client.disconnect,
+            lambda: client.send(b"behind the end", -1, outcomes.append),
+        )
+        assert world.wakes == wakes + 1
+        assert client.status == ConnectionStatus.CONNECTED
+        assert player.messages == []
+        assert world.engine.next_timer() <= world.now
+        world.run(0.3)
+        assert player.messages == [b"first", b"second"]
+        assert sorted(outcomes) == [False, True]
+        assert world.handler.reasons == ["kicked"]
+
+    def test_mistakes_are_raised_at_once(self) -> None:
+        world = World()
+        world.join()
+        [client] = world.handler.clients
+        raised: list[type] = []
+
+        def mistake(*arguments: Any) -> Callable[[], None]:
+            def make() -> None:
+                try:
+                    client.send(*arguments)
+                except (TypeError, ValueError) as error:
+                    raised.append(type(error))
+
+            return make
+
+        self.off(mistake("text"), mistake(b"", 7), mistake(b"", 0, 3), mistake(bytes(9 << 20)))
+        assert raised == [TypeError, ValueError, TypeError, ValueError]
+        assert not world.engine.handover
+
+    def test_what_it_is_given_is_copied_at_once(self) -> None:
+        world = World()
+        player = world.join()
+        [client] = world.handler.clients
+        buffer = bytearray(b"as it was")
+        self.off(lambda: client.send(buffer))
+        buffer[:] = b"otherwise"
+        world.run(0.1)
+        assert player.messages == [b"as it was"]
+
+    def test_what_finds_no_room_is_counted_and_its_callback_called(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(handover, "MAX_BYTES", 3 * handover.MESSAGE_COST)
+        world, outcomes = World(), []
+        player = world.join()
+        [client] = world.handler.clients
+        self.off(*[lambda: client.send(b"", -1, outcomes.append)] * 5, client.disconnect)
+        assert outcomes == [False] * 2
+        assert world.stats.messages_refused == 2
+        world.run(0.3)
+        assert len(player.messages) == 3
+        assert sorted(outcomes) == [False] * 2 + [True] * 3
+        assert world.handler.reasons == ["kicked"]
+
+    def test_what_finds_no_room_in_the_send_queue_is_counted_too(
+        self, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        world, outcomes = World(limits=Limits(send_queue_bytes=10_000)), []
+        world.join()
+        [client] = world.handler.clients
+        self.off(*[lambda: client.send(bytes(4_000), -1, outcomes.append)] * 4)
+        world.run(0.5)
+        assert sorted(outcomes) == [False, False, True, True]
+        assert world.stats.messages_refused == 2
+        assert "misses a message of another thread" in caplog.text
+
+    def test_a_turn_makes_only_so_many_calls(self) -> None:
+        world = World()
+        world.join()
+        [client] = world.handler.clients
+        self.off(lambda: [client.send(b"") for _ in range(handover.MAX_CALLS_PER_TURN + 1)])
+        world.turn()
+        assert len(world.engine.handover) == 1
+        assert world.engine.next_timer() <= world.now
+
+    def test_nothing_is_lost_when_the_server_stops(self) -> None:
+        world, outcomes = World(), []
+        world.join()
+        [client] = world.handler.clients
+        world.handler.on["shutdown"] = lambda: self.off(
+            lambda: client.send(b"bye", -1, outcomes.append)
+        )
+        world.context.shutdown()
+        world.run(1.5)
+        assert outcomes == [False]
+        self.off(lambda: client.send(b"much later", -1, outcomes.append))
+        assert outcomes == [False, False]
+
+
+class TestArrivalsInTheLog:
+    def test_who_comes_and_goes_is_logged(self, caplog: pytest.LogCaptureFixture) -> None:
+        caplog.set_level(logging.INFO, "mpgameserver.server")
+        world = World()
+        player = world.join("192.0.2.1", 5000)
+        player.connection.disconnect(world.now)
+        world.run(0.5)
+        lines = [record.message for record in caplog.records]
+        assert lines[0] == "192.0.2.1:5000 has connected: 1 clients"
+        assert lines[1].startswith("192.0.2.1:5000 is gone: goodbye after 0.")
+        assert {record.levelname for record in caplog.records} == {"INFO"}
+
+    def test_a_crowd_fills_no_disk_and_is_counted(self, caplog: pytest.LogCaptureFixture) -> None:
+        caplog.set_level(logging.INFO, "mpgameserver.server")
+        world = World()
+        for _ in range(MAX_ARRIVALS_LOGGED + 5):
+            world.player()
+        world.run(0.5)
+        assert len(world.clients) == MAX_ARRIVALS_LOGGED + 5
+        assert len(caplog.records) == MAX_ARRIVALS_LOGGED
+        caplog.clear()
+        world.context.shutdown()
+        world.run(1.5)
+        lines = [record.message for record in caplog.records]
+        assert lines.count("5 more like the last line") == 2  # of those who came, and who went
+        assert len(lines) == MAX_ARRIVALS_LOGGED + 2
+
+
 class TestHandler:
+    def test_starting_that_raises_is_raised(self) -> None:
+        def fail() -> None:
+            raise RuntimeError("broken handler")
+
+        with pytest.raises(RuntimeError, match="broken handler"):
+            World(Recorder(starting=fail))
+
+    def test_an_object_with_some_events_will_do(self) -> None:
+        class Echo:
+            def handle_message(self, client: ServerClient, seqnum: int, msg: bytes) -> None:
+                client.send(msg)
+
+        handler: Any = Echo()
+        world = World(handler)
+        player = world.join()
+        player.send(b"hello")
+        world.run(0.2)
+        player.connection.disconnect(world.now)
+        world.run(0.3)
+        world.context.shutdown()
+        world.run(0.3)
+        assert world.engine.is_stopped
+        assert player.messages == [b"hello"]
+        assert world.context.handler is handler
+
     @pytest.mark.parametrize(
-        "event", ["starting", "connect", "disconnect", "update", "handle_message", "shutdown"]
+        "event", ["connect", "disconnect", "update", "handle_message", "shutdown"]
     )
     def test_one_that_raises_harms_nobody(
         self, event: str, caplog: pytest.LogCaptureFixture

@@ -21,7 +21,6 @@ from chat.wire import Request, Verb, decode_request, encode_line
 from mpgameserver import (
     EllipticCurvePrivateKey,
     EventHandler,
-    NotConnectedError,
     SendQueueFullError,
     ServerClient,
     ServerContext,
@@ -86,8 +85,6 @@ class ChatServer(EventHandler):
             peer = self._peers[client]
             try:
                 client.send_guaranteed(encode_line(peer.told + 1, line))
-            except NotConnectedError:  # its `disconnect` is still to come
-                continue
             except SendQueueFullError:  # it has not read for a long time
                 client.disconnect()
                 continue

@@ -19,7 +19,6 @@ from filetransfer.wire import REPORT, Busy, Chunk, Done, Have, Message, Offer, R
 from mpgameserver import (
     EllipticCurvePrivateKey,
     EventHandler,
-    NotConnectedError,
     ServerClient,
     ServerContext,
     aio,
@@ -108,8 +107,7 @@ class FileServer(EventHandler):
 
 
 def _answer(client: ServerClient, message: Message) -> None:
-    with contextlib.suppress(NotConnectedError):  # its `disconnect` is still to come
-        client.send_guaranteed(message.encode())
+    client.send_guaranteed(message.encode())
 
 
 async def serve(

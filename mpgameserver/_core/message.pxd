@@ -42,5 +42,6 @@ cdef class Message:
 
 cdef Message new_message(bytes data, uint8_t message_type, int8_t retry)
 cdef Transfer new_transfer(bytes data, int8_t retry, uint32_t count)
-cdef bytes as_bytes(object payload)
-cdef int8_t as_retry_mode(object retry) except? -2
+cdef bytes checked_message(
+    object payload, object retry, object callback, Py_ssize_t most, int8_t *mode
+)

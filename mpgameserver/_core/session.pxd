@@ -19,8 +19,12 @@ cdef class Session(Timed):
     cdef object callbacks           # (callback, acked) that wait for that; None: none
     cdef bint is_touched            # it waits for its turn to be served
     cdef bint is_ready              # it waits for its turn to send
+    cdef bint is_asked_to_leave     # another thread has asked for its end
+    cdef unsigned long _thread      # the one that the events of its client come on
     cdef object _owner
     cdef inline bint wants_service(self) noexcept:  # it has messages for the game, or acks to send
         return self.connection.endpoint.owes_acks() or (
             not self.is_waiting and self.connection.endpoint.inbox_count() > 0
         )
+    cpdef object send_here(self, object payload, object retry, object callback)
+    cdef bytes _checked(self, object payload, object retry, object callback)
