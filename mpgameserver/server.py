@@ -436,7 +436,7 @@ class ThreadedServer:
         forks.end_in_child(self)
 
     def __repr__(self) -> str:
-        state = "not running" if self._thread is None else "serving"
+        state = "serving" if self.is_alive() else "not running"
         clients = 0 if self._server is None else len(self._server.clients)
         return describe(self, state, self.address, clients)
 
