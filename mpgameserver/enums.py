@@ -72,6 +72,10 @@ class PacketIdentifier(bytes, Enum):
     TO_SERVER = b"FSOS"
     TO_CLIENT = b"FSOC"
 
+    def __format__(self, spec: str) -> str:
+        """Format the name; Python 3.10 formats the bytes."""
+        return format(str(self), spec)
+
 
 class DisconnectReason(Enum):
     """Why a session on the server ended."""
