@@ -738,6 +738,7 @@ class TestCrowd:
             clients = [UdpClient(context.root_key.getPublicKey()) for _ in range(200)]
             try:
                 for client in clients:
+                    client.setConnectionTimeout(PATIENCE)
                     client.connect(server.address)
                 play(clients, lambda: all(client.connected() for client in clients))
                 for number, client in enumerate(clients):
