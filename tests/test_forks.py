@@ -218,6 +218,50 @@ def test_a_client_can_connect_anew_in_the_child():
     assert lines_of(program) == ["True", "0", "True ['GOODBYE']"]
 
 
+def test_the_copy_of_a_client_that_another_thread_was_using_can_be_used():
+    program = """
+        def update():
+            client.update()
+            print(client.status().name)
+
+        with ThreadedServer(ServerContext(Echo()), ("127.0.0.1", 0)) as server:
+            client = joined(server.address)
+            in_callback, forked = threading.Event(), threading.Event()
+            client.send_guaranteed(b"", lambda _: (in_callback.set(), forked.wait(PATIENCE)))
+            user = threading.Thread(target=drive, args=(client,), kwargs={"until": forked.is_set})
+            user.start()
+            in_callback.wait(PATIENCE)
+            print(in_child(update))
+            forked.set()
+            user.join()
+            update()
+            client.forceDisconnect()
+    """
+    assert lines_of(program) == ["DISCONNECTED", "0", "CONNECTED"]
+
+
+def test_what_a_child_sends_to_a_players_copy_is_refused_at_once():
+    program = """
+        class Keeps(Echo):
+            def connect(self, client):
+                players.append(client)
+
+        def send():
+            outcomes = []
+            players[0].send_guaranteed(b"from the child", outcomes.append)
+            players[0].disconnect()
+            print(outcomes)
+
+        players = []
+        with ThreadedServer(ServerContext(Keeps()), ("127.0.0.1", 0)) as server:
+            client = joined(server.address)
+            print(in_child(send))
+            print(echoes(client, b"still here"))
+            client.forceDisconnect()
+    """
+    assert lines_of(program) == ["[False]", "0", "True"]
+
+
 def test_an_attempt_to_connect_goes_on_in_the_parent_only():
     program = """
         silent = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
