@@ -531,6 +531,7 @@ class UdpClient:
         """Be as one that never connected: the connection is the parent process's."""
         if self._user != threading.get_ident():  # of a thread that the child does not have
             self._in_use, self._user = threading.Lock(), 0
+            self._in_callbacks = self._is_busy = False
         self._end_attempt(False)
         self._due_callbacks.clear()
         if self._connection is not None:
