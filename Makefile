@@ -16,7 +16,6 @@ BUILD_TOOLS := $(VENV)/.build-tools
 DEV_TOOLS := $(VENV)/.dev-tools
 FUZZ_TOOLS := $(VENV)/.fuzz-tools
 CROSS_TOOLS := $(VENV)/.cross-tools
-FREEZE_TOOLS := $(VENV)/.freeze-tools
 BENCH_TOOLS := $(VENV)/.bench-tools
 DOCS_TOOLS := $(VENV)/.docs-tools
 TYPES_TOOLS := $(VENV)/.types-tools
@@ -56,7 +55,7 @@ test: $(INSTALLED) $(DEV_TOOLS)
 	$(BIN)/pytest $(ARGS)
 
 # What is skipped for want of a program is listed at the end, with the reason.
-test-extra: $(INSTALLED) $(DEV_TOOLS) $(FUZZ_TOOLS) $(CROSS_TOOLS) $(FREEZE_TOOLS)
+test-extra: $(INSTALLED) $(DEV_TOOLS) $(FUZZ_TOOLS) $(CROSS_TOOLS)
 	$(BIN)/pytest -m extra $(ARGS)
 
 soak: $(INSTALLED)
@@ -158,10 +157,6 @@ $(FUZZ_TOOLS): $(DEV_TOOLS)
 # Nor is this one there for every platform.
 $(CROSS_TOOLS): $(DEV_TOOLS)
 	-$(BIN)/python -m pip install --quiet --only-binary :all: --group cross
-	touch $@
-
-$(FREEZE_TOOLS): $(DEV_TOOLS)
-	-$(BIN)/python -m pip install --quiet --group freeze
 	touch $@
 
 # setuptools packs whatever lies in build/*/lib*: only the compiled modules may stay there, and only
