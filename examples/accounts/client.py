@@ -47,7 +47,7 @@ def play(ticket: Ticket, words: str) -> None:
                 client.send_guaranteed(words.encode())
                 words = ""
             time.sleep(FRAME)
-        print(f"no connection: {client.failure.text}" if client.failure else "disconnected")
+        print(client.failure.text if client.failure else "disconnected")
 
 
 def main() -> None:

@@ -88,7 +88,7 @@ class Transfer:
         if self._is_busy:
             return "another client is sending this file"
         if self._client.failure is not None:
-            return f"no connection: {self._client.failure.text}"
+            return f"no connection: {self._client.failure.value}"
         return "the connection is lost" if self._is_accepted else "the server does not answer"
 
     def _tell_once(self, trouble: str) -> None:

@@ -59,5 +59,5 @@ def banner(client: UdpClient) -> str:
     if client.connected():
         return ""
     if client.failure is not None:
-        return f"no connection: {client.failure.text}"
+        return client.failure.text
     return client.status().name.lower()

@@ -191,7 +191,7 @@ def test_the_window_says_why_there_is_no_connection() -> None:
         seat.session.connect(("127.0.0.1", 9))  # nobody listens there
         play([seat], lambda: client.failure is not None)
         assert client.failure == ConnectFailure.REFUSED
-        assert look.banner(client) == "no connection: refused"
+        assert look.banner(client) == "No server is running on that port."
 
 
 class TestReadme:
