@@ -1,8 +1,11 @@
-"""Bytes that many sessions hold together, of each kind: in all, and of one host.
+"""Bytes that many sessions hold together, of each kind: of a host, of its networks, and in all.
 
-A session is charged through its `Share`. Where the budget of its host or that of all is used up,
-a session still gets what it is guaranteed: so those who hold the most are those who are refused.
+A session is charged through its `Share` to the narrowest `Budget` that it joined, and to each wider
+one. Where any of them is used up, a session still gets what it is guaranteed: so those who hold the
+most are those who are refused.
 """
+
+cimport cython
 
 __all__ = ["Budget", "Share"]
 
@@ -10,31 +13,61 @@ __all__ = ["Budget", "Share"]
 # 8,192 sessions it is 128 MiB.
 GUARANTEED = 16 * 1024
 
+# Bytes of one call from Python: no sum of what is charged can overflow.
+cdef Py_ssize_t MOST = <Py_ssize_t>1 << (8 * sizeof(Py_ssize_t) - 16)
 
+
+cdef int _check(Py_ssize_t size) except -1:
+    if not -MOST <= size <= MOST:
+        raise ValueError(f"size must be at most {MOST}, not {size}")
+    return 0
+
+
+# The references of both classes are never changed, or lead to no cycle: as the collector does not
+# clear them, the accounts that `wider` points to live as long as what points to them.
+
+@cython.no_gc
 cdef class Budget:
-    """At most `limit` bytes, of which `held` are taken."""
+    """At most `limit` bytes, of which `held` are taken; they count in a wider budget, too."""
 
-    def __cinit__(self, Py_ssize_t limit):
-        self.limit = limit
+    def __cinit__(self, Py_ssize_t limit, Budget wider=None):
+        self._account.limit = limit
+        self._account.wider = NULL if wider is None else &wider._account
+        self._wider = wider
+
+    @property
+    def limit(self):
+        return self._account.limit
+
+    @limit.setter
+    def limit(self, Py_ssize_t limit):
+        self._account.limit = limit
+
+    @property
+    def held(self):
+        return self._account.held
 
 
+@cython.no_gc
 cdef class Share:
-    """What one session holds; without bounds of its own until it joins budgets."""
+    """What one session holds; without bounds of its own until it joins a budget."""
 
     def __cinit__(self, Py_ssize_t guaranteed=0):
         self._guaranteed = guaranteed
 
-    def join(self, Budget host not None, Budget whole not None):
-        """Be a part of the budget of a host and of that of all sessions from here on."""
+    def join(self, Budget budget not None):
+        """Be a part of a budget, and of those that it counts in, from here on."""
         held = self.held
         self.charge(-held)
-        self._host, self._whole = host, whole
+        self._budget, self._account = budget, &budget._account
         self.charge(held)
 
     def admits(self, Py_ssize_t size):
         """True when so many bytes more can be held."""
+        _check(size)
         return self.has_room(size)
 
     def add(self, Py_ssize_t size):
         """Charge so many bytes; give them back, when below 0."""
+        _check(size)
         self.charge(size)

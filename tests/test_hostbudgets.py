@@ -58,6 +58,31 @@ class TestReassembly:
         world.run(0.1)
         assert world.handler.messages == [bytes(5000)]
 
+    @pytest.mark.parametrize(
+        ("network", "shares"), [("2001:db8:0:{:x}::1", 2), ("2001:db8:0:{:x}00::1", 4)]
+    )
+    def test_an_ipv6_network_has_as_much_as_a_few_hosts(self, network: str, shares: int) -> None:
+        limits = replace(SMALL, reassembly_bytes=32 * MIB, reassembly_bytes_per_host=MIB)
+        world = World(limits=limits)
+        for host in range(1, 13):
+            hold(KeyHolder(world, network.format(host), 5000), 10)
+            assert world.engine._budgets.reassembly <= shares * MIB
+        before = world.engine._budgets.reassembly
+        assert before > (shares - 0.7) * MIB
+        hold(KeyHolder(world, "2001:db8:1::1", 5000), 10)
+        assert world.engine._budgets.reassembly >= before + 10 * PIECE
+
+    def test_one_network_that_has_all_of_it_pays_and_not_who_has_the_longest_message(self) -> None:
+        limits = replace(SMALL, reassembly_bytes=8 * MIB, reassembly_bytes_per_host=2 * MIB)
+        world = World(limits=limits)
+        longest = KeyHolder(world, "2001:db8:1::1", 5000)
+        hold(longest, 20)
+        for host in range(1, 16):
+            hold(KeyHolder(world, f"2001:db8:0:{host:x}00::1", 5000), 8)
+        hold(KeyHolder(world, "2001:db8:2::1", 5000), 4)
+        assert longest.address in {client.addr for client in world.engine.clients}
+        assert world.engine.stats.sessions_evicted >= 1
+
     def test_when_all_is_taken_the_largest_of_the_largest_host_pays(self) -> None:
         world = World(limits=SMALL)
         peers = [KeyHolder(world, f"192.0.2.{host}", 5000) for host in range(1, 5)]
@@ -105,7 +130,7 @@ class TestReassembly:
         world.client_of(peer).disconnect()
         world.run(1.1)
         assert world.engine._budgets.reassembly == 0
-        assert world.engine._budgets._hosts == {}
+        assert world.engine._budgets._groups == {}
 
 
 class TestSendQueues:
@@ -126,6 +151,14 @@ class TestSendQueues:
         assert queued[0] > MIB
         assert all(GUARANTEED - 3000 < size <= GUARANTEED for size in queued[1:])
         assert world.engine._budgets.send_queues <= 2 * MIB + 3 * GUARANTEED
+
+    def test_an_ipv6_network_has_as_much_as_a_few_hosts(self) -> None:
+        world = World(limits=replace(SMALL, send_queues_bytes_per_host=MIB // 2))
+        peers = [KeyHolder(world, f"2001:db8:0:{host:x}::1", 5000) for host in range(1, 7)]
+        queued = [self.fill(world, peer, 1000) for peer in peers]
+        assert queued[0] > MIB // 2 - 100_000
+        assert MIB - 100_000 < world.engine._budgets.send_queues <= MIB + 6 * GUARANTEED
+        assert all(size <= GUARANTEED for size in queued[3:])
 
     def test_those_of_all_hosts_too_and_an_honest_client_is_sent_its_messages(self) -> None:
         world = World(limits=SMALL)
@@ -183,6 +216,15 @@ class TestInboxes:
         honest.send(b"heard")
         world.run(0.1)
         assert (world.client_of(honest), b"heard") in world.handler.named("handle_message")
+
+    def test_an_ipv6_network_has_as_much_as_a_few_hosts(self) -> None:
+        world = World(limits=replace(SMALL, inboxes_bytes_per_host=MIB // 4))
+        peers = [KeyHolder(world, f"2001:db8:0:{host:x}00::1", 5000) for host in range(1, 12)]
+        for peer in peers:
+            for _ in range(20):
+                datagram = peer.packet(*[bytes(200)] * 200)
+                world.engine.receive(datagram, peer.address, world.now, world.wall_now)
+        assert MIB - 100_000 < world.engine._budgets.inboxes <= MIB + 11 * (GUARANTEED + 70_000)
 
     def test_all_hosts_together_have_one_too(self) -> None:
         world = World(limits=SMALL)

@@ -1,24 +1,32 @@
 # What sessions hold together, and how much of it is whose.
 
+cdef struct Account:
+    Py_ssize_t limit, held    # bytes
+    Account *wider            # what is held counts there, too; NULL: in no other
+
 cdef class Budget:
-    cdef public Py_ssize_t limit    # bytes, of all the shares in it
-    cdef readonly Py_ssize_t held
+    cdef Account _account
+    cdef Budget _wider        # keeps the account alive that ours points to
 
 cdef class Share:
     cdef readonly Py_ssize_t held   # bytes that one session is charged
     cdef Py_ssize_t _guaranteed
-    cdef Budget _host, _whole       # both or neither
+    cdef Account *_account    # the narrowest; NULL: no bounds
+    cdef Budget _budget       # keeps that alive
 
     cdef inline void charge(self, Py_ssize_t size) noexcept:
+        cdef Account *account = self._account
         self.held += size
-        if self._host is not None:
-            self._host.held += size
-            self._whole.held += size
+        while account is not NULL:
+            account.held += size
+            account = account.wider
 
     cdef inline bint has_room(self, Py_ssize_t size) noexcept:
-        if self._host is None or self.held + size <= self._guaranteed:
+        cdef Account *account = self._account
+        if self.held + size <= self._guaranteed:
             return True
-        return (
-            self._host.held + size <= self._host.limit
-            and self._whole.held + size <= self._whole.limit
-        )
+        while account is not NULL:
+            if account.held + size > account.limit:
+                return False
+            account = account.wider
+        return True

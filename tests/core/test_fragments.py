@@ -296,8 +296,8 @@ class TestSharedBudget:
     def test_what_one_holds_leaves_less_for_the_others(self):
         budget = Budget(3 * (100 + COST_OF_PIECE))
         one, other = Reassembler(), Reassembler()
-        one.share.join(Budget(1 << 20), budget)
-        other.share.join(Budget(1 << 20), budget)
+        one.share.join(Budget(1 << 20, budget))
+        other.share.join(Budget(1 << 20, budget))
         for number in (1, 2):
             one.add(piece(number, 1, 2, bytes(100)), number, 0.0)
         other.add(piece(1, 1, 2, bytes(100)), 1, 0.0)
@@ -309,7 +309,7 @@ class TestSharedBudget:
         budget = Budget(1 << 20)
         whole, expired, cleared, gone = (Reassembler() for _ in range(4))
         for reassembler in (whole, expired, cleared, gone):
-            reassembler.share.join(Budget(1 << 20), budget)
+            reassembler.share.join(Budget(1 << 20, budget))
             reassembler.add(piece(1, 1, 2, bytes(100)), 1, 0.0)
         assert whole.add(piece(1, 2, 2, b"end"), 2, 0.0) is not None
         expired.expire(REASSEMBLY_TIMEOUT)
