@@ -79,7 +79,7 @@ class ObservedEngine(ServerEngine):
         self._trace = context.trace
         self._meter = context.meter or ServerMeter()
         self._local = local
-        self._is_receiving = False
+        self._arriving: SocketAddress | None = None
         self._reason: str | None = None
         self.handler: EventHandler = _MeasuredHandler(self._meter, self.handler)
         self._meter.attach(self)
@@ -108,13 +108,13 @@ class ObservedEngine(ServerEngine):
         """Take a datagram, and note what became of it."""
         self._meter.datagrams_received += 1
         self._meter.bytes_received += len(datagram)
-        self._is_receiving, self._reason = True, None
+        self._arriving, self._reason = address, None
         before = self._meter.switch(Phase.RECEIVE)
         try:
             return super().receive(datagram, address, now, wall_now)
         finally:
             self._meter.switch(before)
-            self._is_receiving = False
+            self._arriving = None
             if self._trace is not None:
                 self._trace.arrived(datagram, self._local(), address, self._reason)
 
@@ -155,7 +155,7 @@ class ObservedEngine(ServerEngine):
             return
         if reason == "unsent":  # an answer or a goodbye, whatever has just arrived
             self._trace.dropped("out", self._local(), address, reason)
-        elif self._is_receiving:
+        elif address == self._arriving:  # else it is one that waited
             self._reason = reason
         else:
             self._trace.dropped("in", self._local(), address, reason)
