@@ -16,7 +16,14 @@ import threading
 from dataclasses import dataclass
 
 from mpgameserver._core.packet import size_limits
-from mpgameserver.address import IPV6_UDP_HEADER, host_and_port, host_of, limits_towards
+from mpgameserver.address import (
+    IPV6_UDP_HEADER,
+    format_address,
+    host_and_port,
+    host_of,
+    limits_towards,
+    plain_address,
+)
 from mpgameserver.clienttrace import TracedHandshake, trace_sending
 from mpgameserver.connecting import ClientHandshake, EstablishedSession
 from mpgameserver.crypto import EllipticCurvePublicKey
@@ -231,7 +238,7 @@ class Attempt:
         try:
             sock = ConnectedSocket(route.family, route.address)
         except OSError as error:
-            _LOG.info("no way to %s: %s", route.address, error)
+            _LOG.info("no way to %s: %s", format_address(plain_address(route.address)), error)
             route.next_socket = now + FRESH_PORT_DELAY
             self._note_sending(error.errno or errno.EINVAL)
             return

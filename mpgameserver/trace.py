@@ -102,10 +102,18 @@ class PacketTrace:
 def open_trace(path: str | os.PathLike[str] | None) -> PacketTrace | None:
     """A trace in a file; without one in that of `TRACE_VARIABLE`, if it names any.
 
-    Raises OSError where the file cannot be written.
+    Raises OSError where the file cannot be written; it names the variable where that names it.
     """
-    chosen = os.environ.get(TRACE_VARIABLE) if path is None else path
-    return PacketTrace(chosen) if chosen else None
+    if path is not None:
+        return PacketTrace(path) if path else None
+    chosen = os.environ.get(TRACE_VARIABLE)
+    if not chosen:
+        return None
+    try:
+        return PacketTrace(chosen)
+    except OSError as error:
+        text = f"{error.strerror} (the file that {TRACE_VARIABLE} names)"
+        raise OSError(error.errno, text, chosen) from error
 
 
 def _header(datagram: bytes) -> dict[str, Any] | None:

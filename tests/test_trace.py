@@ -24,7 +24,7 @@ from mpgameserver.connection import Connection
 from mpgameserver.crypto import EllipticCurvePrivateKey
 from mpgameserver.enums import PacketType
 from mpgameserver.observedengine import ObservedEngine
-from mpgameserver.server import ServerContext, ThreadedServer
+from mpgameserver.server import ServerContext, ThreadedServer, UdpServer
 from mpgameserver.serverengine import ServerEngine
 from mpgameserver.trace import TRACE_VARIABLE, PacketTrace, open_trace
 
@@ -112,6 +112,21 @@ def test_the_environment_traces_clients_and_servers(
     talk(context, UdpClient(context.root_key.getPublicKey()))
     found = lines(tmp_path / "trace")
     assert packets(found, "sent") == packets(found, "received") != set()
+
+
+@pytest.mark.parametrize(
+    "make", [UdpClient, lambda: UdpServer(ServerContext(Recorder()), LOOPBACK)]
+)
+def test_an_unwritable_file_of_the_environment_is_named_with_its_variable(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make: Callable[[], object]
+) -> None:
+    file = tmp_path / "missing" / "trace"
+    monkeypatch.setenv(TRACE_VARIABLE, str(file))
+    with pytest.raises(FileNotFoundError) as raised:
+        make()
+    assert raised.value.filename == str(file)
+    assert str(file) in str(raised.value)
+    assert TRACE_VARIABLE in str(raised.value)
 
 
 def test_an_argument_wins_over_the_environment(
