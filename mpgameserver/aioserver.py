@@ -18,11 +18,12 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Hasha
 from contextlib import asynccontextmanager
 from functools import partial
 
-from mpgameserver.address import host_group, host_of
+from mpgameserver.address import host_groups, host_of
 from mpgameserver.aiodriver import Driver
 from mpgameserver.context import EventHandler, ServerContext
 from mpgameserver.enums import ConnectionStatus
 from mpgameserver.limitedlog import LimitedLog
+from mpgameserver.lingering import LingeringClients
 from mpgameserver.server import UdpServer, require_context
 from mpgameserver.serverclient import ServerClient
 from mpgameserver.servermeter import Phase, ServerMeter
@@ -49,6 +50,7 @@ MAX_EVENTS_AT_ONCE = 64
 
 _LOG = logging.getLogger("mpgameserver.server")
 _Event = tuple[str, Callable[[], object], int]
+_Group = tuple[bytes, int]
 
 
 class _Line:
@@ -59,7 +61,8 @@ class _Line:
         self.size = 0
         self.running: asyncio.Future[object] | None = None
         self.client = client
-        self.host = b"" if client is None else host_group(host_of(client.addr))
+        self.groups = () if client is None else host_groups(host_of(client.addr))
+        self.is_given_up = False
 
     def is_full(self, size: int) -> bool:
         if not self.events:
@@ -100,9 +103,10 @@ class AsyncEvents(EventHandler):
         self._meter = meter
         self._loop = asyncio.get_running_loop()
         self._lines: dict[Hashable, _Line] = {}
-        self._waiting_of_hosts: Counter[bytes] = Counter()
+        self._waiting_of_groups: Counter[_Group] = Counter()
         self._waiting_of_all = 0
         self.dropped = 0
+        self._lingering, self._given_up = LingeringClients(), LingeringClients()
         self._logs: defaultdict[str, LimitedLog] = defaultdict(lambda: LimitedLog(_LOG))
         self._start: object = None
         self._left_out = 0.0
@@ -151,6 +155,8 @@ class AsyncEvents(EventHandler):
         if client in self._lines:
             self._drop_messages(self._lines[client], MAX_KEPT_BYTES)
         self._enter(client, "disconnect", lambda: self._game.disconnect(client))
+        if client in self._lines:
+            self._let_linger(client, self._lingering)
 
     def handle_message(self, client: ServerClient, seqnum: int, msg: bytes = b"") -> None:
         """Handle it now, or behind what waits; a client whose line is full is disconnected."""
@@ -165,7 +171,7 @@ class AsyncEvents(EventHandler):
             self._put(
                 line, ("handle_message", partial(self._handle, client, seqnum, msg), len(msg))
             )
-            self._make_room(line.host)
+            self._make_room(line)
 
     def _handle(self, client: ServerClient, seqnum: int, msg: bytes) -> object:
         if client.status == ConnectionStatus.DISCONNECTING:  # by the server: nothing is handled
@@ -201,23 +207,26 @@ class AsyncEvents(EventHandler):
         if line.client is None:
             return
         self._waiting_of_all += size
-        self._waiting_of_hosts[line.host] += size
-        if not self._waiting_of_hosts[line.host]:
-            del self._waiting_of_hosts[line.host]
+        for group in line.groups:
+            self._waiting_of_groups[group] += size
+            if not self._waiting_of_groups[group]:
+                del self._waiting_of_groups[group]
 
-    def _make_room(self, host: bytes) -> None:
+    def _make_room(self, line: _Line) -> None:
         """Give up the clients of which most waits, while too much does."""
-        waiting = self._waiting_of_hosts
-        while waiting[host] > MAX_HOST_WAITING_BYTES and self._give_up_largest(host):
-            pass
+        waiting = self._waiting_of_groups
+        for group in line.groups:
+            most = MAX_HOST_WAITING_BYTES * group[1]
+            while waiting[group] > most and self._give_up_largest(group):
+                pass
         while self._waiting_of_all > MAX_ALL_WAITING_BYTES:
-            if not self._give_up_largest(max(waiting, key=waiting.__getitem__)):
+            if not self._give_up_largest(max(waiting, key=lambda each: waiting[each] / each[1])):
                 break
 
-    def _give_up_largest(self, host: bytes) -> bool:
-        """Give up the client of a host of which most waits; False when that makes no room."""
+    def _give_up_largest(self, group: _Group) -> bool:
+        """Give up the client of a group of which most waits; False when that makes no room."""
         before = self._waiting_of_all
-        lines = [line for line in self._lines.values() if line.client and line.host == host]
+        lines = [line for line in self._lines.values() if group in line.groups]
         self._give_up(max(lines, key=lambda line: line.charge))
         return self._waiting_of_all < before
 
@@ -229,6 +238,21 @@ class AsyncEvents(EventHandler):
         line.client.disconnect()
         self._drop_messages(line)
 
+    def _let_linger(self, client: ServerClient, others: LingeringClients) -> None:
+        """Have an event of a client that is gone come to its end, unless too many others do not."""
+        stuck = others.add(client)
+        if stuck is None:
+            return
+        self._logs["stuck"].warning(
+            self._loop.time(), "%r is gone, and its event does not end: cancelled", stuck
+        )
+        others.discard(stuck)
+        line = self._lines[stuck]
+        line.is_given_up = True
+        self._drop_messages(line)
+        if line.running is not None:
+            line.running.cancel()
+
     def _begin(self, key: Hashable, name: str, result: object) -> bool:
         """See to it that what an event has returned comes to its end; False if it has."""
         if not inspect.isawaitable(result):
@@ -238,6 +262,8 @@ class AsyncEvents(EventHandler):
             line = self._lines[key] = _Line(key if isinstance(key, ServerClient) else None)
         line.running = asyncio.ensure_future(self._timed(result))
         line.running.add_done_callback(partial(self._ended, key, line, name))
+        if line.is_given_up and line.client is not None:  # its `disconnect` event
+            self._let_linger(line.client, self._given_up)
         return True
 
     def _called(self, event: Callable[[], object]) -> object:
@@ -266,7 +292,7 @@ class AsyncEvents(EventHandler):
         return sum(line.size for line in self._lines.values())
 
     def _ended(self, key: Hashable, line: _Line, name: str, ended: asyncio.Future[object]) -> None:
-        self._log_outcome(name, ended)
+        self._log_outcome(line, name, ended)
         self._go_on(key, line)
 
     def _go_on(self, key: Hashable, line: _Line) -> None:
@@ -286,13 +312,16 @@ class AsyncEvents(EventHandler):
             self._loop.call_soon(self._go_on, key, line)
             return
         self._lines.pop(key, None)
+        if line.client is not None:
+            self._lingering.discard(line.client)
+            self._given_up.discard(line.client)
         self._shut_down_when_idle()
 
-    def _log_outcome(self, name: str, ended: asyncio.Future[object]) -> None:
+    def _log_outcome(self, line: _Line, name: str, ended: asyncio.Future[object]) -> None:
         try:
             ended.result()
         except asyncio.CancelledError:
-            if not self._is_cancelled:
+            if not (self._is_cancelled or line.is_given_up):
                 self._log_raised(name)
         except Exception:
             self._log_raised(name)

@@ -11,7 +11,7 @@ import pytest
 from support.keyholder import KeyHolder
 from support.serverworld import World
 
-from mpgameserver import aioserver
+from mpgameserver import aioserver, lingering
 from mpgameserver.aio import AsyncClient
 from mpgameserver.aioserver import EVENT_COST, MAX_EVENTS_AT_ONCE, MAX_WAITING_EVENTS, AsyncEvents
 from mpgameserver.context import EventHandler
@@ -40,17 +40,18 @@ class Slow(EventHandler):
 Test = Callable[[World, AsyncEvents, Slow], Coroutine[Any, Any, None]]
 
 
-def served(test: Test) -> None:
+def served(test: Test, kind: type[Slow] = Slow) -> None:
     """Run a coroutine with a server in memory whose handler waits."""
 
     async def main() -> None:
-        handler = Slow()
+        handler = kind()
         events = AsyncEvents(handler)
         await test(World(events), events, handler)
         handler.go_on.set()
         await events.settle()
         assert (events.running, events.waiting, events.waiting_bytes) == (0, 0, 0)
-        assert (events._waiting_of_all, events._waiting_of_hosts) == (0, {})
+        assert (events._waiting_of_all, events._waiting_of_groups) == (0, {})
+        assert (len(events._lingering), len(events._given_up)) == (0, 0)
 
     asyncio.run(main())
 
@@ -130,6 +131,92 @@ def test_all_share_one_too(monkeypatch: pytest.MonkeyPatch) -> None:
             assert events._waiting_of_all <= 50 * SIZE
         assert len(world.engine.clients) < 10
         assert peers[0].address in {client.addr for client in world.engine.clients}
+
+    served(test)
+
+
+@pytest.mark.parametrize(
+    ("network", "shares"), [("2001:db8:0:{:x}::1", 2), ("2001:db8:0:{:x}00::1", 4)]
+)
+def test_an_ipv6_network_has_a_few_shares_of_it(
+    network: str, shares: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(aioserver, "MAX_HOST_WAITING_BYTES", 4 * SIZE)
+
+    async def test(world: World, events: AsyncEvents, handler: Slow) -> None:
+        for i in range(1, 13):
+            fill(KeyHolder(world, network.format(i), 5000), 4)
+            assert events._waiting_of_all <= shares * 4 * SIZE
+        fill(KeyHolder(world), 4)
+        assert len(world.engine.clients) > shares
+
+    served(test)
+
+
+class Stuck(Slow):
+    """The events of a client that is gone do not end either."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.saved: list[ServerClient] = []
+        self.cancelled: list[ServerClient] = []
+
+    async def handle_message(self, client: ServerClient, seqnum: int, msg: bytes = b"") -> None:
+        await self._wait(client)
+
+    async def disconnect(self, client: ServerClient) -> None:
+        self.saved.append(client)
+        await self._wait(client)
+
+    async def _wait(self, client: ServerClient) -> None:
+        try:
+            await self.go_on.wait()
+        except asyncio.CancelledError:
+            self.cancelled.append(client)
+            raise
+
+
+@pytest.mark.parametrize(("bound", "hosts"), [("MAX_LINGERING", 12), ("MAX_LINGERING_PER_HOST", 1)])
+def test_events_of_clients_that_are_gone_may_end_but_not_without_number(
+    bound: str, hosts: int, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(lingering, bound, 4)
+
+    async def test(world: World, events: AsyncEvents, handler: Slow) -> None:
+        assert isinstance(handler, Stuck)
+        peers = []
+        for i in range(12):
+            peer = KeyHolder(world, f"192.0.2.{1 + i % hosts}", 5000 + i)
+            peers.append(world.client_of(peer))
+            peer.send(peer.packet(b"stuck"))
+            peer.send(peer.packet(b"", kind=PacketType.DISCONNECT))
+            for _ in range(10):
+                await asyncio.sleep(0)
+            assert events.running <= 8
+        order = [0, 1, 2, 3, 4, 0, 5, 1, 6, 2, 7, 3]  # the first four also in their `disconnect`
+        assert handler.cancelled == [peers[i] for i in order]
+        assert handler.saved == peers[:8]
+        assert "its event does not end: cancelled" in caplog.text
+        assert "raised" not in caplog.text
+        handler.go_on.set()
+        await events.settle()
+        assert handler.saved == peers
+
+    served(test, Stuck)
+
+
+def test_those_that_stay_are_not_cancelled(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lingering, "MAX_LINGERING", 1)
+
+    async def test(world: World, events: AsyncEvents, handler: Slow) -> None:
+        for i in range(5):
+            fill(KeyHolder(world, f"192.0.2.{i + 1}", 5000), 2)
+        for _ in range(5):
+            await asyncio.sleep(0)
+        assert events.running == 5
+        handler.go_on.set()
+        await events.settle()
+        assert len(handler.handled) == 10
 
     served(test)
 
