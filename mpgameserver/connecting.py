@@ -45,7 +45,7 @@ HELLO_INTERVAL = 0.25
 MAX_VERIFICATIONS = 4
 """Answers whose signature is checked between two calls of `datagrams`: 0.1 ms each."""
 MAX_TRIALS = 4096
-"""Candidates' keys that are tried on sealed packets between two calls of `datagrams`: 3 ms in C.
+"""Candidates' keys that are tried on sealed packets between two calls of `datagrams`: 4 to 10 ms.
 All of a full table on four packets."""
 
 _FORGED = "forged"
