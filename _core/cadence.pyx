@@ -17,6 +17,7 @@ burst can, a round trip after the first. One more packet would wait for its ack.
 
 from libc.math cimport INFINITY
 
+from mpgameserver._core.seqnum cimport check_number
 from mpgameserver._core.window cimport ACK_BITS
 
 __all__ = ["AckCadence"]
@@ -100,8 +101,10 @@ cdef class AckCadence:
 
     def send(self, int64_t number, double now):
         """A packet that owes an ack leaves with the absolute number `number`."""
+        check_number(number)
         self.note_sent(number, now)
 
     def acknowledge(self, int64_t ack, uint32_t ack_bits):
         """An ack of the absolute number `ack`, with its ack bits, arrived."""
+        check_number(ack)
         self.note_ack(ack, ack_bits)

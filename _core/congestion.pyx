@@ -116,7 +116,7 @@ cdef class CongestionWindow:
             self._undo_loss = share
             self._undo_slow_start = self._slow_start
             self._shrink(HEADROOM * (1.0 - share))
-        elif self._peak * 2 >= self.packets:
+        elif <double>self._peak * 2.0 >= self.packets:
             self._grow(excess)
 
     cdef bint _judge_loss(self, double share, int64_t decided) noexcept:

@@ -18,7 +18,7 @@ from libc.string cimport memcpy
 from mpgameserver._core.bigendian cimport get16, put16
 from mpgameserver._core.budget cimport Share
 from mpgameserver._core.packet cimport FRAGMENT_HEADER, MAX_PIECES, max_piece
-from mpgameserver._core.seqnum cimport RING_SIZE
+from mpgameserver._core.seqnum cimport RING_SIZE, check_number
 
 from mpgameserver.errors import PacketError
 
@@ -337,6 +337,7 @@ cdef class Reassembler:
         cdef Piece piece
         cdef Reassembly whole
         cdef const unsigned char *data = <const unsigned char *>PyBytes_AS_STRING(message)
+        check_number(message_number)
         if not read_piece_header(data, PyBytes_GET_SIZE(message), &piece):
             raise PacketError(f"a piece has at least {FRAGMENT_HEADER} bytes, not {len(message)}")
         if not self.has_room(len(message) - FRAGMENT_HEADER, 1, self.is_new(&piece)):

@@ -51,6 +51,7 @@ from mpgameserver._core.message cimport (
     new_transfer,
 )
 from mpgameserver._core.packet cimport SHARED_OVERHEAD, max_message
+from mpgameserver._core.seqnum cimport check_number
 from mpgameserver._core.turns cimport AGAIN, FRAGMENTS, NEW, REPEATED, take_turn, whose_turn
 
 from mpgameserver._core.budget import GUARANTEED
@@ -73,6 +74,7 @@ cdef class Outbox:
     """
 
     def __cinit__(self, Py_ssize_t payload_limit, int64_t previous=0):
+        check_number(previous)
         self._payload_limit = payload_limit
         self.max_message = max_message(payload_limit)
         self.max_pending = MAX_PENDING_BYTES

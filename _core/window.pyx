@@ -23,7 +23,7 @@ from cpython.object cimport PyObject
 from cpython.ref cimport Py_INCREF, Py_XDECREF
 from libc.stdint cimport INT32_MIN
 
-from mpgameserver._core.seqnum cimport HALF_RING, RING_SIZE, expand, to_wire
+from mpgameserver._core.seqnum cimport HALF_RING, RING_SIZE, check_number, expand, to_wire
 
 __all__ = ["ReceiveWindow", "SentWindow"]
 
@@ -235,6 +235,7 @@ cdef class SentWindow:
     """
 
     def __cinit__(self, int64_t previous=0):
+        check_number(previous)
         self.newest = self._previous = previous
         self.reordering = PACKET_THRESHOLD
         self.oldest_undecided = self._oldest_waiting = previous + 1

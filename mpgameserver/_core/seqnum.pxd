@@ -11,6 +11,13 @@ cdef enum:
     HALF_RING = 32767
 
 
+cdef inline int check_number(int64_t number) except -1:
+    """Refuse an absolute number of a caller in Python whose sums and differences may overflow."""
+    if not 0 <= number <= <int64_t>1 << 62:
+        raise ValueError(f"absolute number must be 0...{<int64_t>1 << 62}, not {number}")
+    return 0
+
+
 cdef inline uint16_t to_wire(int64_t number) noexcept nogil:
     """The wire form of an absolute number (1 or more)."""
     return <uint16_t>((number - 1) % RING_SIZE + 1)

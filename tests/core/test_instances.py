@@ -16,7 +16,11 @@ import pytest
 from support.endpoints import new_endpoint
 from support.everymethod import compiled_classes
 
+from mpgameserver._core.cadence import AckCadence
+from mpgameserver._core.fragments import Reassembler
 from mpgameserver._core.lifecycle import Lifecycle
+from mpgameserver._core.outbox import Outbox
+from mpgameserver._core.window import SentWindow
 from mpgameserver.connection import Connection
 
 EVERY_METHOD = Path(__file__).parents[1] / "support" / "everymethod.py"
@@ -40,3 +44,19 @@ def test_a_connection_without_an_endpoint_is_not_made(kind):
 def test_an_endpoint_cannot_be_pickled_or_copied(make):
     with pytest.raises(TypeError, match=r"cannot pickle .*Endpoint"):
         make(new_endpoint())
+
+
+@pytest.mark.parametrize("number", [-1, 2**62 + 1])
+def test_a_number_that_could_overflow_is_refused(number):
+    cadence, reassembler = AckCadence(), Reassembler()
+    for take in (
+        SentWindow,
+        lambda number: Outbox(1472, number),
+        lambda number: new_endpoint(packets_before=number),
+        lambda number: new_endpoint(messages_before=number),
+        lambda number: cadence.send(number, 1.0),
+        lambda number: cadence.acknowledge(number, 0),
+        lambda number: reassembler.add(bytes(6), number, 1.0),
+    ):
+        with pytest.raises(ValueError, match=r"must be 0\.\.\."):
+            take(number)
