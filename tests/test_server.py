@@ -16,6 +16,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from ipaddress import IPv6Address
 from pathlib import Path
 from typing import Any
 
@@ -67,12 +68,27 @@ def switch_at_every_chance() -> Iterator[None]:
 
 
 def can_bind(address: tuple[str, int]) -> bool:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+    family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
+    with socket.socket(family, socket.SOCK_DGRAM) as probe:
         try:
             probe.bind(address)
         except OSError:
             return False
         return True
+
+
+def link_local_host() -> str | None:
+    """A link-local address of this host, with its scope; None where Linux tells of none."""
+    try:
+        lines = Path("/proc/net/if_inet6").read_text().splitlines()
+    except OSError:
+        return None
+    for digits, *_, interface in map(str.split, lines):
+        if digits.startswith("fe80"):
+            host = f"{IPv6Address(int(digits, 16))}%{interface}"
+            if can_bind((host, 0)):
+                return host
+    return None
 
 
 class TestAddresses:
@@ -104,6 +120,20 @@ class TestAddresses:
                 client.send(b"x" * 50_000)
             play(clients, lambda: all(client.hasMessages() for client in clients))
             assert [client.getMessage()[1] for client in clients] == [b"x" * 50_000] * len(hosts)
+
+    def test_a_server_on_a_link_local_address_is_reached_by_what_it_says(self) -> None:
+        host = link_local_host()
+        if host is None:
+            pytest.skip("no link-local address of IPv6 is known on this host")
+        context = ServerContext(echo())
+        with ThreadedServer(context, (host, 0)) as server:
+            assert server.address[0] == host
+            with joined(context, *server.address) as client:
+                assert f"[{host}]:{server.address[1]}" in repr(client)
+                client.send(b"x" * 5000)
+                play([client], client.hasMessages)
+                assert client.getMessage()[1] == b"x" * 5000
+        assert context.handler.clients[0].addr[0] == host
 
     def test_a_port_in_use_is_an_error_from_start_that_names_it(self) -> None:
         with ThreadedServer(ServerContext(EventHandler()), LOOPBACK) as server:
