@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import math
+import select
 import selectors
 import socket
 import statistics
@@ -231,6 +232,13 @@ def played(client: UdpClient) -> tuple[float, tuple[float, float]]:
     return p99(round_trips), (began, time.monotonic())
 
 
+def wait_for_line(process: subprocess.Popen[str], client: UdpClient) -> None:
+    """Wait until a program says something; the client stays connected."""
+    while not select.select([process.stdout], [], [], 0.01)[0]:
+        client.update()
+    process.stdout.readline()
+
+
 @pytest.mark.extra
 def test_a_player_and_the_tick_hardly_notice_a_client_that_floods(tmp_path: Path) -> None:
     """In turns without and with the flood, so that what else the machine does concerns both."""
@@ -250,7 +258,7 @@ def test_a_player_and_the_tick_hardly_notice_a_client_that_floods(tmp_path: Path
                 quiet.append(played(player))
                 arguments = port, tmp_path / "public.pem", DATAGRAMS_PER_SECOND, SECONDS
                 with program("messages.py", *arguments) as flood:
-                    flood.stdout.readline()
+                    wait_for_line(flood, player)
                     flood.stdin.write("\n")
                     flood.stdin.flush()
                     flooded.append(played(player))

@@ -43,8 +43,16 @@ def connected(port: int, key_file: str) -> tuple[UdpClient, AESGCM]:
     return client, AESGCM(keys[-1])
 
 
+def payload(number: int) -> bytes:
+    """The messages of a datagram: the n-th has the numbers behind those of the one before."""
+    first = 100 + 255 * number
+    numbers = ((first + i) % 65535 + 1 for i in range(255))
+    return b"".join(MESSAGE.pack(1, n, APP) + b"!" for n in numbers)
+
+
 def flood(port: int, key_file: str, rate: float, seconds: float) -> int:
-    """Send, and tell how many."""
+    """Send, and tell how many. The payloads are made before, for that takes longer than sending."""
+    payloads = [payload(number) for number in range(math.ceil(rate * seconds))]
     client, aead = connected(port, key_file)
     sock = socket.socket(fileno=os.dup(client.fileno()))
     print("ready", flush=True)
@@ -52,12 +60,10 @@ def flood(port: int, key_file: str, rate: float, seconds: float) -> int:
     sent, start = 0, time.monotonic()
     while (passed := time.monotonic() - start) < seconds:
         for number in range(sent, math.floor(passed * rate)):
-            first = 100 + 255 * number
-            numbers = ((first + i) % 65535 + 1 for i in range(255))
-            payload = b"".join(MESSAGE.pack(1, n, APP) + b"!" for n in numbers)
             seq = (100 + number) % 65535 + 1
-            head = HEADER.pack(b"FSOS", int(time.time()), seq, 0, APP, len(payload), 255, 0)
-            sock.send(head + aead.encrypt(head[:12], payload, head))
+            size = len(payloads[number])
+            head = HEADER.pack(b"FSOS", int(time.time()), seq, 0, APP, size, 255, 0)
+            sock.send(head + aead.encrypt(head[:12], payloads[number], head))
             sent = number + 1
         time.sleep(PAUSE)
     sock.close()
