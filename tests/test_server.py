@@ -67,7 +67,7 @@ def switch_at_every_chance() -> Iterator[None]:
     sys.setswitchinterval(interval)
 
 
-def can_bind(address: tuple[str, int]) -> bool:
+def can_bind(address: tuple[Any, ...]) -> bool:
     family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
     with socket.socket(family, socket.SOCK_DGRAM) as probe:
         try:
@@ -86,7 +86,7 @@ def link_local_host() -> str | None:
     for digits, *_, interface in map(str.split, lines):
         if digits.startswith("fe80"):
             host = f"{IPv6Address(int(digits, 16))}%{interface}"
-            if can_bind((host, 0)):
+            if can_bind(socket.getaddrinfo(host, 0, type=socket.SOCK_DGRAM)[0][4]):
                 return host
     return None
 
