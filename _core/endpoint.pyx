@@ -15,6 +15,7 @@ ever share a nonce, and the sender waits beyond that.
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from libc.math cimport INFINITY, floor
 
+from mpgameserver._core.blackhole cimport SAFE_DATAGRAM, is_large, on_large_acked, on_large_lost
 from mpgameserver._core.budget cimport Share
 from mpgameserver._core.builder cimport (
     begin_packet,
@@ -38,7 +39,7 @@ from mpgameserver._core.header cimport (
     read_header,
     write_header,
 )
-from mpgameserver._core.message cimport Message
+from mpgameserver._core.message cimport RETRY_ON_TIMEOUT, Message
 from mpgameserver._core.outbox cimport MAX_RIDER_BYTES, WIDE_SPAN
 from mpgameserver._core.packet cimport (
     FRAGMENT_HEADER,
@@ -64,9 +65,11 @@ from mpgameserver._core.verdict cimport (
     UNEXPECTED,
 )
 from mpgameserver._core.window cimport (
+    ACKED,
     BEHIND,
     DUPLICATE,
     FRESH,
+    LARGE,
     OWES_ACK,
     PING,
     Arrival,
@@ -134,7 +137,7 @@ cdef class Endpoint:
         self._ping_second = -1
         self.keep_alive_interval = 0.1
         self.message_timeout = 1.0
-        self._body_limit = payload_limit + SINGLE_OVERHEAD
+        self._path.body = self._path.largest_body = payload_limit + SINGLE_OVERHEAD
         self._hello_received = hello_received
         self.received_packets = ReceiveWindow()
         self.sent_packets = SentWindow(packets_before)
@@ -233,6 +236,14 @@ cdef class Endpoint:
             total += self._dropped[i]
         return total
 
+    @property
+    def path_is_narrow(self):
+        """True once the path was found to drop large datagrams: none is made any more.
+
+        Only messages that were cut for one before still leave in one.
+        """
+        return self._path.is_narrow
+
     cpdef void note_sent(self, uint32_t size, double now):
         """Count a datagram that was handed to the network."""
         self.sent += 1
@@ -293,6 +304,10 @@ cdef class Endpoint:
             else:
                 self.flow.congestion.note_lost()
             contents = self.sent_packets.contents(number)
+            if self.sent_packets.remembers(number) and (
+                self.sent_packets.packet(number).flags & LARGE
+            ):
+                _on_large_lost(self, number, contents)
             if contents is not None:
                 self.outbox.note_lost(contents, number)
         if probed and (self.established or self.round_trip.measured):
@@ -311,7 +326,7 @@ cdef class Endpoint:
             return self._start + (self._written_second + 1 - self._wall_start) + CLOCK_ROUNDING
         if self.established:
             when = self._last_sent + self.keep_alive_interval
-        if self._acks_owed >= ACK_EVERY:
+        if self._acks_owed >= ACK_EVERY or self._path.wants_small:
             return self._now
         if self._acks_owed:
             when = min(when, self._ack_due_at)
@@ -358,7 +373,7 @@ cdef class Endpoint:
     cdef bytes _assemble(self, bint has_room):
         """The packet with what is due, if there is room for messages; None for nothing."""
         cdef PacketBuilder packet
-        begin_packet(&packet, self._body_limit)
+        begin_packet(&packet, self._path.largest_body)
         try:
             if has_room:
                 self._fill(&packet)
@@ -394,7 +409,7 @@ cdef class Endpoint:
                 remember_message(packet, message)
             if message.travels_alone():
                 break
-            limit = packet.limit - packet.size - SHARED_OVERHEAD
+            limit = self._path.body - packet.size - SHARED_OVERHEAD
         if is_lossy and packet.count and packet.packet_type >= APP:
             self._take_riders(packet)
         return 0
@@ -403,7 +418,7 @@ cdef class Endpoint:
         """Fill what room is left with small messages that are not acked yet."""
         cdef Message message
         cdef int64_t carrier = self.sent_packets.newest + 1
-        cdef Py_ssize_t until = min(packet.size + MAX_RIDER_BYTES, packet.limit)
+        cdef Py_ssize_t until = min(packet.size + MAX_RIDER_BYTES, self._path.body)
         cdef double interval = max(self.round_trip.smoothed / 8, RIDE_INTERVAL)
         while packet.count < MAX_MESSAGES and packet.size + SHARED_OVERHEAD <= until:
             message = self.outbox.next_rider(
@@ -417,7 +432,9 @@ cdef class Endpoint:
         return 0
 
     cdef bint _must_speak(self) noexcept:
-        """True when acks or the keep-alive ask for a packet without messages."""
+        """True when acks, the keep-alive or a lost large packet ask for one without messages."""
+        if self._path.wants_small:
+            return True
         if self._acks_owed >= ACK_EVERY or (self._acks_owed and self._now >= self._ack_due_at):
             return True
         return self.established and self._now >= self._last_sent + self.keep_alive_interval
@@ -465,6 +482,10 @@ cdef class Endpoint:
         self.sent_packets.packet(self.sent_packets.newest).newest_message = self.outbox.newest
         if packet.count and not owes_ack:
             self.sent_packets.packet(self.sent_packets.newest).flags = PING
+        if is_large(HEADER_SIZE + packet.size + TAG_SIZE):
+            self.sent_packets.packet(self.sent_packets.newest).flags |= LARGE
+        else:
+            self._path.wants_small = False
         if owes_ack:
             self.flow.note_sent(self.sent_packets.newest, self._now)
         self._written_count += 1
@@ -496,16 +517,14 @@ cdef class Endpoint:
             self._dropped[<int>verdict] += 1
         return verdict
 
-    cdef Verdict _take(
-        self, PacketFields *fields, int64_t number, bytes datagram, double now
-    ) except *:
+    cdef Verdict _take(self, PacketFields *fields, int64_t number, bytes data, double now) except *:
         """Open a datagram whose header is good, and use what is in it."""
         cdef unsigned char *payload = borrow_buffer()
         cdef Verdict verdict
         try:
-            verdict = self._open(fields, datagram, payload)
+            verdict = self._open(fields, data, payload)
             if verdict == ACCEPTED:
-                self._note_received(fields, number, PyBytes_GET_SIZE(datagram), now)
+                self._note_received(fields, number, PyBytes_GET_SIZE(data), now)
                 self._apply_acks(fields)
                 self._deliver_all(fields, payload)
         finally:
@@ -612,6 +631,8 @@ cdef class Endpoint:
                     self.traffic.round_trip(elapsed, self._now)
                     self.round_trip.sample(elapsed)
                 continue
+            if self.sent_packets.packet(number).flags & LARGE:
+                on_large_acked(&self._path, self._now)
             self._measured_at = self._now
             self.traffic.round_trip(elapsed, self._now)
             self.flow.note_round_trip(elapsed, number > newest_acked, self._now)
@@ -696,6 +717,29 @@ cdef list _all_seqnums():
         PyObject_GC_UnTrack(number)  # a number is in no cycle, and there are 65,536
         numbers.append(number)
     return numbers
+
+
+cdef int _on_large_lost(Endpoint endpoint, int64_t number, object contents) except -1:
+    """Learn what the loss of a large packet says about the path.
+
+    It says something only if the next packet is smaller and was acked. A reliable message is
+    stuck if it was alone in the packet: of several, each fits into a smaller one.
+    """
+    cdef SentWindow sent = endpoint.sent_packets
+    cdef bint is_reliable = False
+    if not sent.remembers(number + 1) or (
+        sent.packet(number + 1).flags & (ACKED | LARGE) != ACKED
+    ):
+        endpoint._path.wants_small = True
+        return 0
+    if type(contents) is Message:
+        is_reliable = (<Message>contents).retry == RETRY_ON_TIMEOUT and (
+            not (<Message>contents).settled
+        )
+    if on_large_lost(&endpoint._path, is_reliable, endpoint._now):
+        endpoint._path.body = max_payload(SAFE_DATAGRAM) + SINGLE_OVERHEAD
+        endpoint.outbox.shrink(max_payload(SAFE_DATAGRAM))
+    return 0
 
 
 cdef inline void _start_reading(

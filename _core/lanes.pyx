@@ -11,6 +11,7 @@ would ever be complete.
 """
 
 cimport cython
+from cpython.bytes cimport PyBytes_GET_SIZE
 
 from mpgameserver._core.fifo cimport (
     queue_append,
@@ -19,10 +20,10 @@ from mpgameserver._core.fifo cimport (
     queue_pop,
     queue_pop_all,
 )
-from mpgameserver._core.fragments cimport piece_size
+from mpgameserver._core.fragments cimport piece_count
 from mpgameserver._core.header cimport APP_FRAGMENT
 from mpgameserver._core.message cimport new_message
-from mpgameserver._core.packet cimport FRAGMENT_HEADER, max_piece
+from mpgameserver._core.packet cimport FRAGMENT_HEADER, MAX_PIECES, max_piece
 from mpgameserver._core.seqnum cimport ring_add
 
 __all__ = ["FragmentLanes"]
@@ -49,8 +50,9 @@ cdef class FragmentLanes:
             queue_clear(&self._lanes[lane].unsent)
             queue_clear(&self._lanes[lane].due_again)
 
-    cdef int add(self, Transfer transfer) except -1:
-        """Queue a fragmented message."""
+    cdef int add(self, Transfer transfer, Py_ssize_t payload_limit) except -1:
+        """Queue a message to be cut for packets of `payload_limit` bytes."""
+        _plan(transfer, payload_limit)
         queue_append(&self._lanes[_lane_of(transfer.count)].unsent, transfer)
         self.unsent += 1
         return 0
@@ -61,16 +63,16 @@ cdef class FragmentLanes:
         self.due_again += 1
         return 0
 
-    cdef Message next(self, Py_ssize_t limit, Py_ssize_t payload_limit, bint may_number):
+    cdef Message next(self, Py_ssize_t limit, bint may_number):
         """Take the next fragment; None if it is larger than `limit` bytes, or there is none.
 
-        New ones are cut for packets of `payload_limit` bytes, if `may_number`.
+        New ones are cut if `may_number`.
         """
         cdef Message fragment
         cdef int lane
         for _ in range(LANES):
             lane = self._turn
-            fragment = self._next_of(&self._lanes[lane], limit, payload_limit, may_number)
+            fragment = self._next_of(&self._lanes[lane], limit, may_number)
             if fragment is not None:
                 self._turn = (lane + 1) % LANES
                 return fragment
@@ -79,9 +81,7 @@ cdef class FragmentLanes:
             self._turn = (lane + 1) % LANES
         return None
 
-    cdef Message _next_of(
-        self, Lane *lane, Py_ssize_t limit, Py_ssize_t payload_limit, bint may_number
-    ):
+    cdef Message _next_of(self, Lane *lane, Py_ssize_t limit, bint may_number):
         cdef Message fragment
         while lane.due_again.count:
             fragment = queue_front(&lane.due_again)
@@ -92,14 +92,16 @@ cdef class FragmentLanes:
             if not fragment.settled:
                 return fragment
         if may_number and lane.unsent.count:
-            return self._cut(lane, limit, payload_limit)
+            return self._cut(lane, limit)
         return None
 
-    cdef Message _cut(self, Lane *lane, Py_ssize_t limit, Py_ssize_t payload_limit):
+    cdef Message _cut(self, Lane *lane, Py_ssize_t limit):
         """Cut the next fragment off the first message of a lane."""
         cdef Transfer transfer = queue_front(&lane.unsent)
         cdef Message fragment
-        cdef Py_ssize_t size = piece_size(len(transfer.data), payload_limit, transfer.next_index)
+        cdef Py_ssize_t size = len(transfer.data) - transfer.offset
+        if transfer.next_index < transfer.count:
+            size = transfer.piece
         if size + FRAGMENT_HEADER > limit:
             return None
         if transfer.next_index == 1:
@@ -108,13 +110,25 @@ cdef class FragmentLanes:
         fragment = new_message(transfer.data, APP_FRAGMENT, transfer.retry)
         fragment.transfer = transfer
         fragment.index = transfer.next_index
-        fragment.offset = (transfer.next_index - 1) * max_piece(payload_limit)
+        fragment.offset = transfer.offset
         fragment.size = size
         if transfer.next_index == transfer.count:
             queue_pop(&lane.unsent)
             self.unsent -= 1
         transfer.next_index += 1
+        transfer.offset += size
         return fragment
+
+    cdef int recut(self, Py_ssize_t payload_limit) except -1:
+        """Cut what never left for smaller packets, of `payload_limit` bytes."""
+        cdef Transfer transfer
+        cdef int lane
+        for lane in range(LANES):
+            for _ in range(self._lanes[lane].unsent.count):
+                transfer = queue_pop(&self._lanes[lane].unsent)
+                _plan(transfer, payload_limit)
+                queue_append(&self._lanes[lane].unsent, transfer)
+        return 0
 
     cdef int drop_due_again(self) except -1:
         """Forget the fragments that were lost."""
@@ -132,3 +146,22 @@ cdef class FragmentLanes:
             transfers += queue_pop_all(&self._lanes[lane].unsent)
         self.unsent = 0
         return transfers
+
+
+cdef void _plan(Transfer transfer, Py_ssize_t payload_limit):
+    """Decide how the rest of a message is cut for packets of `payload_limit` bytes.
+
+    Section 4 of PROTOCOL.md decides for a message that has not begun. The count of one that has
+    begun is known to its receiver, which takes fragments of any size: where the last one would be
+    too large, all that are left are made larger instead. The same is done for a message that
+    would take too many fragments, because `max_message` was told for larger packets.
+    """
+    cdef Py_ssize_t rest = PyBytes_GET_SIZE(transfer.data) - transfer.offset
+    cdef Py_ssize_t left
+    if transfer.next_index == 1:
+        transfer.count = min(piece_count(rest, payload_limit), <uint32_t>MAX_PIECES)
+        transfer.unacked = transfer.count
+        transfer.piece = max_piece(payload_limit)
+    left = transfer.count - transfer.next_index + 1
+    if rest - (left - 1) * transfer.piece > payload_limit - FRAGMENT_HEADER:
+        transfer.piece = (rest + left - 1) // left

@@ -6,7 +6,7 @@ and calls the callbacks of `take_settled`. Nothing here raises for what the othe
 
     CONNECTED ── disconnect() ──> DISCONNECTING ── acked, or 1 s ──> DISCONNECTED
         │ └─────── the other side's DISCONNECT ──────────────────────────^
-        └───────── idle timeout ──> DROPPED
+        └───────── idle timeout, or a reliable message too large for the path ──> DROPPED
 
 `disconnect` drains the connection first: the DISCONNECT leaves when every reliable message that was
 queued before it has been acked, and `DISCONNECT_TIME` before the end of the second at the latest.
@@ -131,7 +131,9 @@ cdef class Lifecycle:
                 self._end(_disconnected)
             elif now >= self._goodbye_deadline - DISCONNECT_TIME:
                 self.endpoint.outbox.drain_ended = True
-        elif now >= self.endpoint.last_received + self._silence_timeout:
+        elif self.endpoint._path.is_stuck or (
+            now >= self.endpoint.last_received + self._silence_timeout
+        ):
             self._drop()
         elif now > self._last_turn + self._silence_timeout:
             self._ask_for_proof(now)

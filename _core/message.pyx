@@ -80,10 +80,9 @@ cdef Message new_message(bytes data, uint8_t message_type, int8_t retry):
     return message
 
 
-cdef Transfer new_transfer(bytes data, int8_t retry, uint32_t count):
+cdef Transfer new_transfer(bytes data, int8_t retry):
     cdef Transfer transfer = Transfer.__new__(Transfer)
     transfer.data = data
     transfer.retry = retry
-    transfer.count = transfer.unacked = count
     transfer.next_index = 1
     return transfer

@@ -40,7 +40,6 @@ from mpgameserver._core.fifo cimport (
     queue_pop,
     queue_pop_all,
 )
-from mpgameserver._core.fragments cimport piece_count
 from mpgameserver._core.header cimport APP, DISCONNECT
 from mpgameserver._core.lanes cimport FragmentLanes
 from mpgameserver._core.message cimport (
@@ -120,13 +119,34 @@ cdef class Outbox:
             if callback is not None:
                 self._callbacks[message] = callback
         else:
-            transfer = new_transfer(data, mode, piece_count(size, self._payload_limit))
+            transfer = new_transfer(data, mode)
             transfer.has_callback = callback is not None
-            if self._lanes is None:
-                self._lanes = FragmentLanes()
-            self._lanes.add(transfer)
+            _add_fragmented(self, transfer)
             if callback is not None:
                 self._callbacks[transfer] = callback
+        return 0
+
+    cdef int shrink(self, Py_ssize_t payload_limit) except -1:
+        """From here on cut messages for packets that hold `payload_limit` bytes.
+
+        That includes those that wait. Messages that have left keep their cut and their numbers,
+        and `max_message` stays what callers were told.
+        """
+        cdef Message message
+        cdef Transfer transfer
+        self._payload_limit = payload_limit
+        for _ in range(self._waiting.count):
+            message = queue_pop(&self._waiting)
+            if message.size <= payload_limit:
+                queue_append(&self._waiting, message)
+                continue
+            transfer = new_transfer(message.data, message.retry)
+            transfer.has_callback = message.has_callback
+            if message.has_callback:
+                self._callbacks[transfer] = self._callbacks.pop(message)
+            _add_fragmented(self, transfer)
+        if self._lanes is not None:
+            self._lanes.recut(payload_limit)
         return 0
 
     cdef int add_control(self, uint8_t message_type, bytes data) except -1:
@@ -195,7 +215,7 @@ cdef class Outbox:
         return queue_pop(&self._waiting)
 
     cdef Message _take_fragment(self, Py_ssize_t limit):
-        cdef Message fragment = self._lanes.next(limit, self._payload_limit, self.may_number())
+        cdef Message fragment = self._lanes.next(limit, self.may_number())
         if fragment is not None and fragment.number == 0:
             self.pending -= fragment.size
             self._charged -= fragment.size
@@ -408,6 +428,12 @@ cdef class Outbox:
         cdef tuple outcome = (self._callbacks.pop(message), acked)
         self.settled.append(outcome)
         return 0
+
+
+cdef int _add_fragmented(Outbox outbox, Transfer transfer) except -1:
+    if outbox._lanes is None:
+        outbox._lanes = FragmentLanes()
+    return outbox._lanes.add(transfer, outbox._payload_limit)
 
 
 cdef Message _take_unsettled(Queue *queue, Py_ssize_t limit):

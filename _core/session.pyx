@@ -89,7 +89,10 @@ cdef class Session(Timed):
         elif self.connection.key_used_up:
             self.reason = DisconnectReason.KEY_LIMIT
         elif self.connection.status is _dropped:
-            self.reason = DisconnectReason.TIMEOUT
+            self.reason = (
+                DisconnectReason.PATH_MTU if self.connection.endpoint._path.is_stuck
+                else DisconnectReason.TIMEOUT
+            )
         else:
             self.reason = DisconnectReason.GOODBYE
         return self.reason

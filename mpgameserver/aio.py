@@ -82,7 +82,7 @@ class AsyncClient:
         The loop has its turn after every few, however many have arrived.
 
         The iteration ends when either side has said goodbye and every message was taken.
-        Raises ConnectionEndedError, then, when the server fell silent instead.
+        Raises ConnectionEndedError, then, when the connection was dropped instead.
         """
         self._taken += 1
         if self._taken % TAKEN_AT_ONCE == 0:
@@ -91,7 +91,7 @@ class AsyncClient:
             if self._is_over:
                 self._raise_error()
                 if self._client.status() == ConnectionStatus.DROPPED:
-                    raise ConnectionEndedError("the server has fallen silent")
+                    raise ConnectionEndedError("the connection has been dropped")
                 raise StopAsyncIteration
             await self._wait()
         return self._client.getMessage()

@@ -39,7 +39,8 @@ class ConnectionStatus(_NamedInt):
     DISCONNECTED = 4
     """Not connected: never was, or ended by a goodbye or by a failed attempt."""
     DROPPED = 5
-    """The other side fell silent for longer than the connection allows."""
+    """The other side fell silent for longer than the connection allows, or the path to it drops
+    every datagram as large as a reliable message needs that was sent already."""
 
 
 class RetryMode(_NamedInt):
@@ -96,6 +97,9 @@ class DisconnectReason(Enum):
     """Unfinished messages of the client held more than those of any other, and had to make room."""
     KEY_LIMIT = "key limit"
     """The session's key has sealed nearly as many packets as one key safely may: 2^28."""
+    PATH_MTU = "path MTU"
+    """The path dropped every datagram as large as a reliable message for the client needs, for 10 s
+    or more, while smaller ones arrived: that message could never be delivered."""
 
 
 class ConnectFailure(Enum):

@@ -30,7 +30,7 @@ from typing import Any
 from mpgameserver import forks
 from mpgameserver.address import host_and_port
 from mpgameserver.netsim import Link, LinkConditions, LinkPair, LinkStats
-from mpgameserver.udpsocket import new_udp_socket
+from mpgameserver.udpsocket import datagram_socket, new_udp_socket
 
 __all__ = ["ProxyStats", "UdpProxy"]
 
@@ -114,6 +114,10 @@ class UdpProxy:
         self._stopped = False
         self._listener = _bind(listen)
         self._address: tuple[str, int] = self._listener.getsockname()[:2]
+        # Bound to all addresses, it has to answer from the one that the client spoke to.
+        self._datagrams = datagram_socket(
+            self._listener, tells_local=self._address[0] in ("0.0.0.0", "::")
+        )
         self._selector = selectors.DefaultSelector()
         self._selector.register(self._listener, selectors.EVENT_READ, self._read_listener)
         self._waker, self._wakened = socket.socketpair()
@@ -137,7 +141,7 @@ class UdpProxy:
                 clients=len(self._clients),
                 clients_seen=self._clients_seen,
                 refused=self._refused,
-                socket_errors=self._socket_errors,
+                socket_errors=self._socket_errors + sum(self._datagrams.send_errors.values()),
                 up=up,
                 down=down,
             )
@@ -171,7 +175,7 @@ class UdpProxy:
         self._selector.close()
         for client in self._clients.values():
             client.socket.close()
-        for own in (self._listener, self._waker, self._wakened):
+        for own in (self._datagrams, self._waker, self._wakened):
             own.close()
 
     def run_once(self, timeout: float | None = None) -> None:
@@ -220,13 +224,10 @@ class UdpProxy:
 
     def _read_listener(self) -> None:
         for _ in range(READS_PER_TURN):
-            try:
-                datagram, address = self._listener.recvfrom(RECEIVE_BYTES)
-            except BlockingIOError:
+            received = self._datagrams.receive_from()
+            if received is None:
                 return
-            except OSError:  # Windows reports here that a client's port was closed
-                self._socket_errors += 1
-                continue
+            datagram, address = received
             now = self._now()
             client = self._clients.get(address) or self._admit(address, now)
             if client is not None:
@@ -258,7 +259,7 @@ class UdpProxy:
         client = _Client(
             socket=upstream,
             up=_Lane(links.up, upstream.send, now),
-            down=_Lane(links.down, lambda datagram: self._listener.sendto(datagram, address), now),
+            down=_Lane(links.down, lambda datagram: self._answer(datagram, address), now),
         )
         with self._lock:
             self._clients[address] = client
@@ -266,6 +267,10 @@ class UdpProxy:
         self._selector.register(upstream, selectors.EVENT_READ, lambda: self._read_client(client))
         self._next_expiry = min(self._next_expiry, now + CLIENT_IDLE_SECONDS)
         return client
+
+    def _answer(self, datagram: bytes, address: _Address) -> None:
+        if not self._datagrams.send(datagram, address):  # the system's buffer is full
+            self._socket_errors += 1
 
     def _put(self, lane: _Lane, datagram: bytes, now: float) -> None:
         lane.link.send(datagram, now)
@@ -317,7 +322,7 @@ class _Lane:
     """One direction of one client: its link, and where what comes out of it goes."""
 
     link: Link
-    forward: Callable[[bytes], int]
+    forward: Callable[[bytes], object]
     last_active: float
     planned: float = math.inf
     """When the proxy looks at the link next."""

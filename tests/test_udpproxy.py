@@ -11,6 +11,7 @@ import pytest
 from support.patience import PATIENCE
 
 from mpgameserver import udpproxy
+from mpgameserver._core.datagrams import TELLS_LOCAL
 from mpgameserver.netsim import Blackout, Link, LinkConditions
 from mpgameserver.udpproxy import UdpProxy
 
@@ -326,6 +327,22 @@ def test_what_is_under_way_keeps_a_client(open_peer: OpenPeer, open_proxy: OpenP
     proxy.run_once(0)
     assert all_received(server) == [b"slow"]
     assert proxy.stats.clients == 0
+
+
+@pytest.mark.skipif(not TELLS_LOCAL, reason="this platform does not tell local addresses")
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.2"])
+def test_a_proxy_on_all_addresses_answers_from_the_one_spoken_to(
+    open_peer: OpenPeer, open_proxy: OpenProxy, host: str
+) -> None:
+    open_peer(host)  # skips where this host does not have the address
+    server, client = open_peer(), open_peer("0.0.0.0")
+    proxy = open_proxy(server, host="0.0.0.0")
+    client.connect((host, proxy.address[1]))
+    client.send(b"question")
+    proxy.run_once(PATIENCE)
+    echo(server)
+    proxy.run_once(PATIENCE)
+    assert client.recv(100) == b"question"
 
 
 # What goes wrong

@@ -2,6 +2,7 @@
 
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t
 
+from mpgameserver._core.blackhole cimport PathLimit
 from mpgameserver._core.budget cimport Share
 from mpgameserver._core.builder cimport PacketBuilder
 from mpgameserver._core.cadence cimport ACK_EVERY
@@ -40,7 +41,8 @@ cdef class Endpoint:
     cdef bint _is_server, _is_entered         # entered: a call runs that none may interrupt
     cdef double _start, _wall_start, _now, _last_sent, _ack_due_at, _measured_at, _heard_for
     cdef uint32_t _acks_owed, _hello_received
-    cdef int64_t _written_second, _written_count, _ping_second, _body_limit, _dropped[VERDICTS]
+    cdef int64_t _written_second, _written_count, _ping_second, _dropped[VERDICTS]
+    cdef PathLimit _path
     cdef int _enter(self) except -1
     cdef inline int64_t key_packets(self) noexcept:  # sealed under the key, by both sides
         return self.sent_packets.newest + self.received_packets.newest
@@ -65,9 +67,7 @@ cdef class Endpoint:
     cdef bint _must_speak(self) noexcept
     cdef int _add_ping(self, PacketBuilder *packet) except -1
     cdef bytes _close(self, PacketBuilder *packet)
-    cdef Verdict _take(
-        self, PacketFields *fields, int64_t number, bytes datagram, double now
-    ) except *
+    cdef Verdict _take(self, PacketFields *fields, int64_t number, bytes data, double now) except *
     cdef Verdict _judge(self, PacketFields *fields, bytes datagram, int64_t *number) noexcept
     cdef int _note_received(
         self, PacketFields *fields, int64_t number, Py_ssize_t size, double now

@@ -20,9 +20,6 @@ cdef struct Piece:
 
 
 cdef uint32_t piece_count(Py_ssize_t size, Py_ssize_t payload_limit) noexcept nogil
-cdef Py_ssize_t piece_size(
-    Py_ssize_t size, Py_ssize_t payload_limit, uint32_t index
-) noexcept nogil
 cdef void write_piece_header(unsigned char *out, const Piece *piece) noexcept nogil
 cdef bint read_piece_header(
     const unsigned char *data, Py_ssize_t size, Piece *piece

@@ -21,12 +21,11 @@ cdef class FragmentLanes:
     cdef int _turn                # the lane that is next
     cdef uint16_t _newest_number  # of the fragmented messages, on the wire
 
-    cdef int add(self, Transfer transfer) except -1
+    cdef int add(self, Transfer transfer, Py_ssize_t payload_limit) except -1
     cdef int add_due_again(self, Message fragment) except -1
-    cdef Message next(self, Py_ssize_t limit, Py_ssize_t payload_limit, bint may_number)
-    cdef Message _next_of(
-        self, Lane *lane, Py_ssize_t limit, Py_ssize_t payload_limit, bint may_number
-    )
-    cdef Message _cut(self, Lane *lane, Py_ssize_t limit, Py_ssize_t payload_limit)
+    cdef Message next(self, Py_ssize_t limit, bint may_number)
+    cdef Message _next_of(self, Lane *lane, Py_ssize_t limit, bint may_number)
+    cdef Message _cut(self, Lane *lane, Py_ssize_t limit)
+    cdef int recut(self, Py_ssize_t payload_limit) except -1
     cdef int drop_due_again(self) except -1
     cdef list take_unsent(self)

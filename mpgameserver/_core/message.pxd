@@ -17,6 +17,8 @@ cdef class Transfer:
     cdef uint16_t number    # of the fragmented message, on the wire
     cdef uint32_t count
     cdef uint32_t next_index
+    cdef uint32_t offset      # of the next fragment, in data
+    cdef uint32_t piece       # bytes of each fragment but the last
     cdef uint32_t unacked
 
 cdef class Message:
@@ -41,7 +43,7 @@ cdef class Message:
 
 
 cdef Message new_message(bytes data, uint8_t message_type, int8_t retry)
-cdef Transfer new_transfer(bytes data, int8_t retry, uint32_t count)
+cdef Transfer new_transfer(bytes data, int8_t retry)
 cdef bytes checked_message(
     object payload, object retry, object callback, Py_ssize_t most, int8_t *mode
 )

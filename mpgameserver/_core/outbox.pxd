@@ -32,8 +32,7 @@ cdef class Outbox:
     cdef readonly Share share       # what is charged until it was acked or given up
     cdef public Py_ssize_t max_pending
     cdef readonly Py_ssize_t max_message
-    cdef Py_ssize_t _payload_limit
-    cdef Py_ssize_t _charged        # against max_pending
+    cdef Py_ssize_t _payload_limit, _charged     # the latter against max_pending
     cdef Turns _turns
     cdef bint _closing              # a DISCONNECT follows what is there
     cdef bint drain_ended           # the DISCONNECT leaves, and nothing else any more
@@ -63,6 +62,7 @@ cdef class Outbox:
         self, double timeout, double repeat_interval, bint may_send
     ) except? -1.0
     cdef bint has_more(self) except -1
+    cdef int shrink(self, Py_ssize_t payload_limit) except -1
     cdef int set_takes_riders(self, bint takes_riders) except -1
     cdef int begin_close(self) except -1
     cdef bint disconnect_acked(self) noexcept

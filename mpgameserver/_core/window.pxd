@@ -22,6 +22,7 @@ cdef enum SentFlag:
     ACKED = 2
     LOST = 4
     PING = 8               # its ack tells the round trip; it may be lost without a word
+    LARGE = 16             # a path may drop it for its size
 
 cdef struct Segment:       # a run of packet numbers, and the times that its packets had
     uint32_t start, first  # of the run, and of those accepted
@@ -36,8 +37,7 @@ cdef class ReceiveWindow:
     cdef uint32_t _base_time           # of the first packet: offsets are seconds since then
     cdef int64_t _second_start, _segment_count  # the first number accepted under the newest time
     cdef bint _clock_was_set           # the sender's: times have not risen with the numbers
-    cdef Segment _segments[SEGMENTS]   # the newest of them
-    cdef Segment _forgotten            # those before, as one
+    cdef Segment _segments[SEGMENTS], _forgotten   # the newest of them; those before, as one
     cdef Arrival judge(self, uint16_t seq, uint32_t time, int64_t *number) noexcept
     cdef void enter(self, int64_t number, uint32_t time) noexcept
     cdef uint32_t ack_bits_value(self) noexcept
@@ -56,9 +56,8 @@ cdef class SentWindow:
     cdef int64_t newly_acked[ACK_BITS + 1]       # newest first
     cdef int64_t _previous, _oldest_waiting      # before the first; neither acked nor timed out
     cdef int64_t _last_ack                       # the newest ack, and the bits reported below it
-    cdef uint32_t _reported
     cdef SentPacket *_packets
-    cdef uint32_t _mask
+    cdef uint32_t _reported, _mask
     cdef inline SentPacket *packet(self, int64_t number) noexcept:
         return &self._packets[number & self._mask]
     cdef inline int64_t span(self) noexcept:
