@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 from support.namespaces import SERVER, NarrowPath, missing
 
-from mpgameserver import EventHandler, ServerContext, UdpClient, UdpServer
+from mpgameserver import EventHandler, RetryMode, ServerContext, UdpClient, UdpServer
 from mpgameserver.address import host_of, limits_towards
 
 pytestmark = pytest.mark.extra
@@ -23,6 +23,8 @@ if ABSENT is not None and not (os.environ.get("CI") and ABSENT.startswith("there
 MTUS = (1280, 1400, 1420, 1480, 1492, 1500)
 CONNECTS_WITHIN = 1.0
 PATIENCE = 20.0
+DETECTED_WITHIN = 3.0
+"""Seconds in which either side finds that large datagrams vanish."""
 
 
 @pytest.fixture(scope="module")
@@ -84,6 +86,11 @@ class Session:
         while not done() and time.perf_counter() < end:
             self.step()
         assert done()
+
+    def run_for(self, seconds: float) -> None:
+        end = time.perf_counter() + seconds
+        while time.perf_counter() < end:
+            self.step()
 
     def exchange(self, messages: list[bytes]) -> None:
         """Send messages both ways; each arrives once."""
@@ -148,3 +155,20 @@ def test_over_ipv6_nothing_depends_on_fragments_where_the_path_takes_a_whole_hel
     path.drop(errors=True, fragments=True)
     with Session(path, 6) as session:
         session.exchange(messages(6, seed))
+
+
+def test_over_ipv4_a_session_goes_on_where_fragments_are_dropped_in_mid_session(path, seed):
+    path.narrow(1500)
+    path.drop(errors=True)
+    with Session(path, 4) as session:
+        session.exchange(messages(4, seed))
+        path.narrow(1400)
+        path.drop(errors=True, fragments=True)
+        [player] = session.handler.clients
+        end = time.perf_counter() + DETECTED_WITHIN
+        while time.perf_counter() < end:
+            for side in (session.client, player):
+                side.send(bytes(1400), RetryMode.NONE)
+                side.send(bytes(200), RetryMode.NONE)
+            session.run_for(0.02)
+        session.exchange(messages(4, seed + 1))

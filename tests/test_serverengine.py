@@ -854,6 +854,20 @@ class TestTheEnd:
         assert client.status == ConnectionStatus.DROPPED
         assert outcomes == [False]
 
+    def test_a_reliable_message_that_the_path_drops_for_its_size_ends_a_session(self) -> None:
+        world, outcomes = World(), []
+        player = world.join()
+        player.relink(LinkConditions(max_datagram=1300 - 28))
+        client = world.handler.clients[0]
+        client.send(bytes(1434), -1, outcomes.append)
+        world.run(9.0)
+        assert client.reason is None
+        world.run(6.0)
+        assert world.handler.reasons == ["path MTU"]
+        assert client.status == ConnectionStatus.DROPPED
+        assert outcomes == [False]
+        assert player.connection.status == ConnectionStatus.DISCONNECTED
+
     def test_a_kicked_client_first_gets_what_was_queued_for_it(self) -> None:
         world, outcomes, late = World(), [], []
         player = world.join(conditions=LATE)

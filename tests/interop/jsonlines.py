@@ -58,6 +58,14 @@ SIZES_TO_PUBLISHED = (1, 1432, 1433, 1434, 1435, 20 * 1024, 1024 * 1024)
 SIZES_FROM_PUBLISHED = (1, 1432, 1435, 20 * 1024, 1024 * 1024)
 
 
+# What one packet holds on every path, and more; on a path that takes the hellos, of 1,438 bytes, and
+# no larger datagrams.
+SIZES_ON_A_NARROW_PATH = (1, 1194, 1195, 1432, 1434, 1435, 20 * 1024)
+NARROW_PATH = 1440
+NARROW_PATH_FOUND = 5.0
+"""Seconds in which a sender finds that out, with large and small messages every tenth of one."""
+
+
 def content(size: int) -> bytes:
     """A message of that many bytes, without a pattern in it."""
     return random.Random(size).randbytes(size)

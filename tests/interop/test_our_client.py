@@ -19,8 +19,11 @@ import pytest
 from interop.jsonlines import (
     FRAME,
     GAME_MESSAGES,
+    NARROW_PATH,
+    NARROW_PATH_FOUND,
     RETRY_MODES,
     SIZES_FROM_PUBLISHED,
+    SIZES_ON_A_NARROW_PATH,
     SIZES_TO_PUBLISHED,
     content,
     fingerprint,
@@ -32,7 +35,9 @@ from support.patience import PATIENCE
 
 from mpgameserver.client import UdpClient
 from mpgameserver.crypto import EllipticCurvePrivateKey
-from mpgameserver.enums import ConnectFailure, ConnectionStatus
+from mpgameserver.enums import ConnectFailure, ConnectionStatus, RetryMode
+from mpgameserver.netsim import LinkConditions
+from mpgameserver.udpproxy import UdpProxy
 
 # Its server needs 34 s for a megabyte: it sends 30 pieces of 1024 bytes a second.
 LONG_PATIENCE = 60.0
@@ -178,6 +183,27 @@ def messages_of_every_size_that_it_can_send_arrive_here(server: PublishedServer)
     assert Counter(player.received) == Counter(map(content, SIZES_FROM_PUBLISHED))
 
 
+def messages_arrive_there_over_a_path_that_drops_large_datagrams(server: PublishedServer) -> None:
+    target = ("127.0.0.1", server.port)
+    expected = [content(size) for size in SIZES_ON_A_NARROW_PATH]
+    with UdpProxy(("127.0.0.1", 0), target, LinkConditions(max_datagram=NARROW_PATH)) as proxy:
+        behind = PublishedServer(server.program, server.public_key, proxy.address[1])
+        with behind.joined() as player:
+            end = time.monotonic() + NARROW_PATH_FOUND
+            while time.monotonic() < end:
+                player.client.send(bytes(1434), RetryMode.NONE)
+                player.frames_for(0.05)
+                player.client.send(b"small", RetryMode.NONE)
+                player.frames_for(0.05)
+            for message in expected:
+                player.send(message)
+            player.frames_until(lambda: len(player.settled) == len(expected))
+            player.frames_for(SECOND_COPY)
+            heard = [event["message"] for event in server.program.said("message", player.token)]
+    assert Counter(player.settled) == Counter((message, True) for message in expected)
+    assert [heard.count(fingerprint(message)) for message in expected] == [1] * len(expected)
+
+
 def a_session_outlives_ten_idle_seconds(server: PublishedServer) -> None:
     with server.joined() as player:
         player.frames_for(IDLE)
@@ -267,6 +293,7 @@ PLAYS = (
     a_thousand_small_messages_of_each_mode_arrive_each_way,
     messages_of_every_size_arrive_there,
     messages_of_every_size_that_it_can_send_arrive_here,
+    messages_arrive_there_over_a_path_that_drops_large_datagrams,
     a_session_outlives_ten_idle_seconds,
     no_packet_of_the_handshake_times_out,
     a_goodbye_is_answered,

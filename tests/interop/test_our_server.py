@@ -17,8 +17,11 @@ from dataclasses import dataclass
 import pytest
 from interop.jsonlines import (
     GAME_MESSAGES,
+    NARROW_PATH,
+    NARROW_PATH_FOUND,
     RETRY_MODES,
     SIZES_FROM_PUBLISHED,
+    SIZES_ON_A_NARROW_PATH,
     SIZES_TO_PUBLISHED,
     content,
     fingerprint,
@@ -29,9 +32,11 @@ from interop.published import Program, at_the_same_time, published_python
 
 from mpgameserver.context import EventHandler, ServerContext
 from mpgameserver.crypto import EllipticCurvePrivateKey
-from mpgameserver.enums import DisconnectReason
+from mpgameserver.enums import DisconnectReason, RetryMode
+from mpgameserver.netsim import LinkConditions
 from mpgameserver.server import ThreadedServer
 from mpgameserver.serverclient import ServerClient
+from mpgameserver.udpproxy import UdpProxy
 
 # Its client needs 17 s for a megabyte: one piece of 1024 bytes per 1/60 s.
 PATIENCE = 60.0
@@ -144,11 +149,11 @@ class OurServer:
         self.context.setInterval(TICK)
         self.threaded = ThreadedServer(self.context, ("127.0.0.1", 0))
 
-    def entered(self, program: Program) -> Visit:
-        """A client of that program, connected with the server's key pinned."""
+    def entered(self, program: Program, by: tuple[str, int] | None = None) -> Visit:
+        """A client of that program, connected (`by` a proxy) with the server's key pinned."""
         name = next(self.names)
         program.tell(name, "enter", self.key.getPublicKey().getPublicKeyPEM())
-        program.tell(name, "connect", *self.threaded.address)
+        program.tell(name, "connect", *(by or self.threaded.address))
         assert program.wait_for("connect", name)[0]["ok"]
         program.tell(name, "report")
         token = program.wait_for("report", name)[0]["token"]
@@ -210,6 +215,29 @@ def messages_of_every_size_that_it_can_send_arrive_here(
     wait_until(lambda: len(visit.received) >= len(SIZES_FROM_PUBLISHED))
     time.sleep(SECOND_COPY)
     assert Counter(visit.received) == Counter(map(content, SIZES_FROM_PUBLISHED))
+
+
+def messages_arrive_there_over_a_path_that_drops_large_datagrams(
+    server: OurServer, program: Program
+) -> None:
+    target = server.threaded.address
+    expected = [content(size) for size in SIZES_ON_A_NARROW_PATH]
+    with UdpProxy(("127.0.0.1", 0), target, LinkConditions(max_datagram=NARROW_PATH)) as proxy:
+        visit = server.entered(program, proxy.address)
+        end = time.monotonic() + NARROW_PATH_FOUND
+        while time.monotonic() < end:
+            visit.call(ServerClient.send, bytes(1434), RetryMode.NONE)
+            time.sleep(0.05)
+            visit.call(ServerClient.send, b"small", RetryMode.NONE)
+            time.sleep(0.05)
+        for message in expected:
+            visit.call(server.recorder.send, message)
+        wait_until(lambda: len(visit.settled) == len(expected))
+        time.sleep(SECOND_COPY)
+        heard = [event["message"] for event in program.said("message", visit.name)]
+        visit.call(ServerClient.disconnect)
+    assert Counter(visit.settled) == Counter((message, True) for message in expected)
+    assert [heard.count(fingerprint(message)) for message in expected] == [1] * len(expected)
 
 
 def a_session_outlives_ten_idle_seconds(server: OurServer, program: Program) -> None:
@@ -280,6 +308,7 @@ PLAYS = (
     a_thousand_small_messages_of_each_mode_arrive_each_way,
     messages_of_every_size_arrive_there,
     messages_of_every_size_that_it_can_send_arrive_here,
+    messages_arrive_there_over_a_path_that_drops_large_datagrams,
     a_session_outlives_ten_idle_seconds,
     no_packet_of_the_handshake_times_out,
     its_goodbye_is_answered,
