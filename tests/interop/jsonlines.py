@@ -58,10 +58,10 @@ SIZES_TO_PUBLISHED = (1, 1432, 1433, 1434, 1435, 20 * 1024, 1024 * 1024)
 SIZES_FROM_PUBLISHED = (1, 1432, 1435, 20 * 1024, 1024 * 1024)
 
 
-# What one packet holds on every path, and more; on a path that takes the hellos, of 1,438 bytes, and
-# no larger datagrams.
+# Of what one packet holds on every path, and more.
 SIZES_ON_A_NARROW_PATH = (1, 1194, 1195, 1432, 1434, 1435, 20 * 1024)
 NARROW_PATH = 1440
+"""Bytes of the largest datagram of a path that takes the hellos, of 1,438, and few larger ones."""
 NARROW_PATH_FOUND = 5.0
 """Seconds in which a sender finds that out, with large and small messages every tenth of one."""
 
