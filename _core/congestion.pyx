@@ -5,6 +5,11 @@ once per round trip, the least round trip of the round less the least of late is
 queues add. The window doubles each round until that delay shows, then grows by less the nearer
 it comes to the target, and shrinks beyond it.
 
+The least of a round comes from its first packets, which left before the window had doubled. So
+the doubling also ends, and the last one is taken back, as soon as a few samples in a row show the
+delay: to wait for the end of the round would double twice more, and lose what the queue does not
+hold.
+
 Only the newest packet that an ack reports gives a sample (RFC 9002 section 5.1): the others may
 have waited for an ack that was lost. In a round that took in few acks the least is no measure, so
 such a round goes on.
@@ -20,6 +25,8 @@ from libc.math cimport INFINITY, fabs, sqrt
 __all__ = ["CongestionWindow"]
 
 cdef double TARGET = 0.060          # seconds of queueing; LEDBAT++ section 4.4
+cdef double OVERSHOT_PEAK = 0.75    # of the window: more than a burst was under way
+cdef double OVERSHOT = 0.5          # undoes the doubling that filled the queue
 cdef double QUEUE_SHOWS = 0.75      # of the target; ends slow start (LEDBAT++ section 4.2)
 cdef double BASE_LIFETIME = 60.0    # seconds until a least round trip is forgotten: routes change
 cdef double INITIAL_WINDOW = 32.0   # a burst: see `cadence`
@@ -37,6 +44,7 @@ cdef double JITTER_MEMORY = 16.0    # samples; RFC 3550 section 6.4.1
 cdef enum:
     MIN_SAMPLES = 8
     MIN_SAMPLES_AT_FIRST = 2
+    HIGH_SAMPLES = 4       # in a row; CURRENT_FILTER of RFC 6817
 
 
 cdef class CongestionWindow:
@@ -74,6 +82,10 @@ cdef class CongestionWindow:
             self._jitter += (fabs(round_trip - self._latest) - self._jitter) / JITTER_MEMORY
         self._latest = round_trip
         self._samples += 1
+        if round_trip - self.base_delay > QUEUE_SHOWS * (TARGET + self._jitter):
+            self._high += 1
+        else:
+            self._high = 0
 
     cdef void end_of_ack(
         self, int64_t newest_acked, int64_t newest_sent, int64_t in_flight
@@ -82,19 +94,31 @@ cdef class CongestionWindow:
         self._peak = max(self._peak, in_flight)
         if self._round_end == 0:
             self._round_end = newest_sent
-        if newest_acked < self._round_end:
+        if self._overshoots():
+            self._shrink(OVERSHOT)
+        elif newest_acked < self._round_end:
             return
-        self._round_end = newest_sent
-        if not self._settles and self._samples < (
+        elif not self._settles and self._samples < (
             MIN_SAMPLES_AT_FIRST if self._slow_start else MIN_SAMPLES
         ):
+            self._round_end = newest_sent
             return
-        if self._settles:
+        elif self._settles:
             self._settles = False
         else:
             self._end_round()
+        self._round_end = newest_sent
         self._least_in_round = INFINITY
         self._samples = self._lost = self._acked = self._peak = 0
+
+    cdef bint _overshoots(self) noexcept:
+        """True when most of a window that has doubled is in use, and queues show."""
+        return (
+            self._slow_start
+            and self._high >= HIGH_SAMPLES
+            and self.packets > INITIAL_WINDOW
+            and self._peak >= OVERSHOT_PEAK * self.packets
+        )
 
     cdef void _end_round(self) noexcept:
         """Change the window for what the round has shown."""

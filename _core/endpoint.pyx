@@ -25,6 +25,7 @@ from mpgameserver._core.builder cimport (
     put_ping,
     remember_message,
 )
+from mpgameserver._core.cadence cXX
 from mpgameserver._core.fifo cimport queue_append, queue_clear, queue_pop, queue_pop_all
 from mpgameserver._core.fragments cimport Piece, Reassembly, read_piece_header
 from mpgameserver._core.header cimport (
@@ -198,7 +199,7 @@ cdef class Endpoint:
         if not self._tick(now):
             return None
         self.outbox.add_control(DISCONNECT, b"")
-        return self._assemble(True)
+        return self._assemble(ANYTHING)
 
     @property
     def inbox_size(self):
@@ -321,7 +322,8 @@ cdef class Endpoint:
         """
         cdef double delay, when = INFINITY
         cdef int64_t oldest = self.sent_packets.oldest_undecided
-        cdef bint may_send = self._has_room()
+        cdef Room room = self._room()
+        cdef bint may_send = room == ANYTHING
         if self._written_count >= HALF_RING:
             return self._start + (self._written_second + 1 - self._wall_start) + CLOCK_ROUNDING
         if self.established:
@@ -337,6 +339,11 @@ cdef class Endpoint:
             when = min(when, self.sent_packets.packet(oldest).sent_at + delay)
         if may_send and self.outbox.has_more():
             return self._now
+        if not may_send and self.flow.newest_cut >= oldest and self.outbox.has_whole():
+            if room == MESSAGES:
+                return self._now
+            if self.flow.ahead_until() > self._now:
+                when = min(when, self.flow.ahead_until())
         if not may_send and self.flow.paced_until > self._now:
             when = min(when, self.flow.paced_until)
         return min(when, self.outbox.next_timer(
@@ -345,10 +352,13 @@ cdef class Endpoint:
 
     # -- out --------------------------------------------------------------------------------
 
-    cdef bint _has_room(self) noexcept:
-        """True while one more packet may be under way; a DISCONNECT that is due always may."""
-        return self.outbox.drain_ended or self.flow.admits(
-            self.sent_packets.span(), self._wants_trial(), self._now
+    cdef Room _room(self) noexcept:
+        """What one more packet may begin with; a DISCONNECT that is due always leaves."""
+        if self.outbox.drain_ended:
+            return ANYTHING
+        return self.flow.room(
+            self.sent_packets.newest, self.sent_packets.oldest_undecided, self._wants_trial(),
+            self._now,
         )
 
     cdef bint _wants_trial(self) noexcept:
@@ -363,20 +373,26 @@ cdef class Endpoint:
         try:
             if not self._tick(now):
                 return None
-            if self.sent_packets.span() == 0 and self._wants_trial():
+            if self._wants_trial() and self.flow.trial_may_begin(
+                self.sent_packets.newest, self.sent_packets.oldest_undecided
+            ):
                 self.flow.cadence.begin_trial(self._now)
                 self.outbox.hemmed_in = False
-            return self._assemble(self._has_room())
+            if self.flow.favours_messages(
+                self.sent_packets.span(), self._now
+            ) and self.outbox.has_whole():
+                return self._assemble(MESSAGES)
+            return self._assemble(self._room())
         finally:
             self._is_entered = False
 
-    cdef bytes _assemble(self, bint has_room):
-        """The packet with what is due, if there is room for messages; None for nothing."""
+    cdef bytes _assemble(self, Room room):
+        """The packet with what is due and has room; None for nothing."""
         cdef PacketBuilder packet
         begin_packet(&packet, self._path.largest_body)
         try:
-            if has_room:
-                self._fill(&packet)
+            if room != NOTHING:
+                self._fill(&packet, room == MESSAGES)
             if packet.count == 0 and not self._must_speak():
                 return None
             if packet.count == 0:
@@ -385,8 +401,8 @@ cdef class Endpoint:
         finally:
             end_packet(&packet)
 
-    cdef int _fill(self, PacketBuilder *packet) except -1:
-        """Coalesce what is due into a packet."""
+    cdef int _fill(self, PacketBuilder *packet, bint ahead) except -1:
+        """Coalesce what is due into a packet, which leaves `ahead` of a transfer's or not."""
         cdef Message message
         cdef bint remember
         cdef Py_ssize_t limit = packet.limit - SINGLE_OVERHEAD
@@ -398,11 +414,12 @@ cdef class Endpoint:
         self.outbox.quiet = self.sent_packets.span() == 0
         while packet.count < most and limit >= 0:
             message = self.outbox.next_message(
-                limit, packet.count == 0, self._now, self.keep_alive_interval
+                limit, packet.count == 0, ahead, self._now, self.keep_alive_interval
             )
             if message is None:
                 break
             remember = self.outbox.note_sent(message, carrier, self._now)
+            self.flow.note_carried(message.transfer is not None, carrier)
             put_message(packet, message)
             self.outbox.quiet = False
             if remember:
@@ -410,6 +427,10 @@ cdef class Endpoint:
             if message.travels_alone():
                 break
             limit = self._path.body - packet.size - SHARED_OVERHEAD
+        if packet.count and ahead:
+            self.flow.note_ahead(self._now)
+        elif packet.count:
+            self.flow.newest_behind = carrier
         if is_lossy and packet.count and packet.packet_type >= APP:
             self._take_riders(packet)
         return 0
@@ -487,7 +508,9 @@ cdef class Endpoint:
         else:
             self._path.wants_small = False
         if owes_ack:
-            self.flow.note_sent(self.sent_packets.newest, self._now)
+            self.flow.note_sent(
+                self.sent_packets.newest, self.sent_packets.oldest_undecided, self._now
+            )
         self._written_count += 1
         self._last_sent = self._now
         self._acks_owed = 0

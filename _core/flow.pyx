@@ -7,12 +7,20 @@ counted by its span, from the oldest packet that is not decided to the newest.
 The pace is the window, and a quarter more, per round trip (RFC 9002 section 7.7), in bursts of a
 game's frame: a window that left at once would fill the queue of a slow link by itself. While
 nothing answers, no more than a burst of 32 leaves per probe delay.
+
+Messages do not wait for a transfer's packets to be acked: while fragments are in flight, packets
+that begin with a message leave ahead, without regard to the window and the pace. They have a
+quarter of the pace for that, and 8 at once, so that no flood of them fills a slow link's queue. Towards a
+receiver that is not known to ack by count the fragments leave them 8 of the 33 packets that an ack
+reports.
 """
 
-from mpgameserver._core.cadence cimport BURST_SIZE
+from mpgameserver._core.cadence cimport BURST_SIZE, LEAST_BURST, MESSAGE_ROOM
+from mpgameserver._core.congestion cimport MAX_WINDOW
 from mpgameserver._core.header cimport MAX_MESSAGES
 from mpgameserver._core.outbox cimport NARROW_SPAN
 from mpgameserver._core.packet cimport PREFERRED_PIECE
+from mpgameserver._core.window cimport ACK_BITS
 
 __all__ = ["FlowControl"]
 
@@ -20,6 +28,7 @@ cdef double INITIAL_ROUND_TRIP = 0.1   # seconds, before any sample
 cdef double PACING_GAIN = 1.25     # RFC 9002 section 7.7
 cdef double PACED_BURST = 10.0     # packets at once; RFC 9002 section 7.2
 cdef double PACED_FRAME = 0.020    # seconds: a game sends once per frame
+cdef double AHEAD_INTERVAL = 4.0   # of the pace's: a quarter is for what leaves ahead
 cdef double MAX_PROBE_DELAY = 1.0  # seconds, unless a single probe delay is longer
 
 cdef enum:
@@ -35,8 +44,52 @@ cdef class FlowControl:
         self.cadence = AckCadence()
         self.round_trip = RoundTrip()
 
-    cdef bint admits(self, int64_t span, bint wants_trial, double now) noexcept:
-        """True while one more packet may leave, with a span of so many under way."""
+    cdef Room room(self, int64_t newest, int64_t oldest, bint wants_trial, double now) noexcept:
+        """What one more packet may begin with.
+
+        `newest` packets have left, of which `oldest` is the oldest that is not decided.
+        """
+        cdef int64_t span = newest + 1 - oldest
+        cdef bint beside_transfer = self.newest_cut >= oldest
+        cdef bint waits = wants_trial and not self.trial_may_begin(newest, oldest)
+        cdef int64_t reserved = 0
+        if beside_transfer and self.previous_whole >= oldest:
+            reserved = MESSAGE_ROOM
+        if self._admits(span, reserved, waits, now):
+            return ANYTHING
+        if not beside_transfer or (
+            waits and min(newest - self.newest_behind, span) >= MESSAGE_ROOM
+        ):
+            return NOTHING
+        return MESSAGES if self._admits_ahead(span, now) else NOTHING
+
+    cdef bint favours_messages(self, int64_t span, double now) noexcept:
+        """True while a trial's burst should take messages before a transfer's fragments."""
+        return (
+            self.cadence.in_trial(now)
+            and self.newest_cut > 0
+            and span < LEAST_BURST
+            and self._admits_ahead(span, now)
+        )
+
+    cdef bint trial_may_begin(self, int64_t newest, int64_t oldest) noexcept:
+        """True while nothing is in flight but a few packets that left ahead."""
+        return self.newest_behind < oldest and newest + 1 - oldest <= MESSAGE_ROOM
+
+    cdef void note_carried(self, bint is_fragment, int64_t carrier) noexcept:
+        """Packet `carrier` carries a fragment or a whole message."""
+        if is_fragment:
+            self.newest_cut = carrier
+        elif carrier != self.newest_whole:
+            self.previous_whole = self.newest_whole
+            self.newest_whole = carrier
+
+    cdef bint _admits(self, int64_t span, int64_t reserved, bint waits, double now) noexcept:
+        """True while one more packet may leave, with a span of so many under way.
+
+        `reserved` packets of a burst are left to messages; `waits` says that a trial would begin
+        if less were under way.
+        """
         if span == 0:
             return True
         if self._probes_unanswered and span >= BURST_SIZE:
@@ -47,7 +100,32 @@ cdef class FlowControl:
             return False
         if self.cadence.is_frequent:
             return True
-        return span < BURST_SIZE and not (wants_trial and self.cadence.waits(span, now))
+        if self.cadence.in_trial(now):
+            return span < BURST_SIZE and not (reserved and self.cadence.is_burst(now))
+        return span < BURST_SIZE - reserved and not (waits and self.cadence.waits(now))
+
+    cdef bint _admits_ahead(self, int64_t span, double now) noexcept:
+        """True while a packet that begins with a message may leave ahead of a transfer's."""
+        if self._probes_unanswered and span >= BURST_SIZE:
+            return False
+        if span >= (MAX_WINDOW if self.cadence.is_frequent else ACK_BITS + 1):
+            return False
+        return now >= self.ahead_until()
+
+    cdef double ahead_until(self) noexcept:
+        """No packet leaves ahead before."""
+        return self._ahead - (MESSAGE_ROOM - 1) * AHEAD_INTERVAL * self._interval()
+
+    cdef void note_ahead(self, double now) noexcept:
+        """A packet leaves ahead of a transfer's."""
+        self._ahead = max(self._ahead, now) + AHEAD_INTERVAL * self._interval()
+
+    cdef double _interval(self) noexcept:
+        """Seconds from one packet to the next, at the pace of the window."""
+        cdef double round_trip = (
+            self.round_trip.smoothed if self.round_trip.measured else INITIAL_ROUND_TRIP
+        )
+        return round_trip / (PACING_GAIN * self.congestion.packets)
 
     cdef bint wants_trial(self, bint hemmed_in, Py_ssize_t pending) noexcept:
         """True when a receiver that is known to ack often would be sent more.
@@ -57,7 +135,7 @@ cdef class FlowControl:
         if self.cadence.is_frequent or self.congestion.packets < BURST_SIZE:
             return False
         return hemmed_in or (
-            self.congestion.packets >= 2 * BURST_SIZE and pending > BURST_SIZE * PREFERRED_PIECE
+            self.congestion.packets >= 2 * LEAST_BURST and pending > BURST_SIZE * PREFERRED_PIECE
         )
 
     cdef int messages_per_packet(self, int waiting, double now) noexcept:
@@ -66,14 +144,11 @@ cdef class FlowControl:
             return MAX_MESSAGES
         return max(min(waiting, NARROW_SPAN) // BURST_SIZE, 1)
 
-    cdef void note_sent(self, int64_t number, double now) noexcept:
-        """A packet that owes an ack leaves."""
-        cdef double round_trip = (
-            self.round_trip.smoothed if self.round_trip.measured else INITIAL_ROUND_TRIP
-        )
-        cdef double interval = round_trip / (PACING_GAIN * self.congestion.packets)
+    cdef void note_sent(self, int64_t number, int64_t oldest, double now) noexcept:
+        """A packet that owes an ack leaves; `oldest` is the oldest that is in flight with it."""
+        cdef double interval = self._interval()
         cdef double burst = max(PACED_BURST * interval, PACED_FRAME)
-        self.cadence.note_sent(number, now)
+        self.cadence.note_sent(number, oldest, now)
         self._paced = max(self._paced, now) + interval
         if self._paced - now > burst:
             self.paced_until = self._paced - burst / 2

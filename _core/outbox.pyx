@@ -64,6 +64,9 @@ MAX_PENDING = MAX_PENDING_BYTES
 # which a link that loses a third takes all once in 40 million; fewer packets than a game sends.
 cdef double COPY_INTERVAL = 0.05
 
+cdef enum:
+    WHOLE = 1 << AGAIN | 1 << NEW   # the kinds that leave ahead of a transfer's packets
+
 
 cdef class Outbox:
     """The messages of one direction of a connection.
@@ -155,11 +158,12 @@ cdef class Outbox:
         return 0
 
     cdef Message next_message(
-        self, Py_ssize_t limit, bint alone, double now, double repeat_interval
+        self, Py_ssize_t limit, bint alone, bint ahead, double now, double repeat_interval
     ):
         """The next message for a packet, of at most `limit` bytes; None when none fits.
 
-        `alone` says that the packet is empty so far. The caller calls `note_sent` with it.
+        `alone` says that the packet is empty so far, `ahead` that it may not begin with a
+        fragment. The caller calls `note_sent` with the message.
         """
         cdef Message message
         cdef uint32_t kinds
@@ -171,14 +175,19 @@ cdef class Outbox:
             if message is not None:
                 return message
         kinds = self._kinds_with_something(now, repeat_interval)
+        ahead = ahead and alone
+        if ahead:
+            kinds &= WHOLE
         while kinds:
             kind = whose_turn(&self._turns, kinds)
             message = self._take(kind, limit)
             if message is not None:
-                take_turn(&self._turns, kind, message.wire_size() + SHARED_OVERHEAD, alone)
+                take_turn(
+                    &self._turns, kind, message.wire_size() + SHARED_OVERHEAD, alone and not ahead
+                )
                 return message
             kinds &= ~(<uint32_t>1 << kind)
-        return _next_copy(self, limit, alone, now) if self._closing else None
+        return _next_copy(self, limit, alone, now) if self._closing and not ahead else None
 
     cdef uint32_t _kinds_with_something(self, double now, double repeat_interval) except? 0xFF:
         """Which kinds have something that may leave now, a bit for each."""
@@ -364,6 +373,10 @@ cdef class Outbox:
             or (self._lanes is not None and self._lanes.due_again > 0)
             or (self._has_unsent() and self.may_number())
         )
+
+    cdef bint has_whole(self) except -1:
+        """True when a message would leave in a packet that may not begin with a fragment."""
+        return self._due_again.count > 0 or (self._waiting.count > 0 and self.may_number())
 
     cdef int begin_close(self) except -1:
         """Drain: a DISCONNECT leaves when what is reliable was acked and all else has left."""

@@ -9,18 +9,24 @@ cdef enum:
     # Packets that may be under way until the receiver is known to ack by count: both acks of one
     # that does leave at once, and a 33rd packet would wait for its ack.
     BURST_SIZE = 2 * ACK_EVERY
+    # Of those, the ones left to messages while a transfer uses the others.
+    MESSAGE_ROOM = 8
+    LEAST_BURST = BURST_SIZE - MESSAGE_ROOM     # that tells: more than any step that proves
 
 cdef class AckCadence:
     cdef readonly bint is_frequent
     cdef readonly int score
     cdef double _burst_time, _trial_time, _season
     cdef int64_t _burst_start, _burst_size
+    cdef int64_t _newest, _last_before     # packets that owe an ack: of all, before the burst
+    cdef int64_t _unacked     # the first packet that the receiver may not have acked before it
     cdef uint64_t _counts     # bit n: an ack reported n packets of the burst
     cdef int _trials          # of this season
 
-    cdef bint waits(self, int64_t in_flight, double now) noexcept
+    cdef bint waits(self, double now) noexcept
     cdef void begin_trial(self, double now) noexcept
     cdef bint in_trial(self, double now) noexcept
-    cdef void note_sent(self, int64_t number, double now) noexcept
+    cdef bint is_burst(self, double now) noexcept
+    cdef void note_sent(self, int64_t number, int64_t oldest, double now) noexcept
     cdef void note_ack(self, int64_t ack, uint32_t ack_bits) noexcept
     cdef void _judge(self) noexcept

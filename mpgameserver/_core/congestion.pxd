@@ -14,6 +14,7 @@ cdef class CongestionWindow:
     cdef double _usual_loss           # the share that is lost whatever is sent
     cdef double _undo_packets, _undo_loss   # before a backing off that is on trial; 0: none
     cdef int64_t _round_end, _samples, _acked, _lost
+    cdef int64_t _high                # samples in a row that show a queue
     cdef int64_t _peak                # the most packets under way in the round
     cdef double _latest, _jitter      # seconds: the last sample, what differs from one to the next
     cdef bint _slow_start, _undo_slow_start
@@ -25,6 +26,7 @@ cdef class CongestionWindow:
     cdef void end_of_ack(
         self, int64_t newest_acked, int64_t newest_sent, int64_t in_flight
     ) noexcept
+    cdef bint _overshoots(self) noexcept
     cdef void _end_round(self) noexcept
     cdef bint _judge_loss(self, double share, int64_t decided) noexcept
     cdef void _shrink(self, double factor) noexcept

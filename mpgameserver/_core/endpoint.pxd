@@ -8,7 +8,7 @@ from mpgameserver._core.builder cimport PacketBuilder
 from mpgameserver._core.cadence cimport ACK_EVERY
 from mpgameserver._core.duplicates cimport DuplicateFilter
 from mpgameserver._core.fifo cimport Queue
-from mpgameserver._core.flow cimport FlowControl
+from mpgameserver._core.flow cimport FlowControl, Room
 from mpgameserver._core.fragments cimport Reassembler
 from mpgameserver._core.header cimport PacketFields
 from mpgameserver._core.outbox cimport Outbox
@@ -58,11 +58,11 @@ cdef class Endpoint:
     cpdef void advance(self, double now)
     cpdef double next_timer(self) except? -1.0
     cdef bint _tick(self, double now) noexcept
-    cdef bint _has_room(self) noexcept
+    cdef Room _room(self) noexcept
     cdef bint _wants_trial(self) noexcept
     cdef int _find_lost(self) except -1
-    cdef bytes _assemble(self, bint has_room)
-    cdef int _fill(self, PacketBuilder *packet) except -1
+    cdef bytes _assemble(self, Room room)
+    cdef int _fill(self, PacketBuilder *packet, bint ahead) except -1
     cdef int _take_riders(self, PacketBuilder *packet) except -1
     cdef bint _must_speak(self) noexcept
     cdef int _add_ping(self, PacketBuilder *packet) except -1

@@ -10,19 +10,36 @@ cdef enum:
     STALL_LIMIT = 1024 * 1024   # bytes that wait: in 10 s any path that carries a game acks some
     STALL_TIMEOUT = 10          # seconds
 
+cdef enum Room:
+    NOTHING
+    MESSAGES    # a packet may leave that does not begin with a fragment
+    ANYTHING
+
 cdef class FlowControl:
     cdef readonly CongestionWindow congestion
     cdef readonly AckCadence cadence
     cdef readonly RoundTrip round_trip
     cdef double paced_until     # nothing more leaves before
+    # Packets: the newest that carried a fragment, the newest two that carried a whole message, the
+    # newest that did not leave ahead.
+    cdef int64_t newest_cut, newest_whole, previous_whole, newest_behind
     cdef double _paced          # the time up to which the rate is used
+    cdef double _ahead          # the time up to which the messages' part of it is used
     cdef uint32_t _probes_unanswered
     cdef double _progress_at    # the last ack, or little waited
 
-    cdef bint admits(self, int64_t span, bint wants_trial, double now) noexcept
+    cdef Room room(self, int64_t newest, int64_t oldest, bint wants_trial, double now) noexcept
+    cdef bint favours_messages(self, int64_t span, double now) noexcept
+    cdef bint trial_may_begin(self, int64_t newest, int64_t oldest) noexcept
+    cdef void note_carried(self, bint is_fragment, int64_t carrier) noexcept
+    cdef bint _admits(self, int64_t span, int64_t reserved, bint waits, double now) noexcept
+    cdef bint _admits_ahead(self, int64_t span, double now) noexcept
+    cdef double ahead_until(self) noexcept
+    cdef double _interval(self) noexcept
     cdef bint wants_trial(self, bint hemmed_in, Py_ssize_t pending) noexcept
     cdef int messages_per_packet(self, int waiting, double now) noexcept
-    cdef void note_sent(self, int64_t number, double now) noexcept
+    cdef void note_sent(self, int64_t number, int64_t oldest, double now) noexcept
+    cdef void note_ahead(self, double now) noexcept
     cdef void note_probe(self) noexcept
     cdef void note_round_trip(self, double elapsed, bint newest, double now)
     cdef double probe_delay(self)

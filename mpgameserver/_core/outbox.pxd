@@ -50,7 +50,7 @@ cdef class Outbox:
     cdef int add(self, object payload, object retry, object callback) except -1
     cdef int add_control(self, uint8_t message_type, bytes data) except -1
     cdef Message next_message(
-        self, Py_ssize_t limit, bint alone, double now, double repeat_interval
+        self, Py_ssize_t limit, bint alone, bint ahead, double now, double repeat_interval
     )
     cdef Message next_rider(self, Py_ssize_t limit, double now, double interval)
     cdef int backlog(self) noexcept
@@ -58,11 +58,10 @@ cdef class Outbox:
     cdef int note_acked(self, object contents) except -1
     cdef int note_lost(self, object contents, int64_t carrier) except -1
     cdef int expire(self, double now, double timeout) except -1
-    cdef double next_timer(
-        self, double timeout, double repeat_interval, bint may_send
-    ) except? -1.0
+    cdef double next_timer(self, double timeout, double repeat_interval, bint may_send) except? -1.0
     cdef bint has_more(self) except -1
     cdef int shrink(self, Py_ssize_t payload_limit) except -1
+    cdef bint has_whole(self) except -1
     cdef int set_takes_riders(self, bint takes_riders) except -1
     cdef int begin_close(self) except -1
     cdef bint disconnect_acked(self) noexcept
