@@ -25,8 +25,8 @@ from mpgameserver._core.builder cimport (
     put_ping,
     remember_message,
 )
-from mpgameserver._core.cadence cXX
 from mpgameserver._core.fifo cimport queue_append, queue_clear, queue_pop, queue_pop_all
+from mpgameserver._core.flow cimport ANYTHING, MESSAGES, NOTHING, Room
 from mpgameserver._core.fragments cimport Piece, Reassembly, read_piece_header
 from mpgameserver._core.header cimport (
     APP,

@@ -10,9 +10,9 @@ nothing answers, no more than a burst of 32 leaves per probe delay.
 
 Messages do not wait for a transfer's packets to be acked: while fragments are in flight, packets
 that begin with a message leave ahead, without regard to the window and the pace. They have a
-quarter of the pace for that, and 8 at once, so that no flood of them fills a slow link's queue. Towards a
-receiver that is not known to ack by count the fragments leave them 8 of the 33 packets that an ack
-reports.
+quarter of the pace for that, and 8 at once, so that no flood of them fills a slow link's queue.
+Towards a receiver that is not known to ack by count, the fragments leave them 8 of the 33 packets
+that an ack reports.
 """
 
 from mpgameserver._core.cadence cimport BURST_SIZE, LEAST_BURST, MESSAGE_ROOM

@@ -376,7 +376,13 @@ cdef class Outbox:
 
     cdef bint has_whole(self) except -1:
         """True when a message would leave in a packet that may not begin with a fragment."""
-        return self._due_again.count > 0 or (self._waiting.count > 0 and self.may_number())
+        cdef Message message
+        while self._due_again.count:
+            message = queue_front(&self._due_again)
+            if not message.settled:
+                return True
+            queue_pop(&self._due_again)
+        return self._waiting.count > 0 and self.may_number()
 
     cdef int begin_close(self) except -1:
         """Drain: a DISCONNECT leaves when what is reliable was acked and all else has left."""

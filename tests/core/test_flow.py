@@ -55,6 +55,17 @@ class TestCongestionWindow:
         assert sizes[-1] == MOST
         assert all(after <= 2 * before for before, after in itertools.pairwise(sizes))
 
+    def test_a_queue_that_shows_within_a_round_takes_the_last_doubling_back(self):
+        path = Path()
+        path.rounds(2, 0.05)
+        window = path.window
+        window.ack_ends(int(path.sent), int(path.sent) + 128, 128)
+        for number in range(4):
+            assert window.packets == 128
+            window.round_trip(0.15, path.now)
+            window.ack_ends(int(path.sent) + number, int(path.sent) + 128, 128)
+        assert window.packets == 64
+
     def test_a_window_that_is_not_used_does_not_grow(self):
         path = Path()
         for _ in range(20):
@@ -180,6 +191,32 @@ class TestAckCadence:
     def test_one_whose_tick_falls_anywhere_into_the_burst_is_not(self):
         cadence = self.play(20_000, lambda lost, chance: acks_by_clock([chance.randrange(1, 33)]))
         assert not cadence.is_frequent
+
+    @staticmethod
+    def play_behind_messages(bursts: int, ticks) -> AckCadence:
+        """Each burst of 24 leaves behind 8 packets, of which the receiver has acked 6.
+
+        `ticks` are the places in the burst behind which an ack leaves.
+        """
+        cadence, number = AckCadence(), 1
+        for burst in range(bursts):
+            for place in range(8):
+                cadence.send(number + place, burst + place / 60, number)
+            for place in range(24):
+                cadence.send(number + 8 + place, burst + 0.5, number)
+            for newest in (5, *(8 + place - 1 for place in ticks(burst)), 31):
+                cadence.acknowledge(number + newest, 0xFFFFFFFF)
+            number += 32
+        return cadence
+
+    def test_a_receiver_that_acks_by_count_is_found_out_behind_a_few_packets(self):
+        assert self.play_behind_messages(6, lambda _: [14]).is_frequent
+
+    def test_one_that_acks_by_a_clock_is_not(self):
+        chance = random.Random(1)
+        assert not self.play_behind_messages(
+            20_000, lambda _: [chance.randrange(1, 25)]
+        ).is_frequent
 
     def test_packets_in_ones_and_twos_tell_nothing(self):
         cadence = AckCadence()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from support.endpoints import EndpointPair, messages_of
 
 from mpgameserver._core.endpoint import Endpoint
@@ -11,6 +13,12 @@ from mpgameserver.netsim import Link, LinkConditions
 
 FRAME = 1 / 60
 TRANSFER = 3_000_000
+ACK_DELAY = 0.025
+"""Seconds that an ack waits at most: RFC 9000's default max_ack_delay."""
+PACKET = 1434
+"""Bytes: the largest message that a packet carries."""
+MESSAGE_ROOM = 8
+"""Packets in flight that are left to messages before a receiver is known to ack by count."""
 BROADBAND = LinkConditions(rate=500_000, queue=0.2, latency=0.02)
 
 
@@ -105,3 +113,47 @@ def test_a_flood_of_messages_leaves_a_transfer_half():
         game.frames(FRAME)
         assert game.now < 5.0
     assert len(game.delays) * 600 == pytest.approx(500_000, rel=0.2)
+
+
+def round_trip(conditions: LinkConditions, queue: float = 0.0) -> float:
+    """The longest that a packet and its ack take, in seconds, and two frames of either side."""
+    return 2 * conditions.latency + queue + ACK_DELAY + 4 * FRAME
+
+
+def largest_of_a_game(conditions: LinkConditions) -> int:
+    """The bytes per frame that a fifth of the link and the room for messages carry."""
+    assert conditions.rate is not None
+    room = MESSAGE_ROOM * PACKET / round_trip(conditions)
+    return min(PACKET, int(min(conditions.rate / 5, room) * FRAME))
+
+
+PATHS = st.builds(
+    LinkConditions,
+    rate=st.sampled_from([250_000, 500_000, 1_000_000, 2_000_000]),
+    queue=st.sampled_from([0.1, 0.2, 0.4]),
+    latency=st.sampled_from([0.005, 0.02, 0.05, 0.1]),
+)
+
+
+@settings(max_examples=25)
+@given(
+    path=PATHS,
+    size=st.integers(8, PACKET),
+    mode=st.sampled_from(RetryMode),
+    transfer=st.integers(PACKET + 1, 3_000_000),
+    transfer_mode=st.sampled_from(RetryMode),
+    from_server=st.booleans(),
+)
+def test_the_queue_of_the_link_explains_what_a_transfer_adds(
+    path, size, mode, transfer, transfer_mode, from_server
+):
+    """A message that the queue has dropped and that is sent again takes a round trip longer."""
+    game = Game(path, min(size, largest_of_a_game(path)), mode, from_server=from_server)
+    name = game.say(bytes(transfer), transfer_mode)
+    game.frames(6.0)
+    longest = explained(path)
+    if mode != RetryMode.NONE and game.way.stats.lost:
+        longest += round_trip(path, path.queue)
+    assert [delay for said, delay in game.delays.items() if said != name and delay > longest] == []
+    due = sum(said < game.now - longest for said in game.said.values())
+    assert len(game.delays) >= due - 1 - game.way.stats.lost
