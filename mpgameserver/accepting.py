@@ -48,11 +48,7 @@ _SEALED_OVERHEAD = 36  # header and tag
 
 
 class HelloRefused(Exception):
-    """A hello that gets no answer now; `reason` says why, and `address` from where it came."""
-
-    def __init__(self, reason: str, address: SocketAddress) -> None:
-        super().__init__(reason)
-        self.reason, self.address = reason, address
+    """A hello that gets no answer now; the argument says why."""
 
 
 @dataclass(frozen=True)
@@ -103,22 +99,21 @@ class ServerHandshakes:
 
         `host` is that of the address, `now` monotonic, `wall_now` the Unix time then, in seconds.
         Raises ProtocolError for what is no hello, and HelloRefused for one that comes too late,
-        too often or while too many wait: that may be another hello, which gives way to this one. No
-        public-key work is done. The answer is never longer than the hello.
+        too often or while too many wait. No public-key work is done. The answer is never longer
+        than the hello.
         """
         packet = decode_clear_packet(datagram, PacketType.CLIENT_HELLO)
         hello = ClientHello.decode(packet.message, hello_size(hello_payload(host)))
         if self._sessions.has_client_key(hello.public_key_der):
-            raise HelloRefused("late hello", address)
+            raise HelloRefused("late hello")
         half_open = self.half_open.get(address, hello.public_key_der)
         if half_open is None:
             seq = packet.header.seq
-            refused = self.waiting.add(WaitingHello(hello, seq, address, host, now, wall_now))
-            if refused is not None:
-                raise HelloRefused("busy", refused.address)
+            if not self.waiting.add(WaitingHello(hello, seq, address, host, now, wall_now)):
+                raise HelloRefused("busy")
             return None
         if half_open.answers >= self._limits.answers_per_hello:
-            raise HelloRefused("late hello", address)
+            raise HelloRefused("late hello")
         self.answered_again += 1
         return half_open.answer(packet.header.seq, now)
 
@@ -134,7 +129,7 @@ class ServerHandshakes:
         """
         hello, wall_now = waiting.hello, waiting.wall_now + (now - waiting.now)
         if self._sessions.has_client_key(hello.public_key_der):
-            raise HelloRefused("late hello", waiting.address)
+            raise HelloRefused("late hello")
         client_key = hello.public_key()
         key = EllipticCurvePrivateKey.new()
         answer = ServerHello.create(

@@ -12,7 +12,7 @@ from itertools import islice
 from random import Random
 from typing import Protocol, TypeVar
 
-__all__ = ["Evictable", "choose_victim", "nth"]
+__all__ = ["Evictable", "choose_victim"]
 
 
 class Evictable(Protocol):
@@ -24,7 +24,6 @@ class Evictable(Protocol):
 
 
 _EntryT = TypeVar("_EntryT", bound=Evictable)
-_ItemT = TypeVar("_ItemT")
 
 
 def choose_victim(entries: Collection[_EntryT], rng: Random) -> _EntryT:
@@ -33,10 +32,9 @@ def choose_victim(entries: Collection[_EntryT], rng: Random) -> _EntryT:
     More than that must not be done for repeated entries: an attacker can repeat too, and then it
     is the newest honest entry that has not been repeated yet.
     """
-    first, second = (nth(entries, rng.randrange(len(entries))) for _ in range(2))
+    first, second = (_nth(entries, rng.randrange(len(entries))) for _ in range(2))
     return second if first.is_repeated and not second.is_repeated else first
 
 
-def nth(entries: Collection[_ItemT], n: int) -> _ItemT:
-    """The item that is `n` places behind the first, in C: tables have hundreds of entries."""
+def _nth(entries: Collection[_EntryT], n: int) -> _EntryT:
     return next(islice(entries, n, None))

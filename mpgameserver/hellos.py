@@ -45,15 +45,14 @@ class WaitingHello:
 class WaitingHellos:
     """The hellos that wait, and those that found no room, as far as they are remembered.
 
-    Who gives way to others and who is forgotten `rng` decides: if it were the newest or the oldest,
-    a flood that is fast enough would keep everybody else out.
+    Which of these are forgotten `rng` decides: if it were the oldest, a flood that is fast enough
+    would have each of them forgotten before it comes again.
     """
 
     def __init__(self, limits: Limits, rng: Random | None = None) -> None:
-        rng = rng or SystemRandom()
-        self._new: FairQueue[WaitingHello] = _queue(limits, rng)
-        self._repeated: FairQueue[WaitingHello] = _queue(limits, rng)
-        self._put_off = RandomSet(limits.hellos_put_off, rng)
+        self._new: FairQueue[WaitingHello] = _queue(limits)
+        self._repeated: FairQueue[WaitingHello] = _queue(limits)
+        self._put_off = RandomSet(limits.hellos_put_off, rng or SystemRandom())
         self._turn = 0
 
     def __len__(self) -> int:
@@ -64,27 +63,23 @@ class WaitingHellos:
         """How many that found no room are remembered."""
         return len(self._put_off)
 
-    def add(self, hello: WaitingHello) -> WaitingHello | None:
-        """Let a hello wait; return the one that has no room then, and is remembered instead.
-
-        That may be another one. None when each has room.
-        """
+    def add(self, hello: WaitingHello) -> bool:
+        """Let a hello wait; False when it has no room, and is remembered instead."""
         (party, _), *wider = host_groups(hello.host)
-        groups, key = tuple(wider), _key(hello)
+        groups, key = tuple(wider), (hello.address, hello.hello.public_key_der)
         if self._repeated.has(party, key):
-            return None
-        waits, mark = self._new.has(party, key), _mark(hello)
-        queue = self._repeated if waits or mark in self._put_off else self._new
-        refused = queue.push(party, key, hello, groups)
-        if refused is not hello:
-            self._put_off.discard(mark)
-            if waits:
+            return True
+        if self._new.has(party, key):
+            if self._repeated.push(party, key, hello, groups):
                 self._new.remove(party, key)
-        elif waits:
-            return None  # where it is
-        if refused is not None:
-            self._put_off.add(_mark(refused))
-        return refused
+            return True
+        mark = hash(key)  # of str and bytes: nobody can know how two hellos come to share one
+        queue = self._repeated if mark in self._put_off else self._new
+        if queue.push(party, key, hello, groups):
+            self._put_off.discard(mark)
+            return True
+        self._put_off.add(mark)
+        return False
 
     def pop(self) -> WaitingHello:
         """Take the hello whose turn it is. Raises IndexError when none waits."""
@@ -100,13 +95,5 @@ class WaitingHellos:
         self._put_off.clear()
 
 
-def _key(hello: WaitingHello) -> tuple[SocketAddress, bytes]:
-    return hello.address, hello.hello.public_key_der
-
-
-def _mark(hello: WaitingHello) -> int:
-    return hash(_key(hello))  # of str and bytes: nobody can know how two hellos come to share one
-
-
-def _queue(limits: Limits, rng: Random) -> FairQueue[WaitingHello]:
-    return FairQueue(limits.waiting_hellos, limits.waiting_hellos_per_host, rng)
+def _queue(limits: Limits) -> FairQueue[WaitingHello]:
+    return FairQueue(limits.waiting_hellos, limits.waiting_hellos_per_host)

@@ -79,7 +79,7 @@ class ObservedEngine(ServerEngine):
         self._trace = context.trace
         self._meter = context.meter or ServerMeter()
         self._local = local
-        self._arriving: SocketAddress | None = None
+        self._is_receiving = False
         self._reason: str | None = None
         self.handler: EventHandler = _MeasuredHandler(self._meter, self.handler)
         self._meter.attach(self)
@@ -108,13 +108,13 @@ class ObservedEngine(ServerEngine):
         """Take a datagram, and note what became of it."""
         self._meter.datagrams_received += 1
         self._meter.bytes_received += len(datagram)
-        self._arriving, self._reason = address, None
+        self._is_receiving, self._reason = True, None
         before = self._meter.switch(Phase.RECEIVE)
         try:
             return super().receive(datagram, address, now, wall_now)
         finally:
             self._meter.switch(before)
-            self._arriving = None
+            self._is_receiving = False
             if self._trace is not None:
                 self._trace.arrived(datagram, self._local(), address, self._reason)
 
@@ -155,7 +155,7 @@ class ObservedEngine(ServerEngine):
             return
         if reason == "unsent":  # an answer or a goodbye, whatever has just arrived
             self._trace.dropped("out", self._local(), address, reason)
-        elif address == self._arriving:  # else it is one that waited
+        elif self._is_receiving:
             self._reason = reason
         else:
             self._trace.dropped("in", self._local(), address, reason)

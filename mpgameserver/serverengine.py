@@ -189,7 +189,7 @@ class ServerEngine(Switchboard):
             except ProtocolError:
                 reason = "malformed hello"
             except HelloRefused as refused:
-                reason, address = refused.reason, refused.address
+                reason = str(refused)
             else:
                 if answer is not None:
                     self._queue_answer(answer, address)
@@ -368,7 +368,7 @@ class ServerEngine(Switchboard):
             except ProtocolError:
                 reason = "malformed hello"
             except HelloRefused as refused:
-                reason = refused.reason
+                reason = str(refused)
             else:
                 self._queue_answer(answer, waiting.address)
         if reason is not None:
