@@ -279,7 +279,11 @@ cdef class Switchboard:
                 return self._wait_for_turn(session)
             most -= 1
             callback, acked = session.callbacks.popleft()
-            self.call("a message callback", callback, acked)
+            try:
+                self.call("a message callback", callback, acked)
+            except BaseException:  # which ends the server, but costs no other callback
+                self._wait_for_turn(session)
+                raise
             self.calls.note_call()
         session.callbacks = None
         return 0

@@ -79,6 +79,7 @@ class ServerHandshakes:
         self._limits = limits
         self._bucket = TokenBucket(limits.handshake_rate, _burst(limits))
         self._proofs: OrderedDict[SocketAddress, bytes] = OrderedDict()
+        self._ends: dict[SocketAddress, bytes] = {}
 
     def limit(self, limits: Limits) -> None:
         """Use other caps, and another rate, from now on; nothing is pushed out at once."""
@@ -188,6 +189,17 @@ class ServerHandshakes:
         self._proofs.setdefault(address, datagram)
         return True
 
+    def postpone_end(self, datagram: bytes, address: SocketAddress) -> bool:
+        """Keep a DISCONNECT that has come behind a proof which waits; False if none does."""
+        if address not in self._proofs:
+            return False
+        self._ends.setdefault(address, datagram)
+        return True
+
+    def take_end(self, address: SocketAddress) -> bytes | None:
+        """Take the DISCONNECT that was kept, once the proof waits no more; None if none was."""
+        return None if address in self._proofs else self._ends.pop(address, None)
+
     def exchange_next(self, now: float) -> tuple[SocketAddress, ProvedSession | None] | None:
         """Make one key for a proof that waits: its address, and the session if the key opens it.
 
@@ -203,6 +215,7 @@ class ServerHandshakes:
                 without_key[0].exchange()
                 self.exchanges += 1
                 return address, self._try(without_key[0], datagram, now)
+            self._ends.pop(address, None)
         return None
 
     def proof_waits(self, address: SocketAddress) -> bool:
@@ -245,6 +258,7 @@ class ServerHandshakes:
             self.half_open.remove(half_open)
         self.waiting.clear()
         self._proofs.clear()
+        self._ends.clear()
 
 
 def _burst(limits: Limits) -> float:

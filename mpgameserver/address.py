@@ -27,6 +27,7 @@ __all__ = [
     "host_of",
     "limits_towards",
     "plain_address",
+    "resolve",
 ]
 
 IpAddress = IPv4Address | IPv6Address
@@ -62,6 +63,30 @@ def host_and_port(addr: object, least_port: int) -> tuple[str, int]:
     if not least_port <= port <= 65535:
         raise ValueError(f"addr must have a port of {least_port}...65535, not {addr!r}")
     return host, port
+
+
+def resolve(
+    host: str, port: int, flags: int = 0
+) -> list[tuple[socket.AddressFamily, tuple[Any, ...]]]:
+    """The families and socket addresses of a host for UDP; `flags` are those of `getaddrinfo`.
+
+    Raises OSError where it has none, and nothing else.
+    """
+    try:
+        found = _look_up(host, port, flags)
+    except (LookupError, UnicodeError) as error:
+        raise socket.gaierror(socket.EAI_NONAME, f"no name for IDNA: {error}") from error
+    return [(family, address) for family, _, _, _, address in found]
+
+
+def _look_up(host: str, port: int, flags: int) -> list[Any]:
+    try:
+        return socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM, flags=flags)
+    except LookupError:
+        # The codec "idna", through which every str goes, even an address: a frozen program may
+        # lack it. Bytes go past it.
+        name = host.encode("ascii")
+        return socket.getaddrinfo(name, port, type=socket.SOCK_DGRAM, flags=flags)
 
 
 def host_of(address: SocketAddress) -> IpAddress:

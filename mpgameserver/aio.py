@@ -122,8 +122,9 @@ class AsyncClient:
     # -- the end ----------------------------------------------------------------------------
 
     async def disconnect(self) -> None:
-        """Say goodbye, behind what was queued, and wait for the answer; up to 1 second.
+        """Disconnect once what was queued has arrived, and wait for that; up to 1 second.
 
+        What is reliable is retransmitted until it is acked, as by `UdpClient.disconnect`.
         What was received can still be read. Of no effect on a connection that is over.
         """
         self._client.disconnect()
@@ -200,7 +201,7 @@ async def connect(
     """Connect to the server at `addr`, a pair (host, port), for an `async with` block.
 
     The key and the trace are those of `UdpClient`, the times those of its setters, in seconds.
-    At the end of the block the client says goodbye, behind what was queued, for up to 1 second;
+    At the end of the block the client disconnects, after what was queued, for up to 1 second;
     when the block raises or is cancelled it leaves at once. The socket is closed in any case.
 
     Raises ConnectFailedError when there is no connection, with the reason as `failure`; TypeError

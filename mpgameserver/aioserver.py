@@ -47,6 +47,10 @@ EVENT_COST = 512
 """What an event that waits costs beside its bytes, so that empty messages are bounded, too."""
 MAX_EVENTS_AT_ONCE = 64
 """Waiting events of one client that are called before the loop has its turn."""
+SETTLE_TIMEOUT = 30.0
+"""Seconds that the end of a server waits for the events that run, before it cancels them."""
+CANCEL_TIMEOUT = 5.0
+"""Seconds that it then waits for them to end."""
 
 _LOG = logging.getLogger("mpgameserver.server")
 _Event = tuple[str, Callable[[], object], int]
@@ -63,6 +67,8 @@ class _Line:
         self.client = client
         self.groups = () if client is None else host_groups(host_of(client.addr))
         self.is_given_up = False
+        self.name = ""
+        """Of the event that runs."""
 
     def is_full(self, size: int) -> bool:
         if not self.events:
@@ -260,6 +266,7 @@ class AsyncEvents(EventHandler):
         line = self._lines.get(key)
         if line is None:
             line = self._lines[key] = _Line(key if isinstance(key, ServerClient) else None)
+        line.name = name
         line.running = asyncio.ensure_future(self._timed(result))
         line.running.add_done_callback(partial(self._ended, key, line, name))
         if line.is_given_up and line.client is not None:  # its `disconnect` event
@@ -331,20 +338,27 @@ class AsyncEvents(EventHandler):
     def _log_raised(self, name: str) -> None:
         self._logs[name].exception(self._loop.time(), "%s raised", name)
 
-    async def settle(self) -> None:
-        """Wait until no event runs or waits."""
-        while running := self._running():
-            await asyncio.wait(running)
+    async def settle(self, seconds: float = SETTLE_TIMEOUT) -> None:
+        """Wait until no event runs or waits, for so long; those that do then are logged."""
+        until = self._loop.time() + seconds
+        while (running := self._running()) and self._loop.time() < until:
+            await asyncio.wait(running, timeout=until - self._loop.time())
+        for key, line in self._lines.items():
+            _LOG.error("the event %s of %s has not ended within %g s", line.name, key, seconds)
 
     async def cancel(self) -> None:
-        """Cancel the events that run; those that wait are not begun."""
+        """Cancel the events that run; those that wait are not begun.
+
+        One that goes on nevertheless is left alone after `CANCEL_TIMEOUT`.
+        """
         self._is_cancelled = True
         for line in self._lines.values():
             line.events.clear()
-        while running := self._running():
+        until = self._loop.time() + CANCEL_TIMEOUT
+        while (running := self._running()) and self._loop.time() < until:
             for future in running:
                 future.cancel()
-            await asyncio.wait(running)
+            await asyncio.wait(running, timeout=until - self._loop.time())
 
     def _running(self) -> list[asyncio.Future[object]]:
         return [line.running for line in self._lines.values() if line.running is not None]
@@ -395,10 +409,14 @@ class AsyncServer(UdpServer):
             self._give_up()
             raise
         finally:
-            self._driver.start()
+            try:
+                self._driver.start()
+            except BaseException:
+                self._stopped.set()  # no turn will
+                raise
 
     async def _finish(self) -> None:
-        """Say goodbye to every client, up to 1 second, and wait for the events that run."""
+        """Disconnect every client, up to 1 second, and wait for the events that run."""
         self.stop()
         try:
             await self.wait_stopped()
@@ -451,8 +469,8 @@ async def serve(ctxt: ServerContext, addr: tuple[str, int]) -> AsyncIterator[Asy
     that still wait when a client has gone, only the first 64 KiB are handled.
 
     At the end of the block, and when it raises or is cancelled, every client gets a goodbye, which
-    takes up to 1 second, and the events that run come to their end. Cancelled once more, the
-    server stops at once and cancels them.
+    takes up to 1 second, and the events that run come to their end, for up to 30 seconds. Then,
+    or when the block is cancelled once more, they are cancelled.
 
     Raises what `UdpServer` does, and what `starting` raises: then the server does not start. At
     the end of the block it raises, as `AsyncServer.wait_stopped`, what its `update` has raised.

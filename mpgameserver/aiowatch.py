@@ -97,9 +97,14 @@ class ThreadWatch:
         self._waited_for: tuple[set[int], int | None] | None = None
         self._asked_for: tuple[set[int], int | None] | None = None
         self._is_closed = False
-        self._asked, self._asking = socket.socketpair()
         self._thread = threading.Thread(target=self._run, name="mpgameserver-asyncio", daemon=True)
-        self._thread.start()
+        self._asked, self._asking = socket.socketpair()
+        try:
+            self._thread.start()
+        except BaseException:  # no thread is left
+            self._asked.close()
+            self._asking.close()
+            raise
 
     def set(self, readers: set[int], writer: int | None) -> None:
         """As in `Watch`."""

@@ -8,8 +8,10 @@ address gets one more, fresh, port after `FRESH_PORT_DELAY`; the first is read o
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import logging
+import os
 import queue
 import socket
 import threading
@@ -23,6 +25,7 @@ from mpgameserver.address import (
     host_of,
     limits_towards,
     plain_address,
+    resolve,
 )
 from mpgameserver.clienttrace import TracedHandshake, trace_sending
 from mpgameserver.connecting import ClientHandshake, EstablishedSession
@@ -63,11 +66,7 @@ def server_address(addr: object) -> tuple[str, int]:
 
 
 def _resolve(host: str, port: int, flags: int = 0) -> _Resolved:
-    found = socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM, flags=flags)
-    unique: dict[tuple[socket.AddressFamily, tuple[object, ...]], None] = dict.fromkeys(
-        (family, address) for family, _, _, _, address in found
-    )
-    return list(unique)[:MAX_ADDRESSES]
+    return list(dict.fromkeys(resolve(host, port, flags)))[:MAX_ADDRESSES]
 
 
 def _fragmented_datagram(path_mtu: int | None) -> int:
@@ -92,20 +91,32 @@ class _Resolver:
         self._reader: socket.socket | None = None
         try:
             self._answer.put(_resolve(host, port, socket.AI_NUMERICHOST))
-        except (socket.gaierror, UnicodeError):
-            self._reader, writer = socket.socketpair()
-            threading.Thread(
-                target=self._look_up,
-                args=(host, port, writer),
-                name="mpgameserver-resolver",
-                daemon=True,
-            ).start()
+        except OSError:
+            try:
+                self._start_look_up(host, port)
+            except (OSError, RuntimeError) as error:  # no file descriptor or no thread is left
+                _LOG.warning("cannot resolve %r: %s", host, error)
+                self._answer.put([])
+
+    def _start_look_up(self, host: str, port: int) -> None:
+        self._reader, writer = socket.socketpair()
+        thread = threading.Thread(
+            target=self._look_up,
+            args=(host, port, writer),
+            name="mpgameserver-resolver",
+            daemon=True,
+        )
+        try:
+            thread.start()
+        except BaseException:
+            writer.close()
+            raise
 
     def _look_up(self, host: str, port: int, writer: socket.socket) -> None:
         with writer:  # the end of file is what wakes
             try:
                 self._answer.put(_resolve(host, port))
-            except (OSError, UnicodeError) as error:
+            except OSError as error:
                 _LOG.info("cannot resolve %r: %s", host, error)
                 self._answer.put([])
 
@@ -142,8 +153,8 @@ class _Route:
 class Attempt:
     """An attempt to reach the server at `addr`, until it succeeds or fails.
 
-    `failure` is None while it is under way. `close` ends it; the socket of a session that was
-    established is not closed, but belongs to the caller.
+    `failure` is None while it is under way. `close` ends it, but for the socket of a session
+    that was established.
     """
 
     def __init__(
@@ -157,6 +168,8 @@ class Attempt:
     ) -> None:
         self.addr = addr
         self.failure: ConnectFailure | None = None
+        self._now = now
+        self._process = os.getpid()
         self._deadline = now + timeout
         self._has_sent = self._has_failed_to_send = False
         self._trace = trace
@@ -168,7 +181,12 @@ class Attempt:
         self._resolver: _Resolver | None = _Resolver(*addr)
         self._answered: _Resolver | None = None
         self._routes: list[_Route] = []
-        self._advance_routes(now)
+        self._established: tuple[ConnectedSocket, EstablishedSession] | None = None
+        try:
+            self._advance_routes(now)
+        except BaseException:
+            self.close()
+            raise
 
     def fileno(self) -> int:
         """The file descriptor of the first socket; -1 while there is none."""
@@ -185,15 +203,18 @@ class Attempt:
         return min(self._deadline, self._handshake.next_timer(), *due)
 
     def update(self, now: float) -> tuple[ConnectedSocket, EstablishedSession] | None:
-        """Read what arrived and send what is due; the session and its socket once there is one."""
+        """Read what arrived and send what is due; the session and its socket once there is one.
+
+        From then on every call returns them: what a signal's handler raises may have kept the
+        caller from taking them.
+        """
+        self._now = now
         self._advance_routes(now)
-        for route in self._routes:
-            for sock in route.sockets:
-                session = self._read(sock, now)
-                if session is not None:
-                    route.sockets.remove(sock)
-                    self.close()
-                    return sock, session
+        for sock in [sock for route in self._routes for sock in route.sockets]:
+            if self._established is None:
+                self._read(sock, now)
+        if self._established is not None:
+            return self._established
         for path, datagram in self._handshake.datagrams(now):
             assert isinstance(path, ConnectedSocket)
             path.send(datagram)
@@ -205,11 +226,32 @@ class Attempt:
         self._has_sent = self._has_sent or not error
         self._has_failed_to_send = self._has_failed_to_send or bool(error)
 
-    def close(self) -> None:
-        """Give up, and close every socket."""
+    def say_goodbye(self, kept: ConnectedSocket | None = None) -> None:
+        """Disconnect whatever session a server may have of this attempt, but that of one socket.
+
+        Without it the player would stay there until the idle timeout. A process that was forked
+        says nothing: the attempt is its parent's.
+        """
+        if os.getpid() != self._process:
+            return
+        if kept is not None:
+            self._handshake.remove_path(kept)
+        with contextlib.suppress(OSError):  # closed by somebody else: nobody is told
+            for path, datagram in self._handshake.farewells(self._now):
+                assert isinstance(path, ConnectedSocket)
+                path.send(datagram)
+            if self._established is not None and self._established[0] is not kept:
+                sock, session = self._established
+                farewell = session.endpoint.farewell(self._now)
+                if farewell is not None:
+                    sock.send(farewell)
+
+    def close(self, kept: ConnectedSocket | None = None) -> None:
+        """End, and close every socket but the one that is kept."""
         for route in self._routes:
             for sock in route.sockets:
-                sock.close()
+                if sock is not kept:
+                    sock.close()
             route.sockets.clear()
         self._routes.clear()
         for resolver in (self._resolver, self._answered):
@@ -253,15 +295,15 @@ class Attempt:
             _fragmented_datagram(sock.path_mtu),
         )
 
-    def _read(self, sock: ConnectedSocket, now: float) -> EstablishedSession | None:
+    def _read(self, sock: ConnectedSocket, now: float) -> None:
         for _ in range(MAX_DATAGRAMS_PER_READ):
             datagram = sock.receive()
             if datagram is None:
                 break
             session = self._handshake.receive(sock, datagram, now)
             if session is not None:
-                return session
-        return None
+                self._established = sock, session
+                break
 
     def _check_failure(self, now: float) -> None:
         if self.failure is not None:

@@ -112,6 +112,13 @@ class CandidateTable:
             return candidate.proof_due
         return max(candidate.proof_due, self._repetitions.next_time())
 
+    def take_started(self) -> list[Candidate]:
+        """Remove those whose CHALLENGE_RESP was sent: each may have a session on its server."""
+        started = [candidate for candidate in self if candidate.number]
+        for candidate in started:
+            self._remove(candidate)
+        return started
+
     def remove_path(self, path: Hashable) -> None:
         """Remove the candidates of a path."""
         for candidate in [c for c in self if c.path == path]:

@@ -7,17 +7,18 @@ messages that are over, and sends. It never blocks, and what the network does is
 from __future__ import annotations
 
 import contextlib
+import errno
 import logging
 import os
-import threading
+import sys
 import time
-from collections import deque
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from types import TracebackType
 
 from mpgameserver import forks
+from mpgameserver._core.callbacks import Callbacks, Exclusive, ThreadGuard
 from mpgameserver._core.pump import ClientPump
 from mpgameserver._core.seqnum import SeqNum
 from mpgameserver.address import format_address, plain_address
@@ -44,6 +45,8 @@ MAX_DATAGRAMS_PER_UPDATE = 1024
 MAX_CALLBACKS_PER_UPDATE = 4096
 """Callbacks of messages called in one `update`: a server that acks late, and all at once, must not
 hold the frame. The others are called in the next."""
+CLOSED_BY_OTHERS = frozenset({errno.EBADF, errno.ENOTSOCK})
+"""What the system calls of a socket say that something else in the process has closed."""
 MIN_WAIT = 0.001
 """Seconds that a blocking call waits at least, while the socket takes no more datagrams."""
 
@@ -51,8 +54,6 @@ _LOG = logging.getLogger("mpgameserver.client")
 
 _ORDINARY_DROPS = frozenset({"repeated", "too late"})
 """What an honest server on an honest network causes, and no log needs to tell."""
-
-_Settled = tuple[Callable[[bool], object], bool]
 
 
 class UdpClient:
@@ -81,16 +82,12 @@ class UdpClient:
         self._timing = Timing()
         self._connection_timeout = CONNECTION_TIMEOUT
         self._attempt: Attempt | None = None
-        self._connect_callbacks: list[Callable[[bool], object]] = []
         self._connection: Connection | None = None
         self._socket: ConnectedSocket | None = None
         self._pump: ClientPump | None = None
-        self._due_callbacks: deque[_Settled] = deque()
-        self._in_callbacks = False
-        self._is_busy = False
-        self._due_work: deque[Callable[[], None]] = deque()
-        self._in_use = threading.Lock()
-        self._user = 0
+        self._callbacks = Callbacks()
+        self._exclusively = Exclusive()
+        self._guard = ThreadGuard()
         """The thread that is in a call which must not be entered by another; 0: none."""
         self._failure: ConnectFailure | None = None
         self._drop_log = LimitedLog(_LOG)
@@ -131,28 +128,15 @@ class UdpClient:
         DISCONNECT first, and the callbacks of its messages, and of an attempt to reach another
         address, are called with False by the next `update`.
 
-        Raises TypeError or ValueError for what is no address, with nothing changed.
+        Raises TypeError or ValueError for what is no address, and ValueError for a keep-alive
+        interval that is not below the idle timeout of 5 s, with nothing changed.
         """
         address = server_address(addr)
         if callback is not None and not callable(callback):
             raise TypeError(f"callback must be callable or None, not {type(callback).__name__}")
-        self._refuse_other_thread()
+        self._guard.check()
+        self._timing.check()
         self._exclusively(partial(self._try_to_reach, address, callback))
-
-    def _exclusively(self, work: Callable[[], None]) -> None:
-        """Do `work` at once, or right after what the client is in the middle of.
-
-        A finalizer or a log handler may call anything while datagrams are read.
-        """
-        self._due_work.append(work)
-        if self._is_busy:
-            return
-        self._is_busy = True
-        try:
-            while self._due_work:
-                self._due_work.popleft()()
-        finally:
-            self._is_busy = False
 
     def _try_to_reach(
         self, address: tuple[str, int], callback: Callable[[bool], object] | None
@@ -161,13 +145,12 @@ class UdpClient:
         if self._attempt is None or self._attempt.addr != address:
             self._begin_attempt(address)
         if callback is not None:
-            self._connect_callbacks.append(callback)
+            self._callbacks.expect(callback)
 
     def _begin_attempt(self, address: tuple[str, int]) -> None:
-        self._leave()
-        self._connection = None
-        self._failure = None
-        self._attempt = Attempt(
+        if self._socket is not None and not self._socket.is_ours():
+            self._leave()  # now: the attempt's socket may get the number of its descriptor
+        attempt = Attempt(  # first: what it raises changes nothing
             address,
             self._server_key,
             self._connection_timeout,
@@ -175,6 +158,10 @@ class UdpClient:
             time.time(),
             self._trace,
         )
+        self._leave()
+        self._connection = None
+        self._failure = None
+        self._attempt = attempt
 
     def connected(self) -> bool:
         """True while the client is connected to the server."""
@@ -226,7 +213,7 @@ class UdpClient:
         For programs that wait for `filenos` and have no frames; infinity while nothing is due.
         It may be earlier after any other call.
         """
-        if self._due_callbacks:
+        if self._callbacks:
             return 0.0
         if self._attempt is not None:
             return self._attempt.next_timer()
@@ -258,8 +245,7 @@ class UdpClient:
         mode or length; SendQueueFullError while too much waits. Nothing is queued by these, and
         the client stays usable.
         """
-        if self._user:
-            self._refuse_other_thread()
+        self._guard.check()
         if self._connection is None or self._attempt is not None:
             raise NotConnectedError(f"cannot send while {self.status().name}")
         self._connection.send(msg, retry, callback)
@@ -281,8 +267,7 @@ class UdpClient:
 
         Raises IndexError when none waits, connected or not.
         """
-        if self._user:
-            self._refuse_other_thread()
+        self._guard.check()
         if not self.hasMessages():
             raise IndexError("no message waits")
         assert self._connection is not None
@@ -290,8 +275,7 @@ class UdpClient:
 
     def getMessages(self) -> list[tuple[SeqNum, bytes]]:
         """Take all messages from the server, in order of arrival: a list of (seqnum, msg)."""
-        if self._user:
-            self._refuse_other_thread()
+        self._guard.check()
         if self._connection is None:
             return []
         return self._connection.endpoint.take_messages()
@@ -328,7 +312,7 @@ class UdpClient:
         """Set after how many seconds of saying nothing a keep-alive is sent; 0.1 by default.
 
         Messages with BEST_EFFORT are repeated at this interval. It holds at once. TypeError or
-        ValueError unless above 0.
+        ValueError unless above 0; `connect` refuses one that is not below the idle timeout of 5 s.
         """
         self._timing.keep_alive = check_interval("interval", interval)
         self._retime()
@@ -344,6 +328,9 @@ class UdpClient:
     def _retime(self) -> None:
         if self._connection is not None:
             self._connection.retime(self._timing)
+            contradiction = self._timing.contradiction()
+            if contradiction is not None:
+                _LOG.warning("%s", contradiction)
 
     # -- the frame --------------------------------------------------------------------------
 
@@ -357,34 +344,32 @@ class UdpClient:
         (EBADF or ENOTSOCK) when something else in the process has closed the socket: the client
         is DISCONNECTED then, and the callbacks of what was outstanding are called with False by
         the next `update`.
+
+        What a signal's handler raises in here comes out of it, and loses no callback: those that
+        were not called yet are called by the next `update`.
         """
-        is_outermost = self._enter()
-        try:
-            self._refuse_inside("update")
-            self._update_or_leave()
-        finally:
-            if is_outermost:
-                self._user = 0
-                self._in_use.release()
+        self._guard.run(self._update_or_leave)
 
     def _update_or_leave(self) -> None:
+        self._refuse_inside("update")
         try:
             self._update(time.perf_counter())
-        except OSError:
-            self._exclusively(self._leave)
+        except OSError as error:
+            if error.errno in CLOSED_BY_OTHERS:  # else a TimeoutError of a signal's handler, say
+                self._exclusively(self._leave)
             raise
 
     def _update(self, now: float) -> None:
         self._exclusively(partial(self._read, now))
         left = MAX_CALLBACKS_PER_UPDATE - self._run_callbacks(MAX_CALLBACKS_PER_UPDATE)
         self._exclusively(partial(self._write, now))
-        if left and self._due_callbacks:  # the connection was ended meanwhile
+        if left and self._callbacks:  # the connection was ended meanwhile
             self._run_callbacks(left)
 
     def _refuse_inside(self, name: str) -> None:
-        if self._in_callbacks:
+        if self._callbacks.is_running:
             raise RuntimeError(f"{name}() was called from a callback")
-        if self._is_busy:
+        if self._exclusively.is_busy:
             raise RuntimeError(f"{name}() was called while the client is in another call")
 
     def _read(self, now: float) -> None:
@@ -395,19 +380,6 @@ class UdpClient:
             self._pump.receive(MAX_DATAGRAMS_PER_UPDATE, now)
         if self._connection is not None:
             self._connection.advance(now)
-
-    def _enter(self) -> bool:
-        """Mark the client as in use by this thread; False if it is already."""
-        if self._in_use.acquire(blocking=False):
-            self._user = threading.get_ident()
-            return True
-        if self._user != threading.get_ident():
-            raise RuntimeError("another thread uses this client")
-        return False
-
-    def _refuse_other_thread(self) -> None:
-        if self._in_use.locked() and self._user != threading.get_ident():
-            raise RuntimeError("another thread uses this client")
 
     def _update_attempt(self, attempt: Attempt, now: float) -> None:
         established = attempt.update(now)
@@ -431,11 +403,11 @@ class UdpClient:
             self._pump = ClientPump(self._connection, sock, on_drop)
 
     def _end_attempt(self, succeeded: bool) -> None:
-        if self._attempt is not None:
-            self._attempt.close()
-            self._attempt = None
-        self._due_callbacks += [(callback, succeeded) for callback in self._connect_callbacks]
-        self._connect_callbacks.clear()
+        self._callbacks.settle_attempt(succeeded)
+        attempt, self._attempt = self._attempt, None
+        if attempt is not None:
+            attempt.say_goodbye(self._socket)
+            attempt.close(self._socket)
 
     def _write(self, now: float) -> None:
         """Send what is due, as far as the socket takes it; close it after the last."""
@@ -448,38 +420,25 @@ class UdpClient:
         if not pump.is_blocked and self._connection is not None and not self._connection.is_live:
             self._close_socket()
 
-    def _run_callbacks(self, most: int | None = None) -> int:
+    def _run_callbacks(self, most: int = sys.maxsize) -> int:
         """Call the callbacks of all that is over, each once, whatever they raise or call.
 
         No more than `most` of them; the next call goes on. Returns how many were called.
         """
         if self._connection is not None:
-            self._due_callbacks += self._connection.take_settled()
-        called = 0
-        was_in_callbacks, self._in_callbacks = self._in_callbacks, True
-        try:
-            for _ in range(min(len(self._due_callbacks), most or len(self._due_callbacks))):
-                if not self._due_callbacks:  # a callback ended the connection
-                    break
-                callback, result = self._due_callbacks.popleft()
-                called += 1
-                try:
-                    callback(result)
-                except Exception:
-                    _LOG.exception("a callback raised")
-        finally:
-            self._in_callbacks = was_in_callbacks
-        return called
+            self._callbacks.collect(self._connection)
+        return self._callbacks.run(_log_raised, most)
 
     # -- the end ----------------------------------------------------------------------------
 
     def disconnect(self) -> None:
-        """Say goodbye to the server, behind what was queued before.
+        """Disconnect from the server, once what was queued before has arrived.
 
-        The `update` calls to come, or `waitForDisconnect`, do it. An attempt to connect is given
-        up. Safe in any state.
+        The `update` calls to come, or `waitForDisconnect`, do it, for up to 1 second: what is
+        reliable is retransmitted until it is acked, all else leaves once. An attempt to connect
+        is given up. Idempotent.
         """
-        self._refuse_other_thread()
+        self._guard.check()
         self._exclusively(self._begin_disconnect)
 
     def _begin_disconnect(self) -> None:
@@ -491,9 +450,10 @@ class UdpClient:
     def waitForDisconnect(self) -> None:
         """Disconnect, and wait for up to 1 second until the server has answered.
 
+        What is reliable and was queued before is retransmitted first, as by `disconnect`.
         Callbacks run in here. Safe in any state; RuntimeError when it is called from a callback.
         """
-        self._refuse_other_thread()
+        self._guard.check()
         self._refuse_inside("waitForDisconnect")
         self.disconnect()
         connection = self._connection
@@ -510,9 +470,9 @@ class UdpClient:
         outstanding are called with False before this returns. Safe in any state: while another
         call runs (in a finalizer or a handler of the log) it takes effect right after that.
         """
-        self._refuse_other_thread()
+        self._guard.check()
         self._exclusively(self._leave)
-        if not self._is_busy:
+        if not self._exclusively.is_busy:
             self._run_callbacks()
 
     def _leave(self) -> None:
@@ -524,16 +484,19 @@ class UdpClient:
         if last is not None and self._socket is not None:
             with contextlib.suppress(OSError):  # closed by somebody else: nobody is told
                 self._socket.send(last)
-        self._due_callbacks += self._connection.take_settled()
+        self._callbacks.collect(self._connection)
         self._close_socket()
 
     def end_in_child(self) -> None:
         """Be as one that never connected: the connection is the parent process's."""
-        if self._user != threading.get_ident():  # of a thread that the child does not have
-            self._in_use, self._user = threading.Lock(), 0
-            self._in_callbacks = self._is_busy = False
+        if not self._guard.is_here:  # what a thread was in that the child does not have
+            self._guard, self._callbacks, self._exclusively = (
+                ThreadGuard(),
+                Callbacks(),
+                Exclusive(),
+            )
         self._end_attempt(False)
-        self._due_callbacks.clear()
+        self._callbacks.clear()
         if self._connection is not None:
             self._connection.disown()
         self._connection = None
@@ -545,6 +508,10 @@ class UdpClient:
         if self._socket is not None:
             self._socket.close()
             self._socket = None
+
+
+def _log_raised() -> None:
+    _LOG.exception("a callback raised")
 
 
 def _log_drop(log: LimitedLog, reason: str, now: float) -> None:

@@ -104,8 +104,9 @@ class ServerSettings:
     """Seconds from one `update` event to the next."""
     timing: Timing = field(default_factory=Timing)
     """The intervals of the sessions."""
-    handshake_timeout: float = 2.0
-    """Seconds that a handshake may take from the first answer on."""
+    handshake_timeout: float = 5.0
+    """Seconds that a handshake may take from the first answer on: as long as a client's attempt,
+    for a round trip may take half of that."""
     blocklist: BlockList = field(default_factory=BlockList)
     limits: Limits = field(default_factory=Limits)
 
@@ -166,7 +167,7 @@ class ServerContext:
         self.access_log: AccessLog | None = None
         self.trace = open_trace(None)
         self.meter: ServerMeter | None = None
-        self._settings_lock = threading.RLock()  # a finalizer may call a setter within one
+        self._settings_lock = threading.RLock()  # a finalizer or a signal may come within a setter
         self._calls: deque[Call] = deque()
         self._is_shutting_down = False
         self._server: Serving | None = None
@@ -246,7 +247,8 @@ class ServerContext:
     def setKeepAliveInterval(self, interval: float) -> None:
         """Set after how many seconds of saying nothing a keep-alive is sent; 0.1 by default.
 
-        Messages with BEST_EFFORT are repeated at this interval.
+        Messages with BEST_EFFORT are repeated at this interval. A server does not start with one
+        that is not below `setConnectionTimeout`; that of a client is 5.
         """
         self._set_timing(keep_alive=check_interval("interval", interval))
 
@@ -255,7 +257,10 @@ class ServerContext:
         self._set_timing(silence=check_interval("timeout", timeout))
 
     def setTempConnectionTimeout(self, timeout: float) -> None:
-        """Set how many seconds a handshake may take; 2 by default."""
+        """Set how many seconds a handshake may take; 5 by default, as for a client's attempt.
+
+        It takes a round trip from the server's first answer on.
+        """
         self._set(handshake_timeout=check_interval("timeout", timeout))
 
     def setMessageTimeout(self, timeout: float) -> None:
@@ -292,7 +297,7 @@ class ServerContext:
         self._set_limits(clients_per_host=check_count("count", count))
 
     def setMaxHandshakes(self, count: int) -> None:
-        """Set how many handshakes may be under way; 2048 by default. Then a random one is evicted.
+        """Set how many handshakes may be under way; 4096 by default. Then a random one is evicted.
 
         Fewer than are begun within `setTempConnectionTimeout` at `setHandshakeRate` let a flood
         evict those of honest clients.
@@ -403,6 +408,7 @@ class ServerContext:
         self._change(lambda now: replace(now, limits=replace(now.limits, **changes)))
 
     def _change(self, change: Callable[[ServerSettings], ServerSettings]) -> None:
+        """Change the settings as a whole; from any thread, and from a signal's handler."""
         with self._settings_lock:
             while True:
                 before = self.settings

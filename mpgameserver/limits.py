@@ -49,9 +49,9 @@ class Limits:
     """Messages, fragments among them, that are taken per second from one client; those of one
     second may come at once. Above what a client of this package sends on a fast machine, some
     700,000 a second. Beyond it packets are dropped, and not acked."""
-    half_open: int = 2048
-    """Handshakes that wait for their CHALLENGE_RESP: twice what `handshake_rate` opens within the
-    2 s that one may take. Some 3 kB each. At the cap a random one is evicted."""
+    half_open: int = 4096
+    """Handshakes that wait for their CHALLENGE_RESP: more than `handshake_rate` opens within the
+    5 s that one may take. Some 3 kB each. At the cap a random one is evicted."""
     half_open_per_host: int = 256
     """Those of one host: dozens of players behind one router that all join a match at once. One
     host cannot evict the handshakes of all others."""

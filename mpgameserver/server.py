@@ -28,6 +28,7 @@ from mpgameserver.observedengine import carrier_of, new_engine
 from mpgameserver.serverclient import ServerClient
 from mpgameserver.serversocket import ListeningSocket
 from mpgameserver.serverstats import ServerStats
+from mpgameserver.stuck import where_stuck
 from mpgameserver.waiting import EagerWaiter, Waiter
 
 __all__ = [
@@ -41,6 +42,11 @@ __all__ = [
 
 MAX_READS = 256
 """Datagrams read before the handler, the tick and the sending have their turn: some 2 ms."""
+FORCING_INTERRUPTS = 3
+"""SIGINTs after which one is a KeyboardInterrupt in whatever event is running."""
+STOP_TIMEOUT = 30.0
+"""Seconds that `ThreadedServer.stop` waits: the goodbye takes one, and the events that are running,
+`shutdown` among them, may have much to save."""
 MAX_WAIT = 1.0
 """Seconds that the loop sleeps at most, for systems where a signal does not interrupt it."""
 
@@ -127,11 +133,16 @@ class UdpServer:
         )
         self._engine.calls.clock = time.perf_counter
         self._engine.slow_events.clock = time.perf_counter
-        self._socket = ListeningSocket(addr)
+        self._interrupts = 0
+        self._pipe = _WakePipe()
+        try:
+            self._socket = ListeningSocket(addr)
+        except BaseException:
+            self._pipe.close()
+            raise
         self._engine.send_errors = self._socket.errors.counts
         carrier = carrier_of(self._socket.datagrams, ctxt.meter)
         self._pump = ServerPump(self._engine, carrier, time.perf_counter)
-        self._pipe = _WakePipe()
         forks.end_in_child(self)
 
     def __repr__(self) -> str:
@@ -146,11 +157,12 @@ class UdpServer:
     def run(self) -> None:
         """Serve until `stop`, `ServerContext.shutdown` or a signal.
 
-        Before it returns it has said goodbye to every client, for up to 1 second. It can be
-        called once: RuntimeError the second time, and while another server runs the context, and
-        in a process forked since the server was made. In one that is forked by an event it returns
-        as soon as that does, and the parent's server is unharmed. What the event `starting` raises
-        is raised, and the server does not start.
+        Before it returns it has disconnected every client, for up to 1 second. Further signals
+        change nothing until it returns; but the third SIGINT (Ctrl-C) raises KeyboardInterrupt,
+        wherever the handler is. It can be called once: RuntimeError the second time, and while
+        another server runs the context, and in a process forked since the server was made. In one
+        that is forked by an event it returns as soon as that does, and the parent's server is
+        unharmed. What the event `starting` raises is raised, and the server does not start.
 
         Raises OSError (EBADF or ENOTSOCK) when something else in the process has closed the
         server's descriptors. No client can be told; the handler has had its last events, and a
@@ -235,8 +247,8 @@ class UdpServer:
                 self._close()
 
     def _with_events(self, work: Callable[[], None]) -> None:
-        self._is_updating = True
         try:
+            self._is_updating = True
             work()
         finally:
             self._is_updating = False
@@ -329,16 +341,17 @@ class UdpServer:
                 raise RuntimeError("this server has run; a new one is needed")
             if self._is_over:
                 return False
+            self._context.settings.timing.check()
             self._context.attach(self)
             self._has_run = True
             return True
 
     def _run(self, on_started: Callable[[], object] = lambda: None) -> None:
-        try:
-            with self._signals():
+        with self._signals():  # until the end: a second signal must harm nothing
+            try:
                 self._serve(on_started)
-        finally:
-            self._give_up()
+            finally:
+                self._give_up()
 
     def _serve(self, on_started: Callable[[], object]) -> None:
         engine = self._engine
@@ -392,7 +405,7 @@ class UdpServer:
         """Let signals stop the server, if that was asked for and is possible."""
         wanted = self._install_signals and threading.current_thread() is threading.main_thread()
         self._previous_signals = {
-            number: signal.signal(number, lambda *_: self.stop())
+            number: signal.signal(number, self._on_signal)
             for number in (_stop_signals() if wanted else ())
         }
         try:
@@ -413,6 +426,14 @@ class UdpServer:
         self._engine.end_in_child()
         self._close()
         self._restore_signals()
+
+    def _on_signal(self, number: int, frame: object) -> None:
+        """Stop; however often, but Ctrl-C also gets a programmer out of an event that hangs."""
+        self.stop()
+        if number == signal.SIGINT:
+            self._interrupts += 1
+            if self._interrupts >= FORCING_INTERRUPTS:
+                raise KeyboardInterrupt
 
 
 class ThreadedServer:
@@ -473,13 +494,18 @@ class ThreadedServer:
         except BaseException:
             server.stop()
             raise
-        self._server = server
-        self._error = None
         has_begun: Future[None] = Future()
-        self._thread = threading.Thread(
+        thread = threading.Thread(
             target=self._run, args=(server, has_begun), name=self.name, daemon=self._daemon
         )
-        self._thread.start()
+        self._server, self._error = server, None
+        try:
+            thread.start()
+        except BaseException:  # no thread is left
+            self._server = None
+            server._give_up()
+            raise
+        self._thread = thread
         try:
             has_begun.result()
         except BaseException:
@@ -487,11 +513,13 @@ class ThreadedServer:
                 self._thread.join()
             raise
 
-    def stop(self) -> None:
-        """Say goodbye to every client and return when the thread has ended; up to 1 second.
+    def stop(self, timeout: float = STOP_TIMEOUT) -> None:
+        """Disconnect every client and return when the thread has ended; up to 1 second.
 
         Of no effect unless it is running. On the handler's own thread it only asks for the stop.
-        Raises what has ended the loop, if anything has.
+        Raises what has ended the loop, if anything has. An event that does not return holds it
+        up: after `timeout` seconds that is a TimeoutError that names the event. The thread goes
+        on then, `stop` can be called again, and a program that ends does not wait for it.
         """
         server, thread = self._server, self._thread
         if server is None or thread is None:
@@ -499,7 +527,10 @@ class ThreadedServer:
         server.stop()
         if thread is threading.current_thread():
             return
-        thread.join()
+        thread.join(timeout)
+        if thread.is_alive():
+            where = where_stuck(thread, self._context.handler, EVENTS)
+            raise TimeoutError(f"the server has not stopped within {timeout:g} s: {where}")
         error, self._error = self._error, None
         if error is not None:
             raise error

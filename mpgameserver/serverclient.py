@@ -114,10 +114,11 @@ class ServerClient:
         self.send(payload, RetryMode.RETRY_ON_TIMEOUT, callback)
 
     def disconnect(self) -> None:
-        """Say goodbye to the client, behind what was queued for it.
+        """Disconnect the client, once what was queued for it has arrived.
 
-        From here on nothing can be sent to it and no message of it is handled. The `disconnect`
-        event follows when it has answered, or after 1 second. Of no effect on one that is gone.
+        What is reliable is retransmitted until it is acked, all else leaves once. From here on
+        nothing can be sent to it and no message of it is handled. The `disconnect` event follows
+        when it has answered, or after 1 second. Of no effect on one that is gone.
         """
         self._session.disconnect(DisconnectReason.KICKED)
 

@@ -59,6 +59,7 @@ MAX_ARRIVALS_LOGGED = 20
 
 _LOG = logging.getLogger("mpgameserver.server")
 _CLIENT_HELLO, _CHALLENGE_RESP = PacketType.CLIENT_HELLO, PacketType.CHALLENGE_RESP
+_DISCONNECT = PacketType.DISCONNECT
 _ORDINARY_DROPS = frozenset({"repeated", "too late", "no session", "late hello"})
 """What honest clients on an honest network cause, and no log needs to tell."""
 
@@ -177,6 +178,8 @@ class ServerEngine(Switchboard):
         """Take a hello, or a datagram from an address that has no session."""
         if kind == _CLIENT_HELLO:
             self._receive_hello(datagram, address, wall_now)
+        elif kind == _DISCONNECT and self._handshakes.postpone_end(datagram, address):
+            pass
         elif kind != _CHALLENGE_RESP or not self.receive_proof(datagram, address):
             self.drop("no session", address)
 
@@ -251,6 +254,7 @@ class ServerEngine(Switchboard):
         if old is not None:
             self._replace(old)
         self._add_session(proved, address).predecessor = old
+        self._take_end(address)
 
     def _replace(self, session: Session) -> None:
         """End a session whose address another one takes over."""
@@ -354,7 +358,14 @@ class ServerEngine(Switchboard):
                 self._begin_session(proved, address)
         if reason is not None and not self._handshakes.proof_waits(address):
             self.drop(reason, address)
+        self._take_end(address)
         return True
+
+    def _take_end(self, address: SocketAddress) -> None:
+        """Take the DISCONNECT of a client that gave up behind its proof."""
+        end = self._handshakes.take_end(address)
+        if end is not None:
+            self.receive(end, address, self.now, 0.0)
 
     def _answer_waiting_hello(self) -> bool:
         """Answer a hello that waits; False when none may be answered now."""
@@ -380,6 +391,9 @@ class ServerEngine(Switchboard):
         if settings is previous:
             return
         self.settings = settings
+        contradiction = settings.timing.contradiction()
+        if contradiction is not None and settings.timing != previous.timing:
+            _LOG.warning("%s", contradiction)
         self._handshakes.limit(settings.limits)
         self._budgets.limit(settings.limits)
         if not self._is_stopping:

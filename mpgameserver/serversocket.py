@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from mpgameserver._core.datagrams import DatagramSocket
-from mpgameserver.address import format_address, host_and_port, plain_address
+from mpgameserver.address import format_address, host_and_port, plain_address, resolve
 from mpgameserver.udpsocket import PlainSocket, SendErrorLog, datagram_socket, new_udp_socket
 
 __all__ = ["ListeningSocket", "numeric_address"]
@@ -39,12 +39,16 @@ class ListeningSocket:
     def __init__(self, addr: tuple[str, int]) -> None:
         with _named(addr):
             self._socket = _bind(addr)
-        self.address: tuple[str, int] = plain_address(self._socket.getsockname())
-        self.datagrams: DatagramSocket | PlainSocket = datagram_socket(
-            self._socket, tells_local=self.address[0] in (_ANY_IPV4, _ANY_IPV6)
-        )
-        """What moves its datagrams. Bound to all addresses, it answers from the one spoken to."""
-        self.errors: SendErrorLog = SendErrorLog(self.datagrams, _LOG)
+        try:
+            self.address: tuple[str, int] = plain_address(self._socket.getsockname())
+            self.datagrams: DatagramSocket | PlainSocket = datagram_socket(
+                self._socket, tells_local=self.address[0] in (_ANY_IPV4, _ANY_IPV6)
+            )
+            """What moves its datagrams. Bound to all, it answers from the address spoken to."""
+            self.errors: SendErrorLog = SendErrorLog(self.datagrams, _LOG)
+        except BaseException:
+            self._socket.close()
+            raise
 
     def fileno(self) -> int:
         """The file descriptor; -1 once closed."""
@@ -80,11 +84,7 @@ def _named(addr: tuple[str, int]) -> Iterator[None]:
 def _look_up(addr: tuple[str, int], flags: int = 0) -> tuple[socket.AddressFamily, Any]:
     """The first address of a host."""
     host, port = host_and_port(addr, least_port=0)
-    found = socket.getaddrinfo(
-        host or _ANY_IPV4, port, type=socket.SOCK_DGRAM, flags=socket.AI_PASSIVE | flags
-    )
-    family, _, _, _, address = found[0]
-    return family, address
+    return resolve(host or _ANY_IPV4, port, socket.AI_PASSIVE | flags)[0]
 
 
 def _bind(addr: tuple[str, int]) -> socket.socket:

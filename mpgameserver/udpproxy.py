@@ -16,6 +16,7 @@ anyone's seed. Due times are kept to about a millisecond, the resolution of the 
 
 from __future__ import annotations
 
+import contextlib
 import heapq
 import math
 import selectors
@@ -28,7 +29,7 @@ from types import TracebackType
 from typing import Any
 
 from mpgameserver import forks
-from mpgameserver.address import host_and_port
+from mpgameserver.address import host_and_port, resolve
 from mpgameserver.netsim import Link, LinkConditions, LinkPair, LinkStats
 from mpgameserver.udpsocket import datagram_socket, new_udp_socket
 
@@ -109,19 +110,22 @@ class UdpProxy:
         self._next_expiry = math.inf
         self._due: list[tuple[float, int, _Lane]] = []
         self._order = 0
-        self._lock = threading.Lock()  # over _clients and _gone, for stats from other threads
+        # Over _clients and _gone, for stats from other threads, and from a signal's handler.
+        self._lock = threading.RLock()
         self._thread: threading.Thread | None = None
         self._stopped = False
-        self._listener = _bind(listen)
-        self._address: tuple[str, int] = self._listener.getsockname()[:2]
-        # Bound to all addresses, it has to answer from the one that the client spoke to.
-        self._datagrams = datagram_socket(
-            self._listener, tells_local=self._address[0] in ("0.0.0.0", "::")
-        )
-        self._selector = selectors.DefaultSelector()
-        self._selector.register(self._listener, selectors.EVENT_READ, self._read_listener)
-        self._waker, self._wakened = socket.socketpair()
-        self._selector.register(self._wakened, selectors.EVENT_READ, lambda: None)
+        with contextlib.ExitStack() as opened:  # closed again unless all can be had
+            self._listener = opened.enter_context(_bind(listen))
+            self._address: tuple[str, int] = self._listener.getsockname()[:2]
+            # Bound to all addresses, it has to answer from the one that the client spoke to.
+            self._datagrams = datagram_socket(
+                self._listener, tells_local=self._address[0] in ("0.0.0.0", "::")
+            )
+            self._selector = opened.enter_context(selectors.DefaultSelector())
+            self._selector.register(self._listener, selectors.EVENT_READ, self._read_listener)
+            self._waker, self._wakened = map(opened.enter_context, socket.socketpair())
+            self._selector.register(self._wakened, selectors.EVENT_READ, lambda: None)
+            opened.pop_all()
         forks.end_in_child(self)
 
     @property
@@ -149,8 +153,9 @@ class UdpProxy:
     def start(self) -> None:
         """Forward in a thread from now on. RuntimeError if it was started or stopped before."""
         self._require_idle()
-        self._thread = threading.Thread(target=self._run, name="UdpProxy", daemon=True)
-        self._thread.start()
+        thread = threading.Thread(target=self._run, name="UdpProxy", daemon=True)
+        thread.start()
+        self._thread = thread
 
     def stop(self) -> None:
         """End the thread, if there is one, and close every socket; what is under way is lost.
@@ -168,7 +173,7 @@ class UdpProxy:
     def end_in_child(self) -> None:
         """Be as one that was stopped: what it forwards is the parent process's."""
         self._stopped = True
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._close()
 
     def _close(self) -> None:
@@ -345,11 +350,9 @@ def _resolve(address: tuple[str, int], flags: int = 0) -> tuple[int, _Address]:
     """The family and the socket address of (host, port): the first, if it has several."""
     host, port = host_and_port(address, least_port=0)
     try:
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM, flags=flags)
+        return resolve(host, port, flags)[0]
     except OSError as error:
         raise OSError(error.errno, f"cannot resolve {address}: {error.strerror}") from error
-    family, _, _, _, resolved = found[0]
-    return family, resolved
 
 
 def _bind(address: tuple[str, int]) -> socket.socket:

@@ -235,12 +235,12 @@ class ConnectedSocket:
         self._socket = new_udp_socket(family, CLIENT_BUFFER_SIZE)
         try:
             self._socket.connect(address)
+            self.local_address: tuple[object, ...] = self._socket.getsockname()
+            self.datagrams: DatagramSocket | PlainSocket = datagram_socket(self._socket)
+            """What moves its datagrams."""
         except BaseException:
             self._socket.close()
             raise
-        self.local_address: tuple[object, ...] = self._socket.getsockname()
-        self.datagrams: DatagramSocket | PlainSocket = datagram_socket(self._socket)
-        """What moves its datagrams."""
         self.errors: SendErrorLog = SendErrorLog(self.datagrams, _LOG)
         self.receive: Callable[[], bytes | None] = self.datagrams.receive
         self.queue: Callable[[bytes], bool] = self.datagrams.queue
@@ -262,6 +262,13 @@ class ConnectedSocket:
     def fileno(self) -> int:
         """The file descriptor; -1 once closed."""
         return self._socket.fileno()
+
+    def is_ours(self) -> bool:
+        """False where something else has closed the descriptor, or has its number now."""
+        try:
+            return bool(self._socket.getsockname() == self.local_address)
+        except OSError:
+            return False
 
     def close(self) -> None:
         """Close the socket; of no effect the second time."""

@@ -787,7 +787,7 @@ class TestServer:
             handler = Recorder()
             context = ServerContext(handler)
             context.setInterval(60.0)
-            context.setKeepAliveInterval(60.0)
+            context.setKeepAliveInterval(4.0)
             async with aio.serve(context, LOOPBACK) as server, to(context, server) as client:
                 await client.send_guaranteed(b"hello")
                 handler.clients[0].disconnect()
@@ -883,7 +883,7 @@ class TestServer:
             handler = Recorder()
             context = ServerContext(handler)
             context.setInterval(60.0)
-            context.setKeepAliveInterval(60.0)
+            context.setKeepAliveInterval(4.0)
             async with aio.serve(context, LOOPBACK) as server, to(context, server) as client:
                 await client.send_guaranteed(b"hello")
                 handler.clients[0].send(b"news")
@@ -938,10 +938,10 @@ class TestPolling:
         async def main() -> None:
             context = ServerContext(EventHandler())
             context.setInterval(60.0)
-            context.setKeepAliveInterval(60.0)
+            context.setKeepAliveInterval(4.0)
             async with (
                 aio.serve(context, LOOPBACK) as server,
-                to(context, server, keep_alive_interval=60.0) as client,
+                to(context, server, keep_alive_interval=4.0) as client,
             ):
                 await client.send_guaranteed(b"x")
                 await asyncio.sleep(0.1)  # what is owed, such as an ack, leaves meanwhile

@@ -216,6 +216,16 @@ class TestBeforeConnecting:
             with pytest.raises(TypeError):
                 getattr(UdpClient(), setter)(wrong_type)
 
+    def test_a_keep_alive_interval_above_the_idle_timeout_is_refused_by_connect(self) -> None:
+        client = UdpClient()
+        client.setKeepAliveInterval(6)
+        with pytest.raises(ValueError, match=r"keep-alive interval \(6 s\).*idle timeout \(5 s\)"):
+            client.connect(("127.0.0.1", 9))
+        assert client.status() == ConnectionStatus.DISCONNECTED
+        client.setKeepAliveInterval(1)
+        client.connect(("127.0.0.1", 9))
+        client.forceDisconnect()
+
     def test_the_server_key_may_be_a_key_pem_text_or_a_path(self, tmp_path: Path) -> None:
         key = EllipticCurvePrivateKey.new().getPublicKey()
         key.savePEM(tmp_path / "server.pub")
@@ -659,7 +669,9 @@ class TestCallbacks:
 
     def test_a_frame_calls_no_more_of_them_than_a_frame_bears(self, client: UdpClient) -> None:
         outcomes: list[bool] = []
-        client._due_callbacks.extend([(outcomes.append, True)] * 5000)
+        for _ in range(5000):
+            client._callbacks.expect(outcomes.append)
+        client._callbacks.settle_attempt(True)
         client.update()
         assert len(outcomes) == 4096
         assert client.next_timer() == 0.0
@@ -671,7 +683,9 @@ class TestCallbacks:
         self, client: UdpClient, end: Callable[[UdpClient], None]
     ) -> None:
         outcomes: list[bool] = []
-        client._due_callbacks.extend([(outcomes.append, True)] * 9000)
+        for _ in range(9000):
+            client._callbacks.expect(outcomes.append)
+        client._callbacks.settle_attempt(True)
         end(client)
         assert len(outcomes) == 9000
 
@@ -728,6 +742,19 @@ class TestTheEnd:
             client.send(b"x", callback=outcome.append)
         assert outcome == [False]
         assert client.status() == ConnectionStatus.DISCONNECTED
+
+    def test_mashing_connect_leaves_no_player_on_the_server(self) -> None:
+        with EchoServer() as server, UdpClient(server.public_key) as client:
+            for number in range(40):
+                client.connect(server.address)
+                for _ in range(number % 8):
+                    client.update()
+                    time.sleep(0.001)
+                client.forceDisconnect()
+            end = time.perf_counter() + 2.0
+            while server.players:
+                assert time.perf_counter() < end, server.players
+                time.sleep(0.01)
 
     def test_the_servers_goodbye_ends_it_at_once(
         self, client: UdpClient, server: EchoServer

@@ -249,3 +249,39 @@ class TestForgery:
         assert attempt.receive(PATH, bytes(datagram), 0.1) is None
         assert attempt.datagrams(0.1) == []
         assert not attempt.saw_wrong_key
+
+
+class TestGivingUp:
+    def test_each_candidate_that_has_sent_its_proof_says_goodbye_three_times(self) -> None:
+        attempt = handshake()
+        server = answer(hello_of(attempt), ROOT_KEY)
+        attempt.receive(PATH, server.datagram, 0.1)
+        assert attempt.farewells(0.1) == []
+        [(_, proof)] = attempt.datagrams(0.1)
+        assert server.endpoint.receive(proof, 0.2) == 0
+        server.endpoint.established = True
+        farewells = attempt.farewells(0.2)
+        assert [path for path, _ in farewells] == [PATH] * 3
+        for _, datagram in farewells:
+            assert server.endpoint.receive(datagram, 0.3) == 0
+        assert server.endpoint.goodbye_received
+        assert attempt.farewells(0.4) == []
+
+    def test_none_is_left_of_a_path_that_was_given_up(self) -> None:
+        attempt = handshake()
+        server = answer(hello_of(attempt), ROOT_KEY)
+        attempt.receive(PATH, server.datagram, 0.1)
+        attempt.datagrams(0.1)
+        attempt.remove_path(PATH)
+        assert attempt.farewells(0.2) == []
+
+    def test_where_there_are_many_each_says_it_once(self) -> None:
+        attempt = handshake()
+        hello = hello_of(attempt)
+        answers = [answer(hello, ROOT_KEY) for _ in range(70)]
+        for number, server in enumerate(answers):
+            attempt.receive(PATH, server.datagram, 0.1)
+            if number % MAX_VERIFICATIONS == MAX_VERIFICATIONS - 1:
+                attempt.datagrams(0.1)
+        attempt.datagrams(0.1)
+        assert len(attempt.farewells(0.2)) == 70

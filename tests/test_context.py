@@ -73,7 +73,7 @@ def test_what_is_no_private_key_is_refused() -> None:
 
 def test_the_defaults(context: ServerContext) -> None:
     assert context.settings.timing == Timing(keep_alive=0.1, message=1.0, silence=5.0)
-    assert context.settings.handshake_timeout == 2.0
+    assert context.settings.handshake_timeout == 5.0
     assert not context.settings.blocklist
 
 

@@ -102,3 +102,10 @@ def test_thirty_of_thirty_connect_at_20_percent_loss_each_way(latency: float, se
 def test_without_loss_it_takes_two_round_trips(seed: int) -> None:
     _, connected_at = connect_all(LinkConditions(latency=0.05), seed)
     assert all(at is not None and 0.2 <= at <= 0.2 + 5 * FRAME for at in connected_at)
+
+
+def test_round_trips_of_up_to_2400_ms_connect_with_the_defaults(seed: int) -> None:
+    handler, connected_at = connect_all(LinkConditions(latency=1.2), seed)
+    assert all(at is not None and at <= CONNECTION_TIMEOUT for at in connected_at)
+    assert set(handler.connected.values()) == {1}
+    assert not handler.disconnected

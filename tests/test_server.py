@@ -235,10 +235,10 @@ class TestInSomebodyElsesLoop:
     def test_what_is_asked_for_between_two_updates_is_due_at_once(self) -> None:
         context = ServerContext(Recorder())
         context.setInterval(60.0)
-        context.setKeepAliveInterval(60.0)
+        context.setKeepAliveInterval(4.0)
         server = UdpServer(context, LOOPBACK)
         client = UdpClient(context.root_key.getPublicKey())
-        client.setKeepAliveInterval(60.0)
+        client.setKeepAliveInterval(4.0)
         client.connect(server.address)
         calls: list[str] = []
         asked = {
@@ -782,6 +782,33 @@ class TestCrowd:
         assert len(context.handler.clients) == 200
         assert sorted(set(context.handler.reasons)) == ["goodbye"]
         assert "raised" not in caplog.text
+
+
+class TestContradictingSettings:
+    """A keep-alive interval above the idle timeout would end every idle session."""
+
+    @pytest.mark.parametrize("serve", ["run", "update"])
+    def test_a_server_refuses_them_and_the_context_is_free(self, serve: str) -> None:
+        context = ServerContext(Recorder())
+        context.setKeepAliveInterval(6)
+        server = UdpServer(context, LOOPBACK)
+        with pytest.raises(ValueError, match=r"keep-alive interval \(6 s\).*idle timeout \(5 s\)"):
+            getattr(server, serve)()
+        server.close()
+        assert context.handler.events == []
+        context.setConnectionTimeout(10)
+        with ThreadedServer(context, LOOPBACK):
+            pass
+
+    def test_a_threaded_server_refuses_them_and_can_be_started_later(self) -> None:
+        context = ServerContext(EventHandler())
+        server = ThreadedServer(context, LOOPBACK)
+        context.setConnectionTimeout(0.1)
+        with pytest.raises(ValueError, match=r"\(0\.1 s\)"):
+            server.start()
+        context.setKeepAliveInterval(0.05)
+        server.start()
+        server.stop()
 
 
 class TestMistakesOfTheCaller:

@@ -182,7 +182,7 @@ class TestTakeover:
         assert world.engine.half_open == 2
         before = world.handler.clients[-1].stats
         live.send(b"unharmed")
-        world.run(3)
+        world.run(world.context.settings.handshake_timeout + 1)
         assert world.handler.messages == [b"unharmed"]
         assert world.engine.half_open == 0
         assert before.dropped == 0
@@ -1433,6 +1433,20 @@ class TestContext:
         world.run(0.2)
         assert world.handler.reasons == ["timeout"]
 
+    def test_settings_that_contradict_each_other_are_warned_of_once(
+        self, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        world = World()
+        world.context.setKeepAliveInterval(6)
+        world.serve()
+        assert "keep-alive interval (6 s)" in caplog.text
+        caplog.clear()
+        world.context.setInterval(0.5)
+        world.serve()
+        world.context.setConnectionTimeout(60)
+        world.serve()
+        assert caplog.text == ""
+
     def test_a_handshake_may_take_as_long_as_the_setting_says(self) -> None:
         slow = LinkConditions(latency=0.6)
         world = World(conditions=slow)
@@ -1593,3 +1607,91 @@ class TestSecrets:
         first, second = world.engine.clients
         assert isinstance(first.log, logging.LoggerAdapter)
         assert first.log.logger is second.log.logger
+
+
+class TestWhatIsNoException:
+    def test_in_a_callback_it_costs_no_other_callback_and_not_the_end_of_a_session(self) -> None:
+        world, calls = World(), []
+        player = world.join()
+        client = world.client_of(player)
+
+        def interrupt(acked: bool) -> None:
+            calls.append("interrupt")
+            raise KeyboardInterrupt
+
+        client.send(b"a", -1, interrupt)
+        for name in "bc":
+            client.send(b"x", -1, lambda acked, name=name: calls.append(name))
+        player.frame = lambda: None  # type: ignore[method-assign]
+        client._session.connection.abandon(world.now)
+        world.engine.touch(client._session)
+        with pytest.raises(KeyboardInterrupt):
+            world.serve()
+        world.serve()
+        assert calls == ["interrupt", "b", "c"]
+        assert world.handler.named("disconnect") == [(client,)]
+
+
+class TestAttemptsThatAreGivenUp:
+    """A client that leaves while it connects tells the server, which may have a session by then."""
+
+    @staticmethod
+    def give_up(world: World, player: Player) -> None:
+        """Say goodbye as the client does, and nothing any more."""
+        for _, datagram in player.handshake.farewells(world.now):
+            player.links.up.send(datagram, world.now)
+        player.frame = lambda: None  # type: ignore[method-assign]
+
+    @pytest.mark.parametrize(("loss", "ghosts"), [(0.0, 0), (0.3, 5)])
+    def test_they_leave_no_player_behind(self, loss: float, ghosts: int, seed: int) -> None:
+        chance = random.Random(seed)
+        world = World(conditions=LinkConditions(latency=0.02, loss=loss), seed=seed)
+        left_at = {}
+        for _ in range(150):
+            left_at[world.player()] = world.now + chance.uniform(0.05, 0.4)
+        while left_at:
+            world.frame()
+            for player in [p for p, at in left_at.items() if world.now >= at]:
+                del left_at[player]
+                if player.connection is None:
+                    self.give_up(world, player)
+        world.run(0.5)
+        playing = {player.token for player in world.players if player.connection is not None}
+        assert len(world.handler.named("disconnect")) >= 10
+        assert len({client.token for client in world.engine.clients} - playing) <= ghosts
+
+    def test_a_disconnect_that_arrives_with_the_proof_ends_the_session(self) -> None:
+        world = World()
+        player = world.player(*ADDRESS)
+        player.frame()
+        world.serve([(datagram, ADDRESS) for datagram in player.links.up.receive(world.now)])
+        player.frame()
+        arriving = player.links.up.receive(world.now)
+        arriving += [datagram for _, datagram in player.handshake.farewells(world.now)]
+        world.serve([(datagram, ADDRESS) for datagram in arriving])
+        assert [event[0] for event in world.handler.events] == ["starting", "connect", "disconnect"]
+        assert world.handler.reasons == ["goodbye"]
+        assert world.engine._handshakes._ends == {}
+
+    def test_one_that_follows_no_proof_is_dropped(self) -> None:
+        world = World()
+        player = world.player(*ADDRESS)
+        player.frame()
+        world.serve([(datagram, ADDRESS) for datagram in player.links.up.receive(world.now)])
+        player.frame()
+        farewells = [datagram for _, datagram in player.handshake.farewells(world.now)]
+        world.serve([(datagram, ADDRESS) for datagram in farewells])
+        assert world.engine.drops == {"no session": len(farewells)}
+        assert world.engine._handshakes._ends == {}
+
+    def test_what_claims_to_be_one_cannot_end_a_session(self) -> None:
+        world = World()
+        player = world.player(*ADDRESS)
+        player.frame()
+        world.serve([(datagram, ADDRESS) for datagram in player.links.up.receive(world.now)])
+        player.frame()
+        proof = player.links.up.receive(world.now)
+        forged = bytes([*proof[0][:12], PacketType.DISCONNECT, *proof[0][13:]])
+        world.serve([(proof[0], ADDRESS), (forged, ADDRESS)])
+        assert [event[0] for event in world.handler.events] == ["starting", "connect"]
+        assert world.engine.drops["forged"] + world.engine.drops["repeated"] == 1

@@ -17,6 +17,7 @@ try:
         build,
         builder,
         cadence,
+        callbacks,
         callbudget,
         congestion,
         datagrams,

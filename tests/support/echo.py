@@ -57,6 +57,11 @@ class EchoServer(EventHandler):
     def connect(self, client: ServerClient) -> None:
         self.connections += 1
 
+    @property
+    def players(self) -> int:
+        """How many sessions there are."""
+        return self._context.stats.clients
+
     def disconnect(self, client: ServerClient) -> None:
         assert client.reason is not None
         self.ended.append(client.reason.value)

@@ -93,7 +93,7 @@ def samples() -> list[object]:
     ]
     containers = [(), (b"a", ("127.0.0.1", 9)), ("127.0.0.1", 9), [], [1], {}, {1: 2}]
     return [
-        *numbers, *times, *texts, *containers, None, "text", True, Bare(), Bare, print, Reader(),
+        *numbers, *times, *texts, *containers, None, "text", True, Bare(), Bare, repr, Reader(),
         endpoint, lifecycle, session, Switchboard(context, Reader(), {}), session_cipher(KEY),
         Timing(), context, owner,
     ]  # fmt: skip

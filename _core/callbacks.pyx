@@ -1,0 +1,116 @@
+"""The callbacks of a client that are due, each of which is called once, and its calls in turn.
+
+A signal's handler runs between any two steps of Python, and what it raises would lose a callback
+that was taken out of one place and has not yet reached the next, or leave a client busy for ever.
+In here no handler runs but inside what is called.
+"""
+
+from cpython.pythread cimport PyThread_get_thread_ident
+
+from mpgameserver._core.lifecycle cimport Lifecycle
+
+from collections import deque
+from sys import maxsize
+
+__all__ = ["Callbacks", "Exclusive", "ThreadGuard"]
+
+
+cdef class Callbacks:
+    """What is to be called, with what; `is_running` while a callback is."""
+
+    def __cinit__(self):
+        self._awaiting = []
+        self._due = deque()
+
+    def __len__(self):
+        return len(self._due)
+
+    def expect(self, callback):
+        """Keep a callback until the outcome of the attempt to connect is known."""
+        self._awaiting.append(callback)
+
+    def settle_attempt(self, bint succeeded):
+        """Make those that `expect` was given due."""
+        cdef list awaiting = self._awaiting
+        self._awaiting = []
+        for callback in awaiting:
+            self._due.append((callback, succeeded))
+
+    def collect(self, Lifecycle connection not None):
+        """Make the callbacks of messages due that are completed."""
+        if connection.endpoint.outbox.settled:
+            self._due.extend(connection.endpoint.take_settled())
+
+    def clear(self):
+        """Forget all of them."""
+        self._awaiting.clear()
+        self._due.clear()
+
+    def run(self, on_error, Py_ssize_t most=maxsize):
+        """Call those that are due now, the oldest first, and `most` of them; how many they were.
+
+        `on_error` is called where one raises an Exception. What is none ends the call, and the
+        others stay due.
+        """
+        cdef bint was_running = self.is_running
+        cdef Py_ssize_t called = 0
+        most = min(most, <Py_ssize_t>len(self._due))
+        self.is_running = True
+        try:
+            while called < most and self._due:  # a callback may run others, at the connection's end
+                called += 1
+                callback, result = self._due.popleft()
+                try:
+                    callback(result)
+                except Exception:
+                    on_error()
+        finally:
+            self.is_running = was_running
+        return called
+
+
+cdef class Exclusive:
+    """Does one piece of work at a time; `is_busy` while it does.
+
+    A finalizer or a log handler may call anything in the middle of one: that is done right after.
+    """
+
+    def __cinit__(self):
+        self._due = deque()
+
+    def __call__(self, work):
+        """Do `work` at once, or right after what is being done."""
+        self._due.append(work)
+        if self.is_busy:
+            return
+        self.is_busy = True
+        try:
+            while self._due:
+                self._due.popleft()()
+        finally:
+            self.is_busy = False
+
+
+cdef class ThreadGuard:
+    """Lets one thread at a time into an object's calls, and refuses the others."""
+
+    def run(self, work):
+        """Call `work` for this thread; RuntimeError while another thread is in here."""
+        self.check()
+        self._user = PyThread_get_thread_ident()
+        self._depth += 1
+        try:
+            return work()
+        finally:
+            self._depth -= 1
+
+    cpdef check(self):
+        """Raise RuntimeError while another thread is in `run`."""
+        if self._depth and self._user != PyThread_get_thread_ident():
+            raise RuntimeError("another thread uses this client")
+        return None
+
+    @property
+    def is_here(self):
+        """True while this thread is in `run`."""
+        return self._depth > 0 and self._user == PyThread_get_thread_ident()
