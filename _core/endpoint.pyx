@@ -709,7 +709,10 @@ cdef class Endpoint:
         return 0
 
     cdef int _deliver_app(self, int64_t number, bytes message) except -1:
-        queue_append(&self._inbox, (_seqnums[to_wire(number)], message))
+        cdef tuple item = (_seqnums[to_wire(number)], message)
+        # It can be in no cycle: a full inbox must not cost a pause each time the collector looks.
+        PyObject_GC_UnTrack(item)
+        queue_append(&self._inbox, item)
         self.inbox_share.charge(PyBytes_GET_SIZE(message) + INBOX_COST)
         return 0
 

@@ -109,7 +109,8 @@ cdef class Lifecycle:
     cdef Verdict take(self, bytes datagram, double now) except *:
         cdef Verdict verdict = self.endpoint.receive(datagram, now)
         if self.endpoint.goodbye_received and self.is_live:
-            self._answer_goodbye = True
+            # A DISCONNECT that acks ours is the reply: the peer has forgotten the session.
+            self._answer_goodbye = not self.endpoint.outbox.disconnect_acked()
             self._end(_disconnected)
         return verdict
 
