@@ -76,14 +76,6 @@ cdef class FlowControl:
         """True while nothing is in flight but a few packets that left ahead."""
         return self.newest_behind < oldest and newest + 1 - oldest <= MESSAGE_ROOM
 
-    cdef void note_carried(self, bint is_fragment, int64_t carrier) noexcept:
-        """Packet `carrier` carries a fragment or a whole message."""
-        if is_fragment:
-            self.newest_cut = carrier
-        elif carrier != self.newest_whole:
-            self.previous_whole = self.newest_whole
-            self.newest_whole = carrier
-
     cdef bint _admits(self, int64_t span, int64_t reserved, bint waits, double now) noexcept:
         """True while one more packet may leave, with a span of so many under way.
 

@@ -207,10 +207,10 @@ cdef class Outbox:
 
     cdef Message _take(self, int kind, Py_ssize_t limit):
         """Take the next message of a kind, of at most `limit` bytes."""
-        if kind == AGAIN:
-            return _take_unsettled(&self._due_again, limit)
         if kind == NEW:
             return self._take_new(limit)
+        if kind == AGAIN:
+            return _take_unsettled(&self._due_again, limit)
         if kind == REPEATED:
             return _take_unsettled(&self._repeating, limit)
         return self._take_fragment(limit)

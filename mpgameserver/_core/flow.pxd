@@ -31,7 +31,6 @@ cdef class FlowControl:
     cdef Room room(self, int64_t newest, int64_t oldest, bint wants_trial, double now) noexcept
     cdef bint favours_messages(self, int64_t span, double now) noexcept
     cdef bint trial_may_begin(self, int64_t newest, int64_t oldest) noexcept
-    cdef void note_carried(self, bint is_fragment, int64_t carrier) noexcept
     cdef bint _admits(self, int64_t span, int64_t reserved, bint waits, double now) noexcept
     cdef bint _admits_ahead(self, int64_t span, double now) noexcept
     cdef double ahead_until(self) noexcept
@@ -43,6 +42,13 @@ cdef class FlowControl:
     cdef void note_probe(self) noexcept
     cdef void note_round_trip(self, double elapsed, bint newest, double now)
     cdef double probe_delay(self)
+    cdef inline void note_carried(self, bint is_fragment, int64_t carrier) noexcept:
+        # Packet `carrier` carries a fragment or a whole message.
+        if is_fragment:
+            self.newest_cut = carrier
+        elif carrier != self.newest_whole:
+            self.previous_whole = self.newest_whole
+            self.newest_whole = carrier
     cdef inline void note_waiting(self, Py_ssize_t pending, double now) noexcept:
         if pending <= STALL_LIMIT:
             self._progress_at = now

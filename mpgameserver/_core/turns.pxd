@@ -24,6 +24,8 @@ cdef inline int whose_turn(const Turns *turns, uint32_t kinds) noexcept:
     # Of the kinds whose bits are set, the one that has sent the fewest bytes.
     cdef int kind, first = 0
     cdef int64_t least = INT64_MAX
+    if kinds == 1 << NEW:  # nearly always
+        return NEW
     for kind in range(KINDS):
         if kinds >> kind & 1 and turn_of(turns, kind) < least:
             first, least = kind, turn_of(turns, kind)
