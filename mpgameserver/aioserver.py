@@ -111,7 +111,7 @@ class AsyncEvents(EventHandler):
         self._lines: dict[Hashable, _Line] = {}
         self._waiting_of_groups: Counter[_Group] = Counter()
         self._waiting_of_all = 0
-        self.dropped = 0
+        self.dropped: int = 0
         self._lingering, self._given_up = LingeringClients(), LingeringClients()
         self._logs: defaultdict[str, LimitedLog] = defaultdict(lambda: LimitedLog(_LOG))
         self._start: object = None

@@ -43,7 +43,8 @@ class BoundedHttpServer(ThreadingMixIn, WSGIServer):
         self._ended = threading.Condition()
         self._deadlines: dict[socket.socket, float] = {}
         found = socket.getaddrinfo(*address, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-        self.address_family, _, _, _, place = found[0]
+        family, _, _, _, place = found[0]
+        self.address_family: int = family
         super().__init__((str(place[0]), int(place[1])), SilentHandler)
 
     def process_request(self, request: Any, client_address: Any) -> None:

@@ -121,8 +121,8 @@ class ServerEngine(Switchboard):
         self._departures_log = LimitedLog(_LOG, MAX_ARRIVALS_LOGGED)
         self._messages_refused = 0
         self._is_closed = False
-        self.handover = HandOver(context.wake)
-        self.slow_events = SlowEventLog()
+        self.handover: HandOver = HandOver(context.wake)
+        self.slow_events: SlowEventLog = SlowEventLog()
 
     @property
     def clients(self) -> tuple[ServerClient, ...]:
