@@ -57,6 +57,7 @@ class ReceiveModel:
     def __init__(self) -> None:
         self.accepted: dict[int, int] = {}
         self.newest = 0
+        self.first_time = 0
 
     def number_of(self, seq: int) -> int:
         return expand(seq, self.newest)
@@ -66,29 +67,36 @@ class ReceiveModel:
 
         A window may accept that, or drop it where it is in doubt.
         """
-        number = self.number_of(seq)
+        number, since = self.number_of(seq), self._since_first(time)
         if self.newest == 0:
             return "fresh"
         if number > self.newest:
             if number - self.newest > self.MAX_JUMP:
                 return "too far ahead"
-            return "fresh" if time >= self.accepted[self.newest] else None
+            return "fresh" if since >= self._since_first(self.accepted[self.newest]) else None
         if number < self.newest - self.WIDTH:
             return "behind"
         if number in self.accepted:
             return "duplicate"
-        if time > self.accepted[self.newest]:
+        if since > self._since_first(self.accepted[self.newest]):
             return "out of time"
-        return "fresh" if self._fits(number, time) else None
+        return "fresh" if self._fits(number, since) else None
 
-    def _fits(self, number: int, time: int) -> bool:
+    def _since_first(self, time: int) -> int:
+        """Seconds since the time of the first packet, as RFC 1982 compares serial numbers."""
+        return (time - self.first_time + (1 << 31)) % (1 << 32) - (1 << 31)
+
+    def _fits(self, number: int, since: int) -> bool:
         return all(
-            (other < number) <= (then <= time) and (other > number) <= (then >= time)
+            (other < number) <= (self._since_first(then) <= since)
+            and (other > number) <= (self._since_first(then) >= since)
             for other, then in self.accepted.items()
         )
 
     def accept(self, seq: int, time: int) -> None:
         number = self.number_of(seq)
+        if self.newest == 0:
+            self.first_time = time
         self.accepted[number] = time
         self.newest = max(self.newest, number)
 

@@ -137,6 +137,7 @@ class TestInAndOut:
     def test_who_has_nothing_to_show_in_time_is_out(self, service: AccountService) -> None:
         ticket = service.log_in("Ada", PASSWORD)
         with Heard(ticket) as silent:
+            silent.client.forceDisconnect()
             silent.client.connect(ticket.server)  # without the callback that shows the token
             play([silent], lambda: silent.client.connected())
             play([silent], lambda: silent.is_out)
