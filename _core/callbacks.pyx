@@ -97,7 +97,7 @@ cdef class ThreadGuard:
     def run(self, work):
         """Call `work` for this thread; RuntimeError while another thread is in here."""
         self.check()
-        self._user = PyThread_get_thread_ident()
+        self._user = <unsigned long>PyThread_get_thread_ident()
         self._depth += 1
         try:
             return work()
@@ -106,11 +106,11 @@ cdef class ThreadGuard:
 
     cpdef check(self):
         """Raise RuntimeError while another thread is in `run`."""
-        if self._depth and self._user != PyThread_get_thread_ident():
+        if self._depth and self._user != <unsigned long>PyThread_get_thread_ident():
             raise RuntimeError("another thread uses this client")
         return None
 
     @property
     def is_here(self):
         """True while this thread is in `run`."""
-        return self._depth > 0 and self._user == PyThread_get_thread_ident()
+        return self._depth > 0 and self._user == <unsigned long>PyThread_get_thread_ident()

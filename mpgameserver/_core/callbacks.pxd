@@ -10,6 +10,6 @@ cdef class Exclusive:
     cdef object _due                # a deque of what is to be called
 
 cdef class ThreadGuard:
-    cdef long _user                 # the thread that is in `run`
+    cdef unsigned long _user        # the thread that is in `run`
     cdef int _depth                 # calls of that thread within each other
     cpdef check(self)
