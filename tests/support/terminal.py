@@ -60,13 +60,6 @@ class Terminal:
             self._read()
         self.written = self.written[found.end() :]
 
-    def ended(self) -> int:
-        """Wait until it has ended; its exit code."""
-        end = time.monotonic() + PATIENCE
-        while self.process.poll() is None and time.monotonic() < end:
-            self._read()
-        return self.process.wait(0)
-
     def _read(self) -> None:
         if not select.select([self._screen], [], [], 0.1)[0]:
             return
