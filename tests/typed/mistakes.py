@@ -26,7 +26,7 @@ class Game(EventHandler):
         client.token = 1  # type: ignore[misc] # pyright: ignore[reportAttributeAccessIssue]
 
 
-context = ServerContext(Game)  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
+context = ServerContext(Game(), 7)  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
 UdpServer(context)  # type: ignore[call-arg] # pyright: ignore[reportCallIssue]
 
 
