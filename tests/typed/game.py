@@ -31,8 +31,11 @@ from mpgameserver import (
     NotConnectedError,
     PacketError,
     ProtocolError,
+    Reconnector,
+    ReconnectState,
     RetryMode,
     SendQueueFullError,
+    SeqNum,
     ServerClient,
     ServerContext,
     ServerStats,
@@ -43,7 +46,7 @@ from mpgameserver import (
     aio,
     build_info,
 )
-from mpgameserver.connection import BitField, Packet, PacketHeader, PacketType, SeqNum
+from mpgameserver.connection import BitField, Packet, PacketHeader, PacketType
 from mpgameserver.metrics import MetricsServer, ServerCollector
 from mpgameserver.monitorchannel import MonitorChannel
 from mpgameserver.netsim import Blackout, BurstLoss, LinkConditions, LinkPair, LinkStats
@@ -193,6 +196,18 @@ def draw(stats: ConnectionStats) -> None:
     assert_type(stats.sent, int)
     assert_type(stats.latency, list[int])
     assert_type(stats.drops, dict[str, int])
+
+
+def come_back(client: UdpClient) -> None:
+    """A client that is connected again, and again."""
+    reconnector = Reconnector(client, ADDRESS, first_delay=0.5, max_delay=15.0, max_attempts=10)
+    reconnector.update()
+    if reconnector.state is ReconnectState.WAITING:
+        assert_type(reconnector.delay_left, float)
+        assert_type(reconnector.failures, int)
+    if client.failure is not None:
+        assert_type(client.failure.text, str)
+    reconnector.stop()
 
 
 async def play_in_a_loop(private: EllipticCurvePrivateKey) -> None:
