@@ -145,7 +145,7 @@ _VECTORS = [tuple(bytes.fromhex(field) for field in vector) for vector in (
 
 
 def _is_right(kind):
-    """Whether a kind of AES-GCM computes the published vectors and refuses forgeries of them."""
+    """True if a kind of AES-GCM computes the published vectors and refuses forgeries of them."""
     try:
         return all(_computes(kind, *vector) for vector in _VECTORS)
     except (InvalidTag, RuntimeError):
@@ -153,7 +153,7 @@ def _is_right(kind):
 
 
 def _computes(kind, key, nonce, header, data, sealed):
-    """Whether one cipher seals first, as a client's does, and another opens first, as a server's.
+    """True if one cipher can seal first, as a client's does, and another open first, as a server's.
 
     Each goes on after it has refused a forgery.
     """

@@ -50,7 +50,7 @@ cdef class Budget:
 
 @cython.no_gc
 cdef class Share:
-    """What one session holds; without bounds of its own until it joins a budget."""
+    """The bytes that one session holds; without bounds of its own until it joins a budget."""
 
     def __cinit__(self, Py_ssize_t guaranteed=0):
         self._guaranteed = guaranteed

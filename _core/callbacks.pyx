@@ -16,7 +16,7 @@ __all__ = ["Callbacks", "Exclusive", "ThreadGuard"]
 
 
 cdef class Callbacks:
-    """What is to be called, with what; `is_running` while a callback is."""
+    """A queue of callbacks and their results; `is_running` while one is called."""
 
     def __cinit__(self):
         self._awaiting = []
