@@ -131,21 +131,14 @@ class ServerHandshakes:
         hello, wall_now = waiting.hello, waiting.wall_now + (now - waiting.now)
         if self._sessions.has_client_key(hello.public_key_der):
             raise HelloRefused("late hello")
-        client_key = hello.public_key()
+        hello.public_key()  # raises for a point that is not on the curve
         key = EllipticCurvePrivateKey.new()
         answer = ServerHello.create(
             self._root_key, key.getPublicKey(), os.urandom(SALT_SIZE), self._free_token()
         )
         self.answered += 1
         half_open = HalfOpenSession(
-            waiting.address,
-            waiting.host,
-            hello.public_key_der,
-            client_key,
-            key,
-            answer,
-            now,
-            wall_now,
+            waiting.address, hello.public_key_der, key, answer, now, wall_now
         )
         self.half_open.add(half_open)
         return half_open.answer(waiting.seq, now)
@@ -177,7 +170,7 @@ class ServerHandshakes:
             return None
         self.half_open.remove(half_open)
         self._proofs.pop(half_open.address, None)
-        return ProvedSession(endpoint, half_open.hello.token, half_open.client_key_der)
+        return ProvedSession(endpoint, half_open.token, half_open.client_key_der)
 
     def postpone(self, datagram: bytes, address: SocketAddress) -> bool:
         """Keep a datagram, if it may be the proof of a session that has no key yet.

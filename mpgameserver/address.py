@@ -91,7 +91,10 @@ def _look_up(host: str, port: int, flags: int) -> list[Any]:
 
 def host_of(address: SocketAddress) -> IpAddress:
     """The host of a socket address."""
-    host = ip_address(address[0])
+    try:
+        return IPv4Address(socket.inet_pton(socket.AF_INET, address[0]))
+    except OSError:  # the short way is there for floods; the other one reads the rest
+        host = ip_address(address[0])
     if isinstance(host, IPv6Address) and host.ipv4_mapped is not None:
         return host.ipv4_mapped
     return host

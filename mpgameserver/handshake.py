@@ -56,6 +56,7 @@ __all__ = [
 ]
 
 PROTOCOL_VERSION = 1
+_VERSION = encode_integer(PROTOCOL_VERSION)
 SALT_SIZE = 16
 
 _HEADER_SIZE = 20
@@ -66,6 +67,13 @@ CLEAR_OVERHEAD = _HEADER_SIZE + _NUMBER_SIZE + _CRC_SIZE
 _FROM_SERVER = {PacketType.CLIENT_HELLO: False, PacketType.SERVER_HELLO: True}
 
 _CLIENT_HELLO_TAG = bytes.fromhex("0082")
+_CLIENT_HELLO_START = (
+    _CLIENT_HELLO_TAG
+    + encode_bytes(bytes(PUBLIC_KEY_SIZE)).removesuffix(bytes(PUBLIC_KEY_SIZE))
+    + PUBLIC_KEY_PREFIX
+)
+_CLIENT_KEY_START = len(_CLIENT_HELLO_START) - len(PUBLIC_KEY_PREFIX)
+_CLIENT_KEY_END = _CLIENT_KEY_START + PUBLIC_KEY_SIZE
 _SERVER_HELLO_TAG = bytes.fromhex("0083")
 _CHALLENGE_RESP_START = bytes.fromhex("0084000301")
 _HELLO_MARGIN = 22
@@ -182,8 +190,7 @@ class ClientHello:
 
         Raises ValueError for a size that does not hold it.
         """
-        version = encode_integer(PROTOCOL_VERSION)
-        start = _CLIENT_HELLO_TAG + encode_bytes(self.public_key_der) + version
+        start = _CLIENT_HELLO_TAG + encode_bytes(self.public_key_der) + _VERSION
         if size < len(start):
             raise ValueError(f"a CLIENT_HELLO takes at least {len(start)} bytes, not {size}")
         return start + random_bytes(size - len(start))
@@ -192,6 +199,9 @@ class ClientHello:
     def decode(cls, message: bytes, minimum_size: int) -> ClientHello:
         """The hello that a message is, without public-key work.
 
+        Each value has one form, so what comes before and behind the key is compared as a whole:
+        this is what a flood of hellos costs.
+
         Raises HandshakeError for one that is malformed, of another protocol version, or shorter
         than `minimum_size` bytes.
         """
@@ -199,13 +209,12 @@ class ClientHello:
             raise HandshakeError(
                 f"a CLIENT_HELLO of {len(message)} bytes, {minimum_size} are needed"
             )
-        reader = TaggedReader(message)
-        reader.expect(_CLIENT_HELLO_TAG)
-        public_key_der = _read_key(reader)
-        version = reader.integer()
-        if version != PROTOCOL_VERSION:
+        if not message.startswith(_CLIENT_HELLO_START):
+            raise HandshakeError("not a P-256 public key in DER behind the tag of a CLIENT_HELLO")
+        if not message.startswith(_VERSION, _CLIENT_KEY_END):
+            version = TaggedReader(message[_CLIENT_KEY_END:]).integer()
             raise HandshakeError(f"protocol version {version}, not {PROTOCOL_VERSION}")
-        return cls(public_key_der)
+        return cls(message[_CLIENT_KEY_START:_CLIENT_KEY_END])
 
     def public_key(self) -> EllipticCurvePublicKey:
         """The client's key. Raises HandshakeError for a point that is not on the curve."""

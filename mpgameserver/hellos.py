@@ -12,7 +12,7 @@ Among each kind, hosts take turns: one host that floods delays its own hellos on
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from random import Random, SystemRandom
+from random import Random
 
 from mpgameserver.address import IpAddress, SocketAddress, host_groups
 from mpgameserver.fairqueue import FairQueue
@@ -52,7 +52,7 @@ class WaitingHellos:
     def __init__(self, limits: Limits, rng: Random | None = None) -> None:
         self._new: FairQueue[WaitingHello] = _queue(limits)
         self._repeated: FairQueue[WaitingHello] = _queue(limits)
-        self._put_off = RandomSet(limits.hellos_put_off, rng or SystemRandom())
+        self._put_off = RandomSet(limits.hellos_put_off, rng or Random())
         self._turn = 0
 
     def __len__(self) -> int:

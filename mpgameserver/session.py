@@ -49,11 +49,10 @@ class SessionTable:
             return None
         if len(self.by_address) >= limits.clients:
             return "full"
-        is_full = any(
-            self._per_host[group] >= limits.clients_per_host * shares
-            for group, shares in host_groups(host)
-        )
-        return "host full" if is_full else None
+        for group, shares in host_groups(host):
+            if self._per_host[group] >= limits.clients_per_host * shares:
+                return "host full"
+        return None
 
     def add(self, session: Session) -> None:
         """Add a session at an address that has none."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import gc
 import random
-from ipaddress import ip_address
 
 import pytest
 
@@ -26,9 +26,7 @@ class Opener:
     def open(self, host: str = "192.0.2.1", port: int = 5000, now: float = 0.0) -> HalfOpenSession:
         self.count += 1
         hello = ServerHello.create(KEY, PUBLIC_KEY, bytes(16), FIRST_TOKEN + self.count)
-        return HalfOpenSession(
-            (host, port), ip_address(host), b"%d" % self.count, PUBLIC_KEY, KEY, hello, now, 1e9
-        )
+        return HalfOpenSession((host, port), b"%d" % self.count, KEY, hello, now, 1e9)
 
 
 @pytest.fixture
@@ -63,7 +61,7 @@ def test_nothing_is_left_of_one_that_was_removed(opener: Opener) -> None:
     table.remove(half_open)
     assert len(table) == 0
     assert table.at(half_open.address) == ()
-    assert not table.has_token(half_open.hello.token)
+    assert not table.has_token(half_open.token)
     assert not table._by_host
     assert not table._by_address
 
@@ -146,11 +144,34 @@ def test_a_cap_that_is_lowered_holds_for_the_next_that_is_added(opener: Opener) 
 
 
 def test_without_a_key_nothing_proves_it(opener: Opener) -> None:
-    half_open = opener.open()
+    answer = ServerHello.create(KEY, PUBLIC_KEY, bytes(16), FIRST_TOKEN)
+    address = ("192.0.2.1", 5000)
+    half_open = HalfOpenSession(address, PUBLIC_KEY.getBytes(), KEY, answer, 0.0, 1e9)
     assert not half_open.has_key
     assert half_open.prove(b"FSOS" + bytes(40), 0.0) is None
     half_open.exchange()
     assert half_open.has_key
+
+
+def test_a_flood_of_them_leaves_little_for_the_garbage_collector_to_visit() -> None:
+    """A pause of all sessions is as long as there are tracked objects, so each of them counts."""
+
+    def opened(number: int) -> HalfOpenSession:
+        key = EllipticCurvePrivateKey.new()
+        hello = ServerHello.create(KEY, key.getPublicKey(), bytes(16), FIRST_TOKEN + number)
+        address = (f"192.0.2.{number}", 5000)
+        return HalfOpenSession(address, key.getPublicKey().getBytes(), key, hello, 0.0, 1e9)
+
+    table = HalfOpenTable(Limits())
+    table.add(opened(0))
+    gc.disable()
+    try:
+        before = len(gc.get_objects())
+        for number in range(1, 101):
+            table.add(opened(number))
+        assert len(gc.get_objects()) - before <= 5 * 100
+    finally:
+        gc.enable()
 
 
 def test_they_expire(opener: Opener) -> None:
@@ -165,5 +186,5 @@ def test_they_expire(opener: Opener) -> None:
 
 def test_the_repr_shows_no_key_and_no_token(opener: Opener) -> None:
     half_open = opener.open()
-    assert str(half_open.hello.token) not in repr(half_open)
+    assert str(half_open.token) not in repr(half_open)
     assert "PrivateKey" not in repr(half_open)
