@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import socket
 import threading
 from collections.abc import Callable
@@ -39,34 +40,52 @@ class Watch(Protocol):
 
 
 class LoopWatch:
-    """Has the loop wait; `set` is a NotImplementedError where that cannot."""
+    """Has the loop wait; `set` is a NotImplementedError where that cannot.
+
+    What the loop waits for are duplicates of the descriptors: libuv, which uvloop runs on, aborts
+    the process when it is about to wait for one that something else has closed since it was told.
+    """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, ready: Callable[[], object]) -> None:
         self._loop = loop
         self._ready = ready
-        self._readers: set[int] = set()
+        self._duplicates: dict[int, int] = {}
         self._writer: int | None = None
 
     def set(self, readers: set[int], writer: int | None) -> None:
-        """As in `Watch`."""
-        for descriptor in self._readers - readers:
-            self._loop.remove_reader(descriptor)
-        for descriptor in readers - self._readers:
-            self._loop.add_reader(descriptor, self._ready)
-        self._readers = readers
-        if writer != self._writer:
-            if self._writer is not None:
-                self._loop.remove_writer(self._writer)
-            if writer is not None:
-                self._loop.add_writer(writer, self._ready)
+        """As in `Watch`; one that is closed is not waited for."""
+        if self._writer is not None and self._writer != writer:
+            self._loop.remove_writer(self._duplicates[self._writer])
+            self._writer = None
+        for descriptor in self._duplicates.keys() - readers:
+            self._stop_reading(descriptor)
+        for descriptor in readers - self._duplicates.keys():
+            with contextlib.suppress(OSError):
+                self._read(descriptor)
+        if writer != self._writer and writer in self._duplicates:
+            self._loop.add_writer(self._duplicates[writer], self._ready)
             self._writer = writer
+
+    def _read(self, descriptor: int) -> None:
+        duplicate = _duplicate(descriptor)
+        try:
+            self._loop.add_reader(duplicate, self._ready)
+        except BaseException:
+            _close(duplicate)
+            raise
+        self._duplicates[descriptor] = duplicate
+
+    def _stop_reading(self, descriptor: int) -> None:
+        duplicate = self._duplicates.pop(descriptor)
+        self._loop.remove_reader(duplicate)
+        _close(duplicate)
 
     def renew(self) -> None:
         """As in `Watch`: uvloop ends a poll handle with the first error of its socket.
 
         Any host on the path can cause one, by an ICMP port unreachable.
         """
-        wanted = self._readers, self._writer
+        wanted = set(self._duplicates), self._writer
         self.set(set(), None)
         self.set(*wanted)
 
@@ -76,7 +95,19 @@ class LoopWatch:
 
     def end_in_child(self) -> None:
         """As in `Watch`: what the loop waits with may be shared with the parent (epoll(7))."""
-        self._readers, self._writer = set(), None
+        for duplicate in self._duplicates.values():
+            _close(duplicate)
+        self._duplicates, self._writer = {}, None
+
+
+def _duplicate(descriptor: int) -> int:
+    return descriptor if os.name == "nt" else os.dup(descriptor)  # there it is no descriptor
+
+
+def _close(duplicate: int) -> None:
+    if os.name != "nt":
+        with contextlib.suppress(OSError):  # something else has closed it already
+            os.close(duplicate)
 
 
 class _Descriptor(int):

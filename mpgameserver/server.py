@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import inspect
 import logging
+import os
 import signal
 import socket
 import threading
@@ -58,6 +59,7 @@ class _WakePipe:
 
     def __init__(self) -> None:
         self._reader, self._writer = socket.socketpair()
+        self._files = [(end, _file_of(end)) for end in (self._reader, self._writer)]
         self._reader.setblocking(False)
         self._writer.setblocking(False)
 
@@ -74,14 +76,21 @@ class _WakePipe:
                 pass
 
     def close(self) -> None:
-        for end in (self._reader, self._writer):
-            with contextlib.suppress(OSError):  # somebody else has closed it already
+        """Close both ends, but not what may have the number of one that was closed already."""
+        for end, file in self._files:
+            if _file_of(end) == file:
                 end.close()
+            else:
+                end.detach()
 
-    def forget(self) -> None:
-        """Let go of the descriptors, without closing what may have their numbers by now."""
-        self._reader.detach()
-        self._writer.detach()
+
+def _file_of(sock: socket.socket) -> tuple[int, int] | None:
+    """Device and inode of what the descriptor of a socket is; None when closed, or on Windows."""
+    try:
+        status = os.fstat(sock.fileno())
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
 
 
 def _stop_signals() -> list[int]:
@@ -395,8 +404,6 @@ class UdpServer:
         if self._has_run and not self._is_inherited:
             _LOG.info("the server on %s has stopped", format_address(self.address))
         self._is_over = True
-        if self._socket.fileno() < 0:  # closed by somebody else, who closed the pipe as well
-            self._pipe.forget()
         self._socket.close()
         self._pipe.close()
 

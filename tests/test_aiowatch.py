@@ -120,6 +120,20 @@ def test_a_socket_that_is_closed_meanwhile_stops_no_other(kind: Any, ends: Pair)
     run(main)
 
 
+def test_a_descriptor_that_was_closed_before_stops_no_other(ends: Pair) -> None:
+    async def main() -> None:
+        near, far = ends
+        watched = Watched(LoopWatch)
+        with socket.socket() as gone:
+            descriptor = gone.fileno()
+        watched.watch.set({near.fileno(), descriptor}, descriptor)
+        far.send(b"x")
+        await watched.ready()
+        watched.watch.close()
+
+    run(main)
+
+
 def test_a_loop_that_is_closed_first_harms_nothing(ends: Pair) -> None:
     near, far = ends
     loop = asyncio.new_event_loop()

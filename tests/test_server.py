@@ -667,8 +667,24 @@ class TestDescriptorsClosedBySomebodyElse:
         assert server.fileno() == -1
         assert not server.update()
         server.close()
-        for descriptor in pipe:  # their numbers might have been another file's
-            os.close(descriptor)
+        for descriptor in pipe:
+            with pytest.raises(OSError, match="Bad file descriptor"):
+                os.fstat(descriptor)
+
+    def test_files_that_have_their_numbers_by_now_stay_open(self) -> None:
+        server = UdpServer(ServerContext(Recorder()), LOOPBACK)
+        server.update()
+        ends = server._pipe._reader, server._pipe._writer
+        numbers = sorted([server.fileno(), *(end.fileno() for end in ends)])
+        for number in numbers:
+            os.close(number)
+        others = [os.open(os.devnull, os.O_RDONLY) for _ in numbers]
+        assert sorted(others) == numbers
+        with pytest.raises(OSError, match="Socket operation on non-socket") as caught:
+            server.update()
+        assert caught.value.errno == errno.ENOTSOCK
+        for other in others:
+            os.close(other)
 
     @pytest.mark.parametrize("with_pipe", [False, True])
     def test_it_ends_run(self, with_pipe: bool) -> None:
@@ -690,8 +706,6 @@ class TestDescriptorsClosedBySomebodyElse:
         assert context.handler.events[-1] == ("shutdown",)
         for end in (running._pipe._reader, running._pipe._writer):
             assert end.fileno() == -1
-        for descriptor in () if with_pipe else pipe:  # their numbers might be another file's
-            os.close(descriptor)
 
 
 class TestErrorsOfSending:
