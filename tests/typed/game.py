@@ -142,14 +142,30 @@ def serve(private: EllipticCurvePrivateKey) -> None:
     assert_type(context.clients, tuple[ServerClient, ...])
 
     UdpServer(context, ADDRESS, install_signals=False).run()
-    with ThreadedServer(context, ADDRESS) as threaded:
-        assert_type(threaded.address, tuple[str, int])
+    serve_in_a_thread(context)
     server = UdpServer(context, ADDRESS)
     while server.update():
         assert_type(server.next_timer(), float)
         assert_type(server.fileno(), int)
         assert_type(server.wants_write, bool)
     server.close()
+
+
+def serve_in_a_thread(context: ServerContext) -> None:
+    """All of a `ThreadedServer`."""
+    with ThreadedServer(context, ADDRESS) as threaded:
+        assert_type(threaded.address, tuple[str, int])
+    assert_type(threaded.name, str)
+    assert_type(threaded.daemon, bool)
+    threaded.name, threaded.daemon = "game", False
+    threaded.start()
+    assert_type(threaded.is_alive(), bool)
+    threaded.join(0.5)
+    threaded.join(timeout=None)
+    try:
+        threaded.stop(timeout=5)
+    except TimeoutError:
+        threaded.stop()
 
 
 def watch(context: ServerContext, key: EllipticCurvePrivateKey) -> None:

@@ -5,7 +5,15 @@ Both checkers fail on a mark that marks nothing, so an argument that became `Any
 
 from __future__ import annotations
 
-from mpgameserver import EventHandler, ServerClient, ServerContext, UdpClient, UdpServer, aio
+from mpgameserver import (
+    EventHandler,
+    ServerClient,
+    ServerContext,
+    ThreadedServer,
+    UdpClient,
+    UdpServer,
+    aio,
+)
 
 client = UdpClient(7)  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
 client.connect("localhost")  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
@@ -28,6 +36,9 @@ class Game(EventHandler):
 
 context = ServerContext(Game(), 7)  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
 UdpServer(context)  # type: ignore[call-arg] # pyright: ignore[reportCallIssue]
+threaded = ThreadedServer(context, ("127.0.0.1", 0))
+threaded.stop("5 s")  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
+threaded.name = 7  # type: ignore[assignment] # pyright: ignore[reportAttributeAccessIssue]
 
 
 async def play() -> None:
