@@ -17,7 +17,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 
-__all__ = ["SERVER", "NarrowPath", "missing"]
+__all__ = ["SERVER", "NarrowPath", "is_root", "missing"]
 
 SERVER = {4: "10.77.2.2", 6: "fd77:0:2::2"}
 _HOSTS = ("client", "near", "far", "server")
@@ -28,9 +28,14 @@ _ERRORS = ("ip protocol icmp drop", "icmpv6 type { 1, 2, 3 } drop")
 _FRAGMENTS = ("ip frag-off & 0x3fff != 0 drop", "exthdr frag exists drop")
 
 
+def is_root() -> bool:
+    """True on Linux as root: whoever else runs the tests cannot make namespaces."""
+    return sys.platform == "linux" and os.geteuid() == 0
+
+
 def missing() -> str | None:
     """Why there can be no namespaces here; None where there can."""
-    if sys.platform != "linux" or os.geteuid() != 0:
+    if not is_root():
         return "network namespaces need Linux and root"
     programs = [name for name in ("ip", "nft") if shutil.which(name) is None]
     if programs:
