@@ -6,7 +6,9 @@ until it is answered. So a hello that found no room to wait is remembered, and p
 comes a second time. Three answers of four go to repeated hellos and one to a new one, while both
 wait: a client that says its hello only once has a chance, too, whoever repeats.
 
-Among each kind, hosts take turns: one host that floods delays its own hellos only.
+Among each kind, hosts take turns: one host that floods delays its own hellos only. Nor can a few
+hosts keep others out by filling the queue: whoever has most in it gives way (`fairqueue`), and
+is remembered as the others are.
 """
 
 from __future__ import annotations
@@ -50,10 +52,12 @@ class WaitingHellos:
     """
 
     def __init__(self, limits: Limits, rng: Random | None = None) -> None:
-        self._new: FairQueue[WaitingHello] = _queue(limits)
-        self._repeated: FairQueue[WaitingHello] = _queue(limits)
         self._put_off = RandomSet(limits.hellos_put_off, rng or Random())
+        self._new = self._queue(limits)
+        self._repeated = self._queue(limits)
         self._turn = 0
+        self.evicted: int = 0
+        """How many lost their place to one of a host that had fewer; they are remembered."""
 
     def __len__(self) -> int:
         return self._new.size + self._repeated.size
@@ -66,7 +70,7 @@ class WaitingHellos:
     def add(self, hello: WaitingHello) -> bool:
         """Let a hello wait; False when it has no room, and is remembered instead."""
         (party, _), *wider = host_groups(hello.host)
-        groups, key = tuple(wider), (hello.address, hello.hello.public_key_der)
+        groups, key = tuple(wider), _key_of(hello)
         if self._repeated.has(party, key):
             return True
         if self._new.has(party, key):
@@ -88,6 +92,15 @@ class WaitingHellos:
             return self._repeated.pop()
         return self._new.pop()
 
+    def _queue(self, limits: Limits) -> FairQueue[WaitingHello]:
+        return FairQueue(
+            limits.waiting_hellos, limits.waiting_hellos_per_host, on_evicted=self._note_evicted
+        )
+
+    def _note_evicted(self, hello: WaitingHello) -> None:
+        self.evicted += 1
+        self._put_off.add(hash(_key_of(hello)))
+
     def clear(self) -> None:
         """Forget all hellos."""
         self._new.clear()
@@ -95,5 +108,5 @@ class WaitingHellos:
         self._put_off.clear()
 
 
-def _queue(limits: Limits) -> FairQueue[WaitingHello]:
-    return FairQueue(limits.waiting_hellos, limits.waiting_hellos_per_host)
+def _key_of(hello: WaitingHello) -> tuple[SocketAddress, bytes]:
+    return hello.address, hello.hello.public_key_der

@@ -151,7 +151,7 @@ class ServerEngine(Switchboard):
             answers_repeated=handshakes.answered_again,
             key_exchanges=handshakes.exchanges,
             handshakes_proved=self._proved,
-            handshakes_evicted=handshakes.half_open.evicted,
+            handshakes_evicted=handshakes.half_open.evicted + handshakes.waiting.evicted,
             waiting_sessions=self.waiting,
             sessions_stalled=self._stalled,
             sessions_evicted=self._evicted,

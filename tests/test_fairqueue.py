@@ -41,8 +41,34 @@ def test_one_that_comes_later_waits_for_one_item_of_each_other() -> None:
 def test_a_party_cannot_fill_it() -> None:
     queue = filled(limit=4, limit_per_party=2)
     assert [queue.push("a", i, f"a{i}") for i in range(3)] == [True, True, False]
-    assert [queue.push(party, 0, party) for party in "bcd"] == [True, True, False]
+    assert [queue.push(party, 0, party) for party in "bc"] == [True, True]
     assert queue.size == 4
+
+
+def test_when_it_is_full_the_newest_item_of_who_has_the_most_gives_way() -> None:
+    evicted: list[str] = []
+    queue: FairQueue[str] = FairQueue(6, 4, evicted.append)
+    for item in ("a1", "a2", "a3", "b1", "b2", "c1"):
+        assert queue.push(item[0], item, item)
+    assert queue.push("d", "d1", "d1")
+    assert evicted == ["a3"]
+    assert not queue.push("b", "b3", "b3")  # it would have more than any other then
+    assert queue.push("e", "e1", "e1")
+    assert queue.push("f", "f1", "f1")
+    assert sorted(evicted) == ["a2", "a3", "b2"]
+    assert not queue.push("g", "g1", "g1")  # each has one, and keeps it
+    assert drained(queue) == ["a1", "b1", "c1", "d1", "e1", "f1"]
+
+
+def test_who_has_the_most_is_told_by_the_widest_group() -> None:
+    evicted: list[str] = []
+    queue: FairQueue[str] = FairQueue(4, 2, evicted.append)
+    for party in "abcd":
+        assert queue.push(party, 0, party, (("narrow", 4), ("wide", 4)))
+    assert queue.push("e", 0, "e")
+    assert queue.push("f", 0, "f", (("other", 2), ("another", 4)))
+    assert evicted == ["d", "c"]
+    assert not queue.push("g", 0, "g", (("third", 2), ("wide", 4)))
 
 
 def test_one_that_was_removed_leaves_its_place_to_others() -> None:
@@ -68,13 +94,21 @@ def test_nothing_can_be_taken_out_of_an_empty_one() -> None:
 
 def test_whatever_is_done_it_keeps_count_and_its_bounds(seed: int) -> None:
     chance = random.Random(seed)
-    queue: FairQueue[tuple[str, int]] = FairQueue(20, 5)
     inside: Counter[str] = Counter()
     keys: set[tuple[str, int]] = set()
+
+    def forget(place: tuple[str, int]) -> None:
+        assert inside[place[0]] == max(inside.values())
+        assert place[1] == max(key for party, key in keys if party == place[0])
+        inside[place[0]] -= 1
+        keys.remove(place)
+
+    queue: FairQueue[tuple[str, int]] = FairQueue(20, 5, forget)
     for number in range(3000):
         party = chance.choice("abcdefg")
         if chance.random() < 0.5:
-            room = len(keys) < 20 and inside[party] < 5
+            most = max(inside.values(), default=0)
+            room = inside[party] < 5 and (len(keys) < 20 or inside[party] + 1 < most)
             assert queue.push(party, number, (party, number)) == room
             if room:
                 inside[party] += 1
@@ -94,3 +128,4 @@ def test_whatever_is_done_it_keeps_count_and_its_bounds(seed: int) -> None:
         keys.remove(queue.pop())
     assert not keys
     assert not queue._parties
+    assert not queue._widest._places

@@ -85,6 +85,54 @@ def world_of(seed: int) -> World:
     return world
 
 
+class Crowd:
+    """A few hosts that send hellos, each once more after a quarter of a second."""
+
+    PER_FRAME = 80
+    FRAMES = 15
+
+    def __init__(self, hosts: list[str]) -> None:
+        self._hosts, self._frame = hosts, 0
+
+    def flood(self, world: World) -> None:
+        """Send what leaves in a frame: it arrives before what others send, and fills the queue."""
+        self._send(world, self._frame)
+        if self._frame >= self.FRAMES:
+            self._send(world, self._frame - self.FRAMES)
+        self._frame += 1
+
+    def _send(self, world: World, frame: int) -> None:
+        for number in range(frame * self.PER_FRAME, (frame + 1) * self.PER_FRAME):
+            address = self._hosts[number % len(self._hosts)], 1 + number
+            datagram = forged_hellos()[number % 300]
+            world.engine.receive(datagram, address, world.now, world.wall_now)
+
+
+@pytest.mark.parametrize(
+    "hosts",
+    [
+        [f"198.51.100.{number}" for number in range(8)],
+        [f"2001:db8:0:{number:x}00::1" for number in range(250)],
+    ],
+    ids=["8 hosts", "a 48"],
+)
+def test_the_player_gets_in_while_a_few_hosts_fill_the_queue_of_hellos(
+    hosts: list[str],
+) -> None:
+    world, crowd = world_of(0), Crowd(hosts)
+    for _ in range(math.ceil(WARM_UP / FRAME)):
+        crowd.flood(world)
+        world.frame()
+    limits = world.engine.settings.limits
+    assert world.engine.stats.waiting_hellos >= limits.waiting_hellos - 10
+    world.player(*ADDRESS, conditions=LinkConditions(latency=0.1))
+    start = world.now
+    while not world.handler.clients:
+        crowd.flood(world)
+        world.frame()
+        assert world.now < start + PATIENCE, "the player did not get in"
+
+
 def seconds_to_get_in(
     world: World, player: Player, hellos: Attacker | None, answers: Attacker | None
 ) -> float:

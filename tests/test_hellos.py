@@ -118,6 +118,45 @@ def test_those_of_a_56_and_of_a_48_have_a_few_shares() -> None:
     assert add_all(waiting, others).count(True) == 4
 
 
+def test_hosts_that_fill_the_queue_give_way_to_one_that_has_fewer() -> None:
+    waiting = WaitingHellos(Limits(waiting_hellos=8, waiting_hellos_per_host=4))
+    flood = [hello(f"198.51.100.{host}", port=1 + i) for i in range(4) for host in (1, 2)]
+    guest = hello("203.0.113.1")
+    for _ in range(2):  # new ones, and repeated ones
+        add_all(waiting, flood)
+        assert waiting.add(guest)
+    assert waiting.evicted == 2
+    assert guest in [waiting.pop() for _ in range(4)]
+
+
+def test_one_that_has_given_way_is_remembered_and_preferred_when_it_is_repeated() -> None:
+    waiting = WaitingHellos(Limits(waiting_hellos=2))
+    first, second = hello(port=1), hello(port=2)
+    add_all(waiting, [first, second])
+    assert waiting.add(hello("203.0.113.1"))
+    assert waiting.put_off == 1
+    assert waiting.add(second)
+    assert waiting.pop() is second
+
+
+def test_one_hello_of_a_host_never_gives_way(seed: int) -> None:
+    limits = Limits(waiting_hellos=16, waiting_hellos_per_host=8)
+    chance, waiting, guest = random.Random(seed), WaitingHellos(limits), hello("203.0.113.1")
+    assert waiting.add(guest)
+    for number in range(2000):
+        host = chance.choice((f"198.51.100.{number % 250}", "198.51.100.1", "2001:db8::1"))
+        waiting.add(hello(host, port=1 + chance.randrange(100)))
+    assert guest in [waiting.pop() for _ in range(len(waiting))]
+
+
+def test_the_64s_of_one_48_give_way_to_another_host() -> None:
+    waiting = WaitingHellos(Limits(waiting_hellos=8, waiting_hellos_per_host=2))
+    flood = [hello(f"2001:db8:0:{i:x}00::1") for i in range(8)]
+    assert all(add_all(waiting, flood))
+    assert add_all(waiting, [hello("203.0.113.1"), hello("2001:db8:1::1")]) == [True, True]
+    assert not waiting.add(hello("2001:db8:0:900::1"))
+
+
 def test_nothing_is_left_when_it_is_cleared() -> None:
     waiting = WaitingHellos(Limits(waiting_hellos=4))
     for _ in range(2):
