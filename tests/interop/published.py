@@ -6,6 +6,7 @@ that runs the tests, and goes with it. Its programs talk in JSON lines.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -22,10 +23,15 @@ from pathlib import Path
 import pytest
 from support.patience import PATIENCE
 
-REQUIREMENT = "mpgameserver==0.2.4"
-ENVIRONMENT = Path(sys.prefix) / f"published-{REQUIREMENT.partition('==')[2]}"
+VERSION = "0.2.4"
+REQUIREMENT = f"mpgameserver=={VERSION}"
+ENVIRONMENT = Path(sys.prefix) / f"published-{VERSION}"
 PROGRAMS = Path(__file__).resolve().parent
-CHECK = "from mpgameserver import TwistedServer, UdpClient"
+CHECK = f"""
+from importlib.metadata import version
+from mpgameserver import TwistedServer, UdpClient  # ours has these names, too
+assert version("mpgameserver") == "{VERSION}"
+"""
 
 # What pip prints, in its versions since 23, when it cannot speak with the index at all.
 NO_NETWORK = re.compile(r"Retrying|NewConnectionError|NameResolutionError|[Cc]onnection (to|time)")
@@ -42,11 +48,13 @@ def published_python() -> Path:
     if is_usable(interpreter):
         return interpreter
     # Built aside and moved: what an interrupted run leaves must not look like an environment.
+    # Where another run is first, its own is taken.
+    shutil.rmtree(ENVIRONMENT, ignore_errors=True)
     aside = Path(tempfile.mkdtemp(prefix=ENVIRONMENT.name, dir=ENVIRONMENT.parent))
     try:
-        install(aside)
-        shutil.rmtree(ENVIRONMENT, ignore_errors=True)
-        aside.rename(ENVIRONMENT)
+        install(new_environment(aside))
+        with contextlib.suppress(OSError):
+            aside.rename(ENVIRONMENT)
     finally:
         shutil.rmtree(aside, ignore_errors=True)
     assert is_usable(interpreter), f"{REQUIREMENT} was installed and cannot be imported"
@@ -60,12 +68,17 @@ def is_usable(interpreter: Path) -> bool:
     return run(interpreter, "-c", CHECK).returncode == 0
 
 
-def install(environment: Path) -> None:
-    """Make an environment with the published package, or end the test."""
-    made = run(Path(sys.executable), "-m", "venv", str(environment))
+def new_environment(folder: Path) -> Path:
+    """Make an empty environment, and return its interpreter."""
+    made = run(Path(sys.executable), "-m", "venv", str(folder))
     assert made.returncode == 0, made.stdout
+    return folder / "bin" / "python"
+
+
+def install(interpreter: Path) -> None:
+    """Install the published package in the environment of an interpreter, or end the test."""
     pip = ("-m", "pip", "install", "--retries", "2", "--timeout", "15", REQUIREMENT)
-    done = run(environment / "bin" / "python", *pip)
+    done = run(interpreter, *pip)
     if done.returncode == 0:
         return
     if NO_NETWORK.search(done.stdout):

@@ -11,7 +11,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
-from interop.published import install, is_usable
+from interop.published import install, is_usable, new_environment
 
 
 class EmptyIndex(BaseHTTPRequestHandler):
@@ -22,6 +22,12 @@ class EmptyIndex(BaseHTTPRequestHandler):
 
     def log_message(self, *_: object) -> None:
         pass
+
+
+@pytest.fixture(scope="module")
+def interpreter(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """That of an environment without the package."""
+    return new_environment(tmp_path_factory.mktemp("empty") / "environment")
 
 
 @pytest.fixture
@@ -53,24 +59,25 @@ def use_index(monkeypatch: pytest.MonkeyPatch, url: str, ci: str) -> None:
     monkeypatch.setenv("CI", ci)
 
 
-def test_without_a_network_it_is_skipped_with_a_loud_reason(monkeypatch, no_index, tmp_path):
+def test_without_a_network_it_is_skipped_with_a_loud_reason(monkeypatch, no_index, interpreter):
     use_index(monkeypatch, no_index, ci="")
     with pytest.raises(pytest.skip.Exception, match=r"NOT TESTED .* PyPI cannot be reached"):
-        install(tmp_path / "environment")
+        install(interpreter)
 
 
-def test_without_a_network_it_fails_under_ci(monkeypatch, no_index, tmp_path):
+def test_without_a_network_it_fails_under_ci(monkeypatch, no_index, interpreter):
     use_index(monkeypatch, no_index, ci="true")
     with pytest.raises(pytest.fail.Exception, match="PyPI cannot be reached"):
-        install(tmp_path / "environment")
+        install(interpreter)
 
 
-def test_a_package_that_the_index_does_not_have_fails(monkeypatch, empty_index, tmp_path):
+def test_a_package_that_the_index_does_not_have_fails(monkeypatch, empty_index, interpreter):
     use_index(monkeypatch, empty_index, ci="")
     with pytest.raises(pytest.fail.Exception, match="cannot be installed"):
-        install(tmp_path / "environment")
+        install(interpreter)
 
 
-def test_an_environment_without_the_package_is_of_no_use(tmp_path):
+def test_an_environment_without_the_package_is_of_no_use(interpreter, tmp_path):
+    assert not is_usable(interpreter)
     assert not is_usable(Path(sys.executable))
     assert not is_usable(tmp_path / "no such interpreter")
