@@ -217,7 +217,7 @@ def sizes(mtu: int, ip_and_udp: int = 28) -> Sizes:
 def split(number: int, message: bytes, mtu: int) -> list[bytes]:
     """Return the APP_FRAGMENT messages of a message."""
     limits = sizes(mtu)
-    pieces, rest = [], message
+    pieces, rest = [], memoryview(message)  # a slice of bytes would copy megabytes each time
     while len(rest) >= limits.payload - 6:
         pieces.append(rest[: limits.piece])
         rest = rest[limits.piece :]
