@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from mpgameserver._core.seqnum import SeqNum
 from mpgameserver.absent import REPLACEMENTS, AbsentModules, is_import, sentence
+from mpgameserver.address import format_address
 from mpgameserver.buildinfo import BuildInfo, build_info
 from mpgameserver.client import UdpClient
 from mpgameserver.crypto import EllipticCurvePrivateKey, EllipticCurvePublicKey
@@ -67,6 +68,7 @@ __all__ = [
     "UdpServer",
     "__version__",
     "build_info",
+    "format_address",
 ]
 
 __version__ = version("mpgameserver")

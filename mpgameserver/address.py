@@ -149,6 +149,9 @@ def _interface(scope: int) -> str:
 
 
 def format_address(address: tuple[str, int]) -> str:
-    """The pair as text: "192.0.2.1:5000", "[2001:db8::1]:5000", "[fe80::1%eth0]:5000"."""
+    """Return an address as text: "192.0.2.1:5000", "[2001:db8::1]:5000", "[fe80::1%eth0]:5000".
+
+    `address` is a pair (host, port), as the `addr` of a client and the `address` of a server are.
+    """
     host, port = address
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

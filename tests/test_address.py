@@ -7,6 +7,7 @@ from ipaddress import ip_address
 
 import pytest
 
+import mpgameserver
 from mpgameserver.address import (
     format_address,
     hello_payload,
@@ -78,6 +79,7 @@ def test_a_link_local_address_keeps_its_scope() -> None:
 
 
 def test_as_text_an_ipv6_host_has_brackets() -> None:
+    assert mpgameserver.format_address is format_address
     assert format_address(("fe80::1%eth0", 5000)) == "[fe80::1%eth0]:5000"
     assert format_address(("192.0.2.1", 5000)) == "192.0.2.1:5000"
     assert format_address(("2001:db8::1", 5000)) == "[2001:db8::1]:5000"

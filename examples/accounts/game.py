@@ -16,6 +16,7 @@ from mpgameserver import (
     ServerClient,
     ServerContext,
     UdpServer,
+    format_address,
 )
 
 MAX_WORDS_BYTES = 200
@@ -59,7 +60,7 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=1474, help="0: a free one (%(default)s)")
     options = parser.parse_args()
     server = UdpServer(game_context(files_in_place()), (options.host, options.port))
-    print("serving on {}:{}".format(*server.address), flush=True)
+    print(f"serving on {format_address(server.address)}", flush=True)
     server.run()
 
 

@@ -18,7 +18,7 @@ from accounts.files import Files, files_in_place
 from accounts.service import Answer, GameAddress, Service
 from accounts.store import Accounts
 from accounts.tokens import TokenMaker, game_of
-from mpgameserver import EllipticCurvePrivateKey, EllipticCurvePublicKey
+from mpgameserver import EllipticCurvePrivateKey, EllipticCurvePublicKey, format_address
 
 MAX_BODY_BYTES = 4096
 MAX_REQUESTS = 16
@@ -118,7 +118,8 @@ def main() -> None:
     options = parser.parse_args()
     game = options.game_host, options.game_port
     with open_web(files_in_place(), (options.host, options.port), game) as web:
-        print(f"serving on {options.host}:{web.server_address[1]}", flush=True)
+        listening = format_address((options.host, web.server_address[1]))
+        print(f"serving on {listening}", flush=True)
         with suppress(KeyboardInterrupt):
             web.serve_forever()
 

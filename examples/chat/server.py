@@ -25,6 +25,7 @@ from mpgameserver import (
     ServerClient,
     ServerContext,
     aio,
+    format_address,
 )
 
 
@@ -100,7 +101,7 @@ async def serve(
         for number in (signal.SIGINT, signal.SIGTERM):
             with contextlib.suppress(NotImplementedError):  # Windows: Ctrl-C cancels instead
                 asyncio.get_running_loop().add_signal_handler(number, server.stop)
-        print("serving on {}:{}".format(*server.address), flush=True)
+        print(f"serving on {format_address(server.address)}", flush=True)
         await server.wait_stopped()
 
 

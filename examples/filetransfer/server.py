@@ -22,6 +22,7 @@ from mpgameserver import (
     ServerClient,
     ServerContext,
     aio,
+    format_address,
 )
 
 Tell = Callable[[str], object]
@@ -119,7 +120,7 @@ async def serve(
         for number in (signal.SIGINT, signal.SIGTERM):
             with contextlib.suppress(NotImplementedError):  # Windows: Ctrl-C cancels instead
                 asyncio.get_running_loop().add_signal_handler(number, server.stop)
-        tell("serving on {}:{}".format(*server.address))
+        tell(f"serving on {format_address(server.address)}")
         await server.wait_stopped()
 
 

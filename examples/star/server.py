@@ -17,6 +17,7 @@ from mpgameserver import (
     ServerClient,
     ServerContext,
     UdpServer,
+    format_address,
 )
 from star.options import key_file
 from star.protocol import (
@@ -129,7 +130,7 @@ def main() -> None:
     options = parser.parse_args()
     key = EllipticCurvePrivateKey.fromPEM(options.key.read_text())
     server = UdpServer(ServerContext(StarServer(), key), (options.host, options.port))
-    print("serving on {}:{}".format(*server.address), flush=True)
+    print(f"serving on {format_address(server.address)}", flush=True)
     server.run()
 
 

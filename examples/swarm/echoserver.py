@@ -16,6 +16,7 @@ from mpgameserver import (
     ServerClient,
     ServerContext,
     UdpServer,
+    format_address,
 )
 from swarm.command import MOST_BOTS
 from swarm.options import key_file
@@ -50,7 +51,7 @@ def main() -> None:
     context = ServerContext(EchoServer(), key)
     raise_limits(context, MOST_BOTS)
     server = UdpServer(context, ("127.0.0.1", options.port))
-    print("serving on {}:{}".format(*server.address), flush=True)
+    print(f"serving on {format_address(server.address)}", flush=True)
     server.run()
 
 

@@ -45,6 +45,7 @@ from mpgameserver import (
     __version__,
     aio,
     build_info,
+    format_address,
 )
 from mpgameserver.connection import BitField, Packet, PacketHeader, PacketType
 from mpgameserver.metrics import MetricsServer, ServerCollector
@@ -56,6 +57,7 @@ ADDRESS = ("127.0.0.1", 1474)
 
 assert_type(__version__, str)
 assert_type(build_info(), BuildInfo)
+assert_type(format_address(ADDRESS), str)
 
 
 class Game(EventHandler):
