@@ -64,12 +64,17 @@ cdef class FlowControl:
         return MESSAGES if self._admits_ahead(span, now) else NOTHING
 
     cdef bint favours_messages(self, int64_t span, double now) noexcept:
-        """True while a trial's burst should take messages before a transfer's fragments."""
+        """True while a trial's burst should take messages before a transfer's fragments.
+
+        They have waited for it, and after it there is room for `MESSAGE_ROOM` more until its acks
+        come: two thirds of the burst are for messages, and the rest is for fragments.
+        """
         return (
             self.cadence.in_trial(now)
             and self.newest_cut > 0
             and span < LEAST_BURST
-            and self._admits_ahead(span, now)
+            and self.cadence.burst_size(now) < LEAST_BURST - MESSAGE_ROOM
+            and not self._probes_unanswered
         )
 
     cdef bint trial_may_begin(self, int64_t newest, int64_t oldest) noexcept:
@@ -109,7 +114,9 @@ cdef class FlowControl:
         return self._ahead - (MESSAGE_ROOM - 1) * AHEAD_INTERVAL * self._interval()
 
     cdef void note_ahead(self, double now) noexcept:
-        """A packet leaves ahead of a transfer's."""
+        """A packet leaves ahead of a transfer's; a trial's burst has room for some anyway."""
+        if self.cadence.in_trial(now):
+            return
         self._ahead = max(self._ahead, now) + AHEAD_INTERVAL * self._interval()
 
     cdef double _interval(self) noexcept:

@@ -27,6 +27,8 @@ cdef class AckCadence:
     cdef void begin_trial(self, double now) noexcept
     cdef bint in_trial(self, double now) noexcept
     cdef bint is_burst(self, double now) noexcept
+    cdef inline int64_t burst_size(self, double now) noexcept:     # packets that left at `now`
+        return self._burst_size if now == self._burst_time else 0
     cdef void note_sent(self, int64_t number, int64_t oldest, double now) noexcept
     cdef void note_ack(self, int64_t ack, uint32_t ack_bits) noexcept
     cdef void _judge(self) noexcept

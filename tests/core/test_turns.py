@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -17,13 +19,14 @@ ACK_DELAY = 0.025
 """Seconds that an ack waits at most: RFC 9000's default max_ack_delay."""
 PACKET = 1434
 """Bytes: the largest message that a packet carries."""
+FRAGMENT = 1024
 MESSAGE_ROOM = 8
 """Packets in flight that are left to messages before a receiver is known to ack by count."""
 BROADBAND = LinkConditions(rate=500_000, queue=0.2, latency=0.02)
 
 
 class Game(EndpointPair):
-    """One side says a numbered position per frame; `delays` has when each arrived."""
+    """One side says a numbered message every few frames; `delays` has when each arrived."""
 
     def __init__(
         self,
@@ -32,9 +35,11 @@ class Game(EndpointPair):
         mode: RetryMode = RetryMode.NONE,
         seed: int | str = 0,
         from_server: bool = False,
+        frames: int = 1,
     ) -> None:
         super().__init__(conditions, seed)
-        self.size, self.mode = size, mode
+        self.size, self.mode, self.every = size, mode, frames
+        self.frame = 0
         self.sender = self.server if from_server else self.client
         self.receiver = self.client if from_server else self.server
         self.said: dict[bytes, float] = {}
@@ -54,7 +59,9 @@ class Game(EndpointPair):
             for message in messages_of(endpoint):
                 self.delays[message[:8]] = self.now - self.said[message[:8]]
         elif self.size:
-            self.say(b"%8d" % len(self.said) + bytes(self.size - 8), self.mode)
+            if self.frame % self.every == 0:
+                self.say(b"%8d" % len(self.said) + bytes(self.size - 8), self.mode)
+            self.frame += 1
 
     def frames(self, seconds: float) -> None:
         end = self.now + seconds
@@ -62,9 +69,17 @@ class Game(EndpointPair):
             self.tick(FRAME)
 
 
-def explained(conditions: LinkConditions) -> float:
-    """The longest that the link and the frames of both sides explain, in seconds."""
-    return conditions.latency + conditions.queue + 3 * FRAME
+def explained(conditions: LinkConditions, size: int = 0) -> float:
+    """The longest that the link and the frames of both sides explain, in seconds.
+
+    Until a receiver is known to ack by count, there is room for 8 packets of messages behind each
+    burst, and the next burst waits for the acks: then a message waits for its place in that,
+    while the queue is empty.
+    """
+    assert conditions.rate is not None
+    burst = round_trip(conditions) - MESSAGE_ROOM * FRAME
+    burst += 2 * MESSAGE_ROOM * size / conditions.rate
+    return conditions.latency + max(conditions.queue, burst) + 3 * FRAME
 
 
 @pytest.mark.parametrize("size", [380, 420, 1000, 1434])
@@ -121,10 +136,26 @@ def round_trip(conditions: LinkConditions, queue: float = 0.0) -> float:
 
 
 def largest_of_a_game(conditions: LinkConditions) -> int:
-    """The bytes per frame that a fifth of the link and the room for messages carry."""
+    """The bytes per frame that a fifth of the link and three rooms for messages carry.
+
+    Until a receiver is known to ack by count, a round trip has room for messages in two thirds of
+    a burst of 24 packets, and for 8 more behind it.
+    """
     assert conditions.rate is not None
-    room = MESSAGE_ROOM * PACKET / round_trip(conditions)
+    room = 3 * MESSAGE_ROOM * PACKET / round_trip(conditions)
     return min(PACKET, int(min(conditions.rate / 5, room) * FRAME))
+
+
+def frames_between(conditions: LinkConditions, size: int) -> int:
+    """Frames from one fragmented message to the next, so that the game leaves the link alone.
+
+    They take no more than a tenth of it, and no more than 8 packets of a round trip: fragments
+    leave ahead of no others.
+    """
+    assert conditions.rate is not None
+    fragments = size // FRAGMENT + 1
+    seconds = max(10 * size / conditions.rate, fragments / MESSAGE_ROOM * round_trip(conditions))
+    return math.ceil(seconds / FRAME)
 
 
 PATHS = st.builds(
@@ -151,9 +182,34 @@ def test_the_queue_of_the_link_explains_what_a_transfer_adds(
     game = Game(path, min(size, largest_of_a_game(path)), mode, from_server=from_server)
     name = game.say(bytes(transfer), transfer_mode)
     game.frames(6.0)
-    longest = explained(path)
+    longest = explained(path, game.size)
     if mode != RetryMode.NONE and game.way.stats.lost:
         longest += round_trip(path, path.queue)
+    assert [delay for said, delay in game.delays.items() if said != name and delay > longest] == []
+    due = sum(said < game.now - longest for said in game.said.values())
+    assert len(game.delays) >= due - 1 - game.way.stats.lost
+
+
+@settings(max_examples=20)
+@given(
+    path=PATHS,
+    size=st.integers(PACKET + 1, 8_000),
+    mode=st.sampled_from(RetryMode),
+    transfer=st.integers(1_000_000, 3_000_000),
+    transfer_mode=st.sampled_from(RetryMode),
+    from_server=st.booleans(),
+)
+def test_it_explains_what_a_transfer_adds_to_a_fragmented_message(
+    path, size, mode, transfer, transfer_mode, from_server
+):
+    """Its fragments take turns with the transfer's, and wait for acks: a round trip at the most."""
+    game = Game(path, size, mode, from_server=from_server, frames=frames_between(path, size))
+    name = game.say(bytes(transfer), transfer_mode)
+    game.frames(6.0)
+    assert path.rate is not None
+    longest = explained(path) + round_trip(path) + 2 * size / path.rate
+    if mode != RetryMode.NONE and game.way.stats.lost:
+        longest += 2 * round_trip(path, path.queue)
     assert [delay for said, delay in game.delays.items() if said != name and delay > longest] == []
     due = sum(said < game.now - longest for said in game.said.values())
     assert len(game.delays) >= due - 1 - game.way.stats.lost
