@@ -11,7 +11,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from itertools import product
 
@@ -30,6 +30,7 @@ from interop.jsonlines import (
     game_message,
     game_messages,
 )
+from interop.lossyproxy import LossyProxy
 from interop.published import Program, at_the_same_time, published_python
 from support.patience import PATIENCE
 
@@ -44,6 +45,9 @@ LONG_PATIENCE = 60.0
 IDLE = 10.0
 SILENCE = 5.0
 MESSAGE_TIMEOUT = 1.0
+LAST_WORDS = b"last words"
+LEAVERS = 60
+MOST_THAT_ARE_UNHEARD = 1
 SECOND_COPY = 0.5
 """Seconds in which a message would come a second time."""
 # It acks every 0.115 s, and looks every 1/60 s.
@@ -209,6 +213,7 @@ def a_session_outlives_ten_idle_seconds(server: PublishedServer) -> None:
         player.frames_for(IDLE)
         assert player.client.connected()
         assert 0 < player.client.latency() < MAX_LATENCY
+        assert all(player.client.stats().latency[-int(IDLE) + 1 : -1])  # a sample in each second
         assert server.program.count("message", player.token) == 0
         assert not server.program.said("disconnect", player.token)
         player.send(b"still here")
@@ -314,3 +319,38 @@ def outcomes() -> dict[Callable[[PublishedServer], None], Future[None]]:
 @pytest.mark.parametrize("play", PLAYS, ids=[play.__name__ for play in PLAYS])
 def test_on_a_published_server(play, outcomes):
     outcomes[play].result()
+
+
+def test_what_is_reliable_arrives_before_a_disconnect_at_30_percent_loss():
+    """By itself: so many handshakes hold a published server up for a second."""
+    with (
+        published_server() as server,
+        LossyProxy(("127.0.0.1", server.port)) as proxy,
+        ExitStack() as opened,
+    ):
+        clients = [opened.enter_context(UdpClient(server.public_key)) for _ in range(LEAVERS)]
+        for client in clients:
+            client.connect(proxy.address)
+        update_until(clients, lambda client: client.connected())
+        tokens = [client.token() for client in clients]
+        for token in tokens:
+            server.program.wait_for("connect", token)
+        proxy.is_lossy = True
+        for client in clients:
+            client.send_guaranteed(LAST_WORDS)
+            client.disconnect()
+        update_until(clients, lambda client: client.status() == ConnectionStatus.DISCONNECTED)
+        heard = [
+            [event["message"] for event in server.program.said("message", token)]
+            for token in tokens
+        ]
+    assert heard.count([fingerprint(LAST_WORDS)]) >= LEAVERS - MOST_THAT_ARE_UNHEARD
+
+
+def update_until(clients: list[UdpClient], done: Callable[[UdpClient], bool]) -> None:
+    end = time.monotonic() + PATIENCE
+    while not all(map(done, clients)):
+        assert time.monotonic() < end
+        for client in clients:
+            client.update()
+        time.sleep(FRAME)
