@@ -8,7 +8,7 @@ the same connection for a datagram: no call may find, or leave, its packet on th
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from cpython.object cimport PyObject
 from cpython.ref cimport Py_INCREF, Py_XDECREF
-from libc.stdint cimport uint32_t
+from libc.stdint cimport int64_t, uint8_t, uint32_t
 from libc.string cimport memcpy, memmove
 
 from mpgameserver._core.fragments cimport Piece, write_piece_header
@@ -31,6 +31,7 @@ cdef int begin_packet(PacketBuilder *packet, Py_ssize_t limit) except -1:
     packet.size = 0
     packet.count = 0
     packet.packet_type = KEEP_ALIVE
+    packet.is_probe = False
     packet.contents = NULL
     packet.buffer = borrow_buffer()
     return 0
@@ -76,9 +77,10 @@ cdef int put_message(PacketBuilder *packet, Message message) except -1:
     return 0
 
 
-cdef void put_ping(PacketBuilder *packet, int64_t number) noexcept:
-    """Put a keep-alive message into an empty packet: the other side acks it at once."""
-    write_shared_head(packet.buffer, 0, to_wire(number), KEEP_ALIVE)
+cdef void put_empty(PacketBuilder *packet, int64_t number, uint8_t message_type) noexcept:
+    """Put a message without bytes into an empty packet."""
+    write_shared_head(packet.buffer, 0, to_wire(number), message_type)
+    packet.packet_type = message_type
     packet.size = SHARED_OVERHEAD
     packet.count = 1
 

@@ -15,14 +15,23 @@ ever share a nonce, and the sender waits beyond that.
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from libc.math cimport INFINITY, floor
 
-from mpgameserver._core.blackhole cimport SAFE_DATAGRAM, is_large, on_large_acked, on_large_lost
+from mpgameserver._core.blackhole cimport (
+    SIZE_CLASSES,
+    SMALL,
+    SizeClass,
+    carried,
+    on_acked,
+    on_lost,
+    on_unexplained_loss,
+    size_class,
+)
 from mpgameserver._core.budget cimport Share
 from mpgameserver._core.builder cimport (
     begin_packet,
     end_packet,
     finish_payload,
+    put_empty,
     put_message,
-    put_ping,
     remember_message,
 )
 from mpgameserver._core.fifo cimport queue_append, queue_clear, queue_pop, queue_pop_all
@@ -41,7 +50,7 @@ from mpgameserver._core.header cimport (
     write_header,
 )
 from mpgameserver._core.message cimport RETRY_ON_TIMEOUT, Message
-from mpgameserver._core.outbox cimport MAX_RIDER_BYTES, WIDE_SPAN
+from mpgameserver._core.outbox cimport MAX_RIDER_BYTES, NARROW_SPAN, WIDE_SPAN
 from mpgameserver._core.packet cimport (
     FRAGMENT_HEADER,
     SHARED_OVERHEAD,
@@ -70,10 +79,11 @@ from mpgameserver._core.window cimport (
     BEHIND,
     DUPLICATE,
     FRESH,
-    LARGE,
     OWES_ACK,
     PING,
+    PROBE,
     Arrival,
+    SentPacket,
 )
 
 from mpgameserver._core.budget import GUARANTEED
@@ -100,7 +110,8 @@ cdef enum:
 cdef double RIDE_INTERVAL = 0.010  # seconds: packets that leave together share their fate
 cdef double LOSSY = 0.01           # of the packets: from here on small messages ride again
 cdef double MAX_HEARD = 1.0        # seconds: of a silence, what counts as time to hear something
-cdef double PING_INTERVAL = 1.0    # seconds: `latency` is of the last few, its bins are of one
+# Seconds: with the keep-alive that carries it, and an ack that says nothing, no more than one.
+cdef double PING_INTERVAL = 0.5
 cdef double ACK_DELAY = 0.025      # RFC 9000's default max_ack_delay
 cdef double CLOCK_ROUNDING = 1e-6  # seconds: more than a double rounds the Unix time by
 
@@ -134,11 +145,11 @@ cdef class Endpoint:
         self._start = self._now = self.last_received = self._last_sent = now
         self.inbox_share = Share(GUARANTEED)
         self._wall_start = wall_start
-        self._measured_at = -INFINITY
-        self._ping_second = -1
+        self._ping_due_at = -INFINITY
         self.keep_alive_interval = 0.1
         self.message_timeout = 1.0
         self._path.body = self._path.largest_body = payload_limit + SINGLE_OVERHEAD
+        self._path.unsafe = SIZE_CLASSES
         self._hello_received = hello_received
         self.received_packets = ReceiveWindow()
         self.sent_packets = SentWindow(packets_before)
@@ -243,7 +254,7 @@ cdef class Endpoint:
 
         Only messages that were cut for one before still leave in one.
         """
-        return self._path.is_narrow
+        return self._path.unsafe < SIZE_CLASSES
 
     cpdef void note_sent(self, uint32_t size, double now):
         """Count a datagram that was handed to the network."""
@@ -306,7 +317,7 @@ cdef class Endpoint:
                 self.flow.congestion.note_lost()
             contents = self.sent_packets.contents(number)
             if self.sent_packets.remembers(number) and (
-                self.sent_packets.packet(number).flags & LARGE
+                self.sent_packets.packet(number).size_class > SMALL
             ):
                 _on_large_lost(self, number, contents)
             if contents is not None:
@@ -395,8 +406,9 @@ cdef class Endpoint:
                 self._fill(&packet, room == MESSAGES)
             if packet.count == 0 and not self._must_speak():
                 return None
-            if packet.count == 0:
-                self._add_ping(&packet)
+            if packet.count == 0 and not self.outbox.drain_ended:
+                if not (self._path.wants_small and _add_probe(self, &packet)):
+                    self._add_ping(&packet)
             return self._close(&packet)
         finally:
             end_packet(&packet)
@@ -461,23 +473,21 @@ cdef class Endpoint:
         return self.established and self._now >= self._last_sent + self.keep_alive_interval
 
     cdef int _add_ping(self, PacketBuilder *packet) except -1:
-        """Have a packet without messages measure the round trip, once in each second.
+        """Have a packet without messages measure the round trip, `PING_INTERVAL` after the last.
 
-        Not where packets with messages did so within the last one, or are about to. The ping has
-        a message number of its own, for the published receiver drops any message whose number
-        came before.
+        Not where packets with messages are about to do so, unless a probe needs the number of a
+        message that has arrived. The ping has a message number of its own, for the published
+        receiver drops any message whose number came before.
         """
-        cdef int64_t second = <int64_t>floor(self._now - self._start)
         if (
             self.established
-            and second > self._ping_second
-            and self._now >= self._measured_at + PING_INTERVAL
-            and self.sent_packets.span() == 0
+            and self._now >= self._ping_due_at
+            and (self.sent_packets.span() == 0 or self._path.wants_small)
             and self.outbox.may_number()
         ):
-            self._ping_second = second
+            self._ping_due_at = self._now + PING_INTERVAL
             self.outbox.newest += 1
-            put_ping(packet, self.outbox.newest)
+            put_empty(packet, self.outbox.newest, KEEP_ALIVE)
         return 0
 
     cdef bytes _close(self, PacketBuilder *packet):
@@ -485,7 +495,8 @@ cdef class Endpoint:
         cdef const unsigned char *payload = finish_payload(packet)
         cdef unsigned char head[HEADER_SIZE]
         cdef PacketFields fields
-        cdef bint owes_ack = packet.packet_type != KEEP_ALIVE
+        cdef bint owes_ack = packet.packet_type != KEEP_ALIVE and not packet.is_probe
+        cdef SentPacket *sent
         fields.from_server = self._is_server
         fields.time = <uint32_t>self._written_second
         fields.packet_type = packet.packet_type
@@ -500,12 +511,12 @@ cdef class Endpoint:
             self._now, owes_ack,
             None if packet.contents == NULL else <object>packet.contents,
         ))
-        self.sent_packets.packet(self.sent_packets.newest).newest_message = self.outbox.newest
+        sent = self.sent_packets.packet(self.sent_packets.newest)
+        sent.newest_message = self.outbox.newest
         if packet.count and not owes_ack:
-            self.sent_packets.packet(self.sent_packets.newest).flags = PING
-        if is_large(HEADER_SIZE + packet.size + TAG_SIZE):
-            self.sent_packets.packet(self.sent_packets.newest).flags |= LARGE
-        else:
+            sent.flags = PROBE if packet.is_probe else PING
+        sent.size_class = size_class(HEADER_SIZE + packet.size + TAG_SIZE)
+        if sent.size_class == SMALL:
             self._path.wants_small = False
         if owes_ack:
             self.flow.note_sent(
@@ -650,13 +661,17 @@ cdef class Endpoint:
             )
             elapsed = self._now - self.sent_packets.packet(number).sent_at
             if self.sent_packets.packet(number).flags & PING:
-                if number == newest:  # else the ack of it was lost, and this one left later
+                if number == newest:
                     self.traffic.round_trip(elapsed, self._now)
                     self.round_trip.sample(elapsed)
+                else:  # its own ack was lost, or there was none, and this one left later
+                    self._ping_due_at = self._now
                 continue
-            if self.sent_packets.packet(number).flags & LARGE:
-                on_large_acked(&self._path, self._now)
-            self._measured_at = self._now
+            if self.sent_packets.packet(number).size_class > SMALL:
+                on_acked(
+                    &self._path, <SizeClass>self.sent_packets.packet(number).size_class, self._now
+                )
+            self._ping_due_at = self._now + PING_INTERVAL
             self.traffic.round_trip(elapsed, self._now)
             self.flow.note_round_trip(elapsed, number > newest_acked, self._now)
             newest_acked = max(newest_acked, number)
@@ -748,24 +763,48 @@ cdef list _all_seqnums():
 cdef int _on_large_lost(Endpoint endpoint, int64_t number, object contents) except -1:
     """Learn what the loss of a large packet says about the path.
 
-    It says something only if the next packet is smaller and was acked. A reliable message is
-    stuck if it was alone in the packet: of several, each fits into a smaller one.
+    It says something only if the next packet is smaller, had messages and was acked. A reliable
+    message is stuck if it was alone in the packet: of several, each fits into a smaller one.
     """
     cdef SentWindow sent = endpoint.sent_packets
+    cdef SizeClass size = <SizeClass>sent.packet(number).size_class
     cdef bint is_reliable = False
-    if not sent.remembers(number + 1) or (
-        sent.packet(number + 1).flags & (ACKED | LARGE) != ACKED
+    if not sent.remembers(number + 1) or not (
+        sent.packet(number + 1).flags & ACKED
+        and sent.packet(number + 1).flags & (OWES_ACK | PROBE)
+        and sent.packet(number + 1).size_class < size
     ):
-        endpoint._path.wants_small = True
+        on_unexplained_loss(&endpoint._path)
         return 0
     if type(contents) is Message:
         is_reliable = (<Message>contents).retry == RETRY_ON_TIMEOUT and (
             not (<Message>contents).settled
         )
-    if on_large_lost(&endpoint._path, is_reliable, endpoint._now):
-        endpoint._path.body = max_payload(SAFE_DATAGRAM) + SINGLE_OVERHEAD
-        endpoint.outbox.shrink(max_payload(SAFE_DATAGRAM))
+    if on_lost(&endpoint._path, size, is_reliable, endpoint._now):
+        endpoint._path.body = max_payload(carried(&endpoint._path)) + SINGLE_OVERHEAD
+        endpoint.outbox.shrink(max_payload(carried(&endpoint._path)))
     return 0
+
+
+cdef bint _add_probe(Endpoint endpoint, PacketBuilder *packet) except -1:
+    """Put an empty copy of a message that has arrived into a packet; False if none is known.
+
+    No receiver hands it to its game: it is among the newest of a duplicate filter.
+    """
+    cdef SentWindow sent = endpoint.sent_packets
+    cdef int64_t number = sent.newest
+    while sent.remembers(number - 1):
+        # What it carries has arrived, and the newest message then left in no packet before it.
+        if sent.packet(number).flags & ACKED and (
+            sent.packet(number).newest_message > sent.packet(number - 1).newest_message
+        ):
+            if sent.packet(number).newest_message <= endpoint.outbox.newest - NARROW_SPAN // 2:
+                return False
+            put_empty(packet, sent.packet(number).newest_message, APP)
+            packet.is_probe = True
+            return True
+        number -= 1
+    return False
 
 
 cdef inline void _start_reading(

@@ -264,6 +264,7 @@ cdef class SentWindow:
         self._put_contents(packet, contents)
         packet.sent_at = now
         packet.flags = OWES_ACK if owes_ack else 0
+        packet.size_class = 0
         if not owes_ack and self.oldest_undecided == self.newest:
             self.oldest_undecided += 1
         return self.newest

@@ -1,23 +1,36 @@
 # Black-hole detection: what becomes of large packets tells whether the path carries them.
 
-from libc.stdint cimport uint32_t
+from libc.stdint cimport uint8_t, uint32_t
+
+cdef enum SizeClass:
+    SMALL       # every path carries it
+    MEDIUM      # more than LEAST_DATAGRAM bytes
+    LARGE       # more than SAFE_DATAGRAM bytes
+    SIZE_CLASSES
 
 cdef enum:
     SAFE_DATAGRAM = 1232    # bytes: IPv6's minimum MTU of 1,280 less the headers
+    LEAST_DATAGRAM = 548    # what every IPv4 host has to take (RFC 791: 576), less the headers
     LOSSES_OF_A_BLACK_HOLE = 10
+    LOSSES_BEFORE_A_PROBE = 3
     LOSSES_THAT_END = 40
 
 cdef struct PathLimit:
     Py_ssize_t body            # bytes: the largest payload of a packet of several messages
     Py_ssize_t largest_body    # what a message may need that was cut before
-    uint32_t losses            # of large packets in a row, with the next smaller packet acked
-    bint is_narrow             # large packets do not arrive
-    bint is_stuck              # nor does a reliable message that needs one
-    bint wants_small           # no smaller packet was sent behind a large one that was lost
-    double since               # of the detection, or of the last large packet acked after it
+    SizeClass unsafe           # what the path was found to drop, and all above it
+    uint32_t losses[SIZE_CLASSES]   # in a row, with the next smaller packet acked
+    double since[SIZE_CLASSES]      # of the detection, or of the last one acked after it
+    uint32_t unexplained       # losses since one that is not small was acked, with no such pair
+    bint is_stuck              # a reliable message needs a packet that the path drops
+    bint wants_small           # no smaller packet was sent behind those that were lost
 
-cdef inline bint is_large(Py_ssize_t datagram) noexcept:
-    return datagram > SAFE_DATAGRAM
+cdef inline SizeClass size_class(Py_ssize_t datagram) noexcept:
+    return <SizeClass>((datagram > LEAST_DATAGRAM) + (datagram > SAFE_DATAGRAM))
 
-cdef void on_large_acked(PathLimit *path, double now) noexcept
-cdef bint on_large_lost(PathLimit *path, bint is_reliable, double now) noexcept
+cdef inline Py_ssize_t carried(const PathLimit *path) noexcept:    # bytes, of a datagram
+    return SAFE_DATAGRAM if path.unsafe == LARGE else LEAST_DATAGRAM
+
+cdef void on_acked(PathLimit *path, SizeClass size, double now) noexcept
+cdef bint on_lost(PathLimit *path, SizeClass size, bint is_reliable, double now) noexcept
+cdef void on_unexplained_loss(PathLimit *path) noexcept

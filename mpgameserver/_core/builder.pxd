@@ -10,11 +10,12 @@ cdef struct PacketBuilder:
     Py_ssize_t limit, size  # of the payload, as messages that share a packet are written
     uint8_t count          # of messages
     uint8_t packet_type    # of the first one
+    bint is_probe          # of a path's size: it is not in flight
     PyObject *contents     # owned: the message, or list of them, to be remembered; NULL: none
 
 cdef int begin_packet(PacketBuilder *packet, Py_ssize_t limit) except -1
 cdef void end_packet(PacketBuilder *packet) noexcept
 cdef int put_message(PacketBuilder *packet, Message message) except -1
-cdef void put_ping(PacketBuilder *packet, int64_t number) noexcept
+cdef void put_empty(PacketBuilder *packet, int64_t number, uint8_t message_type) noexcept
 cdef int remember_message(PacketBuilder *packet, Message message) except -1
 cdef const unsigned char *finish_payload(PacketBuilder *packet) except NULL

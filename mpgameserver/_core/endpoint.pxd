@@ -39,9 +39,9 @@ cdef class Endpoint:
     cdef DuplicateFilter _had_messages
     cdef Seal _seal
     cdef bint _is_server, _is_entered         # entered: a call runs that none may interrupt
-    cdef double _start, _wall_start, _now, _last_sent, _ack_due_at, _measured_at, _heard_for
+    cdef double _start, _wall_start, _now, _last_sent, _ack_due_at, _ping_due_at, _heard_for
     cdef uint32_t _acks_owed, _hello_received
-    cdef int64_t _written_second, _written_count, _ping_second, _dropped[VERDICTS]
+    cdef int64_t _written_second, _written_count, _dropped[VERDICTS]
     cdef PathLimit _path
     cdef int _enter(self) except -1
     cdef inline int64_t key_packets(self) noexcept:  # sealed under the key, by both sides

@@ -22,7 +22,7 @@ cdef enum SentFlag:
     ACKED = 2
     LOST = 4
     PING = 8               # its ack tells the round trip; it may be lost without a word
-    LARGE = 16             # a path may drop it for its size
+    PROBE = 16             # it carried a copy of a message that has arrived
 
 cdef struct Segment:       # a run of packet numbers, and the times that its packets had
     uint32_t start, first  # of the run, and of those accepted
@@ -47,6 +47,7 @@ cdef struct SentPacket:
     int64_t newest_message  # the newest message number that had left by then
     PyObject *contents      # what it carried; NULL: nothing that is remembered
     uint8_t flags
+    uint8_t size_class      # of the datagram, which a path may drop for its size
 
 cdef class SentWindow:
     cdef readonly int64_t newest, newest_acked   # absolute; 0: none

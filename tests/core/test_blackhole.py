@@ -32,11 +32,16 @@ SAFE = 1194
 """Bytes of the largest one in a datagram of 1,232."""
 LARGEST_OF_ALL = 8191 * 1024 + 1427
 SMALL_DATAGRAM = 1232
+LEAST_DATAGRAM = 548
+LEAST = 510
+"""Bytes of the largest message in a datagram of 548, which every IPv4 host takes (RFC 791)."""
 LOSSES_OF_A_BLACK_HOLE = 10
+LOSSES_BEFORE_A_PROBE = 3
 LOSSES_THAT_END = 40
 STUCK_TIMEOUT = 10.0
 
 NARROW = LinkConditions(max_datagram=1300 - 28, latency=0.02)
+NARROWER = LinkConditions(max_datagram=1000 - 28, latency=0.02)
 NARROW_FROM_THE_START = LinkConditions(max_datagram=1460 - 28, latency=0.02)
 
 
@@ -88,11 +93,11 @@ class ByHand:
             self.ack()
         return sizes, messages_of(receiver)
 
-    def lose_large(self, times: int) -> None:
+    def lose_large(self, times: int, size: int = LARGEST, after: int = 1) -> None:
         """Let large datagrams be lost, while a smaller one after each of them arrives."""
         for _ in range(times):
-            self.lose()
-            self.deliver()
+            self.lose(size)
+            self.deliver(after)
 
 
 @pytest.fixture
@@ -115,17 +120,45 @@ class TestDetection:
         by_hand.lose_large(LOSSES_OF_A_BLACK_HOLE - 1)
         assert not by_hand.endpoint.path_is_narrow
 
-    def test_a_packet_of_1232_bytes_is_not_large(self, by_hand):
-        for _ in range(3 * LOSSES_OF_A_BLACK_HOLE):
-            by_hand.lose(SAFE)
-            by_hand.deliver()
+    def test_a_packet_of_548_bytes_is_small(self, by_hand):
+        by_hand.lose_large(3 * LOSSES_OF_A_BLACK_HOLE, LEAST)
         assert not by_hand.endpoint.path_is_narrow
 
-    def test_one_of_1233_bytes_is(self, by_hand):
-        for _ in range(LOSSES_OF_A_BLACK_HOLE):
-            by_hand.lose(SAFE + 1)
-            by_hand.deliver()
+    @pytest.mark.parametrize("size", [LEAST + 1, SAFE, SAFE + 1, LARGEST])
+    def test_one_of_549_bytes_is_not(self, by_hand, size):
+        by_hand.lose_large(LOSSES_OF_A_BLACK_HOLE, size)
         assert by_hand.endpoint.path_is_narrow
+
+    @pytest.mark.parametrize(
+        ("lost", "largest"),
+        [
+            (LEAST + 1, LEAST_DATAGRAM),
+            (SAFE, LEAST_DATAGRAM),
+            (SAFE + 1, SMALL_DATAGRAM),
+        ],
+    )
+    def test_datagrams_shrink_to_the_size_below_what_is_lost(self, by_hand, lost, largest):
+        by_hand.lose_large(LOSSES_OF_A_BLACK_HOLE, lost)
+        by_hand.endpoint.queue(content(SAFE))
+        sizes, messages = by_hand.deliver_all()
+        assert max(sizes) == largest
+        assert messages == [content(SAFE)]
+
+    def test_twice_where_datagrams_of_1232_bytes_vanish_as_well(self, by_hand):
+        by_hand.lose_large(LOSSES_OF_A_BLACK_HOLE)
+        by_hand.lose_large(LOSSES_OF_A_BLACK_HOLE, SAFE)
+        by_hand.endpoint.queue(content(LARGEST))
+        sizes, messages = by_hand.deliver_all()
+        assert max(sizes) <= LEAST_DATAGRAM
+        assert messages == [content(LARGEST)]
+
+    def test_a_medium_packet_that_is_acked_refutes_nothing_about_large_ones(self, by_hand):
+        by_hand.lose_large(LOSSES_OF_A_BLACK_HOLE - 1, LARGEST, after=SAFE)
+        assert not by_hand.endpoint.path_is_narrow
+        by_hand.lose_large(1, LARGEST, after=SAFE)
+        assert by_hand.endpoint.path_is_narrow
+        by_hand.endpoint.queue(content(SAFE))
+        assert max(by_hand.deliver_all()[0]) == SMALL_DATAGRAM
 
     def test_a_loss_says_nothing_where_the_next_packet_is_lost_too(self, by_hand):
         for _ in range(3 * LOSSES_OF_A_BLACK_HOLE):
@@ -142,23 +175,36 @@ class TestDetection:
             by_hand.deliver()
         assert not by_hand.endpoint.path_is_narrow
 
-    def test_keep_alives_that_are_acked_are_smaller_packets(self, by_hand):
-        for _ in range(LOSSES_OF_A_BLACK_HOLE):
+    def test_a_keep_alive_that_is_acked_says_nothing(self, by_hand):
+        """A receiver whose inbox is full acks it, too."""
+        for _ in range(3 * LOSSES_OF_A_BLACK_HOLE):
             by_hand.lose()
             by_hand.now += by_hand.endpoint.keep_alive_interval
-            [keep_alive] = flush(by_hand.endpoint, by_hand.now)
-            by_hand.peer.read(keep_alive)
+            for packet in flush(by_hand.endpoint, by_hand.now):
+                if packet[12] == wire.KEEP_ALIVE:
+                    by_hand.peer.read(packet)
             by_hand.ack()
-        assert by_hand.endpoint.path_is_narrow
+        assert not by_hand.endpoint.path_is_narrow
 
-    def test_behind_a_large_loss_a_small_packet_leaves_though_there_is_nothing_to_say(
-        self, by_hand
-    ):
+    def test_behind_large_losses_a_probe_leaves_though_there_is_nothing_to_say(self, by_hand):
+        """It is empty, and its number is that of a message that has arrived."""
         by_hand.endpoint.keep_alive_interval = 1000.0
-        by_hand.lose()
-        by_hand.now += 2.0
-        [packet] = flush(by_hand.endpoint, by_hand.now)
-        assert len(packet) < SAFE
+        by_hand.deliver()
+        for _ in range(LOSSES_BEFORE_A_PROBE):
+            by_hand.lose()
+            by_hand.now += 2.0
+            packets = flush(by_hand.endpoint, by_hand.now)
+        [probe] = packets
+        [message] = wire_messages(probe)
+        assert (message.seq, message.type, message.payload) == (2, wire.APP, b"")
+
+    def test_no_game_sees_anything_of_a_probe(self):
+        pair = ConnectionPair(NARROW)
+        for frame in range(64 * 3):
+            pair.server.send(content(LARGEST, frame), RetryMode.NONE)
+            pair.frame()
+        assert pair.client.endpoint.repeated_messages >= LOSSES_OF_A_BLACK_HOLE
+        assert all(received(pair.client))
 
     def test_a_game_that_sends_nothing_but_large_packets_finds_it(self):
         pair = ConnectionPair(NARROW)
@@ -170,10 +216,10 @@ class TestDetection:
         assert content(LARGEST, 64 * 3 - 1) in received(pair.client)
 
     def test_where_no_packet_is_large_nothing_changes(self):
-        by_hand = ByHand(max_datagram=SMALL_DATAGRAM)
+        by_hand = ByHand(max_datagram=LEAST_DATAGRAM)
         by_hand.deliver()
         for _ in range(3 * LOSSES_OF_A_BLACK_HOLE):
-            by_hand.lose(SAFE)
+            by_hand.lose(LEAST)
             by_hand.deliver()
         assert not by_hand.endpoint.path_is_narrow
 
@@ -291,6 +337,36 @@ class TestStuck:
         assert content(LARGEST, 1) in received(pair.server)
         assert pair.client.status is ConnectionStatus.CONNECTED
 
+    @pytest.mark.parametrize("size", [SAFE, 100_000])
+    def test_it_ends_a_connection_over_a_path_that_carries_no_1232_bytes_either(self, size):
+        pair = ConnectionPair(LinkConditions(latency=0.02))
+        pair.run(1.0)
+        pair.client.send(content(size))
+        pair.client.advance(pair.now)
+        while pair.client.next_datagram(pair.now) is not None:
+            pass
+        pair.relink(NARROWER)
+        pair.run(2 * STUCK_TIMEOUT)
+        assert pair.client.status is ConnectionStatus.DROPPED
+
+    def test_a_receiver_whose_game_reads_nothing_is_no_path(self):
+        """It acks keep-alives, and nothing with messages, whatever its size."""
+        pair = ConnectionPair(LinkConditions(latency=0.02))
+        pair.run(1.0)
+        block = bytes(4_000_000)
+        while not pair.server.endpoint.drops["inbox full"]:
+            if not pair.client.endpoint.outbox.pending:
+                pair.client.send(block)
+            pair.frame()
+        pair.client.send(content(LARGEST))
+        pair.client.send(content(20))
+        pair.run(3 * STUCK_TIMEOUT)
+        assert pair.client.status is ConnectionStatus.CONNECTED
+        assert not pair.client.endpoint.path_is_narrow
+        received(pair.server)
+        pair.run(5.0)
+        assert {content(LARGEST), content(20)} <= set(received(pair.server))
+
     def test_unreliable_messages_never_end_it(self):
         pair = ConnectionPair(NARROW)
         pair.client.retime(Timing(message=60.0))
@@ -348,6 +424,14 @@ class TestDelivery:
         self.deliver(pair, sender, RetryMode.RETRY_ON_TIMEOUT)
         pair.relink(NARROW)
         self.play(pair, sender)
+        self.deliver(pair, sender, RetryMode.RETRY_ON_TIMEOUT)
+        self.deliver(pair, sender, RetryMode.NONE)
+
+    def test_they_arrive_when_it_narrows_below_what_ipv6_would_carry(self, sender):
+        pair = ConnectionPair(LinkConditions(latency=0.02))
+        self.deliver(pair, sender, RetryMode.RETRY_ON_TIMEOUT)
+        pair.relink(NARROWER)
+        self.play(pair, sender, 8.0)
         self.deliver(pair, sender, RetryMode.RETRY_ON_TIMEOUT)
         self.deliver(pair, sender, RetryMode.NONE)
 

@@ -131,11 +131,13 @@ class EndpointPair:
 
     `tick` passes one frame: each side receives, advances and sends. Every datagram that leaves is
     checked: its size, its nonce, and that what is in flight stays within the span of the acks, or
-    of the receive window once the receiver is known to ack often.
+    of the receive window once the receiver is known to ack often. Pings and probes, which have
+    one empty message, are not in flight.
     """
 
     SPAN = 32
     WIDE_SPAN = 1024
+    PING = wire.HEADER.size + 2 + wire.TAG_SIZE
 
     def __init__(
         self,
@@ -187,7 +189,7 @@ class EndpointPair:
     def _send(self, endpoint: Endpoint, send: Callable[[bytes, float], None]) -> None:
         while (datagram := endpoint.next_datagram(self.now)) is not None:
             assert len(datagram) <= self.max_datagram
-            if datagram[15]:
+            if datagram[15] and len(datagram) > self.PING:
                 sent = endpoint.sent_packets
                 span = self.WIDE_SPAN if endpoint.flow.cadence.is_frequent else self.SPAN
                 assert sent.newest - sent.oldest_undecided <= span
