@@ -7,6 +7,8 @@ PYTHON ?= python3
 VENV ?= .venv
 ARGS ?=
 SECONDS ?= 600
+# One process for each core; a test must not depend on having one for itself.
+WORKERS ?= auto
 
 KIND := $(or $(if $(filter 1,$(MPGAMESERVER_PROFILE)),profile),\
 	$(if $(filter 1,$(MPGAMESERVER_DEBUG)),debug),\
@@ -46,13 +48,14 @@ help:
 	@echo 'make clean        remove all that make has made'
 	@echo
 	@echo 'ARGS="..." is handed to the demo and to pytest: make test ARGS="tests/core -k wrap"'
+	@echo 'WORKERS=0 runs the tests of make test in one process, with their output as it comes'
 	@echo 'MPGAMESERVER_PROFILE=1 or MPGAMESERVER_DEBUG=1 builds, installs and runs that kind of build'
 
 demo: $(INSTALLED)
 	cd $(VENV) && bin/python -m mpgameserver demo $(ARGS)
 
 test: $(INSTALLED) $(DEV_TOOLS)
-	$(BIN)/pytest $(ARGS)
+	$(BIN)/pytest --numprocesses $(WORKERS) --dist worksteal $(ARGS)
 
 # What is skipped for want of a program is listed at the end, with the reason.
 test-extra: $(INSTALLED) $(DEV_TOOLS) $(FUZZ_TOOLS) $(CROSS_TOOLS)
