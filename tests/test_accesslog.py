@@ -11,7 +11,12 @@ from pathlib import Path
 import pytest
 
 from mpgameserver import accesslog
-from mpgameserver.accesslog import HOST_LINES_AT_ONCE, AccessLog
+from mpgameserver.accesslog import (
+    HOST_LINES_AT_ONCE,
+    LINES_AT_ONCE,
+    LINES_PER_SECOND,
+    AccessLog,
+)
 
 HOST, OTHER = ip_address("192.0.2.1"), ip_address("192.0.2.2")
 
@@ -70,6 +75,40 @@ def test_a_host_has_a_rate_of_lines_and_the_next_line_tells_what_is_missing(path
     log.write("a line of the next second", HOST, 1.0)
     assert lines(path)[-2].endswith(" another host (100 lines before were left out)")
     assert lines(path)[-1].endswith(" a line of the next second")
+
+
+@pytest.mark.parametrize(
+    ("network", "shares"), [("2001:db8:0:{:x}::1", 2), ("2001:db8:0:{:x}00::1", 4)]
+)
+def test_the_hosts_of_an_ipv6_network_share_its_rate(path: Path, network: str, shares: int) -> None:
+    log = AccessLog(path)
+    hosts = [ip_address(network.format(number)) for number in range(16)]
+    for _ in range(HOST_LINES_AT_ONCE):
+        for host in hosts:
+            log.write("a client that comes or goes", host, 0.0)
+    assert len(lines(path)) == HOST_LINES_AT_ONCE * shares
+    log.write("another host", HOST, 0.0)
+    assert "another host" in lines(path)[-1]
+
+
+def test_all_hosts_together_have_a_rate_of_lines(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(accesslog, "LINES_AT_ONCE", 100)
+    log, hosts = AccessLog(path), [ip_address(f"198.51.100.{number}") for number in range(250)]
+    for second in range(10):
+        for host in hosts:
+            log.write("a client that comes or goes", host, float(second))
+    assert len(lines(path)) == 100 + 9 * LINES_PER_SECOND
+    assert log.left_out == 2500 - len(lines(path))
+
+
+def test_a_day_of_the_longest_lines_is_less_than_it_is_said_to_be() -> None:
+    address = "[fe80:ffff:ffff:ffff:ffff:ffff:ffff:ffff%interface123456]:65535"
+    line = f"2026-01-01T00:00:00.000+00:00 {address} disconnect key limit after 1234567.123 s\n"
+    longest = len(line) + len(" (123456 lines before were left out)")
+    assert longest <= 180
+    assert LINES_PER_SECOND * 86400 * 180 < 0.8e9
 
 
 def test_a_host_that_comes_and_goes_all_the_time_writes_a_few_lines_a_second(path: Path) -> None:
