@@ -44,6 +44,14 @@ __all__ = ["HelloRefused", "ProvedSession", "ServerHandshakes"]
 
 BURST_SECONDS = 0.05
 """Of the handshake rate's hellos, as many as come in this time are answered at once: a lobby."""
+FREE_TRIALS = 8
+"""Keys that are tried on what claims to be a CHALLENGE_RESP, however many of those come: 8 µs,
+less than it takes to read one. No honest address has more handshakes in progress."""
+TRIALS_PER_SECOND = 50_000.0
+"""Keys that are tried for all addresses that have more, 1 µs each: whoever forges hellos and proofs
+in somebody's name gets a twentieth of a core at the most."""
+TRIALS_AT_ONCE = 2_500.0
+"""Of them, as many as may be tried in one go: 2.5 ms."""
 _SEALED_OVERHEAD = 36  # header and tag
 
 
@@ -78,6 +86,7 @@ class ServerHandshakes:
         self._sessions = sessions
         self._limits = limits
         self._bucket = TokenBucket(limits.handshake_rate, _burst(limits))
+        self._trials = TokenBucket(TRIALS_PER_SECOND, TRIALS_AT_ONCE)
         self._proofs: OrderedDict[SocketAddress, bytes] = OrderedDict()
         self._ends: dict[SocketAddress, bytes] = {}
 
@@ -150,6 +159,11 @@ class ServerHandshakes:
         return token
 
     # -- proofs -----------------------------------------------------------------------------
+
+    def may_try(self, address: SocketAddress, now: float) -> bool:
+        """True if there is time to try the keys of an address on a datagram."""
+        trials = len(self.half_open.at(address))
+        return trials <= FREE_TRIALS or self._trials.take(now, min(trials, TRIALS_AT_ONCE))
 
     def prove(self, datagram: bytes, address: SocketAddress, now: float) -> ProvedSession | None:
         """The session that a datagram from an address proves, which is half-open no more.

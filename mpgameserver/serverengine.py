@@ -234,11 +234,17 @@ class ServerEngine(Switchboard):
             self.drop("unsent", address)
 
     def receive_proof(self, datagram: bytes, address: SocketAddress) -> bool:
-        """True when the datagram has proved a handshake, or waits for a key that will tell."""
+        """True when the datagram has proved a handshake, or waits for a key that will tell.
+
+        True as well when it is dropped here, for no more keys can be tried now.
+        """
         if not self._handshakes.half_open.at(address):
             return False
         if self._refusal(address, host_of(address)) is not None:
             return False
+        if not self._handshakes.may_try(address, self.now):
+            self.drop("busy", address)
+            return True
         return self._prove(datagram, address) or self._handshakes.postpone(datagram, address)
 
     def _prove(self, datagram: bytes, address: SocketAddress) -> bool:

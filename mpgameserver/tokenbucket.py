@@ -21,12 +21,12 @@ class TokenBucket:
         self._tokens = burst
         self._filled_at = float("-inf")
 
-    def take(self, now: float) -> bool:
-        """Take a token; False when there is no whole one."""
+    def take(self, now: float, tokens: float = 1.0) -> bool:
+        """Take a token, or so many at once; False when there are not as many."""
         self._fill(now)
-        if self._tokens < 1 - _ROUNDING:
+        if self._tokens < tokens - _ROUNDING:
             return False
-        self._tokens -= 1
+        self._tokens -= tokens
         return True
 
     def next_time(self) -> float:

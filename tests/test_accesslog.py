@@ -13,7 +13,6 @@ import pytest
 from mpgameserver import accesslog
 from mpgameserver.accesslog import (
     HOST_LINES_AT_ONCE,
-    LINES_AT_ONCE,
     LINES_PER_SECOND,
     AccessLog,
 )

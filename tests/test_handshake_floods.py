@@ -14,6 +14,7 @@ from functools import cache
 import pytest
 from support.serverworld import FRAME, ROOT_KEY, WALL_START, Player, World
 
+from mpgameserver.accepting import TRIALS_AT_ONCE, TRIALS_PER_SECOND
 from mpgameserver.crypto import EllipticCurvePrivateKey
 from mpgameserver.enums import PacketType
 from mpgameserver.handshake import (
@@ -23,6 +24,7 @@ from mpgameserver.handshake import (
     new_token,
 )
 from mpgameserver.netsim import LinkConditions
+from mpgameserver.sessioncipher import SessionCipher, may_open
 
 ADDRESS = ("192.0.2.1", 5000)
 HELLOS_PER_SECOND = 100
@@ -131,6 +133,37 @@ def test_the_player_gets_in_while_a_few_hosts_fill_the_queue_of_hellos(
         crowd.flood(world)
         world.frame()
         assert world.now < start + PATIENCE, "the player did not get in"
+
+
+@pytest.mark.parametrize("address", [ADDRESS, ("192.0.2.2", 5000)], ids=["his", "another's"])
+def test_keys_tried_on_forged_proofs_have_a_budget_and_the_player_gets_in(
+    address: tuple[str, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trials = 0
+
+    def counted(cipher: SessionCipher, datagram: bytes) -> bool:
+        nonlocal trials
+        trials += 1
+        return may_open(cipher, datagram)
+
+    monkeypatch.setattr("mpgameserver.halfopen.may_open", counted)
+    world = world_of(0)
+    proof = world.join("192.0.2.9", 5000).sent[1]
+    most = world.engine.settings.limits.half_open_per_address
+    for _ in range(60):  # until each of the forged handshakes has a key
+        world.serve((hello, ADDRESS) for hello in forged_hellos()[:most])
+        world.serve([(proof, ADDRESS)])
+        world.frame()
+    assert all(half_open.has_key for half_open in world.engine._handshakes.half_open.at(ADDRESS))
+    assert world.engine.half_open == most
+    before, start = trials, world.now
+    world.player(*address)
+    for _ in range(60):
+        world.serve([(proof, ADDRESS)] * 50)
+        world.frame()
+    assert trials - before <= TRIALS_AT_ONCE + TRIALS_PER_SECOND * (world.now - start) + 200
+    assert world.engine.drops["busy"] > 1000
+    assert address in [client.addr for client in world.engine.clients]
 
 
 def seconds_to_get_in(

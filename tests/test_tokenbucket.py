@@ -27,6 +27,12 @@ def test_it_holds_no_more_than_the_burst_however_long_nothing_was_taken() -> Non
     assert taken(bucket, 1e6) == 4
 
 
+def test_several_tokens_are_taken_all_or_none() -> None:
+    bucket = TokenBucket(rate=10, burst=4)
+    assert [bucket.take(0.0, 3), bucket.take(0.0, 2), bucket.take(0.0, 1)] == [True, False, True]
+    assert [bucket.take(0.1, 2), bucket.take(0.2, 2)] == [False, True]
+
+
 def test_parts_of_a_token_are_kept() -> None:
     bucket = TokenBucket(rate=1, burst=1)
     assert [bucket.take(now) for now in (0.0, 0.5, 0.75, 1.0)] == [True, False, False, True]
