@@ -4,7 +4,8 @@ One datagram holds 255 messages, and each is a call of the handler: what a peer 
 not keep the other sessions and the tick waiting. So calls are made in goes, each bounded by their
 number and by the time that they take, and a session that has more waits for its next turn.
 
-The clock is read after each call that is slow, and after every few that are fast.
+The clock is read after each call that is slow, and after every few that are fast. Whoever else
+has to know the time of a call reads it here (`read`), so that each reading counts for the go, too.
 """
 
 from libc.math cimport INFINITY
@@ -31,25 +32,30 @@ cdef class CallBudget:
         self._stride = self._until_look = 1
 
     cdef int begin(self, double now, double until) except -1:
-        """Begin a go, which ends at `until` at the latest."""
-        self._looked_at = now if self.clock is None else self.clock()
-        self._until = min(self._looked_at + GO_TIMEOUT, until)
+        """Begin a go at the time `now`, which ends at `until` at the latest."""
+        self._looked_at = now
+        self._until = min(now + GO_TIMEOUT, until)
         self._stride = self._until_look = 1
         self.left = MAX_CALLS_PER_GO
         return 0
 
     cdef int _look(self) except -1:
         """Read the clock, and decide after how many calls to do so again."""
-        cdef double now = self._looked_at if self.clock is None else self.clock()
-        self._stride = min(self._stride * 2, LONGEST_STRIDE) if now - self._looked_at < FAST else 1
+        cdef double before = self._looked_at
+        self._stride = min(self._stride * 2, LONGEST_STRIDE) if self.read() - before < FAST else 1
         self._until_look = self._stride
-        self._looked_at = now
-        if now >= self._until:
-            self.left = 0
         return 0
 
+    cpdef double read(self) except? -1:
+        """Read the clock: the time now, which may be the end of the go."""
+        if self.clock is not None:
+            self._looked_at = self.clock()
+        if self._looked_at >= self._until:
+            self.left = 0
+        return self._looked_at
+
     def start(self, double now, double until=INFINITY):
-        """Begin a go, which ends at `until` at the latest."""
+        """Begin a go at the time `now`, which ends at `until` at the latest."""
         self.begin(now, until)
 
     def count(self):

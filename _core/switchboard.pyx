@@ -199,7 +199,7 @@ cdef class Switchboard:
         self._go_is_over = True
         if not self._waiting:
             return
-        self.calls.begin(self.now, until)
+        self.calls.begin(max(self.now, self.calls.read()), until)
         while self._waiting and self.calls.left:
             before = self.calls.left
             for _ in range(len(self._waiting)):

@@ -141,7 +141,6 @@ class UdpServer:
             ctxt, lambda: self._pump.flush(), self._handler(), lambda: self.address
         )
         self._engine.calls.clock = time.perf_counter
-        self._engine.slow_events.clock = time.perf_counter
         self._interrupts = 0
         self._pipe = _WakePipe()
         try:

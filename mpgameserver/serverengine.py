@@ -122,7 +122,7 @@ class ServerEngine(Switchboard):
         self._messages_refused = 0
         self._is_closed = False
         self.handover: HandOver = HandOver(context.wake)
-        self.slow_events: SlowEventLog = SlowEventLog()
+        self.slow_events: SlowEventLog = SlowEventLog(self.calls.read)
 
     @property
     def clients(self) -> tuple[ServerClient, ...]:

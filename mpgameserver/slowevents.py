@@ -18,31 +18,32 @@ _PER_MESSAGE = "handle_message or a message's callback"
 
 
 class SlowEventLog:
-    """Times each event but those of messages, which are timed by the go: one look at the clock."""
+    """Times each event but those of messages, which are timed by the go.
 
-    def __init__(self) -> None:
-        self.clock: Callable[[], float] | None = None
-        """Tells monotonic seconds; None: events take no time."""
+    `read` tells monotonic seconds: it is that of the budget of calls, for which an event's time
+    counts as well.
+    """
+
+    def __init__(self, read: Callable[[], float]) -> None:
+        self._read = read
         self._timed = 0.0
         self._logs: defaultdict[str, LimitedLog] = defaultdict(lambda: LimitedLog(_LOG))
 
     def begin(self) -> float:
         """The time at which an event begins."""
-        return 0.0 if self.clock is None else self.clock()
+        return self._read()
 
     def end(self, name: str, began: float) -> None:
         """Note the end of an event that began at that time."""
-        if self.clock is not None:
-            now = self.clock()
-            self._timed += now - began
-            self._judge(name, now - began, now)
+        now = self._read()
+        self._timed += now - began
+        self._judge(name, now - began, now)
 
     def end_go(self, began: float) -> None:
         """Note the end of a go: what no timed event has taken is taken to be the messages'."""
-        if self.clock is not None:
-            now = self.clock()
-            timed, self._timed = self._timed, 0.0
-            self._judge(_PER_MESSAGE, now - began - timed, now)
+        now = self._read()
+        timed, self._timed = self._timed, 0.0
+        self._judge(_PER_MESSAGE, now - began - timed, now)
 
     def _judge(self, name: str, seconds: float, now: float) -> None:
         if seconds > SLOW_EVENT:

@@ -98,6 +98,41 @@ class BusyServer:
         )
 
 
+class TestOneReadingOfTheClock:
+    def test_the_time_of_an_event_counts_for_the_go_in_which_it_comes(self) -> None:
+        server = BusyServer(Costly())
+        first, second = KeyHolder(server.world), KeyHolder(server.world)
+        server.run(0.1)
+
+        def take_long() -> None:
+            server.world.now += GO_SECONDS
+
+        engine = server.world.engine
+        before = len(server.handler.handled)
+        engine.receive(first.packet(b"a"), first.address, server.world.now, server.world.wall_now)
+        engine.call_event("connect", take_long)
+        engine.receive(second.packet(b"b"), second.address, server.world.now, 0.0)
+        assert [message for _, _, message in server.handler.handled[before:]] == [b"a"]
+        engine.advance(server.world.now)
+        assert [message for _, _, message in server.handler.handled[before:]] == [b"a", b"b"]
+
+    def test_a_go_of_messages_costs_one_reading_and_an_event_two(self) -> None:
+        server = BusyServer(Costly())
+        peer, engine, reads = KeyHolder(server.world), server.world.engine, 0
+        server.run(0.1)
+
+        def clock() -> float:
+            nonlocal reads
+            reads += 1
+            return server.world.now
+
+        engine.calls.clock = clock
+        engine.receive(peer.packet(b"a"), peer.address, server.world.now, server.world.wall_now)
+        assert reads == 1
+        engine.call_event("update", lambda: None)
+        assert reads == 3
+
+
 class TestOneClientThatFloods:
     def test_an_honest_player_is_handled_within_one_go(self) -> None:
         server = BusyServer(Costly())

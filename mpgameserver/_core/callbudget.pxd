@@ -14,6 +14,7 @@ cdef class CallBudget:
 
     cdef int begin(self, double now, double until) except -1
     cdef int _look(self) except -1
+    cpdef double read(self) except? -1
     cdef inline int note_call(self) except -1:      # that one was made
         if self.left:
             self.left -= 1
