@@ -15,6 +15,8 @@ from socketserver import ThreadingMixIn
 from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
+from mpgameserver.address import resolve
+
 __all__ = ["BoundedHttpServer", "SilentHandler"]
 
 MAX_REQUESTS = 16
@@ -25,6 +27,9 @@ MAX_REQUEST_SECONDS = 5.0
 SLOT_TIMEOUT = 3.0
 """Seconds to wait for the thread of a request that was closed: it may wait for figures. Then the
 new one is refused."""
+ACCEPT_PAUSE = 0.1
+"""Seconds to wait when a connection cannot be accepted, for no file descriptor is left: it is still
+there, and must not keep the thread busy."""
 
 
 class SilentHandler(WSGIRequestHandler):
@@ -35,17 +40,28 @@ class SilentHandler(WSGIRequestHandler):
 
 
 class BoundedHttpServer(ThreadingMixIn, WSGIServer):
-    """A WSGI server with at most `MAX_REQUESTS` threads."""
+    """A WSGI server with at most `MAX_REQUESTS` threads.
+
+    Raises OSError where the address cannot be had. Later it raises nothing: without a thread or a
+    file descriptor a request is refused, or waits.
+    """
 
     daemon_threads = True
 
     def __init__(self, address: tuple[str, int]) -> None:
         self._ended = threading.Condition()
         self._deadlines: dict[socket.socket, float] = {}
-        found = socket.getaddrinfo(*address, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-        family, _, _, _, place = found[0]
+        family, place = resolve(*address, socket.AI_PASSIVE)[0]
         self.address_family: int = family
         super().__init__((str(place[0]), int(place[1])), SilentHandler)
+
+    def get_request(self) -> tuple[Any, Any]:
+        """Accept a connection. Raises OSError, which the base class passes over."""
+        try:
+            return super().get_request()
+        except OSError:
+            time.sleep(ACCEPT_PAUSE)
+            raise
 
     def process_request(self, request: Any, client_address: Any) -> None:
         """Begin a request in a thread of its own, for which the oldest may have to go."""
@@ -56,19 +72,21 @@ class BoundedHttpServer(ThreadingMixIn, WSGIServer):
             has_room = self._has_room()
             if has_room:
                 self._deadlines[request] = time.perf_counter() + MAX_REQUEST_SECONDS
-        if has_room:
-            super().process_request(request, client_address)
-        else:
+        if not has_room:
             self.shutdown_request(request)
+            return
+        try:
+            super().process_request(request, client_address)
+        except BaseException:  # no thread is left; the base class closes the connection
+            self._forget(request)
+            raise
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:
         """Answer a request."""
         try:
             super().process_request_thread(request, client_address)
         finally:
-            with self._ended:
-                del self._deadlines[request]
-                self._ended.notify_all()
+            self._forget(request)
 
     def service_actions(self) -> None:
         """Close the requests that take too long; called every half a second."""
@@ -96,6 +114,11 @@ class BoundedHttpServer(ThreadingMixIn, WSGIServer):
             descriptor = request.detach()
             if descriptor >= 0:  # -1: the thread has closed it
                 os.close(descriptor)
+
+    def _forget(self, request: socket.socket) -> None:
+        with self._ended:
+            del self._deadlines[request]
+            self._ended.notify_all()
 
     def _has_room(self) -> bool:
         return len(self._deadlines) < MAX_REQUESTS

@@ -72,22 +72,28 @@ class MetricsServer:
     A context manager. It listens from the moment it is made until `close`, and must be made
     before the server of the context is. `address` is the pair with the port that was taken.
 
-    Raises TypeError or ValueError for what is no such pair, and OSError where it cannot be had.
+    Raises TypeError or ValueError for what is no such pair, OSError where it cannot be had, and
+    RuntimeError when no thread can be started; nothing is changed then. Once it listens, a request
+    that finds no thread is refused and one that finds no file descriptor waits.
     """
 
     def __init__(self, context: ServerContext, addr: tuple[str, int]) -> None:
         host, port = host_and_port(addr, least_port=0)
-        registry = CollectorRegistry()
-        registry.register(ServerCollector(context))
         self._server = BoundedHttpServer((host, port))
-        self._server.set_app(make_wsgi_app(registry))
         self.address: tuple[str, int] = (host, self._server.server_port)
         self._thread = threading.Thread(
             target=self._server.serve_forever, name="mpgameserver-metrics", daemon=True
         )
         self._is_inherited = False
+        try:
+            self._thread.start()
+        except BaseException:
+            self._server.server_close()
+            raise
         forks.end_in_child(self)
-        self._thread.start()
+        registry = CollectorRegistry()
+        registry.register(ServerCollector(context))  # last, for it changes the context
+        self._server.set_app(make_wsgi_app(registry))
 
     def close(self) -> None:
         """Stop to listen."""

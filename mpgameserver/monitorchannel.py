@@ -15,7 +15,7 @@ import logging
 import os
 from types import TracebackType
 
-from mpgameserver.address import format_address
+from mpgameserver.address import format_address, host_and_port
 from mpgameserver.context import EventHandler, ServerContext
 from mpgameserver.crypto import (
     EllipticCurvePrivateKey,
@@ -83,6 +83,7 @@ class MonitorChannel:
         key = load_private_key(key)
         if key.getPublicKey() == context.root_key.getPublicKey():
             raise ValueError("the monitor needs a key of its own, not that of the server")
+        addr = host_and_port(addr, least_port=0)  # before the context is changed
         self._server = ThreadedServer(_channel_context(FiguresAsker(context), key), addr)
 
     @property
@@ -91,7 +92,12 @@ class MonitorChannel:
         return self._server.address
 
     def start(self) -> None:
-        """Listen. Raises OSError, which names the address, where it cannot be had."""
+        """Listen.
+
+        Raises OSError where the address cannot be had, which it names, or no file descriptor is
+        left, and RuntimeError when it runs already or no thread can be started. Nothing is changed
+        then, and it can be tried again. Once it listens it needs neither.
+        """
         self._server.start()
 
     def stop(self) -> None:

@@ -8,18 +8,23 @@ import os
 import socket
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from support.echo import EchoServer
+from support.patience import PATIENCE
 
 from mpgameserver import aio
 from mpgameserver.address import resolve
+from mpgameserver.boundedhttp import ACCEPT_PAUSE, MAX_REQUESTS
 from mpgameserver.client import UdpClient
 from mpgameserver.context import EventHandler, ServerContext
+from mpgameserver.crypto import EllipticCurvePrivateKey
 from mpgameserver.enums import ConnectFailure, ConnectionStatus
+from mpgameserver.monitorchannel import MonitorChannel
 from mpgameserver.netsim import LinkConditions
 from mpgameserver.server import ThreadedServer, UdpServer
 from mpgameserver.udpproxy import UdpProxy
@@ -251,3 +256,102 @@ class TestServers:
             shortage.end()
 
         asyncio.run(asyncio.wait_for(serve(), 5))
+
+
+def is_read(address: tuple[str, int]) -> bool:
+    """True if the metrics server answers."""
+    with socket.create_connection(address, PATIENCE) as sock:
+        sock.sendall(b"GET /metrics HTTP/1.0\r\n\r\n")
+        try:
+            return sock.recv(64).startswith(b"HTTP/1.0 200")
+        except ConnectionResetError:
+            return False
+
+
+@pytest.mark.usefixtures("nothing_stays_open")
+class TestMonitorChannel:
+    @pytest.fixture
+    def context(self) -> ServerContext:
+        return ServerContext(EventHandler(), EllipticCurvePrivateKey.new())
+
+    @pytest.mark.parametrize("left", [0, 1, 2])
+    def test_without_a_descriptor_it_does_not_start_and_can_be_started_later(
+        self, context: ServerContext, shortage: Shortage, left: int
+    ) -> None:
+        channel = MonitorChannel(context, EllipticCurvePrivateKey.new(), LOOPBACK)
+        shortage.of_sockets(left)
+        with pytest.raises(OSError, match=os.strerror(errno.EMFILE)):
+            channel.start()
+        shortage.end()
+        with channel:
+            assert channel.address[1] > 0
+
+    def test_without_a_thread_it_does_not_start_and_can_be_started_later(
+        self, context: ServerContext, shortage: Shortage
+    ) -> None:
+        channel = MonitorChannel(context, EllipticCurvePrivateKey.new(), LOOPBACK)
+        shortage.of_threads(0)
+        with pytest.raises(RuntimeError, match="can't start new thread"):
+            channel.start()
+        shortage.end()
+        with channel:
+            assert channel.address[1] > 0
+
+    def test_one_that_cannot_be_made_leaves_the_context_as_it_was(
+        self, context: ServerContext
+    ) -> None:
+        with pytest.raises(ValueError, match="port"):
+            MonitorChannel(context, EllipticCurvePrivateKey.new(), ("127.0.0.1", 70000))
+        assert context.meter is None
+
+
+@pytest.mark.usefixtures("nothing_stays_open")
+class TestMetricsServer:
+    @pytest.fixture
+    def context(self) -> ServerContext:
+        return ServerContext(EventHandler())
+
+    @pytest.fixture
+    def make(self) -> Any:
+        return pytest.importorskip("mpgameserver.metrics").MetricsServer
+
+    def test_without_a_descriptor_it_is_not_made(
+        self, context: ServerContext, make: Any, shortage: Shortage
+    ) -> None:
+        shortage.of_sockets(0)
+        with pytest.raises(OSError, match=os.strerror(errno.EMFILE)):
+            make(context, LOOPBACK)
+        assert context.meter is None
+
+    def test_without_a_thread_it_is_not_made(
+        self, context: ServerContext, make: Any, shortage: Shortage
+    ) -> None:
+        shortage.of_threads(0)
+        with pytest.raises(RuntimeError, match="can't start new thread"):
+            make(context, LOOPBACK)
+        assert context.meter is None
+
+    def test_a_request_without_a_thread_is_refused_and_takes_no_room(
+        self, context: ServerContext, make: Any, shortage: Shortage
+    ) -> None:
+        with make(context, LOOPBACK) as metrics, ThreadedServer(context, LOOPBACK):
+            shortage.of_threads(0)
+            assert not any(is_read(metrics.address) for _ in range(MAX_REQUESTS + 1))
+            shortage.end()
+            assert is_read(metrics.address)
+
+    def test_a_request_without_a_descriptor_waits_and_keeps_no_core_busy(
+        self, context: ServerContext, make: Any, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        tried: list[float] = []
+
+        def full(sock: socket.socket) -> Any:
+            tried.append(time.monotonic())
+            if len(tried) == 3:
+                monkeypatch.undo()
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+        with make(context, LOOPBACK) as metrics, ThreadedServer(context, LOOPBACK):
+            monkeypatch.setattr(socket.socket, "accept", full)
+            assert is_read(metrics.address)
+        assert tried[2] - tried[0] >= 2 * ACCEPT_PAUSE
