@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["Timing", "check_interval"]
+__all__ = ["CLIENT_IDLE_TIMEOUT", "Timing", "check_interval"]
+
+CLIENT_IDLE_TIMEOUT = 5.0
+"""Seconds without a packet after which a client counts its connection as dropped. It cannot be set,
+and clients of the published package have the same."""
 
 
 @dataclass
@@ -15,19 +19,24 @@ class Timing:
     """Between packets of a side that has nothing to say."""
     message: float = 1.0
     """Until a packet, or a message that is not sent for ever, counts as not arrived."""
-    silence: float = 5.0
+    silence: float = CLIENT_IDLE_TIMEOUT
     """Without an accepted packet, until the connection counts as dropped."""
 
     def contradiction(self) -> str | None:
         """What cannot work about these intervals together; None if they can.
 
-        The other side's idle timeout is not known, and is taken to be this one.
+        A server whose own idle timeout is longer must still keep its clients from dropping it. A
+        message timeout below the keep-alive interval is no contradiction: a `BEST_EFFORT` message
+        is sent once then, and acks do not wait for keep-alives.
         """
-        if self.keep_alive < self.silence:
+        whose, timeout = "the idle timeout", self.silence
+        if timeout > CLIENT_IDLE_TIMEOUT:
+            whose, timeout = "the idle timeout of clients", CLIENT_IDLE_TIMEOUT
+        if self.keep_alive < timeout:
             return None
         return (
             f"the keep-alive interval ({self.keep_alive:g} s) must be shorter than "
-            f"the idle timeout ({self.silence:g} s), which would end every idle connection"
+            f"{whose} ({timeout:g} s), which would end every idle connection"
         )
 
     def check(self) -> None:

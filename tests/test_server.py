@@ -811,6 +811,9 @@ class TestContradictingSettings:
         server.close()
         assert context.handler.events == []
         context.setConnectionTimeout(10)
+        with pytest.raises(ValueError, match=r"\(6 s\).*idle timeout of clients \(5 s\)"):
+            ThreadedServer(context, LOOPBACK).start()
+        context.setKeepAliveInterval(4)
         with ThreadedServer(context, LOOPBACK):
             pass
 

@@ -1443,7 +1443,12 @@ class TestContext:
         caplog.clear()
         world.context.setInterval(0.5)
         world.serve()
+        assert caplog.text == ""
         world.context.setConnectionTimeout(60)
+        world.serve()
+        assert "the idle timeout of clients (5 s)" in caplog.text
+        caplog.clear()
+        world.context.setKeepAliveInterval(4)
         world.serve()
         assert caplog.text == ""
 
