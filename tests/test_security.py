@@ -35,7 +35,7 @@ TOOLS = re.compile(r"cli|demo|figures|genkey|livetable|netsim|ping|relay|serve$|
 SETTING_LIMITS = {"limits.py", "context.py"}
 
 NOT_BOUNDS = {
-    "timing.CLIENT_IDLE_TIMEOUT": "the default of a setting, and what a keep-alive interval is compared with",
+    "timing.CLIENT_IDLE_TIMEOUT": "what keep-alive intervals must be below",
     "_core.duplicates.MAX_NUMBER": "years of the fastest rate, so that the arithmetic is safe",
     "_core.duplicates.MAX_WIDTH": "MESSAGE_FILTER_WIDTH for Python",
     "_core.datagrams.MAX_KNOWN_ADDRESSES": "KNOWN_ADDRESSES for Python",
