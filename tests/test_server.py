@@ -868,9 +868,7 @@ class TestLog:
 class TestSlowEvents:
     @staticmethod
     def log(clock: list[float]) -> SlowEventLog:
-        log = SlowEventLog()
-        log.clock = lambda: clock[0]
-        return log
+        return SlowEventLog(lambda: clock[0])
 
     def test_an_event_that_blocks_is_named(self, caplog: pytest.LogCaptureFixture) -> None:
         clock = [100.0]
