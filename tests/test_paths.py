@@ -141,7 +141,7 @@ def test_they_arrive_when_the_path_narrows_in_mid_session(path, mtu, errors, fam
 
 
 @pytest.mark.parametrize("family", [4, 6], ids=["IPv4", "IPv6"])
-@pytest.mark.parametrize("mtu", [1280, 1420, 1500])
+@pytest.mark.parametrize("mtu", MTUS)
 def test_the_largest_message_arrives(path, mtu, family):
     path.narrow(mtu)
     path.drop(errors=True)
