@@ -13,7 +13,7 @@ ever share a nonce, and the sender waits beyond that.
 """
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
-from libc.math cimport INFINITY, floor
+from libc.math cimport INFINITY
 
 from mpgameserver._core.blackhole cimport (
     SIZE_CLASSES,
@@ -60,6 +60,7 @@ from mpgameserver._core.packet cimport (
     payload_is_valid,
     read_message,
 )
+from mpgameserver._core.rounding cimport floor_integer
 from mpgameserver._core.seal cimport MAX_KEY_PACKETS, Seal, borrow_buffer, give_back_buffer
 from mpgameserver._core.seqnum cimport HALF_RING, RING_SIZE, expand, to_wire
 from mpgameserver._core.verdict cimport (
@@ -277,7 +278,7 @@ cdef class Endpoint:
         """
         cdef int64_t second
         self._now = max(self._now, now)
-        second = <int64_t>floor(self._wall_start + (self._now - self._start))
+        second = floor_integer(self._wall_start + (self._now - self._start))
         if second != self._written_second:
             self._written_second = second
             self._written_count = 0

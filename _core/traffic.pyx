@@ -8,8 +8,9 @@ and 65,535 ms; what is more stays at that.
 """
 
 from cpython.mem cimport PyMem_Calloc, PyMem_Free
-from libc.math cimport floor
 from libc.string cimport memset
+
+from mpgameserver._core.rounding cimport floor_integer
 
 __all__ = ["TrafficBins"]
 
@@ -53,7 +54,7 @@ cdef class TrafficBins:
 
     cdef void _move_to(self, double now) noexcept:
         """Make the second `now` the current one; those without traffic in between are cleared."""
-        cdef int64_t second = <int64_t>floor(now - self._start)
+        cdef int64_t second = floor_integer(now - self._start)
         if second <= self._current:
             return
         self._store()
@@ -93,7 +94,7 @@ cdef class TrafficBins:
             counts.latency = 0
             if self._latency_samples:
                 counts.latency = <uint16_t>min(
-                    self._latency_sum / self._latency_samples * 1000 + 0.5, 65535.0
+                    floor_integer(self._latency_sum / self._latency_samples * 1000 + 0.5), 0xFFFF
                 )
         elif self._seconds != NULL:
             counts = self._seconds[second % TRAFFIC_BINS]

@@ -173,3 +173,11 @@ def test_it_takes_a_message_number_of_its_own():
     numbers = [m.seq for m in peer.read_all([*pings, *flush(client, 1.4)])]
     assert numbers == [1, 2, 3, 4]
     assert all(ping[12] == wire.KEEP_ALIVE and ping[15] == 1 for ping in pings)
+
+
+@pytest.mark.parametrize("now", [2.0**53, 2.0**64, 1e300])
+def test_a_clock_beyond_every_integer_has_pings_too(now):
+    endpoint = new_endpoint()
+    datagram = endpoint.next_datagram(now)
+    assert datagram is not None
+    assert datagram[15] == 1

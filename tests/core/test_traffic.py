@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 
 import models
@@ -67,10 +68,28 @@ def test_latency_is_the_mean_of_the_second_in_whole_milliseconds():
     assert bins.lists(1.5)[4][-2:] == [11, 200]
 
 
-def test_latency_stays_at_the_most_that_a_bin_holds():
+@pytest.mark.parametrize("seconds", [1000.0, 1e300, math.inf])
+def test_latency_stays_at_the_most_that_a_bin_holds(seconds):
     bins = TrafficBins(0.0)
-    bins.round_trip(1000.0, 0.0)
+    bins.round_trip(seconds, 0.0)
     assert bins.lists(0.0)[4][-1] == 65535
+
+
+@pytest.mark.parametrize("now", [2.0**53, 2.0**64, 1e300, math.inf])
+def test_a_clock_beyond_every_integer_is_later_than_all_that_was_counted(now):
+    bins = TrafficBins(0.0)
+    bins.sent(10, 0.0)
+    assert bins.lists(now)[0] == ZEROS
+    bins.sent(20, now)
+    assert bins.lists(now)[0] == [0] * (BINS - 1) + [20]
+
+
+@pytest.mark.parametrize("now", [-(2.0**64), -math.inf, math.nan])
+def test_a_clock_that_says_nothing_is_that_of_the_current_second(now):
+    bins = TrafficBins(0.0)
+    bins.sent(10, 1.0)
+    bins.sent(20, now)
+    assert bins.lists(now)[0][-2:] == [0, 30]
 
 
 def test_packets_stay_at_the_most_that_a_bin_holds_while_bytes_go_on():

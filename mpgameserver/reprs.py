@@ -1,0 +1,25 @@
+"""What `repr` shows of an object that was never made."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+__all__ = ["even_unmade"]
+
+
+def even_unmade(shows: Callable[[Any], str]) -> Callable[[Any], str]:
+    """Have a `__repr__` show an object whose `__init__` has raised, or was not called, too.
+
+    Debuggers, loggers and test runners show the arguments of every frame of a traceback.
+    """
+
+    @functools.wraps(shows)
+    def shown(self: Any) -> str:
+        try:
+            return shows(self)
+        except AttributeError:
+            return f"<{type(self).__name__}, not initialised>"
+
+    return shown
