@@ -22,8 +22,9 @@ that was sent after the pause.
 import logging
 
 from libc.math cimport INFINITY
-from libc.stdint cimport int64_t
+from libc.stdint cimport int8_t, int64_t
 
+from mpgameserver._core.message cimport checked_message
 from mpgameserver._core.seal cimport MAX_KEY_PACKETS
 from mpgameserver._core.verdict cimport ACCEPTED
 
@@ -81,14 +82,19 @@ cdef class Lifecycle:
 
     # -- messages ---------------------------------------------------------------------------
 
-    cdef int queue(self, object payload, object retry, object callback) except -1:
-        if self.status is not _connected:
-            raise NotConnectedError(f"cannot send while {self.status.name}")
-        return self.endpoint.outbox.add(payload, retry, callback)
-
     def send(self, payload, retry=-1, callback=None):
         """Queue a message, as `Endpoint.queue` does; NotConnectedError unless CONNECTED."""
-        self.queue(payload, retry, callback)
+        cdef int8_t mode
+        cdef bytes data
+        self._require_connected()
+        data = checked_message(payload, retry, callback, self.endpoint.outbox.max_message, &mode)
+        self._require_connected()  # `__buffer__` of the payload, or a finalizer, may have ended it
+        self.endpoint.outbox.add_checked(data, mode, callback)
+
+    cdef int _require_connected(self) except -1:
+        if self.status is not _connected:
+            raise NotConnectedError(f"cannot send while {self.status.name}")
+        return 0
 
     def take_settled(self):
         """Take the callbacks of the messages that are over, each with what to call it with."""

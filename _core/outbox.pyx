@@ -99,6 +99,10 @@ cdef class Outbox:
         """Queue a message; see `Endpoint.queue`."""
         cdef int8_t mode
         cdef bytes data = checked_message(payload, retry, callback, self.max_message, &mode)
+        return self.add_checked(data, mode, callback)
+
+    cdef int add_checked(self, bytes data, int8_t mode, object callback) except -1:
+        """Queue a message that `checked_message` has made. No code of the caller's runs in here."""
         cdef Py_ssize_t size = len(data)
         cdef Message message
         cdef Transfer transfer

@@ -43,28 +43,30 @@ cdef class Session(Timed):
 
         On another thread it is handed over. To a client that is gone nothing is sent.
         """
+        cdef int8_t _
         if PyThread_get_thread_ident() == self._thread:
             self.send_here(payload, retry, callback)
         else:
-            data = self._checked(payload, retry, callback)
+            data = self._checked(payload, retry, callback, &_)
             self._owner.hand_over_send(self, data, retry, callback)
 
     cpdef object send_here(self, object payload, object retry, object callback):
         """The same, on the thread of the sessions."""
+        cdef int8_t mode
+        # `__buffer__` of the payload, or a finalizer, may end the session in here.
+        cdef bytes data = self._checked(payload, retry, callback, &mode)
         if self.connection.status is not _connected:
-            self._checked(payload, retry, callback)
             if callback is not None:
                 self._owner.refuse(self, callback)
             return
-        self.connection.queue(payload, retry, callback)
+        self.connection.endpoint.outbox.add_checked(data, mode, callback)
         if not self.is_ready:
             self._owner.wants_out(self)
 
-    cdef bytes _checked(self, object payload, object retry, object callback):
+    cdef bytes _checked(self, object payload, object retry, object callback, int8_t *mode):
         """The payload as bytes. Raises TypeError or ValueError for what cannot be sent."""
-        cdef int8_t _
         return checked_message(
-            payload, retry, callback, self.connection.endpoint.outbox.max_message, &_
+            payload, retry, callback, self.connection.endpoint.outbox.max_message, mode
         )
 
     def disconnect(self, reason):

@@ -21,7 +21,7 @@ cdef class Lifecycle:
     cdef bint _answer_goodbye              # what is left to send after the end
     cdef bint _warned_of_key
 
-    cdef int queue(self, object payload, object retry, object callback) except -1
+    cdef int _require_connected(self) except -1
     cdef Verdict take(self, bytes datagram, double now) except *
     cdef int go_on(self, double now) except -1
     cdef bytes make_datagram(self, double now)

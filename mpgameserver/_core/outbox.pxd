@@ -48,6 +48,7 @@ cdef class Outbox:
     cdef Queue _riders               # small ones of them, by last_sent; none unless takes_riders
     cdef dict _callbacks            # of the messages and transfers that have one
     cdef int add(self, object payload, object retry, object callback) except -1
+    cdef int add_checked(self, bytes data, int8_t mode, object callback) except -1
     cdef int add_control(self, uint8_t message_type, bytes data) except -1
     cdef Message next_message(
         self, Py_ssize_t limit, bint alone, bint ahead, double now, double repeat_interval

@@ -1,5 +1,7 @@
 # A client that has proved its handshake, as its server has it.
 
+from libc.stdint cimport int8_t
+
 from mpgameserver._core.lifecycle cimport Lifecycle
 from mpgameserver._core.messagerate cimport MessageRate
 from mpgameserver._core.timers cimport Timed
@@ -27,4 +29,4 @@ cdef class Session(Timed):
             not self.is_waiting and self.connection.endpoint.inbox_count() > 0
         )
     cpdef object send_here(self, object payload, object retry, object callback)
-    cdef bytes _checked(self, object payload, object retry, object callback)
+    cdef bytes _checked(self, object payload, object retry, object callback, int8_t *mode)

@@ -6,6 +6,8 @@ Any code can: a finalizer that a collection runs when a list is made, or an AEAD
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
+from types import SimpleNamespace
 
 import pytest
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -14,6 +16,9 @@ from support.finalizers import CollectedSoon
 from support.pair import ConnectionPair, received
 
 from mpgameserver._core.endpoint import Endpoint
+from mpgameserver._core.session import Session
+from mpgameserver.enums import RetryMode
+from mpgameserver.errors import NotConnectedError
 
 COLLECTS_IN_C = sys.version_info < (3, 12)
 """An allocation in compiled code can start a collection."""
@@ -133,3 +138,47 @@ def test_an_aead_that_calls_its_endpoint_while_it_opens(name):
     assert [message for _, message in endpoint.take_messages()] == [b"message"]
     assert endpoint.received == 1
     assert [type(error) for error in aead.raised] == [RuntimeError] * (name in EXCLUSIVE)
+
+
+class Ending:
+    """A buffer in Python (PEP 688), which ends a connection when its bytes are asked for."""
+
+    def __init__(self, end: Callable[[], object]) -> None:
+        self.end = end
+
+    def __buffer__(self, flags: int) -> memoryview:
+        self.end()
+        return memoryview(b"message")
+
+
+def send_ending(send: Callable[..., None], callback: object, end: Callable[[], object]) -> None:
+    """Send a message whose bytes cannot be had without the end of the connection."""
+    retry = RetryMode.NONE
+    if COLLECTS_IN_C:
+        payload = bytearray(b"message")
+        with CollectedSoon(end):  # nothing is allocated before the memoryview of the payload
+            send(payload, retry, callback)
+    else:
+        send(Ending(end), retry, callback)
+
+
+@pytest.mark.parametrize("how", ["abandon", "disconnect"])
+def test_a_message_that_ends_its_connection_is_refused(pair, how):
+    client = pair.client
+    with pytest.raises(NotConnectedError):
+        send_ending(client.send, print, lambda: getattr(client, how)(pair.now))
+    client.abandon(pair.now)
+    assert client.take_settled() == []
+
+
+@pytest.mark.parametrize("how", ["abandon", "disconnect"])
+def test_a_message_that_ends_its_session_is_told_to_have_failed(pair, how):
+    refused: list[object] = []
+    owner = SimpleNamespace(
+        now=0.0, wants_out=lambda _: None, refuse=lambda _, callback: refused.append(callback)
+    )
+    session = Session(pair.server, ("127.0.0.1", 1), b"", owner)
+    send_ending(session.send, print, lambda: getattr(pair.server, how)(pair.now))
+    assert refused == [print]
+    pair.server.abandon(pair.now)
+    assert pair.server.take_settled() == []
