@@ -88,16 +88,19 @@ cdef int _know(tuple address, bytes key) except -1:
 cdef bytes _kernel_form(tuple address):
     """The address as the kernel has it; None for a name, which must be looked up."""
     cdef bytes key = _kernel_forms.get(address)
+    cdef unsigned flow = 0, scope = 0
     cdef MpgAddress raw
     if key is not None:
         return key
-    host, port = address[:2]
-    flow, scope = address[2:4] if len(address) >= 4 else (0, 0)
+    # No slices: to make a tuple can run a finalizer, which may send from the same socket.
+    host = address[0]
+    if len(address) >= 4:
+        flow, scope = address[2], address[3]
     local = address[len(address) - 1] if len(address) in (3, 5) else ""
     if "\0" in host:  # C would see what comes before it
         return None
     if not mpg_make_address(
-        &raw, PyUnicode_AsUTF8(host), port, flow, scope, PyUnicode_AsUTF8(local)
+        &raw, PyUnicode_AsUTF8(host), address[1], flow, scope, PyUnicode_AsUTF8(local)
     ):
         return None
     key = _key_of(&raw)
@@ -143,11 +146,7 @@ cdef class DatagramSocket:
         if self._rest is not None:
             return self._next_of_rest(), self._sender_address
         datagram = self._receive(&sender)
-        if datagram is None:
-            return None
-        self._sender = sender
-        self._sender_address = _address_of(&sender)
-        return datagram, self._sender_address
+        return None if datagram is None else (datagram, self._sender_address)
 
     cpdef bint spin(self, double seconds):
         """Look for a datagram without sleeping, for so long; True when one is there.
@@ -162,6 +161,7 @@ cdef class DatagramSocket:
         return found
 
     cdef bytes _receive(self, MpgAddress *sender):
+        cdef bytes datagram
         cdef size_t segment = 0
         cdef int size, error, _
         if self._rest is not None:
@@ -179,12 +179,23 @@ cdef class DatagramSocket:
             self.refused = self.refused or mpg_refused(error)
         else:
             return None
+        datagram = PyBytes_FromStringAndSize(_read_buffer, size)
+        if sender != NULL:
+            self._note_sender(sender)
         if segment == 0 or <size_t>size <= segment:
-            return PyBytes_FromStringAndSize(_read_buffer, size)
-        self._rest = PyBytes_FromStringAndSize(_read_buffer, size)
+            return datagram
+        self._rest = datagram
         self._rest_taken = 0
         self._rest_segment = <Py_ssize_t>segment
         return self._next_of_rest()
+
+    cdef int _note_sender(self, MpgAddress *sender) except -1:
+        """Note whom the last datagram came from."""
+        # A finalizer may run in here, and send to whom the one before came from.
+        cdef tuple address = _address_of(sender)
+        self._sender = sender[0]
+        self._sender_address = address
+        return 0
 
     cdef bytes _next_of_rest(self):
         """The next datagram of a run that was read as one piece."""
@@ -280,9 +291,10 @@ cdef class DatagramSocket:
         cdef size_t sizes[RUN_LENGTH]
         cdef MpgAddress to
         cdef bytes datagram
-        cdef Py_ssize_t i, count = len(self._run)
+        cdef Py_ssize_t i, count
         if self._run_address is not None and not self._write_address(self._run_address, &to):
             return 0
+        count = min(len(self._run), RUN_LENGTH)
         for i in range(count):
             datagram = self._run[i]
             data[i] = PyBytes_AS_STRING(datagram)

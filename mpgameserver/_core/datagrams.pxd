@@ -58,6 +58,7 @@ cdef class DatagramSocket:
     cpdef int close(self) except -1
     cpdef bint send(self, bytes datagram, tuple address=*) except -1
     cdef bytes _receive(self, MpgAddress *sender)
+    cdef int _note_sender(self, MpgAddress *sender) except -1
     cdef bytes _next_of_rest(self)
     cdef bint _write_address(self, tuple address, MpgAddress *raw) except -1
     cdef Py_ssize_t _send_run(self) except -1

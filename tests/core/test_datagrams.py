@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable, Iterator
 
 import pytest
+from support.finalizers import CollectedSoon
 from support.patience import PATIENCE
 
 from mpgameserver._core.datagrams import (
@@ -17,6 +18,7 @@ from mpgameserver._core.datagrams import (
     MAX_KNOWN_ADDRESSES,
     TELLS_LOCAL,
     DatagramSocket,
+    forget_addresses,
 )
 from mpgameserver.udpsocket import PlainSocket
 from mpgameserver.waiting import wait_readable
@@ -497,3 +499,42 @@ class TestDescriptorsClosedBySomebodyElse:
 
     def test_closing_one_that_was_not_used_since_raises_nothing(self, lost):
         lost[0].close()
+
+
+@native
+class TestFinalizers:
+    """Code that a collection runs in the middle of a call, and that uses the same socket."""
+
+    @pytest.fixture
+    def senders(self) -> Iterator[tuple[socket.socket, socket.socket]]:
+        # IPv6: the interpreter has tuples of two at hand, and to take one starts no collection.
+        with bound(socket.AF_INET6) as first, bound(socket.AF_INET6) as second:
+            for sock in (first, second):
+                sock.settimeout(PATIENCE)
+            yield first, second
+
+    def test_what_answers_the_last_sender_reaches_it_while_another_is_noted(self, senders):
+        sock = bound(socket.AF_INET6)
+        moves = DatagramSocket(sock)
+        for sender in senders:
+            sender.sendto(b"hello", sock.getsockname())
+            wait_readable(sock, PATIENCE)
+        forget_addresses()
+        _, last = moves.receive_from()
+        with CollectedSoon(lambda: moves.send(b"for the first", last)):
+            arrival = moves.receive_from()
+        moves.send(b"for the second", arrival[1])
+        assert arrival == (b"hello", senders[1].getsockname())
+        assert [sender.recv(100) for sender in senders] == [b"for the first", b"for the second"]
+        moves.close()
+
+    def test_a_run_leaves_once_whatever_is_called_in_the_middle(self, senders):
+        moves = DatagramSocket(bound(socket.AF_INET6))
+        forget_addresses()
+        for datagram in (b"one", b"two"):
+            assert moves.queue(datagram, senders[0].getsockname())
+        with CollectedSoon(moves.flush):
+            _at_hand = moves, senders
+            moves.flush()
+        assert read(senders[0], 2) == [b"one", b"two"]
+        moves.close()
