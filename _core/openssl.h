@@ -113,12 +113,15 @@ static void mpg_free_cipher(MpgCipher *cipher)
     mpg_openssl.free_context(cipher);
 }
 
-/* Write the sealed data and its tag to `out`; 0 when the library fails. As after `mpg_open`, no
+/* Write the sealed data and its tag to `out`; 0 for a negative size and when the library fails. As
+ * after `mpg_open`, no
  * error is left for the next who asks the library for one. */
 static int mpg_seal(MpgCipher *cipher, const unsigned char *nonce, const unsigned char *header,
                     int header_size, const unsigned char *data, int size, unsigned char *out)
 {
     int written;
+    if (header_size < 0 || size < 0)
+        return 0;
     if (mpg_openssl.init(cipher, NULL, NULL, nonce, 1) &&
         mpg_openssl.update(cipher, NULL, &written, header, header_size) &&
         mpg_openssl.update(cipher, out, &written, data, size) &&
@@ -136,6 +139,8 @@ static int mpg_open(MpgCipher *cipher, const unsigned char *nonce, const unsigne
                     int header_size, const unsigned char *data, int size, unsigned char *out)
 {
     int written;
+    if (header_size < 0 || size < 0)
+        return 0;
     if (mpg_openssl.init(cipher, NULL, NULL, nonce, 0) &&
         mpg_openssl.update(cipher, NULL, &written, header, header_size) &&
         mpg_openssl.update(cipher, out, &written, data, size) &&

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import ctypes
 import os
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from cryptography.exceptions import InvalidTag
@@ -99,6 +101,30 @@ def test_what_was_decrypted_before_the_tag_failed_is_overwritten():
 def test_what_is_shorter_than_a_tag_is_refused(size):
     with pytest.raises(InvalidTag):
         NativeAesGcm(KEY).decrypt(NONCE, bytes(size), HEADER)
+
+
+NEGATIVE_SIZES = """
+#include <stddef.h>
+#include "openssl.h"
+
+int main(void)  /* where no library was found yet: to call it would be a crash */
+{
+    unsigned char bytes[64] = {0};
+    return mpg_seal(NULL, bytes, bytes, 20, bytes, -1, bytes)
+        || mpg_seal(NULL, bytes, bytes, -1, bytes, 16, bytes)
+        || mpg_open(NULL, bytes, bytes, 20, bytes, -1, bytes)
+        || mpg_open(NULL, bytes, bytes, -1, bytes, 16, bytes);
+}
+"""
+
+
+@pytest.mark.skipif(shutil.which("cc") is None, reason="there is no C compiler")
+def test_a_negative_size_is_refused_before_anything_is_read_or_written(tmp_path):
+    (tmp_path / "sizes.c").write_text(NEGATIVE_SIZES)
+    headers = Path(__file__).resolve().parents[2] / "_core"
+    compile_it = ["cc", "-D_GNU_SOURCE", "-I", headers, "sizes.c", "-o", "sizes", "-ldl"]
+    subprocess.run(compile_it, cwd=tmp_path, check=True)
+    assert subprocess.run([tmp_path / "sizes"], check=False).returncode == 0
 
 
 @pytest.mark.parametrize("size", [0, 15, 17, 32])
