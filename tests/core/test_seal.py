@@ -4,6 +4,10 @@ bytes that it made."""
 from __future__ import annotations
 
 import gc
+import random
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import wire
@@ -66,6 +70,48 @@ def test_a_message_keeps_its_bytes_while_others_come_and_go(aead):
     for datagram in flush(sender, 0.0):
         assert receiver.receive(datagram, 0.0) == 0
     assert messages_of(receiver) == messages
+
+
+# What looks has the marker in two halves, so that it does not find its own.
+LEFTOVERS = """
+import sys
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from mpgameserver._core.endpoint import Endpoint
+
+datagram, first, second = map(bytes.fromhex, sys.argv[1:])
+endpoint = Endpoint(AESGCM(bytes(range(16))), True, 0.0, 1_700_000_000)
+endpoint.established = True
+endpoint.receive(datagram, 0.0)
+found = 0
+with open("/proc/self/maps") as maps, open("/proc/self/mem", "rb", buffering=0) as memory:
+    for line in maps:
+        where, modes, *_ = line.split()
+        if modes.startswith("rw"):
+            start, end = (int(address, 16) for address in where.split("-"))
+            memory.seek(start)
+            pieces = memory.read(end - start).split(first)
+            found += sum(piece.startswith(second) for piece in pieces)
+print(endpoint.received, found)
+"""
+
+
+@pytest.mark.skipif(not hasattr(AESGCM, "decrypt_into"), reason="it writes into no buffer")
+@pytest.mark.skipif(not Path("/proc/self/mem").exists(), reason="memory cannot be read here")
+def test_what_was_decrypted_before_the_tag_failed_is_overwritten():
+    halves = [random.Random(seed).randbytes(20) for seed in ("first", "second")]
+    client = endpoint(AESGCM(KEY))
+    client.queue(b"".join(halves) * 20)
+    datagram = client.next_datagram(0.0)
+    forged = datagram[:-1] + bytes([datagram[-1] ^ 1])
+
+    def left_by(datagram):
+        command = [sys.executable, "-c", LEFTOVERS, *(each.hex() for each in (datagram, *halves))]
+        done = subprocess.run(command, cwd="/", capture_output=True, text=True, check=True)
+        received, found = map(int, done.stdout.split())
+        return received, found > 0
+
+    assert left_by(datagram) == (1, True)  # so this is how it is found
+    assert left_by(forged) == (0, False)
 
 
 def test_an_endpoint_can_be_used_while_another_one_seals():
