@@ -26,6 +26,7 @@ from mpgameserver.address import format_address, host_and_port
 from mpgameserver.context import EventHandler, ServerContext
 from mpgameserver.handlers import EVENTS
 from mpgameserver.observedengine import carrier_of, new_engine
+from mpgameserver.reprs import even_unmade
 from mpgameserver.serverclient import ServerClient
 from mpgameserver.serversocket import ListeningSocket
 from mpgameserver.serverstats import ServerStats
@@ -153,6 +154,7 @@ class UdpServer:
         self._pump = ServerPump(self._engine, carrier, time.perf_counter)
         forks.end_in_child(self)
 
+    @even_unmade
     def __repr__(self) -> str:
         state = "stopped" if self._is_over else "serving" if self._has_run else "listening"
         return describe(self, state, self.address, len(self.clients))
@@ -365,6 +367,8 @@ class UdpServer:
         engine = self._engine
         self._start_engine()
         on_started()
+        if engine.is_stopped:  # in a process that `starting` has forked
+            return
         try:
             waiter = EagerWaiter(self._socket.datagrams.spin, self._socket, self._pipe)
             self._update()
@@ -462,6 +466,7 @@ class ThreadedServer:
         self._error: BaseException | None = None
         forks.end_in_child(self)
 
+    @even_unmade
     def __repr__(self) -> str:
         state = "serving" if self.is_alive() else "not running"
         clients = 0 if self._server is None else len(self._server.clients)

@@ -352,6 +352,42 @@ def test_a_child_forked_by_an_event_leaves_run_without_a_word_to_the_players(chi
     assert lines_of(program) == ["True True", f"[{code}]"]
 
 
+@pytest.mark.parametrize(("child", "code"), [("pass", 0), ("sys.exit(3)", 3)])
+@pytest.mark.parametrize(
+    "serve", ["server.run()", "assert server.update() == (handler.pid != 0); server.close()"]
+)
+def test_a_child_forked_by_starting_serves_nobody_and_ends_as_it_would(serve, child, code):
+    program = """
+        class Forks(EventHandler):
+            def starting(self):
+                self.pid = os.fork()
+                if self.pid == 0:
+                    CHILD
+
+            def update(self, delta_t):
+                events.append("update")
+                server.stop()
+
+            def shutdown(self):
+                events.append("shutdown")
+
+
+        events = []
+        handler = Forks()
+        server = UdpServer(ServerContext(handler), ("127.0.0.1", 0), install_signals=False)
+        try:
+            SERVE
+        except SystemExit as end:
+            os._exit(end.code)
+        if handler.pid == 0:
+            os._exit(len(events))
+        print(events[-1:])
+        print(os.waitstatus_to_exitcode(os.waitpid(handler.pid, 0)[1]))
+    """
+    lines = lines_of(program.replace("SERVE", serve).replace("CHILD", child))
+    assert lines == ["['shutdown']", str(code)]
+
+
 def test_a_worker_of_a_handler_keeps_no_port_and_can_be_terminated():
     program = textwrap.dedent(SERVING) + textwrap.dedent("""
         def work():
