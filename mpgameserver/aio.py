@@ -21,6 +21,7 @@ from mpgameserver.client import UdpClient
 from mpgameserver.crypto import EllipticCurvePublicKey
 from mpgameserver.enums import ConnectionStatus
 from mpgameserver.errors import ConnectFailedError, ConnectionEndedError
+from mpgameserver.reprs import even_unmade
 from mpgameserver.stats import ConnectionStats
 
 __all__ = ["AsyncClient", "AsyncServer", "connect", "serve"]
@@ -46,6 +47,7 @@ class AsyncClient:
         self._driver = Driver(client, self._turn)
         self._error: OSError | None = None
 
+    @even_unmade
     def __repr__(self) -> str:
         return repr(self._client).replace("UdpClient", "AsyncClient")
 
@@ -169,7 +171,7 @@ class AsyncClient:
             self._wake()
 
     def _wake(self) -> None:
-        for waiter in self._waiters:
+        for waiter in list(self._waiters):  # a finalizer may end what waits, in between
             if not waiter.done():
                 waiter.set_result(None)
 

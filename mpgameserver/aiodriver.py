@@ -98,16 +98,23 @@ class Driver:
         self._turn()
         if self._is_active:
             self._wait_for_sockets()
+        if self._is_active:
             self._schedule()
 
     def _wait_for_sockets(self) -> None:
+        """Wait for them; a finalizer may close the driver, and then the sockets, in here."""
         filenos = self._driven.filenos()
         wanted = set(filenos), filenos[0] if self._driven.wants_write else None
+        self._set_watch(*wanted)
+        if not self._is_active:
+            self._watch.close()
+
+    def _set_watch(self, readers: set[int], writer: int | None) -> None:
         try:
-            self._watch.set(*wanted)
+            self._watch.set(readers, writer)
         except NotImplementedError:
             self._watch = ThreadWatch(self._loop, self._run)
-            self._watch.set(*wanted)
+            self._watch.set(readers, writer)
 
     def _schedule(self) -> None:
         """Have a timer that comes no later than what is due; one that comes early harms nothing."""

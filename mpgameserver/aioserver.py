@@ -343,7 +343,7 @@ class AsyncEvents(EventHandler):
         until = self._loop.time() + seconds
         while (running := self._running()) and self._loop.time() < until:
             await asyncio.wait(running, timeout=until - self._loop.time())
-        for key, line in self._lines.items():
+        for key, line in list(self._lines.items()):  # a handler of the log may do anything
             _LOG.error("the event %s of %s has not ended within %g s", line.name, key, seconds)
 
     async def cancel(self) -> None:
@@ -352,7 +352,7 @@ class AsyncEvents(EventHandler):
         One that goes on nevertheless is left alone after `CANCEL_TIMEOUT`.
         """
         self._is_cancelled = True
-        for line in self._lines.values():
+        for line in list(self._lines.values()):  # what is forgotten may have finalizers
             line.events.clear()
         until = self._loop.time() + CANCEL_TIMEOUT
         while (running := self._running()) and self._loop.time() < until:

@@ -76,9 +76,10 @@ class LoopWatch:
         self._duplicates[descriptor] = duplicate
 
     def _stop_reading(self, descriptor: int) -> None:
-        duplicate = self._duplicates.pop(descriptor)
-        self._loop.remove_reader(duplicate)
-        _close(duplicate)
+        duplicate = self._duplicates.pop(descriptor, None)
+        if duplicate is not None:  # else a finalizer has closed this in between
+            self._loop.remove_reader(duplicate)
+            _close(duplicate)
 
     def renew(self) -> None:
         """As in `Watch`: uvloop ends a poll handle with the first error of its socket.
@@ -139,8 +140,9 @@ class ThreadWatch:
 
     def set(self, readers: set[int], writer: int | None) -> None:
         """As in `Watch`."""
-        if (readers, writer) != self._waited_for:
-            self._waited_for = self._asked_for = (readers, writer)
+        wanted = readers, writer
+        if wanted != self._waited_for and not self._is_closed:
+            self._waited_for = self._asked_for = wanted
             self._asking.send(b"\0")
 
     def renew(self) -> None:

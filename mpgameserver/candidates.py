@@ -94,8 +94,7 @@ class CandidateTable:
 
         First proofs are all due at once, repeated ones at a limited rate.
         """
-        while self._by_answer:
-            candidate = next(iter(self._by_answer.values()))
+        while (candidate := self._first()) is not None:
             if candidate.proof_due > now:
                 return
             if candidate.number and not self._repetitions.take(now):
@@ -105,7 +104,7 @@ class CandidateTable:
 
     def next_timer(self) -> float:
         """When the next proof is due; infinity when there is no candidate."""
-        candidate = next(iter(self._by_answer.values()), None)
+        candidate = self._first()
         if candidate is None:
             return float("inf")
         if not candidate.number:
@@ -123,6 +122,13 @@ class CandidateTable:
         """Remove the candidates of a path."""
         for candidate in [c for c in self if c.path == path]:
             self._remove(candidate)
+
+    def _first(self) -> Candidate | None:
+        """The one whose proof is due first."""
+        # No call between the iterator and its use: a finalizer may change the table in one.
+        for candidate in self._by_answer.values():
+            return candidate
+        return None
 
     def _remove(self, candidate: Candidate) -> None:
         del self._by_answer[_key(candidate)]

@@ -162,7 +162,8 @@ class ClientHandshake:
 
     def next_timer(self) -> float:
         """When `datagrams` has something next; infinity when nothing waits."""
-        hellos = (path.next_hello for path in self._paths.values())
+        paths = list(self._paths.values())  # at once: a finalizer may end a path
+        hellos = [path.next_hello for path in paths]
         return min(*hellos, self._candidates.next_timer(), float("inf"))
 
     def receive(self, path: Hashable, datagram: bytes, now: float) -> EstablishedSession | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import logging
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -14,6 +15,7 @@ from support.serverworld import World
 from mpgameserver import aioserver, lingering
 from mpgameserver.aio import AsyncClient
 from mpgameserver.aioserver import EVENT_COST, MAX_EVENTS_AT_ONCE, MAX_WAITING_EVENTS, AsyncEvents
+from mpgameserver.client import UdpClient
 from mpgameserver.context import EventHandler
 from mpgameserver.enums import DisconnectReason, PacketType
 from mpgameserver.server import ServerClient
@@ -285,3 +287,53 @@ def test_the_loop_has_its_turn_while_a_client_takes_what_has_arrived() -> None:
         return turns
 
     assert asyncio.run(main()) >= 10
+
+
+class Meddling(logging.Handler):
+    """Has every event of a server end with the first line."""
+
+    def __init__(self, events: AsyncEvents) -> None:
+        super().__init__()
+        self.events, self.lines = events, 0
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.lines += 1
+        self.events._lines.clear()
+
+
+def test_a_handler_of_the_log_may_end_events_while_those_that_hang_are_told() -> None:
+    async def main() -> None:
+        handler = Slow()
+        events = AsyncEvents(handler)
+        for key in ("update", "full"):
+            events._begin(key, key, handler.go_on.wait())
+        meddling = Meddling(events)
+        log = logging.getLogger("mpgameserver.server")
+        log.addHandler(meddling)
+        try:
+            running = events._running()
+            await events.settle(0.0)
+        finally:
+            log.removeHandler(meddling)
+        assert meddling.lines == 2
+        handler.go_on.set()
+        await asyncio.wait(running)
+
+    asyncio.run(main())
+
+
+def test_a_wait_that_a_finalizer_ends_while_others_are_woken_harms_nothing() -> None:
+    async def main() -> None:
+        client = AsyncClient(UdpClient())
+
+        class Waiter(asyncio.Future[None]):
+            def set_result(self, result: None) -> None:
+                super().set_result(result)
+                client._waiters.discard(self)
+
+        waiters = [Waiter() for _ in range(3)]
+        client._waiters.update(waiters)
+        client._wake()
+        assert all(waiter.done() for waiter in waiters)
+
+    asyncio.run(main())

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from support.patience import PATIENCE
 
+from mpgameserver.aiodriver import Driver
 from mpgameserver.aiowatch import LoopWatch, ThreadWatch
 
 Pair = tuple[socket.socket, socket.socket]
@@ -142,3 +143,69 @@ def test_a_loop_that_is_closed_first_harms_nothing(ends: Pair) -> None:
     loop.close()
     far.send(b"x")
     watch.close()
+
+
+class ClosedInTheMiddle(asyncio.SelectorEventLoop):
+    """A finalizer calls `action` while the first reader is added."""
+
+    action: Callable[[], object] | None = None
+
+    def add_reader(self, fd: Any, callback: Any, *args: Any) -> None:
+        action, self.action = self.action, None
+        if action is not None:
+            action()
+        super().add_reader(fd, callback, *args)
+
+
+class Driven:
+    """Two sockets, which are closed by whoever closes it."""
+
+    wants_write = False
+
+    def __init__(self) -> None:
+        self.pairs = [socket.socketpair() for _ in range(2)]
+
+    def filenos(self) -> tuple[int, ...]:
+        return tuple(near.fileno() for near, _ in self.pairs)
+
+    def next_timer(self) -> float:
+        return float("inf")
+
+    def close(self) -> None:
+        for pair in self.pairs:
+            for sock in pair:
+                sock.close()
+
+
+def test_a_driver_that_is_closed_as_it_begins_to_wait_waits_for_nothing() -> None:
+    loop = ClosedInTheMiddle()
+
+    async def main() -> None:
+        driven = Driven()
+        driver = Driver(driven, lambda: None)
+
+        def close() -> None:
+            driver.close()
+            driven.close()
+
+        loop.action = close
+        driver.start()
+        assert not [each for each in readers_of(loop) if each != loop._ssock.fileno()]
+
+    try:
+        loop.run_until_complete(main())
+    finally:
+        loop.close()
+
+
+def readers_of(loop: Any) -> list[int]:
+    return list(loop._selector.get_map())
+
+
+def test_a_thread_that_is_closed_in_the_middle_is_asked_for_nothing(ends: Pair) -> None:
+    async def main() -> None:
+        watch = ThreadWatch(asyncio.get_running_loop(), lambda: None)
+        watch.close()
+        watch.set({ends[0].fileno()}, None)
+
+    run(main)

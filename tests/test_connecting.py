@@ -79,6 +79,22 @@ class TestHello:
         }
         assert numbers == {PATH: 2, OTHER_PATH: 1}
 
+    def test_a_path_that_ends_while_somebody_asks_for_the_time_harms_nothing(self) -> None:
+        attempt = handshake()
+        attempt.add_path(OTHER_PATH, 1.0, 1434, 1472)
+
+        class Ending:
+            """A path that a finalizer ends while its next hello is looked up."""
+
+            @property
+            def next_hello(self) -> float:
+                attempt.remove_path(PATH)
+                return 2.0
+
+        attempt._paths[PATH] = Ending()  # type: ignore[assignment]
+        assert attempt.next_timer() == 1.0
+        assert list(attempt._paths) == [OTHER_PATH]
+
 
 class TestAnswer:
     def test_the_challenge_is_answered_with_packet_2_message_2(self) -> None:
