@@ -30,6 +30,7 @@ from mpgameserver.crypto import EllipticCurvePublicKey, load_public_key
 from mpgameserver.enums import ConnectFailure, ConnectionStatus, RetryMode
 from mpgameserver.errors import NotConnectedError
 from mpgameserver.limitedlog import LimitedLog
+from mpgameserver.reprs import even_unmade
 from mpgameserver.stats import ConnectionStats
 from mpgameserver.timing import Timing, check_interval
 from mpgameserver.trace import open_trace
@@ -105,6 +106,7 @@ class UdpClient:
     ) -> None:
         self.forceDisconnect()
 
+    @even_unmade
     def __repr__(self) -> str:
         place = "" if self._attempt is None else f" to {format_address(self._attempt.addr)}"
         if self._socket is not None:

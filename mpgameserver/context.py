@@ -19,6 +19,7 @@ from mpgameserver.errors import SendQueueFullError
 from mpgameserver.handlers import EVENTS, checked_handler
 from mpgameserver.limitedlog import LimitedLog
 from mpgameserver.limits import Limits, check_count, check_rate
+from mpgameserver.reprs import even_unmade
 from mpgameserver.serverclient import ServerClient
 from mpgameserver.servermeter import ServerMeter
 from mpgameserver.serverstats import ServerStats
@@ -174,6 +175,7 @@ class ServerContext:
         self._slow_log = LimitedLog(_LOG)
         forks.end_in_child(self)
 
+    @even_unmade
     def __repr__(self) -> str:
         clients = "not running" if self._server is None else f"{len(self.clients)} clients"
         return f"<ServerContext of {type(self.handler).__name__}, {clients}>"

@@ -33,6 +33,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from mpgameserver.errors import InvalidSignature
+from mpgameserver.reprs import even_unmade
 
 __all__ = [
     "PUBLIC_KEY_PREFIX",
@@ -138,6 +139,7 @@ class EllipticCurvePublicKey:
     def __reduce__(self) -> tuple[Callable[[str], EllipticCurvePublicKey], tuple[str]]:
         return EllipticCurvePublicKey.fromPEM, (self.getPublicKeyPEM(),)
 
+    @even_unmade
     def __repr__(self) -> str:
         return f"<EllipticCurvePublicKey {_fingerprint(self)}>"
 
@@ -224,6 +226,7 @@ class EllipticCurvePrivateKey:
             "the path of its PEM file, and read it there by fromPEM"
         )
 
+    @even_unmade
     def __repr__(self) -> str:
         return f"<EllipticCurvePrivateKey of {_fingerprint(self.getPublicKey())}>"
 

@@ -21,6 +21,7 @@ from mpgameserver._core.seqnum import SeqNum, expand_number, wire_number
 from mpgameserver.enums import PacketType, RetryMode
 from mpgameserver.errors import DuplicationError, PacketError
 from mpgameserver.handshake import decode_clear_packet, encode_clear_packet
+from mpgameserver.reprs import even_unmade
 
 __all__ = ["BitField", "Packet", "PacketHeader", "PendingMessage", "SeqNum"]
 
@@ -82,6 +83,7 @@ class BitField:
     def _number(self, seqnum: int) -> int:
         return expand_number(int(seqnum), self._filter.newest)
 
+    @even_unmade
     def __repr__(self) -> str:
         digits = self.nbits // 4
         return f"<BitField current_seqnum={int(self.current_seqnum)} bits={self.bits:0{digits}x}>"
@@ -303,6 +305,7 @@ class Packet:
             hdr.ack_bits,
         )
 
+    @even_unmade
     def __repr__(self) -> str:
         return f"<Packet {self.hdr.pkt_type.name} seq={int(self.hdr.seq)} count={self.hdr.count}>"
 

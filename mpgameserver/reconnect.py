@@ -16,6 +16,7 @@ from enum import Enum
 from mpgameserver.attempt import server_address
 from mpgameserver.client import UdpClient
 from mpgameserver.enums import ConnectionStatus
+from mpgameserver.reprs import even_unmade
 from mpgameserver.timing import check_interval
 
 __all__ = ["ReconnectState", "Reconnector"]
@@ -95,6 +96,7 @@ class Reconnector:
         connected = client.status() == ConnectionStatus.CONNECTED
         self._state = ReconnectState.CONNECTED if connected else ReconnectState.WAITING
 
+    @even_unmade
     def __repr__(self) -> str:
         waiting = f", next attempt in {self.delay_left:.1f} s" if self.delay_left else ""
         return f"<Reconnector {self.state.value}{waiting}, {self._failures} failed>"

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from mpgameserver._core.session import Session
 from mpgameserver.address import format_address
 from mpgameserver.enums import ConnectionStatus, DisconnectReason, RetryMode
+from mpgameserver.reprs import even_unmade
 from mpgameserver.stats import ConnectionStats
 
 __all__ = ["ServerClient"]
@@ -122,6 +123,7 @@ class ServerClient:
         """
         self._session.disconnect(DisconnectReason.KICKED)
 
+    @even_unmade
     def __repr__(self) -> str:
         address = format_address(self.addr)
         return f"<ServerClient {address} {self.status.name}, latency {self.latency * 1000:.1f} ms>"

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
 
+from mpgameserver.reprs import even_unmade
+
 __all__ = ["ServerStats"]
 
 
@@ -46,6 +48,7 @@ class ServerStats:
     there, or answered often enough), "busy" (no room to wait), "unproved" (a proof that is none),
     "no port", "blocked", "full", "host full", "stopping" and "unsent" (the socket took no more)."""
 
+    @even_unmade
     def __repr__(self) -> str:
         """What is not 0, by name."""
         counts = {each.name: getattr(self, each.name) for each in fields(self)}

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from mpgameserver._core.endpoint import DROP_REASONS, Endpoint
 from mpgameserver._core.traffic import BINS
+from mpgameserver.reprs import even_unmade
 from mpgameserver.statsplot import plot_seconds
 
 if TYPE_CHECKING:
@@ -69,6 +70,7 @@ class ConnectionStats:
     latency: list[int] = field(default_factory=_zeros)
     """Mean round trip of the packets acked in each second, in rounded whole milliseconds."""
 
+    @even_unmade
     def __repr__(self) -> str:
         """The lifetime counts and the newest latency; the lists are 1,500 numbers."""
         counts = ", ".join(f"{name} {getattr(self, name)}" for name in _SUMMARY)

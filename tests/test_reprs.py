@@ -9,12 +9,19 @@ import pytest
 from mpgameserver import (
     ConnectFailure,
     ConnectionStats,
+    EllipticCurvePrivateKey,
+    EllipticCurvePublicKey,
     EventHandler,
+    Reconnector,
+    ServerClient,
     ServerContext,
     ServerStats,
     ThreadedServer,
+    UdpClient,
     UdpServer,
+    aio,
 )
+from mpgameserver.packet import BitField, Packet
 
 LOOPBACK = ("127.0.0.1", 0)
 
@@ -71,3 +78,33 @@ def test_a_context_shows_whose_events_it_has(context: ServerContext) -> None:
 def test_every_failure_has_a_sentence_of_its_own(failure: ConnectFailure) -> None:
     assert failure.text.endswith(".")
     assert [each for each in ConnectFailure if each.text == failure.text] == [failure]
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        aio.AsyncClient,
+        aio.AsyncServer,
+        BitField,
+        ConnectionStats,
+        EllipticCurvePrivateKey,
+        EllipticCurvePublicKey,
+        Packet,
+        Reconnector,
+        ServerClient,
+        ServerContext,
+        ServerStats,
+        ThreadedServer,
+        UdpClient,
+        UdpServer,
+    ],
+)
+def test_what_was_never_made_can_be_shown(kind: type) -> None:
+    assert kind.__name__ in repr(kind.__new__(kind))
+
+
+def test_so_can_what_raised_as_it_was_made() -> None:
+    with pytest.raises(TypeError) as error:
+        ServerContext(Game)
+    made = [entry.frame.f_locals.get("self") for entry in error.traceback]
+    assert "<ServerContext, not initialised>" in map(repr, made)
