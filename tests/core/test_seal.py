@@ -14,6 +14,7 @@ import wire
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from support.endpoints import KEY, WALL_START, flush, messages_of
 
+from mpgameserver import build_info
 from mpgameserver._core.aesgcm import UNAVAILABLE, NativeAesGcm
 from mpgameserver._core.endpoint import Endpoint
 
@@ -87,7 +88,7 @@ with open("/proc/self/maps") as maps, open("/proc/self/mem", "rb", buffering=0) 
     for line in maps:
         where, modes, *_ = line.split()
         start, end = (int(address, 16) for address in where.split("-"))
-        if modes.startswith("rw") and end - start < 1 << 30:  # AddressSanitizer has terabytes
+        if modes.startswith("rw"):
             memory.seek(start)
             pieces = memory.read(end - start).split(first)
             found += sum(piece.startswith(second) for piece in pieces)
@@ -97,6 +98,7 @@ print(endpoint.received, found)
 
 @pytest.mark.skipif(not hasattr(AESGCM, "decrypt_into"), reason="it writes into no buffer")
 @pytest.mark.skipif(not Path("/proc/self/mem").exists(), reason="memory cannot be read here")
+@pytest.mark.skipif(build_info().kind == "sanitize", reason="the sanitizers map terabytes")
 def test_what_was_decrypted_before_the_tag_failed_is_overwritten():
     halves = [random.Random(seed).randbytes(20) for seed in ("first", "second")]
     client = endpoint(AESGCM(KEY))
