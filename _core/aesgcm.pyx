@@ -14,7 +14,7 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes
 
 from cryptography.exceptions import InvalidTag
 
-from mpgameserver._core.header cimport HEADER_SIZE, NONCE_SIZE, TAG_SIZE
+from mpgameserver._core.packet_header cimport HEADER_SIZE, NONCE_SIZE, TAG_SIZE
 
 __all__ = ["LIBRARY", "UNAVAILABLE", "NativeAesGcm"]
 

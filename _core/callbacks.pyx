@@ -7,7 +7,7 @@ In here no handler runs but inside what is called.
 
 from cpython.pythread cimport PyThread_get_thread_ident
 
-from mpgameserver._core.lifecycle cimport Lifecycle
+from mpgameserver._core.connection cimport Lifecycle
 
 from collections import deque
 from sys import maxsize

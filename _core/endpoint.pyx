@@ -15,7 +15,7 @@ ever share a nonce, and the sender waits beyond that.
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from libc.math cimport INFINITY
 
-from mpgameserver._core.blackhole cimport (
+from mpgameserver._core.black_hole cimport (
     SIZE_CLASSES,
     SMALL,
     SizeClass,
@@ -26,44 +26,7 @@ from mpgameserver._core.blackhole cimport (
     size_class,
 )
 from mpgameserver._core.budget cimport Share
-from mpgameserver._core.builder cimport (
-    begin_packet,
-    end_packet,
-    finish_payload,
-    put_empty,
-    put_message,
-    remember_message,
-)
-from mpgameserver._core.fifo cimport queue_append, queue_clear, queue_pop, queue_pop_all
-from mpgameserver._core.flow cimport ANYTHING, MESSAGES, NOTHING, Room
-from mpgameserver._core.fragments cimport Piece, Reassembly, read_piece_header
-from mpgameserver._core.header cimport (
-    APP,
-    APP_FRAGMENT,
-    CHALLENGE_RESP,
-    DISCONNECT,
-    HEADER_SIZE,
-    KEEP_ALIVE,
-    MAX_MESSAGES,
-    TAG_SIZE,
-    read_header,
-    write_header,
-)
-from mpgameserver._core.message cimport RETRY_ON_TIMEOUT, Message
-from mpgameserver._core.outbox cimport MAX_RIDER_BYTES, NARROW_SPAN, WIDE_SPAN
-from mpgameserver._core.packet cimport (
-    FRAGMENT_HEADER,
-    SHARED_OVERHEAD,
-    SINGLE_OVERHEAD,
-    PayloadReader,
-    max_payload,
-    payload_is_valid,
-    read_message,
-)
-from mpgameserver._core.rounding cimport floor_integer
-from mpgameserver._core.seal cimport MAX_KEY_PACKETS, Seal, borrow_buffer, give_back_buffer
-from mpgameserver._core.seqnum cimport HALF_RING, RING_SIZE, expand, to_wire
-from mpgameserver._core.verdict cimport (
+from mpgameserver._core.drop_reason cimport (
     ACCEPTED,
     FORGED,
     IMPLAUSIBLE,
@@ -75,7 +38,43 @@ from mpgameserver._core.verdict cimport (
     TOO_LATE,
     UNEXPECTED,
 )
-from mpgameserver._core.window cimport (
+from mpgameserver._core.fifo cimport queue_append, queue_clear, queue_pop, queue_pop_all
+from mpgameserver._core.fragmenter cimport Piece, Reassembly, read_piece_header
+from mpgameserver._core.message cimport RETRY_ON_TIMEOUT, Message
+from mpgameserver._core.packet cimport (
+    FRAGMENT_HEADER,
+    SHARED_OVERHEAD,
+    SINGLE_OVERHEAD,
+    PayloadReader,
+    max_payload,
+    payload_is_valid,
+    read_message,
+)
+from mpgameserver._core.packet_builder cimport (
+    begin_packet,
+    end_packet,
+    finish_payload,
+    put_empty,
+    put_message,
+    remember_message,
+)
+from mpgameserver._core.packet_cipher cimport MAX_KEY_PACKETS, Seal, borrow_buffer, give_back_buffer
+from mpgameserver._core.packet_header cimport (
+    APP,
+    APP_FRAGMENT,
+    CHALLENGE_RESP,
+    DISCONNECT,
+    HEADER_SIZE,
+    KEEP_ALIVE,
+    MAX_MESSAGES,
+    TAG_SIZE,
+    read_header,
+    write_header,
+)
+from mpgameserver._core.rounding cimport floor_integer
+from mpgameserver._core.send_limits cimport ANYTHING, MESSAGES, NOTHING, Room
+from mpgameserver._core.send_queue cimport MAX_RIDER_BYTES, NARROW_SPAN, WIDE_SPAN
+from mpgameserver._core.sent_window cimport (
     ACKED,
     BEHIND,
     DUPLICATE,
@@ -86,6 +85,7 @@ from mpgameserver._core.window cimport (
     Arrival,
     SentPacket,
 )
+from mpgameserver._core.seqnum cimport HALF_RING, RING_SIZE, expand, to_wire
 
 from mpgameserver._core.budget import GUARANTEED
 from mpgameserver._core.seqnum import SeqNum

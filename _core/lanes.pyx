@@ -20,10 +20,10 @@ from mpgameserver._core.fifo cimport (
     queue_pop,
     queue_pop_all,
 )
-from mpgameserver._core.fragments cimport piece_count
-from mpgameserver._core.header cimport APP_FRAGMENT
+from mpgameserver._core.fragmenter cimport piece_count
 from mpgameserver._core.message cimport new_message
 from mpgameserver._core.packet cimport FRAGMENT_HEADER, MAX_PIECES, max_piece
+from mpgameserver._core.packet_header cimport APP_FRAGMENT
 from mpgameserver._core.seqnum cimport ring_add
 
 __all__ = ["FragmentLanes"]

@@ -3,8 +3,8 @@
 cimport cython
 from cpython.long cimport PyLong_AsLongAndOverflow
 
-from mpgameserver._core.header cimport APP
 from mpgameserver._core.packet cimport FRAGMENT_HEADER
+from mpgameserver._core.packet_header cimport APP
 
 __all__ = ["Message", "Transfer"]
 

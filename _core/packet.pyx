@@ -13,7 +13,7 @@ from operator import index
 from typing import NamedTuple
 
 from mpgameserver._core.bigendian cimport get16, put16
-from mpgameserver._core.header cimport HEADER_SIZE, MAX_MESSAGES, TAG_SIZE
+from mpgameserver._core.packet_header cimport HEADER_SIZE, MAX_MESSAGES, TAG_SIZE
 
 from mpgameserver.errors import PacketError
 

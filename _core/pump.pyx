@@ -10,7 +10,7 @@ it does not take stays here, and is what leaves first.
 from cpython.bytes cimport PyBytes_GET_SIZE
 from libc.stdint cimport int64_t
 
-from mpgameserver._core.verdict cimport ACCEPTED
+from mpgameserver._core.drop_reason cimport ACCEPTED
 
 from mpgameserver._core.endpoint import DROP_REASONS
 

@@ -17,9 +17,9 @@ from timing import Timed
 
 from mpgameserver import RetryMode
 from mpgameserver._core.endpoint import Endpoint
-from mpgameserver._core.header import encode_header
+from mpgameserver._core.packet_header import encode_header
 from mpgameserver._core.seqnum import wire_number
-from mpgameserver.sessioncipher import cipher_library, session_cipher
+from mpgameserver.wire.session_cipher import cipher_library, session_cipher
 
 START = 1000.0
 WALL_START = 1_700_000_000.0

@@ -19,7 +19,7 @@ from programs import client, serving
 from timing import Spread
 
 from mpgameserver import EventHandler, RetryMode, ServerContext, ThreadedServer, UdpClient
-from mpgameserver.sessioncipher import session_cipher
+from mpgameserver.wire.session_cipher import session_cipher
 
 NONCES = 32767
 """Datagrams that one side may send per second: PROTOCOL.md section 7."""

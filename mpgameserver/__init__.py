@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 from mpgameserver._core.seqnum import SeqNum
 from mpgameserver.absent import REPLACEMENTS, AbsentModules, is_import, sentence
-from mpgameserver.address import format_address
 from mpgameserver.buildinfo import BuildInfo, build_info
-from mpgameserver.client import UdpClient
+from mpgameserver.client.reconnect import Reconnector, ReconnectState
+from mpgameserver.client.udpclient import UdpClient
 from mpgameserver.crypto import EllipticCurvePrivateKey, EllipticCurvePublicKey
 from mpgameserver.enums import ConnectFailure, ConnectionStatus, DisconnectReason, RetryMode
 from mpgameserver.errors import (
@@ -26,16 +26,12 @@ from mpgameserver.errors import (
     ProtocolError,
     SendQueueFullError,
 )
-from mpgameserver.reconnect import Reconnector, ReconnectState
-from mpgameserver.server import (
-    EventHandler,
-    ServerClient,
-    ServerContext,
-    ServerStats,
-    ThreadedServer,
-    UdpServer,
-)
+from mpgameserver.server.client import ServerClient
+from mpgameserver.server.context import EventHandler, ServerContext
+from mpgameserver.server.stats import ServerStats
+from mpgameserver.server.udpserver import ThreadedServer, UdpServer
 from mpgameserver.stats import ConnectionStats
+from mpgameserver.transport.address import format_address
 
 __all__ = [
     "BuildInfo",

@@ -4,6 +4,6 @@ from __future__ import annotations
 
 import sys
 
-from mpgameserver.cli import main
+from mpgameserver.cli.commands import main
 
 sys.exit(main())

@@ -12,7 +12,7 @@ from importlib.machinery import ExtensionFileLoader
 from typing import Literal
 
 from mpgameserver._core import build
-from mpgameserver.sessioncipher import CIPHER, cipher_library
+from mpgameserver.wire.session_cipher import CIPHER, cipher_library
 
 __all__ = ["BuildInfo", "build_info"]
 

@@ -7,7 +7,7 @@ The names that users of the protocol know (`SeqNum`, `PacketHeader`, ...) are im
 
 from __future__ import annotations
 
-from mpgameserver._core.lifecycle import Lifecycle
+from mpgameserver._core.connection import Lifecycle
 from mpgameserver._core.seqnum import SeqNum
 from mpgameserver.enums import ConnectionStatus, PacketIdentifier, PacketType, RetryMode
 from mpgameserver.errors import (
@@ -15,8 +15,8 @@ from mpgameserver.errors import (
     PacketError,
     ProtocolError,
 )
-from mpgameserver.packet import BitField, Packet, PacketHeader, PendingMessage
 from mpgameserver.stats import ConnectionStats
+from mpgameserver.wire.packet import BitField, Packet, PacketHeader, PendingMessage
 
 __all__ = [
     "BitField",

@@ -16,11 +16,11 @@ from collections.abc import Iterable, Iterator
 from types import TracebackType
 
 from mpgameserver import forks
-from mpgameserver.address import host_and_port
-from mpgameserver.boundedhttp import BoundedHttpServer
-from mpgameserver.context import ServerContext
-from mpgameserver.serverasking import FiguresAsker
-from mpgameserver.serverfigures import ServerFigures
+from mpgameserver.bounds.http import BoundedHttpServer
+from mpgameserver.server.context import ServerContext
+from mpgameserver.server.snapshot import ServerFigures
+from mpgameserver.server.snapshot_request import FiguresAsker
+from mpgameserver.transport.address import host_and_port
 
 try:
     from prometheus_client import CollectorRegistry, make_wsgi_app

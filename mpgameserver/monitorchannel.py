@@ -15,8 +15,6 @@ import logging
 import os
 from types import TracebackType
 
-from mpgameserver.address import format_address, host_and_port
-from mpgameserver.context import EventHandler, ServerContext
 from mpgameserver.crypto import (
     EllipticCurvePrivateKey,
     EllipticCurvePublicKey,
@@ -24,9 +22,12 @@ from mpgameserver.crypto import (
 )
 from mpgameserver.enums import RetryMode
 from mpgameserver.errors import InvalidSignature
-from mpgameserver.limitedlog import LimitedLog
-from mpgameserver.server import ServerClient, ThreadedServer
-from mpgameserver.serverasking import FiguresAsker
+from mpgameserver.server.client import ServerClient
+from mpgameserver.server.context import EventHandler, ServerContext
+from mpgameserver.server.snapshot_request import FiguresAsker
+from mpgameserver.server.udpserver import ThreadedServer
+from mpgameserver.transport.address import format_address, host_and_port
+from mpgameserver.transport.ratelog import LimitedLog
 
 __all__ = ["DEFAULT_ADDRESS", "MonitorChannel", "make_proof"]
 

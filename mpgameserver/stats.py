@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from mpgameserver._core.endpoint import DROP_REASONS, Endpoint
-from mpgameserver._core.traffic import BINS
+from mpgameserver._core.rate_bins import BINS
 from mpgameserver.reprs import even_unmade
 from mpgameserver.statsplot import plot_seconds
 

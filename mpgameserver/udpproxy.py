@@ -29,9 +29,9 @@ from types import TracebackType
 from typing import Any
 
 from mpgameserver import forks
-from mpgameserver.address import host_and_port, resolve
 from mpgameserver.netsim import Link, LinkConditions, LinkPair, LinkStats
-from mpgameserver.udpsocket import datagram_socket, new_udp_socket
+from mpgameserver.transport.address import host_and_port, resolve
+from mpgameserver.transport.sockets import datagram_socket, new_udp_socket
 
 __all__ = ["ProxyStats", "UdpProxy"]
 

@@ -6,24 +6,24 @@ from collections.abc import Iterator
 
 import pytest
 
-from mpgameserver.accepting import HelloRefused, ProvedSession, ServerHandshakes
-from mpgameserver.address import SocketAddress, hello_payload, host_of
-from mpgameserver.connecting import HELLO_INTERVAL, ClientHandshake
+from mpgameserver.client.handshake import HELLO_INTERVAL, ClientHandshake
 from mpgameserver.connection import Connection
 from mpgameserver.crypto import EllipticCurvePrivateKey
 from mpgameserver.enums import PacketType
 from mpgameserver.errors import ProtocolError
-from mpgameserver.handshake import (
+from mpgameserver.server.handshakes import HelloRefused, ProvedSession, ServerHandshakes
+from mpgameserver.server.limits import Limits
+from mpgameserver.server.sessions import Session, SessionTable
+from mpgameserver.timing import Timing
+from mpgameserver.transport.address import SocketAddress, hello_payload, host_of
+from mpgameserver.wire.handshake import (
     ClientHello,
     ServerHello,
     decode_clear_packet,
     encode_clear_packet,
     hello_size,
 )
-from mpgameserver.limits import Limits
-from mpgameserver.packet import Packet
-from mpgameserver.session import Session, SessionTable
-from mpgameserver.timing import Timing
+from mpgameserver.wire.packet import Packet
 
 ROOT_KEY = EllipticCurvePrivateKey.new()
 CLIENT_KEY_DER = EllipticCurvePrivateKey.new().getPublicKey().getBytes()
@@ -291,7 +291,7 @@ class TestProof:
     ) -> None:
         client = Client()
         monkeypatch.setattr(
-            "mpgameserver.connecting.encode_challenge_response",
+            "mpgameserver.client.handshake.encode_challenge_response",
             lambda token: b"\x00\x84\x00\x03\x01\x00\x05" + (token ^ 1).to_bytes(4, "big"),
         )
         proof = client.proof_for(server.answer(client.hello))
@@ -302,7 +302,7 @@ class TestProof:
     ) -> None:
         client = Client()
         monkeypatch.setattr(
-            "mpgameserver.connecting.encode_challenge_response", lambda token: b"nonsense"
+            "mpgameserver.client.handshake.encode_challenge_response", lambda token: b"nonsense"
         )
         proof = client.proof_for(server.answer(client.hello))
         assert server.prove(proof) is None

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from mpgameserver import accesslog
-from mpgameserver.accesslog import (
+from mpgameserver.server import accesslog
+from mpgameserver.server.accesslog import (
     HOST_LINES_AT_ONCE,
     LINES_PER_SECOND,
     AccessLog,

@@ -8,7 +8,7 @@ from ipaddress import ip_address
 import pytest
 
 import mpgameserver
-from mpgameserver.address import (
+from mpgameserver.transport.address import (
     format_address,
     hello_payload,
     host_group,
@@ -17,7 +17,7 @@ from mpgameserver.address import (
     limits_towards,
     plain_address,
 )
-from mpgameserver.packet import Packet
+from mpgameserver.wire.packet import Packet
 
 
 def test_a_mapped_address_counts_as_the_ipv4_one() -> None:

@@ -19,12 +19,12 @@ from support.patience import PATIENCE
 from support.serverworld import Recorder
 
 from mpgameserver import aio
-from mpgameserver.aiodriver import RENEWAL_INTERVAL, Driver
-from mpgameserver.aioserver import MAX_WAITING_EVENTS, AsyncEvents
+from mpgameserver.aio.driver import RENEWAL_INTERVAL, Driver
+from mpgameserver.aio.server import MAX_WAITING_EVENTS, AsyncEvents
 from mpgameserver.enums import ConnectFailure, ConnectionStatus, RetryMode
 from mpgameserver.errors import ConnectFailedError, ConnectionEndedError, NotConnectedError
 from mpgameserver.server import EventHandler, ServerClient, ServerContext, UdpServer
-from mpgameserver.servermeter import ServerMeter
+from mpgameserver.server.meter import ServerMeter
 from mpgameserver.timing import Timing
 
 try:
@@ -138,7 +138,7 @@ async def was_cancelled(inner: Coroutine[Any, Any, None], *at: int) -> bool:
 @pytest.fixture
 def short_goodbyes(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody answers for whom a cancelled attempt to connect has left."""
-    monkeypatch.setattr("mpgameserver._core.lifecycle.GOODBYE_TIMEOUT", 0.02)
+    monkeypatch.setattr("mpgameserver._core.connection.GOODBYE_TIMEOUT", 0.02)
 
 
 async def silent() -> AsyncIterator[tuple[str, int]]:
@@ -298,7 +298,7 @@ class TestClient:
     def test_a_server_that_falls_silent_raises_what_waits(
         self, run: Callable[[Main], None], monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("mpgameserver.client.Timing", lambda: Timing(silence=0.2))
+        monkeypatch.setattr("mpgameserver.client.udpclient.Timing", lambda: Timing(silence=0.2))
 
         async def main() -> None:
             context = ServerContext(EventHandler())

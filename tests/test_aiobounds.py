@@ -12,13 +12,13 @@ import pytest
 from support.keyholder import KeyHolder
 from support.serverworld import World
 
-from mpgameserver import aioserver, lingering
-from mpgameserver.aio import AsyncClient
-from mpgameserver.aioserver import EVENT_COST, MAX_EVENTS_AT_ONCE, MAX_WAITING_EVENTS, AsyncEvents
+from mpgameserver.aio import AsyncClient, lingering
+from mpgameserver.aio import server as aioserver
+from mpgameserver.aio.server import EVENT_COST, MAX_EVENTS_AT_ONCE, MAX_WAITING_EVENTS, AsyncEvents
 from mpgameserver.client import UdpClient
-from mpgameserver.context import EventHandler
 from mpgameserver.enums import DisconnectReason, PacketType
 from mpgameserver.server import ServerClient
+from mpgameserver.server.context import EventHandler
 
 SIZE = 60_000
 

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from support.patience import PATIENCE
 
-from mpgameserver.aiodriver import Driver
-from mpgameserver.aiowatch import LoopWatch, ThreadWatch
+from mpgameserver.aio.driver import Driver
+from mpgameserver.aio.watch import LoopWatch, ThreadWatch
 
 Pair = tuple[socket.socket, socket.socket]
 Main = Callable[[], Coroutine[Any, Any, None]]

@@ -6,7 +6,7 @@ from ipaddress import IPv4Address, IPv6Network, ip_address
 
 import pytest
 
-from mpgameserver.blocklist import BlockEntry, BlockList
+from mpgameserver.server.blocklist import BlockEntry, BlockList
 
 
 @pytest.mark.parametrize(

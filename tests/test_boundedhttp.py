@@ -10,8 +10,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from mpgameserver import boundedhttp
-from mpgameserver.boundedhttp import MAX_REQUESTS, BoundedHttpServer
+from mpgameserver.bounds import http
+from mpgameserver.bounds.http import MAX_REQUESTS, BoundedHttpServer
 
 
 @contextlib.contextmanager
@@ -52,7 +52,7 @@ def test_unfinished_requests_keep_few_threads_and_others_are_answered() -> None:
 
 
 def test_a_request_that_takes_too_long_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(boundedhttp, "MAX_REQUEST_SECONDS", 0.05)
+    monkeypatch.setattr(http, "MAX_REQUEST_SECONDS", 0.05)
     with running() as address, socket.create_connection(address, timeout=10) as slow:
         slow.send(b"GET / HTTP/1.1\r\n")
         assert slow.recv(100) == b""

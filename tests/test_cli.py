@@ -18,10 +18,10 @@ import pytest
 from support.patience import PATIENCE
 
 from mpgameserver import __version__, build_info
-from mpgameserver import ping as ping_module
 from mpgameserver.cli import main
+from mpgameserver.cli import ping as ping_module
+from mpgameserver.cli.ping import ping
 from mpgameserver.crypto import EllipticCurvePrivateKey, EllipticCurvePublicKey
-from mpgameserver.ping import ping
 from mpgameserver.server import EventHandler, ServerContext, ThreadedServer
 
 ASCII = {"PYTHONIOENCODING": "ascii:strict", "PYTHONUTF8": "1"}
@@ -316,7 +316,7 @@ def test_an_interrupt_ends_a_ping_with_its_figures(start, serving):
 
 
 def test_a_ping_of_a_server_with_another_key_fails(capsys, monkeypatch, tmp_path):
-    monkeypatch.setattr("mpgameserver.client.CONNECTION_TIMEOUT", 0.5)
+    monkeypatch.setattr("mpgameserver.client.udpclient.CONNECTION_TIMEOUT", 0.5)
     main(["genkey", str(tmp_path / "other")])
     capsys.readouterr()
     with ThreadedServer(ServerContext(EventHandler()), ("127.0.0.1", 0)) as server:

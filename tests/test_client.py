@@ -19,12 +19,12 @@ import wire
 from support.echo import EchoServer
 from support.patience import PATIENCE
 
-from mpgameserver import udpsocket
-from mpgameserver.attempt import server_address
 from mpgameserver.client import UdpClient
+from mpgameserver.client.connect import server_address
 from mpgameserver.crypto import EllipticCurvePrivateKey
 from mpgameserver.enums import ConnectFailure, ConnectionStatus, RetryMode
 from mpgameserver.errors import MpGameServerError, NotConnectedError
+from mpgameserver.transport import sockets
 
 LIMIT = 8_389_011
 Address = tuple[str, int]
@@ -442,7 +442,7 @@ class TestErrorsOfSending:
         monkeypatch: pytest.MonkeyPatch,
         caplog: pytest.LogCaptureFixture,
     ) -> None:
-        monkeypatch.setattr(udpsocket, "IS_NATIVE", False)
+        monkeypatch.setattr(sockets, "IS_NATIVE", False)
         monkeypatch.setattr(Unsendable, "error", error)
         monkeypatch.setattr(socket, "socket", Unsendable)
         client = UdpClient(server.public_key)
@@ -465,7 +465,7 @@ class TestErrorsOfSending:
     def test_those_of_a_connection_are_counted_by_kind_beside_what_is_dropped(
         self, server: EchoServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
     ) -> None:
-        monkeypatch.setattr(udpsocket, "IS_NATIVE", False)
+        monkeypatch.setattr(sockets, "IS_NATIVE", False)
         monkeypatch.setattr(socket, "socket", Unsendable)
         with UdpClient(server.public_key) as client:
             connect(client, server.address)

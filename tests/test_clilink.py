@@ -7,7 +7,7 @@ import itertools
 
 import pytest
 
-from mpgameserver.clilink import add_link_options, link_conditions
+from mpgameserver.cli.link_options import add_link_options, link_conditions
 from mpgameserver.netsim import Blackout, BurstLoss, LinkConditions
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from support.answering import WALL_START, Answer, answer
 
-from mpgameserver import candidates
-from mpgameserver._core.header import decode_header
-from mpgameserver.connecting import (
+from mpgameserver._core.packet_header import decode_header
+from mpgameserver.client import candidates
+from mpgameserver.client.handshake import (
     HELLO_INTERVAL,
     MAX_TRIALS,
     MAX_VERIFICATIONS,
@@ -16,7 +16,7 @@ from mpgameserver.connecting import (
 )
 from mpgameserver.crypto import EllipticCurvePrivateKey
 from mpgameserver.enums import PacketType
-from mpgameserver.handshake import decode_challenge_response, decode_clear_packet
+from mpgameserver.wire.handshake import decode_challenge_response, decode_clear_packet
 
 PATH, OTHER_PATH = "first port", "fresh port"
 ROOT_KEY = EllipticCurvePrivateKey.new()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from support.pair import FRAME, ConnectionPair, Outcomes, received
 
-from mpgameserver._core.lifecycle import GOODBYE_TIMEOUT
+from mpgameserver._core.connection import GOODBYE_TIMEOUT
 from mpgameserver.connection import Connection
 from mpgameserver.enums import ConnectionStatus, RetryMode
 from mpgameserver.errors import NotConnectedError

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from mpgameserver.context import EventHandler, ServerContext, ServerSettings
 from mpgameserver.crypto import EllipticCurvePrivateKey
-from mpgameserver.limits import Limits
-from mpgameserver.serverstats import ServerStats
+from mpgameserver.server.context import EventHandler, ServerContext, ServerSettings
+from mpgameserver.server.limits import Limits
+from mpgameserver.server.stats import ServerStats
 from mpgameserver.timing import Timing
 
 SETTERS = {

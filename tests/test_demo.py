@@ -10,15 +10,16 @@ from typing import Any
 
 import pytest
 
-from mpgameserver import demo as demo_module
-from mpgameserver import demoplayer, udpproxy
+from mpgameserver import udpproxy
 from mpgameserver.cli import main
+from mpgameserver.cli.demo import game as demo_module
+from mpgameserver.cli.demo import player as player_module
+from mpgameserver.cli.demo.game import FRAME, FramePace, run_demo
+from mpgameserver.cli.demo.player import file_of
+from mpgameserver.cli.demo.report import DemoReport, DemoSettings
+from mpgameserver.cli.demo.traffic import Kind
+from mpgameserver.cli.display import Display, PlainDisplay
 from mpgameserver.client import UdpClient
-from mpgameserver.demo import FRAME, FramePace, run_demo
-from mpgameserver.demoplayer import file_of
-from mpgameserver.demoreport import DemoReport, DemoSettings
-from mpgameserver.demotraffic import Kind
-from mpgameserver.livetable import Display, PlainDisplay
 from mpgameserver.netsim import Link, LinkPair
 from mpgameserver.udpproxy import UdpProxy
 
@@ -37,7 +38,7 @@ def messages_of(report: DemoReport) -> dict[tuple[str, str], Any]:
 @pytest.fixture
 def small_files(monkeypatch):
     """Have files that take no time."""
-    monkeypatch.setattr(demoplayer, "FILE_SIZE", 5000)
+    monkeypatch.setattr(player_module, "FILE_SIZE", 5000)
 
 
 @pytest.fixture
@@ -47,11 +48,11 @@ def impatient(monkeypatch):
 
 
 @pytest.fixture
-def players(monkeypatch) -> list[demoplayer.Player]:
+def players(monkeypatch) -> list[player_module.Player]:
     """The players of the demos to come."""
-    made: list[demoplayer.Player] = []
+    made: list[player_module.Player] = []
 
-    class NotedPlayer(demoplayer.Player):
+    class NotedPlayer(player_module.Player):
         def __post_init__(self) -> None:
             super().__post_init__()
             made.append(self)
@@ -219,7 +220,7 @@ def test_what_went_wrong_is_printed_below_the_tables(capsys, monkeypatch, small_
 
 
 def test_a_server_that_cannot_be_reached_makes_it_fail(monkeypatch):
-    monkeypatch.setattr("mpgameserver.client.CONNECTION_TIMEOUT", 0.3)
+    monkeypatch.setattr("mpgameserver.client.udpclient.CONNECTION_TIMEOUT", 0.3)
     report = run_demo(settings(seconds=30.0, loss=100.0), Display())
     assert report.problems == [
         "client 1: could not connect: timeout",

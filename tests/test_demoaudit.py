@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 import pytest
 
-from mpgameserver.demoaudit import problems_between, tally_of
-from mpgameserver.demotraffic import Kind, Ledger
+from mpgameserver.cli.demo.audit import problems_between, tally_of
+from mpgameserver.cli.demo.traffic import Kind, Ledger
 
 Post = list[tuple[bytes, Callable[[bool], object]]]
 

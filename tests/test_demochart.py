@@ -8,7 +8,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from mpgameserver.demochart import line_chart, nice_step
+from mpgameserver.cli.demo.chart import line_chart, nice_step
 
 POINT = re.compile(r"([\d.]+),([\d.]+)")
 

@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from mpgameserver import demoplayer
 from mpgameserver.cli import main
-from mpgameserver.demopage import report_page
-from mpgameserver.demoreport import ClientResult, DemoReport, DemoSettings
-from mpgameserver.demotimeline import Timeline
+from mpgameserver.cli.demo import player as player_module
+from mpgameserver.cli.demo.page import report_page
+from mpgameserver.cli.demo.report import ClientResult, DemoReport, DemoSettings
+from mpgameserver.cli.demo.timeline import Timeline
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 CONSOLE = re.compile(r":CONSOLE[:(]")
@@ -90,7 +90,7 @@ def test_problems_are_told_and_escaped() -> None:
 
 @pytest.fixture
 def small_files(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(demoplayer, "FILE_SIZE", 5000)
+    monkeypatch.setattr(player_module, "FILE_SIZE", 5000)
 
 
 @pytest.mark.usefixtures("small_files")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mpgameserver.demotimeline import Timeline
+from mpgameserver.cli.demo.timeline import Timeline
 from mpgameserver.stats import ConnectionStats
 
 QUIET = [0] * 297

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from mpgameserver.demotraffic import InOrder, Kind, Ledger
+from mpgameserver.cli.demo.traffic import InOrder, Kind, Ledger
 from mpgameserver.enums import RetryMode
 
 

@@ -8,9 +8,9 @@ from types import SimpleNamespace
 import pytest
 from support.pair import FRAME, ConnectionPair, received
 
-from mpgameserver import client as client_module
 from mpgameserver._core.pump import ClientPump
 from mpgameserver.client import UdpClient
+from mpgameserver.client import udpclient as client_module
 from mpgameserver.enums import ConnectionStatus
 from mpgameserver.netsim import LinkConditions
 

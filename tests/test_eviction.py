@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from mpgameserver.eviction import choose_victim
+from mpgameserver.bounds.eviction import choose_victim
 
 
 @dataclass(frozen=True)

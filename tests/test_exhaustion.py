@@ -18,15 +18,15 @@ from support.echo import EchoServer
 from support.patience import PATIENCE
 
 from mpgameserver import aio
-from mpgameserver.address import resolve
-from mpgameserver.boundedhttp import ACCEPT_PAUSE, MAX_REQUESTS
+from mpgameserver.bounds.http import ACCEPT_PAUSE, MAX_REQUESTS
 from mpgameserver.client import UdpClient
-from mpgameserver.context import EventHandler, ServerContext
 from mpgameserver.crypto import EllipticCurvePrivateKey
 from mpgameserver.enums import ConnectFailure, ConnectionStatus
 from mpgameserver.monitorchannel import MonitorChannel
 from mpgameserver.netsim import LinkConditions
 from mpgameserver.server import ThreadedServer, UdpServer
+from mpgameserver.server.context import EventHandler, ServerContext
+from mpgameserver.transport.address import resolve
 from mpgameserver.udpproxy import UdpProxy
 
 LOOPBACK = ("127.0.0.1", 0)
@@ -139,7 +139,7 @@ class TestConnect:
 
             calls: list[bool] = []
             with monkeypatch.context() as patched:
-                patched.setattr("mpgameserver.attempt.ClientHandshake", fail)
+                patched.setattr("mpgameserver.client.connect.ClientHandshake", fail)
                 with pytest.raises(MemoryError):
                     client.connect(("127.0.0.1", 9), calls.append)
             client.update()
@@ -152,7 +152,7 @@ class TestConnect:
         def fail(*_: object) -> None:
             raise MemoryError
 
-        monkeypatch.setattr("mpgameserver.connecting.ClientHandshake.add_path", fail)
+        monkeypatch.setattr("mpgameserver.client.handshake.ClientHandshake.add_path", fail)
         with pytest.raises(MemoryError):
             UdpClient().connect(("127.0.0.1", 9))
 
@@ -248,7 +248,7 @@ class TestServers:
                 raise NotImplementedError
 
         async def serve() -> None:
-            monkeypatch.setattr("mpgameserver.aiowatch.LoopWatch.set", refuse)
+            monkeypatch.setattr("mpgameserver.aio.watch.LoopWatch.set", refuse)
             getattr(shortage, lacking)(3 if lacking == "of_sockets" else 0)
             with pytest.raises((OSError, RuntimeError)):
                 async with aio.serve(ServerContext(EventHandler()), LOOPBACK):

@@ -10,11 +10,12 @@ import pytest
 from support.keyholder import KeyHolder
 from support.serverworld import Recorder, World
 
-from mpgameserver._core.callbudget import CALLS_PER_GO, CALLS_PER_TURN, GO_SECONDS
+from mpgameserver._core.call_budget import CALLS_PER_GO, CALLS_PER_TURN, GO_SECONDS
 from mpgameserver._core.pump import ServerPump
 from mpgameserver.enums import DisconnectReason, PacketType
-from mpgameserver.limits import Limits
-from mpgameserver.server import MAX_READS, ServerClient
+from mpgameserver.server import ServerClient
+from mpgameserver.server.limits import Limits
+from mpgameserver.server.udpserver import MAX_READS
 
 INTERVAL = 1 / 60
 MAX_MESSAGES_PER_GO = 16_384

@@ -514,7 +514,7 @@ def test_the_child_has_no_connection_of_the_metrics_server():
 def test_the_child_can_ask_for_figures_whatever_a_thread_held():
     program = """
         import signal
-        from mpgameserver.serverasking import FiguresAsker
+        from mpgameserver.server.snapshot_request import FiguresAsker
 
         def hold():
             with asker._condition:
@@ -571,7 +571,7 @@ def test_a_key_seals_and_opens_nothing_in_the_child():
     program = """
         from cryptography.hazmat.primitives.ciphers.aead import AESGCM
         from mpgameserver._core.endpoint import Endpoint
-        from mpgameserver.sessioncipher import session_cipher
+        from mpgameserver.wire.session_cipher import session_cipher
 
         ends = []
         for cipher in (session_cipher, AESGCM):

@@ -8,8 +8,8 @@ import threading
 
 import pytest
 
+from mpgameserver.cli.genkey import write_key_pair
 from mpgameserver.crypto import EllipticCurvePrivateKey, EllipticCurvePublicKey
-from mpgameserver.genkey import write_key_pair
 
 
 def test_the_two_files_are_a_pair(tmp_path):

@@ -8,9 +8,9 @@ import random
 import pytest
 
 from mpgameserver.crypto import EllipticCurvePrivateKey
-from mpgameserver.halfopen import HalfOpenSession, HalfOpenTable
-from mpgameserver.handshake import ServerHello
-from mpgameserver.limits import Limits
+from mpgameserver.server.half_open import HalfOpenSession, HalfOpenTable
+from mpgameserver.server.limits import Limits
+from mpgameserver.wire.handshake import ServerHello
 
 KEY = EllipticCurvePrivateKey.new()
 PUBLIC_KEY = KEY.getPublicKey()

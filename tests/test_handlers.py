@@ -9,8 +9,8 @@ from unittest.mock import Mock
 
 import pytest
 
-from mpgameserver.context import EventHandler, ServerContext
-from mpgameserver.handlers import EVENTS
+from mpgameserver.server.context import EventHandler, ServerContext
+from mpgameserver.server.handler import EVENTS
 
 
 def handler_with(**methods: Any) -> Any:

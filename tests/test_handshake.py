@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from mpgameserver.crypto import EllipticCurvePrivateKey, EllipticCurvePublicKey
 from mpgameserver.enums import PacketType
 from mpgameserver.errors import HandshakeError, PacketError, ProtocolError
-from mpgameserver.handshake import (
+from mpgameserver.wire.handshake import (
     SALT_SIZE,
     ClientHello,
     ServerHello,

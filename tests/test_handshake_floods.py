@@ -14,17 +14,17 @@ from functools import cache
 import pytest
 from support.serverworld import FRAME, ROOT_KEY, WALL_START, Player, World
 
-from mpgameserver.accepting import TRIALS_AT_ONCE, TRIALS_PER_SECOND
 from mpgameserver.crypto import EllipticCurvePrivateKey
 from mpgameserver.enums import PacketType
-from mpgameserver.handshake import (
+from mpgameserver.netsim import LinkConditions
+from mpgameserver.server.handshakes import TRIALS_AT_ONCE, TRIALS_PER_SECOND
+from mpgameserver.wire.handshake import (
     ClientHello,
     ServerHello,
     encode_clear_packet,
     new_token,
 )
-from mpgameserver.netsim import LinkConditions
-from mpgameserver.sessioncipher import SessionCipher, may_open
+from mpgameserver.wire.session_cipher import SessionCipher, may_open
 
 ADDRESS = ("192.0.2.1", 5000)
 HELLOS_PER_SECOND = 100
@@ -146,7 +146,7 @@ def test_keys_tried_on_forged_proofs_have_a_budget_and_the_player_gets_in(
         trials += 1
         return may_open(cipher, datagram)
 
-    monkeypatch.setattr("mpgameserver.halfopen.may_open", counted)
+    monkeypatch.setattr("mpgameserver.server.half_open.may_open", counted)
     world = world_of(0)
     proof = world.join("192.0.2.9", 5000).sent[1]
     most = world.engine.settings.limits.half_open_per_address

@@ -6,15 +6,15 @@ from collections import Counter
 
 import pytest
 
-from mpgameserver.address import SocketAddress
-from mpgameserver.client import CONNECTION_TIMEOUT
-from mpgameserver.connecting import ClientHandshake
+from mpgameserver.client.handshake import ClientHandshake
+from mpgameserver.client.udpclient import CONNECTION_TIMEOUT
 from mpgameserver.connection import Connection
 from mpgameserver.crypto import EllipticCurvePrivateKey
 from mpgameserver.netsim import LinkConditions, LinkPair
 from mpgameserver.server import EventHandler, ServerClient, ServerContext
-from mpgameserver.serverengine import ServerEngine
+from mpgameserver.server.engine import ServerEngine
 from mpgameserver.timing import Timing
+from mpgameserver.transport.address import SocketAddress
 
 CLIENTS = 30
 FRAME = 1 / 60

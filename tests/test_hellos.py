@@ -7,9 +7,9 @@ from ipaddress import ip_address
 
 import pytest
 
-from mpgameserver.handshake import ClientHello
-from mpgameserver.hellos import TURNS_PER_NEW_HELLO, WaitingHello, WaitingHellos
-from mpgameserver.limits import Limits
+from mpgameserver.server.hello_queue import TURNS_PER_NEW_HELLO, WaitingHello, WaitingHellos
+from mpgameserver.server.limits import Limits
+from mpgameserver.wire.handshake import ClientHello
 
 
 def hello(host: str = "192.0.2.1", port: int = 5000, key: bytes = b"key") -> WaitingHello:

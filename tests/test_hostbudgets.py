@@ -14,9 +14,9 @@ from support.serverworld import Recorder, World
 from mpgameserver._core.budget import GUARANTEED
 from mpgameserver.enums import ConnectionStatus, DisconnectReason
 from mpgameserver.errors import SendQueueFullError
-from mpgameserver.limits import Limits
 from mpgameserver.netsim import LinkConditions
-from mpgameserver.session import Session
+from mpgameserver.server.limits import Limits
+from mpgameserver.server.sessions import Session
 
 MIB = 1 << 20
 FRAGMENT_HEADER = struct.Struct(">HHH")

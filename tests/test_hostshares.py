@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from support.serverworld import World
 
-from mpgameserver.limits import Limits
+from mpgameserver.server.limits import Limits
 
 
 def clients_of(world: World, hosts: list[str]) -> int:

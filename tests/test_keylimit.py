@@ -12,8 +12,8 @@ from mpgameserver._core.endpoint import Endpoint
 from mpgameserver._core.session import Session
 from mpgameserver.connection import Connection
 from mpgameserver.enums import ConnectionStatus, DisconnectReason
-from mpgameserver.sessioncipher import session_cipher
 from mpgameserver.timing import Timing
+from mpgameserver.wire.session_cipher import session_cipher
 
 LIMIT = 2**28
 RESERVE = 2**17

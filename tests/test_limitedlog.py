@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from mpgameserver.limitedlog import LOG_INTERVAL, LimitedLog
+from mpgameserver.transport.ratelog import LOG_INTERVAL, LimitedLog
 
 LOGGER = logging.getLogger("test of limited logs")
 

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from mpgameserver.livetable import (
+from mpgameserver.cli.display import (
     Display,
     PlainDisplay,
     RichDisplay,
@@ -72,7 +72,7 @@ def test_without_rich_a_terminal_gets_plain_lines(monkeypatch):
 
 def test_something_is_due_at_once_and_then_not_before_the_interval_is_over(monkeypatch):
     now = [100.0]
-    monkeypatch.setattr("mpgameserver.livetable.time.perf_counter", lambda: now[0])
+    monkeypatch.setattr("mpgameserver.cli.display.time.perf_counter", lambda: now[0])
     display = PlainDisplay(io.StringIO())
     assert display.is_due()
     assert not display.is_due()

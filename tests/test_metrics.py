@@ -18,11 +18,11 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
 
 from mpgameserver import metrics
-from mpgameserver.context import EventHandler, ServerContext
 from mpgameserver.metrics import MetricsServer, ServerCollector
 from mpgameserver.server import ThreadedServer
-from mpgameserver.serverfigures import ServerFigures
-from mpgameserver.serverstats import ServerStats
+from mpgameserver.server.context import EventHandler, ServerContext
+from mpgameserver.server.snapshot import ServerFigures
+from mpgameserver.server.stats import ServerStats
 
 ROOT = Path(__file__).resolve().parent.parent
 DASHBOARD = ROOT / "docs" / "grafana" / "mpgameserver.json"

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 from support.serverworld import ROOT_KEY, Player, World
 
-from mpgameserver.context import EventHandler, ServerContext
+from mpgameserver.cli.connect import UnreachableError
+from mpgameserver.cli.display import Display, Table
+from mpgameserver.cli.monitor import monitor
 from mpgameserver.crypto import EllipticCurvePrivateKey
-from mpgameserver.livetable import Display, Table
-from mpgameserver.monitor import monitor
 from mpgameserver.monitorchannel import (
     MAX_CHANNEL_CLIENTS,
     MAX_CHANNEL_CLIENTS_PER_HOST,
@@ -24,10 +24,10 @@ from mpgameserver.monitorchannel import (
     Watchers,
     make_proof,
 )
-from mpgameserver.reaching import UnreachableError
 from mpgameserver.server import ThreadedServer
-from mpgameserver.serverfigures import ConnectionFigures, ServerFigures
-from mpgameserver.servermeter import MAX_CONNECTIONS_LISTED
+from mpgameserver.server.context import EventHandler, ServerContext
+from mpgameserver.server.meter import MAX_CONNECTIONS_LISTED
+from mpgameserver.server.snapshot import ConnectionFigures, ServerFigures
 
 LOOPBACK = ("127.0.0.1", 0)
 STRANGER = EllipticCurvePrivateKey.new()
@@ -198,7 +198,7 @@ class TestOverSockets:
         key: EllipticCurvePrivateKey,
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
-        monkeypatch.setattr("mpgameserver.monitor.PATIENCE", 0.1)
+        monkeypatch.setattr("mpgameserver.cli.monitor.PATIENCE", 0.1)
         is_over = threading.Event()
         context.call_soon_threadsafe(is_over.wait)
         display = Recording()
@@ -212,7 +212,7 @@ class TestOverSockets:
     def test_another_key_never_connects(
         self, address: tuple[str, int], monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("mpgameserver.client.CONNECTION_TIMEOUT", 0.3)
+        monkeypatch.setattr("mpgameserver.client.udpclient.CONNECTION_TIMEOUT", 0.3)
         display = Recording()
         with pytest.raises(UnreachableError, match="the game's port: the channel") as raised:
             monitor(address, STRANGER, display)
@@ -226,7 +226,7 @@ class TestOverSockets:
         monkeypatch: pytest.MonkeyPatch,
         caplog: pytest.LogCaptureFixture,
     ) -> None:
-        monkeypatch.setattr("mpgameserver.monitor.make_proof", lambda key, token: b"no proof")
+        monkeypatch.setattr("mpgameserver.cli.monitor.make_proof", lambda key, token: b"no proof")
         with caplog.at_level(logging.CRITICAL), pytest.raises(UnreachableError, match="enough"):
             monitor(address, key, Recording())
 

@@ -6,10 +6,10 @@ import io
 
 import pytest
 
-from mpgameserver.livetable import PlainDisplay, RichDisplay, Table
-from mpgameserver.monitorview import MonitorView
-from mpgameserver.serverfigures import ConnectionFigures, ServerFigures
-from mpgameserver.serverstats import ServerStats
+from mpgameserver.cli.display import PlainDisplay, RichDisplay, Table
+from mpgameserver.cli.monitor_tables import MonitorView
+from mpgameserver.server.snapshot import ConnectionFigures, ServerFigures
+from mpgameserver.server.stats import ServerStats
 
 CONNECTION = ConnectionFigures("192.0.2.1:5000", 12.0, 0.0512, 200, 100, 20, 7, 3, 4500)
 BEFORE = ServerFigures(

@@ -14,11 +14,10 @@ from support.patience import PATIENCE
 from support.recordingaead import RING, Seals, recorded_sessions
 from support.serverworld import DEAD, Player, Recorder, World
 
-from mpgameserver import candidates, connecting
-from mpgameserver import client as client_module
 from mpgameserver._core.endpoint import Endpoint
-from mpgameserver.client import UdpClient
-from mpgameserver.connecting import ClientHandshake
+from mpgameserver.client import UdpClient, candidates, handshake
+from mpgameserver.client import udpclient as client_module
+from mpgameserver.client.handshake import ClientHandshake
 from mpgameserver.connection import Connection
 from mpgameserver.crypto import EllipticCurvePrivateKey
 from mpgameserver.enums import ConnectionStatus, PacketType, RetryMode
@@ -243,7 +242,7 @@ class TestAnswersThatComeAgain:
                 sealed.add((self._key, nonce))
                 return self._aead.encrypt(nonce, data, header)
 
-        monkeypatch.setattr(connecting, "session_cipher", Remembering)
+        monkeypatch.setattr(handshake, "session_cipher", Remembering)
         return sealed
 
     @staticmethod

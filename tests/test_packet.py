@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from mpgameserver.enums import PacketType, RetryMode
 from mpgameserver.errors import DuplicationError, PacketError, ProtocolError
-from mpgameserver.packet import BitField, Packet, PacketHeader, PendingMessage, SeqNum
+from mpgameserver.wire.packet import BitField, Packet, PacketHeader, PendingMessage, SeqNum
 
 KEY = bytes(range(16))
 WALL = 1_700_000_000

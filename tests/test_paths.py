@@ -11,7 +11,7 @@ import pytest
 from support.namespaces import SERVER, NarrowPath, is_root, missing
 
 from mpgameserver import EventHandler, RetryMode, ServerContext, UdpClient, UdpServer
-from mpgameserver.address import host_of, limits_towards
+from mpgameserver.transport.address import host_of, limits_towards
 
 pytestmark = pytest.mark.extra
 

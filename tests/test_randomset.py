@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections import Counter
 
-from mpgameserver.randomset import RandomSet
+from mpgameserver.bounds.random_set import RandomSet
 
 
 def test_it_holds_what_a_set_holds_until_it_is_full(seed: int) -> None:

@@ -9,7 +9,7 @@ import pytest
 from support.echo import EchoServer
 
 from mpgameserver import ConnectionStatus, Reconnector, ReconnectState, UdpClient
-from mpgameserver.reconnect import FIRST_DELAY, MAX_DELAY, MIN_JITTER, STABLE_AFTER
+from mpgameserver.client.reconnect import FIRST_DELAY, MAX_DELAY, MIN_JITTER, STABLE_AFTER
 
 ADDRESS = ("192.0.2.1", 1474)
 

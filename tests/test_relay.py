@@ -11,9 +11,9 @@ import threading
 import pytest
 from support.patience import PATIENCE
 
-from mpgameserver.livetable import Display, Table
+from mpgameserver.cli.display import Display, Table
+from mpgameserver.cli.netsim import RelayReport, RelaySettings, relay
 from mpgameserver.netsim import LinkConditions, LinkStats
-from mpgameserver.relay import RelayReport, RelaySettings, relay
 from mpgameserver.udpproxy import ProxyStats
 
 LOSSY = LinkConditions(loss=0.5)

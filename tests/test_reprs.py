@@ -21,7 +21,7 @@ from mpgameserver import (
     UdpServer,
     aio,
 )
-from mpgameserver.packet import BitField, Packet
+from mpgameserver.wire.packet import BitField, Packet
 
 LOOPBACK = ("127.0.0.1", 0)
 

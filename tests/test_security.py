@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from mpgameserver.limits import Limits
+from mpgameserver.server.limits import Limits
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "mpgameserver"
@@ -30,30 +30,36 @@ TEST_FILE = re.compile(r"`(tests/[\w./]+)`")
 COMPILED_CONSTANT = re.compile(r"^(?:    |cdef double )?([A-Z][A-Z0-9_]+) = ([^#\n]+)", re.M)
 CAP = re.compile(r"MAX_\w+|\w+_LIMIT|\w+_WIDTH|\w+_TIMEOUT|\w+_COST")
 # What the network does not reach: commands, the demo, and tools for tests.
-TOOLS = re.compile(r"cli|demo|figures|genkey|livetable|netsim|ping|relay|serve$|udpproxy|buildinfo")
+TOOLS = re.compile(r"cli\.|figures|netsim|udpproxy|buildinfo")
 
 SETTING_LIMITS = {"limits.py", "context.py"}
+PYTHON = {
+    ".".join(path.relative_to(PACKAGE).with_suffix("").parts): path
+    for path in sorted(PACKAGE.rglob("*.py"))
+    if path.parent.name != "_core"
+}
+"""The modules of the package, by their names within it."""
 
 NOT_BOUNDS = {
     "timing.CLIENT_IDLE_TIMEOUT": "what keep-alive intervals must be below",
-    "_core.duplicates.MAX_NUMBER": "years of the fastest rate, so that the arithmetic is safe",
-    "_core.duplicates.MAX_WIDTH": "MESSAGE_FILTER_WIDTH for Python",
+    "_core.duplicate_filter.MAX_NUMBER": "years of the fastest rate, so that sums are safe",
+    "_core.duplicate_filter.MAX_WIDTH": "MESSAGE_FILTER_WIDTH for Python",
     "_core.datagrams.MAX_KNOWN_ADDRESSES": "KNOWN_ADDRESSES for Python",
     "_core.datagrams.MAX_READ_ERRORS": "READ_ERRORS for Python",
     "_core.endpoint.INBOX_LIMIT": "MAX_INBOX_BYTES for C",
-    "_core.cadence.MAX_TRIALS": "how often a receiver is tried",
+    "_core.ack_frequency.MAX_TRIALS": "how often a receiver is tried",
     "_core.endpoint.MAX_HEARD": "shapes a timer",
-    "_core.flow.MAX_PROBE_BACKOFF": "shapes a timer",
-    "_core.flow.MAX_PROBE_DELAY": "shapes a timer",
-    "_core.fragments.MAX_BYTES": "MAX_REASSEMBLY_BYTES for Python",
-    "_core.fragments.MAX_MESSAGES": "MAX_REASSEMBLIES for Python",
+    "_core.send_limits.MAX_PROBE_BACKOFF": "shapes a timer",
+    "_core.send_limits.MAX_PROBE_DELAY": "shapes a timer",
+    "_core.fragmenter.MAX_BYTES": "MAX_REASSEMBLY_BYTES for Python",
+    "_core.fragmenter.MAX_MESSAGES": "MAX_REASSEMBLIES for Python",
     "_core.message.RETRY_ON_TIMEOUT": "a retry mode",
-    "_core.outbox.MAX_PENDING": "MAX_PENDING_BYTES for Python",
+    "_core.send_queue.MAX_PENDING": "MAX_PENDING_BYTES for Python",
     "_core.packet.MAX_FRAGMENTS": "MAX_PIECES for Python",
-    "_core.roundtrip.MAX_ACK_DELAY": "shapes a timer",
-    "_core.window.MAX_SEQUENCE_JUMP": "MAX_JUMP for Python",
-    "attempt.MAX_PATH_MTU": "tells a path from the loopback",
-    "server.MAX_WAIT": "how long the loop sleeps",
+    "_core.rtt.MAX_ACK_DELAY": "shapes a timer",
+    "_core.sent_window.MAX_SEQUENCE_JUMP": "MAX_JUMP for Python",
+    "client.connect.MAX_PATH_MTU": "tells a path from the loopback",
+    "server.udpserver.MAX_WAIT": "how long the loop sleeps",
 }
 """Constants that are named like bounds, and why they have no row of their own."""
 
@@ -75,9 +81,9 @@ def in_code(name: str) -> float:
     if name.startswith("_core."):
         _, module, constant = name.split(".")
         return compiled_constants(module)[constant]
-    module, *path = name.split(".")
+    module = next(m for m in PYTHON if name.startswith(f"{m}."))
     value = import_module(f"mpgameserver.{module}")
-    for attribute in path:
+    for attribute in name.removeprefix(f"{module}.").split("."):
         value = getattr(value, attribute)
     assert isinstance(value, (int, float)), f"{name} is {value!r}"
     return value
@@ -101,14 +107,14 @@ def compiled_constants(module: str) -> dict[str, float]:
 
 def caps_in_code() -> Iterator[str]:
     """The names of all constants that are named like bounds, and of the fields of `Limits`."""
-    yield from (f"limits.Limits.{field.name}" for field in fields(Limits))
+    yield from (f"server.limits.Limits.{field.name}" for field in fields(Limits))
     for path in sorted((ROOT / "_core").glob("*.pyx")):
         for name in compiled_constants(path.stem):
             if CAP.fullmatch(name):
                 yield f"_core.{path.stem}.{name}"
-    for path in sorted(PACKAGE.glob("*.py")):
-        if not TOOLS.match(path.stem):
-            yield from (f"{path.stem}.{name}" for name in python_caps(path))
+    for module, path in PYTHON.items():
+        if not TOOLS.match(module):
+            yield from (f"{module}.{name}" for name in python_caps(path))
 
 
 def python_caps(path: Path) -> Iterator[str]:
@@ -132,10 +138,10 @@ def test_no_bound_is_left_out() -> None:
 
 def test_every_limit_that_is_listed_is_asked_for() -> None:
     code = "\n".join(
-        path.read_text() for path in PACKAGE.glob("*.py") if path.name not in SETTING_LIMITS
+        path.read_text() for path in PYTHON.values() if path.name not in SETTING_LIMITS
     )
-    asked = {f"limits.Limits.{f.name}" for f in fields(Limits) if f"limits.{f.name}" in code}
-    assert asked == {name for _, name in rows() if name.startswith("limits.Limits.")}
+    asked = {f"server.limits.Limits.{f.name}" for f in fields(Limits) if f"limits.{f.name}" in code}
+    assert asked == {name for _, name in rows() if name.startswith("server.limits.Limits.")}
 
 
 def test_no_bound_is_listed_twice() -> None:

@@ -24,12 +24,11 @@ import pytest
 from support.patience import PATIENCE
 from support.serverworld import Recorder
 
-from mpgameserver import slowevents
 from mpgameserver._core.datagrams import TELLS_LOCAL
 from mpgameserver.client import UdpClient
 from mpgameserver.enums import ConnectionStatus, RetryMode
-from mpgameserver.server import EventHandler, ServerContext, ThreadedServer, UdpServer
-from mpgameserver.slowevents import SLOW_EVENT, SlowEventLog
+from mpgameserver.server import EventHandler, ServerContext, ThreadedServer, UdpServer, slow_events
+from mpgameserver.server.slow_events import SLOW_EVENT, SlowEventLog
 
 LOOPBACK = ("127.0.0.1", 0)
 
@@ -442,7 +441,7 @@ class TestUdpServer:
                 self.queue = lambda *leaving: not next(refusals) and carrier.queue(*leaving)
                 self.flush = lambda: not next(refusals) and carrier.flush()
 
-        monkeypatch.setattr("mpgameserver.server.carrier_of", Reluctant)
+        monkeypatch.setattr("mpgameserver.server.udpserver.carrier_of", Reluctant)
         context = ServerContext(
             Recorder(handle_message=lambda client, message: client.send(message))
         )
@@ -912,7 +911,7 @@ class TestSlowEvents:
     def test_a_server_that_runs_warns(
         self, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(slowevents, "SLOW_EVENT", 0.0)
+        monkeypatch.setattr(slow_events, "SLOW_EVENT", 0.0)
         context = ServerContext(Recorder(handle_message=lambda client, message: client.send(b"")))
 
         def told() -> set[str]:

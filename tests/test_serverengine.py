@@ -13,17 +13,17 @@ from typing import Any
 import pytest
 from support.serverworld import DEAD, FRAME, PERFECT, ROOT_KEY, Player, Recorder, World
 
-from mpgameserver import handover
-from mpgameserver._core.lifecycle import GOODBYE_TIMEOUT
-from mpgameserver.connecting import HELLO_INTERVAL
+from mpgameserver._core.connection import GOODBYE_TIMEOUT
+from mpgameserver.client.handshake import HELLO_INTERVAL
 from mpgameserver.crypto import EllipticCurvePrivateKey
 from mpgameserver.enums import ConnectionStatus, DisconnectReason, PacketType, RetryMode
 from mpgameserver.errors import SendQueueFullError
-from mpgameserver.limits import Limits
 from mpgameserver.netsim import LinkConditions
-from mpgameserver.serverclient import ServerClient
-from mpgameserver.serverengine import MAX_ARRIVALS_LOGGED, WORK_PER_TURN
-from mpgameserver.serverstats import ServerStats
+from mpgameserver.server import handover
+from mpgameserver.server.client import ServerClient
+from mpgameserver.server.engine import MAX_ARRIVALS_LOGGED, WORK_PER_TURN
+from mpgameserver.server.limits import Limits
+from mpgameserver.server.stats import ServerStats
 from mpgameserver.timing import Timing
 
 LATE = LinkConditions(latency=0.05)

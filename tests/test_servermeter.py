@@ -8,15 +8,15 @@ import gc
 import pytest
 from support.serverworld import DEAD, Recorder, World
 
-from mpgameserver.context import EventHandler, ServerContext
 from mpgameserver.errors import ProtocolError
 from mpgameserver.netsim import LinkConditions
-from mpgameserver.observedengine import ObservedEngine, carrier_of
 from mpgameserver.server import ThreadedServer
-from mpgameserver.serverasking import FiguresAsker
-from mpgameserver.serverfigures import ServerFigures
-from mpgameserver.servermeter import MAX_CONNECTIONS_LISTED, Phase, ServerMeter
-from mpgameserver.serverstats import ServerStats
+from mpgameserver.server.context import EventHandler, ServerContext
+from mpgameserver.server.meter import MAX_CONNECTIONS_LISTED, Phase, ServerMeter
+from mpgameserver.server.observed_engine import ObservedEngine, carrier_of
+from mpgameserver.server.snapshot import ServerFigures
+from mpgameserver.server.snapshot_request import FiguresAsker
+from mpgameserver.server.stats import ServerStats
 
 LOOPBACK = ("127.0.0.1", 0)
 

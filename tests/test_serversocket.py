@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from mpgameserver import serversocket
-from mpgameserver.serversocket import ListeningSocket
-from mpgameserver.waiting import wait_readable
+from mpgameserver.transport import listening
+from mpgameserver.transport.listening import ListeningSocket
+from mpgameserver.transport.poll import wait_readable
 
 
 @pytest.mark.parametrize(
@@ -109,7 +109,7 @@ class TestWindows:
                 return -1  # SOCKET_ERROR: reads step over the errors
 
         monkeypatch.setattr(ctypes, "WinDLL", Winsock, raising=False)
-        monkeypatch.setattr(serversocket, "_IS_WINDOWS", True)
+        monkeypatch.setattr(listening, "_IS_WINDOWS", True)
         sock = ListeningSocket(("127.0.0.1", 0))
         [(descriptor, code, value, size, *rest)] = calls
         assert (descriptor.value, code.value) == (sock.fileno(), 0x9800000C)  # SIO_UDP_CONNRESET

@@ -11,20 +11,20 @@ import pytest
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from mpgameserver import sessioncipher
 from mpgameserver._core import aesgcm
+from mpgameserver.wire import session_cipher
 
 KEY, NONCE, HEADER = bytes(16), bytes(12), bytes(20)
 
 
 called_in_c = pytest.mark.skipif(
-    sessioncipher.CIPHER != "openssl", reason="no OpenSSL can be used, or cryptography was chosen"
+    session_cipher.CIPHER != "openssl", reason="no OpenSSL can be used, or cryptography was chosen"
 )
 
 
 @called_in_c
 def test_it_is_called_in_c_where_it_can_be():
-    assert isinstance(sessioncipher.session_cipher(KEY), aesgcm.NativeAesGcm)
+    assert isinstance(session_cipher.session_cipher(KEY), aesgcm.NativeAesGcm)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there it is never looked up")
@@ -36,9 +36,9 @@ def test_an_openssl_that_the_interpreter_has_loaded_is_found():
 
 
 def test_elsewhere_cryptography_does_the_work(monkeypatch):
-    sealed = sessioncipher.session_cipher(KEY).encrypt(NONCE, b"data", HEADER)
-    monkeypatch.setattr(sessioncipher, "CIPHER", "cryptography")
-    cipher = sessioncipher.session_cipher(KEY)
+    sealed = session_cipher.session_cipher(KEY).encrypt(NONCE, b"data", HEADER)
+    monkeypatch.setattr(session_cipher, "CIPHER", "cryptography")
+    cipher = session_cipher.session_cipher(KEY)
     assert isinstance(cipher, AESGCM)
     assert cipher.decrypt(NONCE, sealed, HEADER) == b"data"
 
@@ -49,11 +49,11 @@ def test_a_cipher_that_cannot_be_made_is_cryptographys_and_the_log_says_so_once(
     def fail(key: bytes) -> None:
         raise RuntimeError("OpenSSL has made no cipher")
 
-    monkeypatch.setattr(sessioncipher, "CIPHER", "openssl")
-    monkeypatch.setattr(sessioncipher, "NativeAesGcm", fail)
-    monkeypatch.setattr(sessioncipher, "_told", set())
+    monkeypatch.setattr(session_cipher, "CIPHER", "openssl")
+    monkeypatch.setattr(session_cipher, "NativeAesGcm", fail)
+    monkeypatch.setattr(session_cipher, "_told", set())
     for _ in range(3):
-        assert isinstance(sessioncipher.session_cipher(KEY), AESGCM)
+        assert isinstance(session_cipher.session_cipher(KEY), AESGCM)
     assert len(caplog.messages) == 1
 
 

@@ -25,10 +25,10 @@ from mpgameserver._core.callbacks import Callbacks
 from mpgameserver._core.endpoint import Endpoint
 from mpgameserver.client import UdpClient
 from mpgameserver.connection import Connection
-from mpgameserver.context import EVENTS, EventHandler, ServerContext
 from mpgameserver.netsim import LinkConditions
 from mpgameserver.server import ThreadedServer
-from mpgameserver.stuck import where_stuck
+from mpgameserver.server.context import EVENTS, EventHandler, ServerContext
+from mpgameserver.server.stuck import where_stuck
 from mpgameserver.timing import Timing
 from mpgameserver.udpproxy import UdpProxy
 
@@ -217,7 +217,7 @@ class TestSetters:
                 signal.raise_signal(signals.pop())
             return replace(settings, **changes)
 
-        monkeypatch.setattr("mpgameserver.context.replace", interrupted)
+        monkeypatch.setattr("mpgameserver.server.context.replace", interrupted)
         context.setInterval(7)
         signal.signal(signal.SIGALRM, previous)
         assert context.settings.interval == 7

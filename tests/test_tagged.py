@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from wire import pack_bytes, pack_integer
 
 from mpgameserver.errors import HandshakeError
-from mpgameserver.tagged import TaggedReader, encode_bytes, encode_integer
+from mpgameserver.wire.tagged import TaggedReader, encode_bytes, encode_integer
 
 MAX = (1 << 63) - 1
 EDGES = [limit for bits in (7, 15, 31) for limit in ((1 << bits) - 1, 1 << bits)]

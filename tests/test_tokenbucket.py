@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from mpgameserver.tokenbucket import TokenBucket
+from mpgameserver.bounds.token_bucket import TokenBucket
 
 
 def taken(bucket: TokenBucket, now: float) -> int:

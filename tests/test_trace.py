@@ -16,17 +16,17 @@ from support.answering import answer
 from support.patience import PATIENCE
 from support.serverworld import Recorder, World
 
-from mpgameserver import trace as trace_module
-from mpgameserver._core.header import encode_header
+from mpgameserver._core.packet_header import encode_header
 from mpgameserver.client import UdpClient
-from mpgameserver.connecting import MAX_VERIFICATIONS, ClientHandshake
+from mpgameserver.client.handshake import MAX_VERIFICATIONS, ClientHandshake
 from mpgameserver.connection import Connection
 from mpgameserver.crypto import EllipticCurvePrivateKey
 from mpgameserver.enums import PacketType
-from mpgameserver.observedengine import ObservedEngine
 from mpgameserver.server import ServerContext, ThreadedServer, UdpServer
-from mpgameserver.serverengine import ServerEngine
-from mpgameserver.trace import TRACE_VARIABLE, PacketTrace, open_trace
+from mpgameserver.server.engine import ServerEngine
+from mpgameserver.server.observed_engine import ObservedEngine
+from mpgameserver.transport import trace as trace_module
+from mpgameserver.transport.trace import TRACE_VARIABLE, PacketTrace, open_trace
 
 LOOPBACK = ("127.0.0.1", 0)
 LOCAL, PEER = ("127.0.0.1", 1474), ("192.0.2.1", 5000)

@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 from support.patience import PATIENCE
 
-from mpgameserver import udpsocket
-from mpgameserver.udpsocket import ConnectedSocket, PlainSocket
-from mpgameserver.waiting import wait_readable
+from mpgameserver.transport import sockets
+from mpgameserver.transport.poll import wait_readable
+from mpgameserver.transport.sockets import ConnectedSocket, PlainSocket
 
 HOST = "127.0.0.1"
 
@@ -115,7 +115,7 @@ class TestPathMtu:
     def test_no_socket_asks_for_packets_that_must_not_be_fragmented(
         self, family: socket.AddressFamily
     ) -> None:
-        with udpsocket.new_udp_socket(family) as sock:
+        with sockets.new_udp_socket(family) as sock:
             assert sock.getsockopt(socket.IPPROTO_IP, 10) == 0  # IP_MTU_DISCOVER: DONT
             if family == socket.AF_INET6:
                 assert sock.getsockopt(socket.IPPROTO_IPV6, 23) == 0  # IPV6_MTU_DISCOVER: DONT
@@ -134,9 +134,9 @@ class TestPathMtu:
                     raise OSError(errno.ENOPROTOOPT, "no such option")
                 super().setsockopt(level, option, value)
 
-        monkeypatch.setattr(udpsocket, "_PLATFORM", platform)
+        monkeypatch.setattr(sockets, "_PLATFORM", platform)
         monkeypatch.setattr(socket, "socket", Refusing)
-        udpsocket.new_udp_socket(socket.AF_INET).close()
+        sockets.new_udp_socket(socket.AF_INET).close()
         assert len(asked) == (platform != "sunos5")
 
     def test_only_over_ipv6_the_system_is_asked_what_it_would_fragment(
@@ -199,11 +199,11 @@ class TestBuffers:
     def test_less_than_was_asked_for_is_told_once_with_what_helps(
         self, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(udpsocket, "_told", set())
+        monkeypatch.setattr(sockets, "_told", set())
         log = logging.getLogger("mpgameserver.server")
         too_much = 1 << 30
         for _ in range(2):
-            udpsocket.new_udp_socket(socket.AF_INET, too_much, log, logging.WARNING).close()
+            sockets.new_udp_socket(socket.AF_INET, too_much, log, logging.WARNING).close()
         lines = [record.getMessage() for record in caplog.records]
         assert len(lines) == 2
         for line, word in zip(lines, ("receive", "send"), strict=True):
@@ -216,9 +216,9 @@ class TestBuffers:
     def test_as_much_as_was_asked_for_is_no_news(
         self, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(udpsocket, "_told", set())
+        monkeypatch.setattr(sockets, "_told", set())
         caplog.set_level(logging.INFO)
-        udpsocket.new_udp_socket(socket.AF_INET, 8192).close()
+        sockets.new_udp_socket(socket.AF_INET, 8192).close()
         assert not caplog.records
 
     def test_where_a_system_refuses_too_much_half_of_it_is_asked_for(
@@ -230,9 +230,9 @@ class TestBuffers:
                     raise OSError(errno.ENOBUFS, "above kern.ipc.maxsockbuf")
                 super().setsockopt(level, option, value)
 
-        monkeypatch.setattr(udpsocket, "_told", set())
+        monkeypatch.setattr(sockets, "_told", set())
         monkeypatch.setattr(socket, "socket", Bsd)
         log = logging.getLogger("mpgameserver.server")
-        udpsocket.new_udp_socket(socket.AF_INET, 160_000, log, logging.WARNING).close()
+        sockets.new_udp_socket(socket.AF_INET, 160_000, log, logging.WARNING).close()
         lines = [record.getMessage() for record in caplog.records]
         assert [" 40000 of the 160000 bytes" in line for line in lines] == [True, True]

@@ -20,15 +20,15 @@ from support.serverworld import World
 from support.visible import state
 
 from mpgameserver._core.endpoint import Endpoint
-from mpgameserver._core.fragments import split
-from mpgameserver._core.header import decode_header, encode_header
+from mpgameserver._core.fragmenter import split
 from mpgameserver._core.packet import size_limits
-from mpgameserver._core.window import ReceiveWindow
-from mpgameserver.connecting import ClientHandshake
+from mpgameserver._core.packet_header import decode_header, encode_header
+from mpgameserver._core.sent_window import ReceiveWindow
+from mpgameserver.client.handshake import ClientHandshake
 from mpgameserver.crypto import EllipticCurvePrivateKey, EllipticCurvePublicKey
 from mpgameserver.enums import PacketType, RetryMode
 from mpgameserver.errors import DuplicationError, PacketError
-from mpgameserver.handshake import (
+from mpgameserver.wire.handshake import (
     ClientHello,
     ServerHello,
     decode_challenge_response,
@@ -38,7 +38,7 @@ from mpgameserver.handshake import (
     hello_size,
     session_key,
 )
-from mpgameserver.packet import BitField, Packet, PacketHeader, PendingMessage, SeqNum
+from mpgameserver.wire.packet import BitField, Packet, PacketHeader, PendingMessage, SeqNum
 
 VECTORS = json.loads(Path(__file__).with_name("vectors.json").read_text())
 HANDSHAKE = VECTORS["handshake"]

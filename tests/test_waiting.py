@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 from support.patience import PATIENCE
 
-from mpgameserver.waiting import QUICK, SPIN, STREAK, EagerWaiter, Waiter, wait_readable
+from mpgameserver.transport.poll import QUICK, SPIN, STREAK, EagerWaiter, Waiter, wait_readable
 
 
 @pytest.fixture(params=[True, False], ids=["poll", "select"], autouse=True)

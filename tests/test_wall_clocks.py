@@ -6,7 +6,7 @@ import pytest
 from support.serverworld import World
 
 from mpgameserver.enums import ConnectionStatus, RetryMode
-from mpgameserver.handshake import wire_time
+from mpgameserver.wire.handshake import wire_time
 
 ORDINARY = 1_700_000_000.0
 CLOCKS = [-10.0, 0.0, 2.0**32 - 5, 2.0**33]

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from support.serverworld import World
 
-from mpgameserver._core.header import decode_header, encode_header
+from mpgameserver._core.packet_header import decode_header, encode_header
 from mpgameserver.enums import PacketType
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -28,7 +28,7 @@ from manyaddresses import ManyAddresses
 
 from mpgameserver import EllipticCurvePrivateKey, EllipticCurvePublicKey
 from mpgameserver.connection import Packet, PacketIdentifier, PacketType
-from mpgameserver.handshake import (
+from mpgameserver.wire.handshake import (
     ClientHello,
     ServerHello,
     decode_clear_packet,

@@ -2,7 +2,7 @@ from collections.abc import Callable
 
 from typing_extensions import disjoint_base
 
-from mpgameserver._core.lifecycle import Lifecycle
+from mpgameserver._core.connection import Lifecycle
 
 __all__ = ["Callbacks", "Exclusive", "ThreadGuard"]
 

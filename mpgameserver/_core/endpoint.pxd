@@ -2,22 +2,22 @@
 
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t
 
-from mpgameserver._core.blackhole cimport PathLimit
+from mpgameserver._core.ack_frequency cimport ACK_EVERY
+from mpgameserver._core.black_hole cimport PathLimit
 from mpgameserver._core.budget cimport Share
-from mpgameserver._core.builder cimport PacketBuilder
-from mpgameserver._core.cadence cimport ACK_EVERY
-from mpgameserver._core.duplicates cimport DuplicateFilter
+from mpgameserver._core.drop_reason cimport VERDICTS, Verdict
+from mpgameserver._core.duplicate_filter cimport DuplicateFilter
 from mpgameserver._core.fifo cimport Queue
-from mpgameserver._core.flow cimport FlowControl, Room
-from mpgameserver._core.fragments cimport Reassembler
-from mpgameserver._core.header cimport PacketFields
-from mpgameserver._core.outbox cimport Outbox
+from mpgameserver._core.fragmenter cimport Reassembler
 from mpgameserver._core.packet cimport MessageView
-from mpgameserver._core.roundtrip cimport RoundTrip
-from mpgameserver._core.seal cimport Seal
-from mpgameserver._core.traffic cimport TrafficBins
-from mpgameserver._core.verdict cimport VERDICTS, Verdict
-from mpgameserver._core.window cimport ReceiveWindow, SentWindow
+from mpgameserver._core.packet_builder cimport PacketBuilder
+from mpgameserver._core.packet_cipher cimport Seal
+from mpgameserver._core.packet_header cimport PacketFields
+from mpgameserver._core.rate_bins cimport TrafficBins
+from mpgameserver._core.rtt cimport RoundTrip
+from mpgameserver._core.send_limits cimport FlowControl, Room
+from mpgameserver._core.send_queue cimport Outbox
+from mpgameserver._core.sent_window cimport ReceiveWindow, SentWindow
 
 cdef class Endpoint:
     cdef readonly ReceiveWindow received_packets

@@ -4,14 +4,14 @@ from typing import Final
 from typing_extensions import Self, disjoint_base
 
 from mpgameserver._core.budget import Share
-from mpgameserver._core.flow import FlowControl
-from mpgameserver._core.fragments import Reassembler
-from mpgameserver._core.outbox import Outbox
-from mpgameserver._core.roundtrip import RoundTrip
-from mpgameserver._core.seal import Aead
+from mpgameserver._core.fragmenter import Reassembler
+from mpgameserver._core.packet_cipher import Aead
+from mpgameserver._core.rate_bins import TrafficBins
+from mpgameserver._core.rtt import RoundTrip
+from mpgameserver._core.send_limits import FlowControl
+from mpgameserver._core.send_queue import Outbox
+from mpgameserver._core.sent_window import ReceiveWindow, SentWindow
 from mpgameserver._core.seqnum import SeqNum
-from mpgameserver._core.traffic import TrafficBins
-from mpgameserver._core.window import ReceiveWindow, SentWindow
 
 __all__ = ["DROP_REASONS", "Endpoint"]
 

@@ -3,8 +3,8 @@ from typing import Any, Protocol, type_check_only
 
 from typing_extensions import Self, disjoint_base
 
-from mpgameserver._core.lifecycle import Lifecycle
-from mpgameserver._core.switchboard import Switchboard
+from mpgameserver._core.connection import Lifecycle
+from mpgameserver._core.dispatcher import Switchboard
 
 __all__ = ["ClientPump", "Pump", "ServerPump"]
 

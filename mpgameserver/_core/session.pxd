@@ -2,8 +2,8 @@
 
 from libc.stdint cimport int8_t
 
-from mpgameserver._core.lifecycle cimport Lifecycle
-from mpgameserver._core.messagerate cimport MessageRate
+from mpgameserver._core.connection cimport Lifecycle
+from mpgameserver._core.message_rate cimport MessageRate
 from mpgameserver._core.timers cimport Timed
 
 cdef class Session(Timed):

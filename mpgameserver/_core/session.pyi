@@ -3,7 +3,7 @@ from typing import Any, Protocol, type_check_only
 
 from typing_extensions import Self, disjoint_base
 
-from mpgameserver._core.messagerate import MessageRate
+from mpgameserver._core.message_rate import MessageRate
 from mpgameserver._core.timers import Timed
 from mpgameserver.connection import Connection
 from mpgameserver.enums import DisconnectReason

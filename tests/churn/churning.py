@@ -27,11 +27,11 @@ from churn.room import Room
 from mpgameserver import EllipticCurvePrivateKey, ServerClient, UdpClient
 from mpgameserver._core.datagrams import forget_addresses
 from mpgameserver._core.endpoint import Endpoint
-from mpgameserver.attempt import Attempt
+from mpgameserver.client.connect import Attempt
 from mpgameserver.connection import Connection
-from mpgameserver.halfopen import HalfOpenSession
-from mpgameserver.session import Session
-from mpgameserver.udpsocket import ConnectedSocket
+from mpgameserver.server.half_open import HalfOpenSession
+from mpgameserver.server.sessions import Session
+from mpgameserver.transport.sockets import ConnectedSocket
 
 __all__ = ["Churn", "Rest"]
 

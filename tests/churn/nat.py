@@ -10,7 +10,7 @@ import selectors
 import socket
 from collections import OrderedDict
 
-from mpgameserver.udpsocket import RECEIVE_SIZE, new_udp_socket
+from mpgameserver.transport.sockets import RECEIVE_SIZE, new_udp_socket
 
 __all__ = ["Nat"]
 

@@ -20,8 +20,8 @@ from mpgameserver._core.datagrams import (
     DatagramSocket,
     forget_addresses,
 )
-from mpgameserver.udpsocket import PlainSocket
-from mpgameserver.waiting import wait_readable
+from mpgameserver.transport.poll import wait_readable
+from mpgameserver.transport.sockets import PlainSocket
 
 BUFFER = 1 << 20
 Moves = DatagramSocket | PlainSocket

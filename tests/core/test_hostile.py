@@ -28,7 +28,7 @@ from support.endpoints import (
 from support.visible import state
 
 from mpgameserver._core.endpoint import DROP_REASONS, Endpoint
-from mpgameserver._core.fragments import COST_OF_PIECE, MAX_BYTES, MAX_MESSAGES
+from mpgameserver._core.fragmenter import COST_OF_PIECE, MAX_BYTES, MAX_MESSAGES
 from mpgameserver.enums import RetryMode
 from mpgameserver.netsim import LinkConditions
 from mpgameserver.stats import ConnectionStats

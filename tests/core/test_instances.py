@@ -16,11 +16,11 @@ import pytest
 from support.endpoints import new_endpoint
 from support.everymethod import compiled_classes
 
-from mpgameserver._core.cadence import AckCadence
-from mpgameserver._core.fragments import Reassembler
-from mpgameserver._core.lifecycle import Lifecycle
-from mpgameserver._core.outbox import Outbox
-from mpgameserver._core.window import SentWindow
+from mpgameserver._core.ack_frequency import AckCadence
+from mpgameserver._core.connection import Lifecycle
+from mpgameserver._core.fragmenter import Reassembler
+from mpgameserver._core.send_queue import Outbox
+from mpgameserver._core.sent_window import SentWindow
 from mpgameserver.connection import Connection
 
 EVERY_METHOD = Path(__file__).parents[1] / "support" / "everymethod.py"

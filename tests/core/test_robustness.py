@@ -12,15 +12,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.endpoints import EndpointPair, Outcomes, Peer, flush, messages_of, new_endpoint
 
-from mpgameserver._core.fragments import (
+from mpgameserver._core.fragmenter import (
     MAX_MESSAGES,
     REASSEMBLY_TIMEOUT,
     Reassembler,
     split,
 )
 from mpgameserver._core.packet import decode_payload, encode_payload, size_limits
-from mpgameserver._core.traffic import TrafficBins
-from mpgameserver._core.window import SentWindow
+from mpgameserver._core.rate_bins import TrafficBins
+from mpgameserver._core.sent_window import SentWindow
 from mpgameserver.enums import RetryMode
 from mpgameserver.errors import PacketError
 from mpgameserver.netsim import LinkConditions

@@ -156,7 +156,7 @@ class TestTransfer:
         self, sender: Sender, folder: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """What it has not come to would fill its memory, and it would throw the client out."""
-        monkeypatch.setattr("mpgameserver.aioserver.MAX_WAITING_BYTES", 5 * CHUNK)
+        monkeypatch.setattr("mpgameserver.aio.server.MAX_WAITING_BYTES", 5 * CHUNK)
         monkeypatch.setattr(sending, "WINDOW", 4 * CHUNK)
 
         async def main() -> None:
@@ -193,7 +193,7 @@ class TestTransfer:
     def test_it_goes_on_when_the_connection_has_fallen_silent(
         self, sender: Sender, folder: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("mpgameserver.client.Timing", lambda: Timing(silence=0.3))
+        monkeypatch.setattr("mpgameserver.client.udpclient.Timing", lambda: Timing(silence=0.3))
 
         async def main() -> None:
             half = sender.event_at(SIZE // 2)
@@ -270,7 +270,7 @@ class TestTransfer:
     def test_a_server_with_another_key_is_not_tried_again(
         self, sender: Sender, folder: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("mpgameserver.client.CONNECTION_TIMEOUT", 0.2)
+        monkeypatch.setattr("mpgameserver.client.udpclient.CONNECTION_TIMEOUT", 0.2)
         EllipticCurvePrivateKey.new().getPublicKey().savePEM(sender.key)
 
         async def main() -> None:

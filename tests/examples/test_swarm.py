@@ -235,7 +235,7 @@ class TestRamp:
     def test_a_server_that_lets_no_more_in_is_at_its_limit(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("mpgameserver.client.CONNECTION_TIMEOUT", 1.0)
+        monkeypatch.setattr("mpgameserver.client.udpclient.CONNECTION_TIMEOUT", 1.0)
         with served_by(EchoServer(), clients_per_host=8) as address:
             code, printed = climbed(address)
         assert code == 0
@@ -243,7 +243,7 @@ class TestRamp:
         assert "5 bots are served; with 10, 2 of them could not connect" in printed
 
     def test_without_a_server_nothing_was_found_out(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("mpgameserver.client.CONNECTION_TIMEOUT", 1.0)
+        monkeypatch.setattr("mpgameserver.client.udpclient.CONNECTION_TIMEOUT", 1.0)
         with served_by(EchoServer()) as address:
             pass
         code, printed = climbed(address)

@@ -13,7 +13,7 @@ from dataclasses import asdict
 
 from mpgameserver.crypto import EllipticCurvePrivateKey
 from mpgameserver.server import EventHandler, ServerClient, ServerContext, UdpServer
-from mpgameserver.serverstats import ServerStats
+from mpgameserver.server.stats import ServerStats
 
 
 class Echo(EventHandler):

@@ -13,8 +13,8 @@ import time
 
 from mpgameserver.crypto import EllipticCurvePrivateKey
 from mpgameserver.enums import PacketType
-from mpgameserver.handshake import ClientHello, encode_clear_packet, hello_size
-from mpgameserver.packet import Packet
+from mpgameserver.wire.handshake import ClientHello, encode_clear_packet, hello_size
+from mpgameserver.wire.packet import Packet
 
 ADDRESSES = 3989
 KEYS = 257  # prime to the addresses: a pair comes again only after a million hellos

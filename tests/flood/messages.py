@@ -17,7 +17,7 @@ from unittest import mock
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from mpgameserver.client import UdpClient
-from mpgameserver.sessioncipher import SessionCipher, session_cipher
+from mpgameserver.wire.session_cipher import SessionCipher, session_cipher
 
 HEADER = struct.Struct("!4sIHHBHBI")
 MESSAGE = struct.Struct("!HHB")
@@ -35,7 +35,7 @@ def connected(port: int, key_file: str) -> tuple[UdpClient, AESGCM]:
 
     with open(key_file, encoding="ascii") as file:
         client = UdpClient(file.read())
-    with mock.patch("mpgameserver.connecting.session_cipher", recorded):
+    with mock.patch("mpgameserver.client.handshake.session_cipher", recorded):
         client.connect(("127.0.0.1", port))
         while not client.connected():
             client.update()

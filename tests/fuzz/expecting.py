@@ -12,7 +12,7 @@ import enum
 import models
 import wire
 
-from mpgameserver._core.fragments import (
+from mpgameserver._core.fragmenter import (
     COST_OF_PIECE,
     MAX_BYTES,
     MAX_MESSAGES,

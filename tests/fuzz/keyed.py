@@ -19,7 +19,7 @@ from support.endpoints import KEY, GuardedAead
 from support.visible import checked
 
 from mpgameserver._core.endpoint import MAX_INBOX_BYTES
-from mpgameserver._core.fragments import MAX_BYTES, MAX_MESSAGES
+from mpgameserver._core.fragmenter import MAX_BYTES, MAX_MESSAGES
 
 MOST_STEPS = 200
 MOST_FLOODED = 400

@@ -17,13 +17,13 @@ import wire
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from fuzz.inputs import Script
 
-from mpgameserver._core.fragments import Reassembler
-from mpgameserver._core.header import decode_header, encode_header
+from mpgameserver._core.fragmenter import Reassembler
 from mpgameserver._core.packet import decode_payload, encode_payload
+from mpgameserver._core.packet_header import decode_header, encode_header
 from mpgameserver.crypto import EllipticCurvePublicKey
 from mpgameserver.enums import PacketType
 from mpgameserver.errors import HandshakeError, PacketError
-from mpgameserver.handshake import (
+from mpgameserver.wire.handshake import (
     ClientHello,
     ServerHello,
     decode_challenge_response,
@@ -31,8 +31,8 @@ from mpgameserver.handshake import (
     encode_challenge_response,
     encode_clear_packet,
 )
-from mpgameserver.packet import Packet, PacketHeader
-from mpgameserver.tagged import TaggedReader, encode_bytes, encode_integer
+from mpgameserver.wire.packet import Packet, PacketHeader
+from mpgameserver.wire.tagged import TaggedReader, encode_bytes, encode_integer
 
 T = TypeVar("T")
 

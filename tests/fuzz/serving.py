@@ -17,9 +17,9 @@ from fuzz.keyed import KINDS, Packets
 from fuzz.parsers import edited
 from support.serverworld import FRAME, Recorder, World
 
-from mpgameserver.context import ServerContext
 from mpgameserver.enums import RetryMode
-from mpgameserver.serverclient import ServerClient
+from mpgameserver.server.client import ServerClient
+from mpgameserver.server.context import ServerContext
 
 Address = tuple[str, int]
 

@@ -31,12 +31,12 @@ from interop.jsonlines import (
 from interop.lossyproxy import LossyProxy
 from interop.published import Program, at_the_same_time, published_python
 
-from mpgameserver.context import EventHandler, ServerContext
 from mpgameserver.crypto import EllipticCurvePrivateKey
 from mpgameserver.enums import DisconnectReason, RetryMode
 from mpgameserver.netsim import LinkConditions
 from mpgameserver.server import ThreadedServer
-from mpgameserver.serverclient import ServerClient
+from mpgameserver.server.client import ServerClient
+from mpgameserver.server.context import EventHandler, ServerContext
 from mpgameserver.udpproxy import UdpProxy
 
 # Its client needs 17 s for a megabyte: one piece of 1024 bytes per 1/60 s.

@@ -19,15 +19,15 @@ from soak.talk import Talk
 from support.recordingaead import recorded_sessions
 
 from mpgameserver._core.packet import size_limits
-from mpgameserver.connecting import ClientHandshake
+from mpgameserver.client.handshake import ClientHandshake
 from mpgameserver.connection import Connection
 from mpgameserver.crypto import EllipticCurvePrivateKey
 from mpgameserver.netsim import LinkConditions, LinkPair
-from mpgameserver.packet import Packet
 from mpgameserver.server import EventHandler, ServerClient, ServerContext
-from mpgameserver.serverengine import ServerEngine
+from mpgameserver.server.engine import ServerEngine
 from mpgameserver.stats import ConnectionStats
 from mpgameserver.timing import Timing
+from mpgameserver.wire.packet import Packet
 
 STAY = 10.0
 """Virtual seconds that a session lasts on average before its client vanishes or says goodbye."""

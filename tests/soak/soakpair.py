@@ -12,14 +12,14 @@ from support.recordingaead import Seals
 
 from mpgameserver._core.endpoint import Endpoint
 from mpgameserver._core.packet import size_limits
-from mpgameserver.connecting import ClientHandshake
+from mpgameserver.client.handshake import ClientHandshake
 from mpgameserver.connection import Connection
 from mpgameserver.crypto import EllipticCurvePrivateKey
 from mpgameserver.netsim import Link, LinkPair
-from mpgameserver.packet import Packet
 from mpgameserver.server import EventHandler, ServerClient, ServerContext
-from mpgameserver.serverengine import ServerEngine
+from mpgameserver.server.engine import ServerEngine
 from mpgameserver.timing import Timing
+from mpgameserver.wire.packet import Packet
 
 FRAME = 1 / 64
 WALL_START = 1_700_000_000.0

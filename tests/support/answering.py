@@ -9,7 +9,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from mpgameserver._core.endpoint import Endpoint
 from mpgameserver.crypto import EllipticCurvePrivateKey
 from mpgameserver.enums import PacketType
-from mpgameserver.handshake import (
+from mpgameserver.wire.handshake import (
     ClientHello,
     ServerHello,
     decode_clear_packet,

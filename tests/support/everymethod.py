@@ -21,12 +21,12 @@ from types import SimpleNamespace
 from typing import Any
 
 import mpgameserver._core as core
+from mpgameserver._core.connection import Lifecycle
+from mpgameserver._core.dispatcher import Switchboard
 from mpgameserver._core.endpoint import Endpoint
-from mpgameserver._core.lifecycle import Lifecycle
 from mpgameserver._core.session import Session
-from mpgameserver._core.switchboard import Switchboard
-from mpgameserver.sessioncipher import session_cipher
 from mpgameserver.timing import Timing
+from mpgameserver.wire.session_cipher import session_cipher
 
 MAX_ARGUMENTS = 4
 MOST_OF_A_KIND = 3

@@ -10,7 +10,7 @@ import wire
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from support.serverworld import World
 
-from mpgameserver.sessioncipher import SessionCipher, session_cipher
+from mpgameserver.wire.session_cipher import SessionCipher, session_cipher
 
 _hosts = itertools.count()
 
@@ -26,7 +26,7 @@ class KeyHolder:
             return session_cipher(key)
 
         address = address or (f"10.9.0.{next(_hosts) % 250 + 1}", 5000)
-        with mock.patch("mpgameserver.connecting.session_cipher", recorded):
+        with mock.patch("mpgameserver.client.handshake.session_cipher", recorded):
             player = world.join(*address)
         world.players.remove(player)
         assert player.connection is not None

@@ -97,7 +97,7 @@ def recorded_sessions() -> Iterator[Seals]:
     """Record every session whose handshake is made inside: clients' and servers'."""
     seals = Seals()
     with (
-        mock.patch("mpgameserver.connecting.session_cipher", seals.aead),
-        mock.patch("mpgameserver.halfopen.session_cipher", seals.aead),
+        mock.patch("mpgameserver.client.handshake.session_cipher", seals.aead),
+        mock.patch("mpgameserver.server.half_open.session_cipher", seals.aead),
     ):
         yield seals

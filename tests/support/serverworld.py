@@ -8,17 +8,17 @@ from dataclasses import replace
 from typing import Any
 
 from mpgameserver._core.packet import size_limits
-from mpgameserver.connecting import ClientHandshake
+from mpgameserver.client.handshake import ClientHandshake
 from mpgameserver.connection import Connection
-from mpgameserver.context import EventHandler, ServerContext
 from mpgameserver.crypto import EllipticCurvePrivateKey
-from mpgameserver.limits import Limits
 from mpgameserver.netsim import LinkConditions, LinkPair
-from mpgameserver.packet import Packet
-from mpgameserver.serverclient import ServerClient
-from mpgameserver.serverengine import ServerEngine
-from mpgameserver.serverstats import ServerStats
+from mpgameserver.server.client import ServerClient
+from mpgameserver.server.context import EventHandler, ServerContext
+from mpgameserver.server.engine import ServerEngine
+from mpgameserver.server.limits import Limits
+from mpgameserver.server.stats import ServerStats
 from mpgameserver.timing import Timing
+from mpgameserver.wire.packet import Packet
 
 FRAME = 1 / 120
 WALL_START = 1_700_000_000.0

@@ -1,0 +1,254 @@
+"""A session without a socket or a clock: status, delivery, goodbye.
+
+The owner gives it every datagram that came from the other side's address (`receive`), tells it
+the time once per frame or tick (`advance`), sends what `next_datagram` makes until that is None,
+and calls the callbacks of `take_settled`. Nothing here raises for what the other side does.
+
+    CONNECTED ── disconnect() ──> DISCONNECTING ── acked, or 1 s ──> DISCONNECTED
+        │ └─────── the other side's DISCONNECT ──────────────────────────^
+        └───────── idle timeout, or a reliable message too large for the path ──> DROPPED
+
+`disconnect` drains the connection first: the DISCONNECT leaves when every reliable message that was
+queued before it has been acked, and `DISCONNECT_TIME` before the end of the second at the latest.
+The side that receives one is disconnected at once and replies with one DISCONNECT. So does a side
+whose idle timeout has passed, for the other one may still be there.
+
+An owner that does not call for longer than the idle timeout, in a frame that loads a level, has
+been dropped by now, unless the other side is more patient. What it finds in its socket then says
+nothing of that: it may be older. The connection is DROPPED unless the other side acks a packet
+that was sent after the pause.
+"""
+
+import logging
+
+from libc.math cimport INFINITY
+from libc.stdint cimport int8_t, int64_t
+
+from mpgameserver._core.drop_reason cimport ACCEPTED
+from mpgameserver._core.message cimport checked_message
+from mpgameserver._core.packet_cipher cimport MAX_KEY_PACKETS
+
+from mpgameserver._core.endpoint import DROP_REASONS
+from mpgameserver.enums import ConnectionStatus
+from mpgameserver.errors import NotConnectedError
+
+__all__ = ["GOODBYE_TIMEOUT", "Lifecycle"]
+
+cdef enum:
+    KEY_WARNING = MAX_KEY_PACKETS >> 1
+    # What both sides can still send while a disconnect takes its second, at 32,767 packets under
+    # each second that is written: the second may begin within one and end within the next.
+    KEY_RESERVE = 4 * 32768
+
+_LOG = logging.getLogger("mpgameserver.connection")
+
+# Seconds that a goodbye takes at most, from `disconnect` to the end without an ack.
+GOODBYE_TIMEOUT = 1.0
+# Of these, what is left for the DISCONNECT itself: four copies of it.
+cdef double DISCONNECT_TIME = 0.2
+# Seconds, and round trips, that the other side has to prove itself after such a pause; meanwhile a
+# keep-alive leaves as often as by default, whatever the interval.
+cdef double MIN_PROOF_TIME = 0.5
+cdef double PROOF_ROUND_TRIPS = 4.0
+cdef double PROOF_INTERVAL = 0.1
+
+cdef object _connected = ConnectionStatus.CONNECTED
+cdef object _disconnecting = ConnectionStatus.DISCONNECTING
+cdef object _disconnected = ConnectionStatus.DISCONNECTED
+cdef object _dropped = ConnectionStatus.DROPPED
+
+
+cdef class Lifecycle:
+    """An established session, seen from one side.
+
+    `endpoint` has the session's key, `token` names the session, `timing` is read when the
+    connection starts and on `retime`. A subclass may take more arguments, behind these.
+    """
+
+    def __cinit__(self, Endpoint endpoint, token, timing, *_):
+        self.endpoint = endpoint
+        self.token = token
+        self.status = _connected
+        self.is_live = endpoint.established = True
+        self._last_turn = endpoint.last_received
+        self.retime(timing)
+
+    def retime(self, timing):
+        """Use other intervals from now on."""
+        self._keep_alive_interval = timing.keep_alive
+        self.endpoint.keep_alive_interval = timing.keep_alive
+        self.endpoint.message_timeout = timing.message
+        self._silence_timeout = timing.silence
+
+    # -- messages ---------------------------------------------------------------------------
+
+    def send(self, payload, retry=-1, callback=None):
+        """Queue a message, as `Endpoint.queue` does; NotConnectedError unless CONNECTED."""
+        cdef int8_t mode
+        cdef bytes data
+        self._require_connected()
+        data = checked_message(payload, retry, callback, self.endpoint.outbox.max_message, &mode)
+        self._require_connected()  # `__buffer__` of the payload, or a finalizer, may have ended it
+        self.endpoint.outbox.add_checked(data, mode, callback)
+
+    cdef int _require_connected(self) except -1:
+        if self.status is not _connected:
+            raise NotConnectedError(f"cannot send while {self.status.name}")
+        return 0
+
+    def take_settled(self):
+        """Take the callbacks of the messages that are over, each with what to call it with."""
+        return self.endpoint.take_settled()
+
+    @property
+    def latency(self):
+        """The weighted average round trip in seconds, 0.0 before the first ack."""
+        return self.endpoint.round_trip.smoothed
+
+    @property
+    def pending(self):
+        """The bytes of messages that wait to be sent for the first time."""
+        return self.endpoint.outbox.pending
+
+    # -- datagrams --------------------------------------------------------------------------
+
+    cdef Verdict take(self, bytes datagram, double now) except *:
+        cdef Verdict verdict = self.endpoint.receive(datagram, now)
+        if self.endpoint.goodbye_received and self.is_live:
+            # A DISCONNECT that acks ours is the reply: the peer has forgotten the session.
+            self._answer_goodbye = not self.endpoint.outbox.disconnect_acked()
+            self._end(_disconnected)
+        return verdict
+
+    def receive(self, bytes datagram, double now):
+        """Take a datagram; the reason (of `DROP_REASONS`) when it was dropped, else None."""
+        cdef Verdict verdict = self.take(datagram, now)
+        return None if verdict == ACCEPTED else DROP_REASONS[<int>verdict - 1]
+
+    cdef int go_on(self, double now) except -1:
+        if not self.is_live:
+            return 0
+        if self.endpoint.key_packets() >= KEY_WARNING and self.status is _connected:
+            self._spare_key(now)
+            if not self.is_live:  # a logging handler may have ended it
+                return 0
+        self.endpoint.advance(now)
+        if self.status is _disconnecting:
+            if self.endpoint.outbox.disconnect_acked() or now >= self._goodbye_deadline:
+                self._end(_disconnected)
+            elif now >= self._goodbye_deadline - DISCONNECT_TIME:
+                self.endpoint.outbox.drain_ended = True
+        elif self.endpoint._path.is_stuck or (
+            now >= self.endpoint.last_received + self._silence_timeout
+        ):
+            self._drop()
+        elif now > self._last_turn + self._silence_timeout:
+            self._ask_for_proof(now)
+        elif self._proof:
+            self._look_for_proof(now)
+        self._last_turn = now
+        # An ack that waited in the socket through a pause makes the next one far too long.
+        self._last_round_trip = self.endpoint.round_trip.smoothed
+        return 0
+
+    cdef int _ask_for_proof(self, double now) except -1:
+        """After a pause: the other side is there if it acks what leaves from now on."""
+        self._proof = self.endpoint.sent_packets.newest + 1
+        self._proof_deadline = now + max(
+            MIN_PROOF_TIME, PROOF_ROUND_TRIPS * self._last_round_trip
+        )
+        self.endpoint.keep_alive_interval = min(PROOF_INTERVAL, self._keep_alive_interval)
+        return 0
+
+    cdef int _look_for_proof(self, double now) except -1:
+        if self.endpoint.sent_packets.newest_acked >= self._proof:
+            self._proof = 0
+            self.endpoint.keep_alive_interval = self._keep_alive_interval
+        elif now >= self._proof_deadline:
+            self._drop()
+        return 0
+
+    cdef int _drop(self) except -1:
+        self._answer_goodbye = True
+        return self._end(_dropped)
+
+    cdef int _spare_key(self, double now) except -1:
+        """Disconnect before the key has sealed all that it may, and warn long before."""
+        cdef int64_t packets = self.endpoint.key_packets()
+        if packets >= MAX_KEY_PACKETS - KEY_RESERVE:
+            self.key_used_up = True
+            self.disconnect(now)
+        elif not self._warned_of_key:
+            self._warned_of_key = True
+            _LOG.warning(
+                "a session has used half of its key: it ends after %d more packets",
+                MAX_KEY_PACKETS - KEY_RESERVE - packets,
+            )
+        return 0
+
+    def advance(self, double now):
+        """Do what the time asks for, once per frame or tick."""
+        self.go_on(now)
+
+    cdef bytes make_datagram(self, double now):
+        if self.is_live:
+            return self.endpoint.next_datagram(now)
+        if self._answer_goodbye:
+            self._answer_goodbye = False
+            return self.endpoint.farewell(now)
+        return None
+
+    def next_datagram(self, double now):
+        """The next datagram to send at that time; None when there is none."""
+        return self.make_datagram(now)
+
+    cdef double due_at(self) except? -1.0:
+        if not self.is_live:
+            return 0.0 if self._answer_goodbye else INFINITY
+        if self.status is _disconnecting:
+            return min(self.endpoint.next_timer(), self._next_deadline())
+        return min(
+            self.endpoint.next_timer(),
+            self._proof_deadline if self._proof else INFINITY,
+            self.endpoint.last_received + self._silence_timeout,
+        )
+
+    cdef double _next_deadline(self) noexcept:
+        """When the drain, or after it the wait for the ack, must end."""
+        if self.endpoint.outbox.drain_ended:
+            return self._goodbye_deadline
+        return self._goodbye_deadline - DISCONNECT_TIME
+
+    def next_timer(self):
+        """When `advance` and `next_datagram` should be called, if nothing happens before."""
+        return self.due_at()
+
+    # -- the end ----------------------------------------------------------------------------
+
+    def disconnect(self, double now):
+        """Begin to drain and then to disconnect; of no effect unless CONNECTED."""
+        if self.status is _connected:
+            self.status = _disconnecting
+            self._goodbye_deadline = now + GOODBYE_TIMEOUT
+            self.endpoint.outbox.begin_close()
+
+    def abandon(self, double now):
+        """End at once; one last datagram that tells the other side, None when it was over."""
+        if not self.is_live:
+            return None
+        self._end(_disconnected)
+        return self.endpoint.farewell(now)
+
+    def disown(self):
+        """End without a datagram or a callback: the session is another process's."""
+        if self.is_live:
+            self._end(_disconnected)
+        self._answer_goodbye = False
+        self.endpoint.take_settled()
+        self.endpoint.take_messages()
+
+    cdef int _end(self, object status) except -1:
+        self.status = status
+        self.is_live = False
+        self.endpoint.close()
+        return 0

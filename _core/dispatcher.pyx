@@ -1,0 +1,335 @@
+"""Whose a datagram is, and whose turn it is to be served and to send: what a server does for each.
+
+    receive ──> touched ──┐                         ┌──> ready ──> next_datagram
+    timers  ──> touched ──┴─ serve: the events ─────┤
+    calls of other threads ─────────────────────────┘
+
+A session is touched when a datagram of it was accepted or its timer has come, and ready when it
+may have something to send. Sessions that are neither cost nothing.
+
+The game's code is called for a session's messages as they arrive, but only so often: one that has
+more waits for its next turn (`serve_waiting`), behind those that wait already. Its inbox is what
+bounds it, and its packets are acked while there is room.
+
+What is not a matter of every datagram is the subclass's: strangers and handshakes, a session's
+beginning and end, settings, logs.
+"""
+
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
+from libc.math cimport INFINITY
+from libc.stdint cimport int64_t, uint8_t, uint32_t
+
+from mpgameserver._core.call_budget cimport MAX_CALLS_PER_TURN, CallBudget
+from mpgameserver._core.connection cimport Lifecycle
+from mpgameserver._core.drop_reason cimport ACCEPTED, REASSEMBLY_FULL
+from mpgameserver._core.endpoint cimport Endpoint
+from mpgameserver._core.packet_header cimport CHALLENGE_RESP, CLIENT_HELLO, DISCONNECT, TYPE_OFFSET
+
+from collections import deque
+
+from mpgameserver._core.endpoint import DROP_REASONS
+from mpgameserver.enums import DisconnectReason
+
+__all__ = ["Switchboard"]
+
+# Seconds until a session is looked at again at the earliest: a timer that has come and has
+# nothing to do, were it for a rounding of the time, must not keep the loop spinning.
+cdef double MIN_TIMER = 0.001
+
+cdef object _replaced = DisconnectReason.REPLACED
+
+
+cdef enum:
+    # Messages read in one go, however many datagrams they come in: 2 ms.
+    MAX_MESSAGES_PER_GO = 16384
+
+
+cdef class Switchboard:
+    """The sessions of a server in `sessions`, by address, whose messages go to `handler`.
+
+    `now` is monotonic, in seconds. A subclass has the methods
+
+    - `receive_stranger(datagram, address, kind, wall_now)`: a hello, or of no session;
+    - `receive_proof(datagram, address)`: False unless it proves a handshake, or may do so yet;
+    - `drop(reason, address)`: a datagram came to nothing;
+    - `announce(session)`: it has not had its `connect` event;
+    - `finish(session)`: it is over;
+    - `make_room(session)`: there was none for what it sent; True when there is some now;
+    - `give_up(session)`: end it, for it acks nothing of all that waits;
+    - `call(name, function, *arguments)`: call what is not ours, and log what it raises;
+    - `log_raised(name)`: log the exception that is being handled;
+    - `apply_settings()`: those of the context are others;
+    - `do_public_key_work()`: one piece of it; False when none waits.
+    """
+
+    def __cinit__(self, *_, **__):
+        self._by_address = {}
+        self.timers = Timers()
+        self.answers = Fifo()
+        self._ready = deque()
+        self._touched = []
+        self._waiting = deque()
+        self.calls = CallBudget()
+        self._go_is_over = True
+        self.messages_left = MAX_MESSAGES_PER_GO
+        self.has_sent_all = True
+
+    def __init__(self, context, handler, dict sessions not None):
+        self.context = context
+        self.settings = context.settings
+        self.handler = handler
+        self._by_address = sessions
+
+    # -- in ---------------------------------------------------------------------------------
+
+    def set_now(self, double now):
+        """Move the clock, unless that would be backwards."""
+        if now > self.now:
+            self.now = now
+
+    def receive(self, bytes datagram, tuple address, double now, double wall_now):
+        """Take a datagram; True when something may leave before the next one is taken.
+
+        `wall_now` is the Unix time in seconds; a session reads it once, when its handshake opens.
+        """
+        return self.accept(datagram, address, now, wall_now)
+
+    cdef bint accept(
+        self, bytes datagram, tuple address, double now, double wall_now
+    ) except -1:
+        cdef uint8_t kind = 0
+        cdef Session session
+        if now > self.now:
+            self.now = now
+        self.work_left = 0  # what is sent between two arrivals is the sessions'
+        if self._go_is_over:
+            self._go_is_over = False
+            self.messages_left = MAX_MESSAGES_PER_GO
+            self.calls.begin(self.now, INFINITY)
+        if PyBytes_GET_SIZE(datagram) > TYPE_OFFSET:
+            kind = <uint8_t>PyBytes_AS_STRING(datagram)[TYPE_OFFSET]
+        session = self._by_address.get(address)
+        if session is None or kind == CLIENT_HELLO:
+            self.receive_stranger(datagram, address, kind, wall_now)
+            return False
+        if not session.connection.is_live:
+            # Behind its goodbye: nobody could be replied to, and what is dropped is not acked.
+            self.drop("no session", address)
+            return False
+        if kind == DISCONNECT and not session.is_announced:
+            self.dispatch(session)  # while it can still be sent something
+        return self._receive_sealed(session, datagram, kind)
+
+    cdef bint _receive_sealed(self, Session session, bytes datagram, uint8_t kind) except -1:
+        cdef Endpoint endpoint = session.connection.endpoint
+        cdef int64_t messages = endpoint.messages_received
+        cdef Verdict verdict
+        if not session.message_rate.admits(self.now):
+            self.drop("over rate", session.address)
+            return False
+        verdict = session.connection.take(datagram, self.now)
+        if verdict == REASSEMBLY_FULL and self.make_room(session):
+            verdict = session.connection.take(datagram, self.now)
+        messages = endpoint.messages_received - messages
+        session.message_rate.take(<uint8_t>messages, self.now)
+        self.messages_left -= <int>messages
+        if verdict == ACCEPTED:
+            if session.wants_service():
+                self._serve(session)
+                return True
+            self.touch(session)
+        elif kind != CHALLENGE_RESP or not self.receive_proof(datagram, session.address):
+            self.drop(DROP_REASONS[<int>verdict - 1], session.address)
+        return False
+
+    # -- events -----------------------------------------------------------------------------
+
+    cpdef void touch(self, Session session) except *:
+        """Have the session served by the next `serve_touched`."""
+        if not session.is_touched:
+            session.is_touched = True
+            self._touched.append(session)
+
+    def serve_touched(self):
+        """Serve every session that was touched, and those whose time has come."""
+        cdef Session session = self.timers.pop_due(self.now)
+        cdef list touched
+        cdef Py_ssize_t served = 0
+        while session is not None:
+            self.touch(session)
+            session = self.timers.pop_due(self.now)
+        touched, self._touched = self._touched, []
+        try:
+            while served < len(touched):
+                session = touched[served]
+                session.is_touched = False
+                served += 1
+                self._serve(session)
+        finally:
+            # What is no Exception, such as KeyboardInterrupt, ends the server, but not these.
+            if served < len(touched):
+                self._touched += touched[served:]
+
+    @property
+    def has_touched(self):
+        """True while a session waits to be served."""
+        return len(self._touched) > 0
+
+    cdef int _serve(self, Session session) except -1:
+        """Bring a session up to date, and the handler about it."""
+        cdef Lifecycle connection = session.connection
+        self.turns += 1
+        self.make_ready(session)  # first: then what the handler sends need not see to it
+        connection.go_on(self.now)
+        if connection.endpoint.flow.is_stalled(self.now) and connection.is_live:
+            self.give_up(session)
+        if not session.is_waiting:
+            self.dispatch(session)
+        if not connection.is_live and session.reason is None and not session.is_waiting:
+            self.finish(session)
+        return 0
+
+    def serve_waiting(self, double until):
+        """Call the game for the sessions that wait for their turn, one after the other.
+
+        At least once, if any waits; until `until`, and within what a go may take.
+        """
+        cdef int before
+        cdef Py_ssize_t _
+        self._go_is_over = True
+        if not self._waiting:
+            return
+        self.calls.begin(max(self.now, self.calls.read()), until)
+        while self._waiting and self.calls.left:
+            before = self.calls.left
+            for _ in range(len(self._waiting)):
+                self._serve_first()
+                if not self.calls.left:
+                    return
+            if self.calls.left == before:
+                return
+
+    cdef int _serve_first(self) except -1:
+        """Give the session that has waited longest its turn."""
+        cdef Session session = self._waiting.popleft()
+        session.is_waiting = False
+        try:
+            self._serve(session)
+        except BaseException:  # which ends the server, but not the session
+            self._wait_for_turn(session)
+            raise
+        return 0
+
+    cdef int _wait_for_turn(self, Session session) except -1:
+        if not session.is_waiting:
+            session.is_waiting = True
+            self._waiting.append(session)
+        return 0
+
+    @property
+    def waiting(self):
+        """How many sessions wait for their next turn."""
+        return len(self._waiting)
+
+    def dispatch(self, Session session):
+        """Tell the handler of a session's arrival, of its messages, and of what was acked."""
+        if not session.is_announced:
+            if session.predecessor is not None and session.predecessor.reason is None:
+                self._wait_for_turn(session)  # what was at its address has not left yet
+                return
+            session.predecessor = None
+            session.is_announced = True
+            self.announce(session)
+        if session.connection.endpoint.inbox_count():
+            self._handle_messages(session)
+        if session.callbacks is not None or session.connection.endpoint.outbox.settled:
+            self._call_back(session)
+
+    cdef int _handle_messages(self, Session session) except -1:
+        """Hand a session's messages to the handler, as many as its turn allows."""
+        cdef tuple message
+        cdef int most = MAX_CALLS_PER_TURN
+        cdef Endpoint endpoint = session.connection.endpoint
+        handle_message = self.handler.handle_message
+        while endpoint.inbox_count():
+            if self.is_muted or (session.ending is not None and session.ending is not _replaced):
+                endpoint.take_messages()
+                return 0
+            if most == 0 or self.calls.left == 0:
+                return self._wait_for_turn(session)
+            most -= 1
+            message = endpoint.take_message()
+            try:
+                handle_message(session.client, message[0], message[1])
+            except Exception:
+                self.log_raised("handle_message")
+            self.calls.note_call()
+            if self.context.settings is not self.settings:
+                self.apply_settings()
+        return 0
+
+    cdef int _call_back(self, Session session) except -1:
+        """Call the callbacks of a session's messages that are over, as many as its turn allows."""
+        cdef int most = MAX_CALLS_PER_TURN
+        if session.callbacks is None:
+            session.callbacks = deque()
+        session.callbacks.extend(session.connection.endpoint.take_settled())
+        while session.callbacks:
+            if most == 0 or self.calls.left == 0:
+                return self._wait_for_turn(session)
+            most -= 1
+            callback, acked = session.callbacks.popleft()
+            try:
+                self.call("a message callback", callback, acked)
+            except BaseException:  # which ends the server, but costs no other callback
+                self._wait_for_turn(session)
+                raise
+            self.calls.note_call()
+        session.callbacks = None
+        return 0
+
+    # -- out --------------------------------------------------------------------------------
+
+    cpdef void make_ready(self, Session session) except *:
+        """Give the session a turn to send."""
+        if not session.is_ready:
+            session.is_ready = True
+            self._ready.append(session)
+
+    def next_datagram(self, double now):
+        """The next datagram to send now, and where to; None when there is none."""
+        return self.make(now)
+
+    cdef tuple make(self, double now):
+        cdef tuple leaving
+        if now > self.now:
+            self.now = now
+        while True:
+            if self.answers.size():
+                return self.answers.take()
+            leaving = self._next_of_sessions()
+            if leaving is not None:
+                return leaving
+            if not (self.work_left and self.do_public_key_work()):
+                self.has_sent_all = True
+                return None
+
+    cdef tuple _next_of_sessions(self):
+        cdef Session session
+        cdef bytes datagram
+        cdef double due
+        while self._ready:
+            session = self._ready[0]
+            self.turns += 1
+            datagram = session.connection.make_datagram(self.now)
+            due = session.connection.due_at()
+            if datagram is None or due > self.now:
+                self._ready.popleft()
+                session.is_ready = False
+                self.timers.schedule(session, max(due, self.now + MIN_TIMER))
+            if datagram is not None:
+                session.connection.endpoint.note_sent(
+                    <uint32_t>PyBytes_GET_SIZE(datagram), self.now
+                )
+                return datagram, session.address
+        return None

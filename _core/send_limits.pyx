@@ -1,0 +1,173 @@
+"""How many packets may be under way, and how soon the next one may leave.
+
+Four things limit it, each measured elsewhere: the path (`congestion`), the receiver, whose acks
+report 33 packets (`cadence`), the pace at which a window leaves, and silence. What is under way is
+counted by its span, from the oldest packet that is not decided to the newest.
+
+The pace is the window, and a quarter more, per round trip (RFC 9002 section 7.7), in bursts of a
+game's frame: a window that left at once would fill the queue of a slow link by itself. While
+nothing answers, no more than a burst of 32 leaves per probe delay.
+
+Messages do not wait for a transfer's packets to be acked: while fragments are in flight, packets
+that begin with a message leave ahead, without regard to the window and the pace. They have a
+quarter of the pace for that, and 8 at once, so that no flood of them fills a slow link's queue.
+Towards a receiver that is not known to ack by count, the fragments leave them 8 of the 33 packets
+that an ack reports.
+"""
+
+from mpgameserver._core.ack_frequency cimport BURST_SIZE, LEAST_BURST, MESSAGE_ROOM
+from mpgameserver._core.congestion cimport MAX_WINDOW
+from mpgameserver._core.packet cimport PREFERRED_PIECE
+from mpgameserver._core.packet_header cimport MAX_MESSAGES
+from mpgameserver._core.send_queue cimport NARROW_SPAN
+from mpgameserver._core.sent_window cimport ACK_BITS
+
+__all__ = ["FlowControl"]
+
+cdef double INITIAL_ROUND_TRIP = 0.1   # seconds, before any sample
+cdef double PACING_GAIN = 1.25     # RFC 9002 section 7.7
+cdef double PACED_BURST = 10.0     # packets at once; RFC 9002 section 7.2
+cdef double PACED_FRAME = 0.020    # seconds: a game sends once per frame
+cdef double AHEAD_INTERVAL = 4.0   # of the pace's: a quarter is for what leaves ahead
+cdef double MAX_PROBE_DELAY = 1.0  # seconds, unless a single probe delay is longer
+
+cdef enum:
+    # 2^5 times the probe delay is the longest wait between probes of a silent path.
+    MAX_PROBE_BACKOFF = 5
+
+
+cdef class FlowControl:
+    """What one direction of a connection may send."""
+
+    def __cinit__(self):
+        self.congestion = CongestionWindow()
+        self.cadence = AckCadence()
+        self.round_trip = RoundTrip()
+
+    cdef Room room(self, int64_t newest, int64_t oldest, bint wants_trial, double now) noexcept:
+        """What one more packet may begin with.
+
+        `newest` packets have left, of which `oldest` is the oldest that is not decided.
+        """
+        cdef int64_t span = newest + 1 - oldest
+        cdef bint beside_transfer = self.newest_cut >= oldest
+        cdef bint waits = wants_trial and not self.trial_may_begin(newest, oldest)
+        cdef int64_t reserved = 0
+        if beside_transfer and self.previous_whole >= oldest:
+            reserved = MESSAGE_ROOM
+        if self._admits(span, reserved, waits, now):
+            return ANYTHING
+        if not beside_transfer or (
+            waits and min(newest - self.newest_behind, span) >= MESSAGE_ROOM
+        ):
+            return NOTHING
+        return MESSAGES if self._admits_ahead(span, now) else NOTHING
+
+    cdef bint favours_messages(self, int64_t span, double now) noexcept:
+        """True while a trial's burst should take messages before a transfer's fragments.
+
+        They have waited for it, and after it there is room for `MESSAGE_ROOM` more until its acks
+        come: two thirds of the burst are for messages, and the rest is for fragments.
+        """
+        return (
+            self.cadence.in_trial(now)
+            and self.newest_cut > 0
+            and span < LEAST_BURST
+            and self.cadence.burst_size(now) < LEAST_BURST - MESSAGE_ROOM
+            and not self._probes_unanswered
+        )
+
+    cdef bint trial_may_begin(self, int64_t newest, int64_t oldest) noexcept:
+        """True while nothing is in flight but a few packets that left ahead."""
+        return self.newest_behind < oldest and newest + 1 - oldest <= MESSAGE_ROOM
+
+    cdef bint _admits(self, int64_t span, int64_t reserved, bint waits, double now) noexcept:
+        """True while one more packet may leave, with a span of so many under way.
+
+        `reserved` packets of a burst are left to messages; `waits` says that a trial would begin
+        if less were under way.
+        """
+        if span == 0:
+            return True
+        if self._probes_unanswered and span >= BURST_SIZE:
+            return False
+        if span >= self.congestion.packets:
+            return False
+        if not self.cadence.in_trial(now) and now < self.paced_until:
+            return False
+        if self.cadence.is_frequent:
+            return True
+        if self.cadence.in_trial(now):
+            return span < BURST_SIZE and not (reserved and self.cadence.is_burst(now))
+        return span < BURST_SIZE - reserved and not (waits and self.cadence.waits(now))
+
+    cdef bint _admits_ahead(self, int64_t span, double now) noexcept:
+        """True while a packet that begins with a message may leave ahead of a transfer's."""
+        if self._probes_unanswered and span >= BURST_SIZE:
+            return False
+        if span >= (MAX_WINDOW if self.cadence.is_frequent else ACK_BITS + 1):
+            return False
+        return now >= self.ahead_until()
+
+    cdef double ahead_until(self) noexcept:
+        """No packet leaves ahead before."""
+        return self._ahead - (MESSAGE_ROOM - 1) * AHEAD_INTERVAL * self._interval()
+
+    cdef void note_ahead(self, double now) noexcept:
+        """A packet leaves ahead of a transfer's; a trial's burst has room for some anyway."""
+        if self.cadence.in_trial(now):
+            return
+        self._ahead = max(self._ahead, now) + AHEAD_INTERVAL * self._interval()
+
+    cdef double _interval(self) noexcept:
+        """Seconds from one packet to the next, at the pace of the window."""
+        cdef double round_trip = (
+            self.round_trip.smoothed if self.round_trip.measured else INITIAL_ROUND_TRIP
+        )
+        return round_trip / (PACING_GAIN * self.congestion.packets)
+
+    cdef bint wants_trial(self, bint hemmed_in, Py_ssize_t pending) noexcept:
+        """True when a receiver that is known to ack often would be sent more.
+
+        `hemmed_in` says that messages wait for others to be acked, `pending` how many bytes wait.
+        """
+        if self.cadence.is_frequent or self.congestion.packets < BURST_SIZE:
+            return False
+        return hemmed_in or (
+            self.congestion.packets >= 2 * LEAST_BURST and pending > BURST_SIZE * PREFERRED_PIECE
+        )
+
+    cdef int messages_per_packet(self, int waiting, double now) noexcept:
+        """The most messages for one packet; in a trial, what waits is spread over the burst."""
+        if not self.cadence.in_trial(now):
+            return MAX_MESSAGES
+        return max(min(waiting, NARROW_SPAN) // BURST_SIZE, 1)
+
+    cdef void note_sent(self, int64_t number, int64_t oldest, double now) noexcept:
+        """A packet that owes an ack leaves; `oldest` is the oldest that is in flight with it."""
+        cdef double interval = self._interval()
+        cdef double burst = max(PACED_BURST * interval, PACED_FRAME)
+        self.cadence.note_sent(number, oldest, now)
+        self._paced = max(self._paced, now) + interval
+        if self._paced - now > burst:
+            self.paced_until = self._paced - burst / 2
+
+    cdef void note_round_trip(self, double elapsed, bint newest, double now):
+        """A packet that owed an ack was acked; `newest` says that it is the ack's newest."""
+        self._probes_unanswered = 0
+        self._progress_at = now
+        self.round_trip.sample(elapsed)
+        self.congestion.note_acked()
+        if newest:
+            self.congestion.note_round_trip(elapsed, now)
+
+    cdef void note_probe(self) noexcept:
+        """Nothing that left after the lost packets was acked either."""
+        if self._probes_unanswered < MAX_PROBE_BACKOFF:
+            self._probes_unanswered += 1
+
+    cdef double probe_delay(self):
+        """The probe delay, doubled for each probe that was not answered (RFC 9002 6.2.1)."""
+        cdef double single = self.round_trip.probe_delay()
+        cdef double backed_off = single * (1 << self._probes_unanswered)
+        return min(backed_off, max(single, MAX_PROBE_DELAY))

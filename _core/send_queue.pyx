@@ -1,0 +1,541 @@
+"""What a connection has to say, and what becomes of it.
+
+A message waits until a packet takes it, which gives it its number. Longer ones than a packet
+can carry wait in lanes, cut into fragments only as packets have room for them. From then on the
+retry mode decides:
+
+- RETRY_ON_TIMEOUT: due again whenever the newest packet that carried it is found lost.
+- NONE: over at its timeout.
+- BEST_EFFORT: due again every repeat interval, over at its timeout.
+
+Each message that has a callback is settled exactly once: acked, timed out, or closed with the
+connection. The callbacks gather in `settled` for the owner to call, so that none runs in the
+middle of a packet.
+
+Retransmissions, new messages, repeated ones and fragments take turns by bytes: whichever has
+sent the fewest goes first in a packet, where there is room for any message, and the others fill
+what it leaves. So none waits for more than a message of each of the others, however much of them
+there is and however large they are.
+
+New messages wait while the oldest unacked reliable one is `message_span` numbers behind: a
+receiver's duplicate filter must still tell that one from what it has had. They also wait while
+the newest one that is known to have arrived is `MESSAGE_LEAP` numbers behind, but for one message
+at a time: over a leap of half the ring, new numbers would look old.
+
+`begin_close` drains the outbox: what waits still leaves, what is reliable is retransmitted until it
+is acked, and then a DISCONNECT follows, of which the same holds. The owner calls `end_drain` when
+the DISCONNECT must leave whatever is missing. The time is short, so a drain does not wait for
+losses to show: each `COPY_INTERVAL` a packet leaves with redundant copies of what is not acked.
+"""
+
+from cpython.bytes cimport PyBytes_GET_SIZE
+from libc.math cimport INFINITY
+
+from mpgameserver._core.budget cimport Share
+from mpgameserver._core.fifo cimport (
+    Queue,
+    queue_append,
+    queue_clear,
+    queue_front,
+    queue_pop,
+    queue_pop_all,
+)
+from mpgameserver._core.lanes cimport FragmentLanes
+from mpgameserver._core.message cimport (
+    BEST_EFFORT,
+    RETRY_ON_TIMEOUT,
+    checked_message,
+    new_message,
+    new_transfer,
+)
+from mpgameserver._core.packet cimport SHARED_OVERHEAD, max_message
+from mpgameserver._core.packet_header cimport APP, DISCONNECT
+from mpgameserver._core.seqnum cimport check_number
+from mpgameserver._core.turns cimport AGAIN, FRAGMENTS, NEW, REPEATED, take_turn, whose_turn
+
+from mpgameserver._core.budget import GUARANTEED
+from mpgameserver.errors import SendQueueFullError
+
+__all__ = ["Outbox"]
+
+MAX_PENDING = MAX_PENDING_BYTES
+
+# Seconds between two packets of copies while a connection closes: 16 chances within a drain, of
+# which a link that loses a third takes all once in 40 million; fewer packets than a game sends.
+cdef double COPY_INTERVAL = 0.05
+
+cdef enum:
+    WHOLE = 1 << AGAIN | 1 << NEW   # the kinds that leave ahead of a transfer's packets
+
+
+cdef class Outbox:
+    """The messages of one direction of a connection.
+
+    `payload_limit` is the largest message that is not cut, in bytes; `previous` the number of
+    messages that left before (a handshake's hello).
+    """
+
+    def __cinit__(self, Py_ssize_t payload_limit, int64_t previous=0):
+        check_number(previous)
+        self._payload_limit = payload_limit
+        self.max_message = max_message(payload_limit)
+        self.max_pending = MAX_PENDING_BYTES
+        self.message_span = NARROW_SPAN
+        self.newest = self.newest_acked = previous
+        self.settled = []
+        self.share = Share(GUARANTEED)
+        self._callbacks = {}
+
+    def __dealloc__(self):
+        queue_clear(&self._waiting)
+        queue_clear(&self._control)
+        queue_clear(&self._due_again)
+        queue_clear(&self._repeating)
+        queue_clear(&self._deadlines)
+        queue_clear(&self._unacked)
+        queue_clear(&self._riders)
+
+    cdef int add(self, object payload, object retry, object callback) except -1:
+        """Queue a message; see `Endpoint.queue`."""
+        cdef int8_t mode
+        cdef bytes data = checked_message(payload, retry, callback, self.max_message, &mode)
+        return self.add_checked(data, mode, callback)
+
+    cdef int add_checked(self, bytes data, int8_t mode, object callback) except -1:
+        """Queue a message that `checked_message` has made. No code of the caller's runs in here."""
+        cdef Py_ssize_t size = len(data)
+        cdef Message message
+        cdef Transfer transfer
+        if self._charged + size + MESSAGE_COST > self.max_pending:
+            raise SendQueueFullError(
+                f"{self.pending} bytes wait to be sent; a message of {size} more would exceed "
+                f"the limit of {self.max_pending}"
+            )
+        if not self.share.has_room(size + MESSAGE_COST):
+            raise SendQueueFullError(
+                f"all clients, or those of this one's host, have their limit of bytes to be sent; "
+                f"{self.share.held} of them are this one's"
+            )
+        self._charged += size + MESSAGE_COST
+        self.share.charge(size + MESSAGE_COST)
+        self.pending += size
+        if size <= self._payload_limit:
+            message = new_message(data, APP, mode)
+            message.has_callback = callback is not None
+            queue_append(&self._waiting, message)
+            if callback is not None:
+                self._callbacks[message] = callback
+        else:
+            transfer = new_transfer(data, mode)
+            transfer.has_callback = callback is not None
+            _add_fragmented(self, transfer)
+            if callback is not None:
+                self._callbacks[transfer] = callback
+        return 0
+
+    cdef int shrink(self, Py_ssize_t payload_limit) except -1:
+        """From here on cut messages for packets that hold `payload_limit` bytes.
+
+        That includes those that wait. Messages that have left keep their cut and their numbers,
+        and `max_message` stays what callers were told.
+        """
+        cdef Message message
+        cdef Transfer transfer
+        self._payload_limit = payload_limit
+        for _ in range(self._waiting.count):
+            message = queue_pop(&self._waiting)
+            if message.size <= payload_limit:
+                queue_append(&self._waiting, message)
+                continue
+            transfer = new_transfer(message.data, message.retry)
+            transfer.has_callback = message.has_callback
+            if message.has_callback:
+                self._callbacks[transfer] = self._callbacks.pop(message)
+            _add_fragmented(self, transfer)
+        if self._lanes is not None:
+            self._lanes.recut(payload_limit)
+        return 0
+
+    cdef int add_control(self, uint8_t message_type, bytes data) except -1:
+        """Queue a handshake answer: reliable, alone in its packet, ahead of all else."""
+        queue_append(&self._control, new_message(data, message_type, RETRY_ON_TIMEOUT))
+        return 0
+
+    cdef Message next_message(
+        self, Py_ssize_t limit, bint alone, bint ahead, double now, double repeat_interval
+    ):
+        """The next message for a packet, of at most `limit` bytes; None when none fits.
+
+        `alone` says that the packet is empty so far, `ahead` that it may not begin with a
+        fragment. The caller calls `note_sent` with the message.
+        """
+        cdef Message message
+        cdef uint32_t kinds
+        cdef int kind
+        if self._closing and _is_drained(self):
+            return _next_disconnect(self, alone, now)
+        if alone:
+            message = _take_unsettled(&self._control, limit)
+            if message is not None:
+                return message
+        kinds = self._kinds_with_something(now, repeat_interval)
+        ahead = ahead and alone
+        if ahead:
+            kinds &= WHOLE
+        while kinds:
+            kind = whose_turn(&self._turns, kinds)
+            message = self._take(kind, limit)
+            if message is not None:
+                take_turn(
+                    &self._turns, kind, message.wire_size() + SHARED_OVERHEAD, alone and not ahead
+                )
+                return message
+            kinds &= ~(<uint32_t>1 << kind)
+        return _next_copy(self, limit, alone, now) if self._closing and not ahead else None
+
+    cdef uint32_t _kinds_with_something(self, double now, double repeat_interval) except? 0xFF:
+        """Which kinds have something that may leave now, a bit for each."""
+        cdef uint32_t kinds = 0
+        cdef uint32_t unsent = self._waiting.count > 0
+        if self._due_again.count:
+            kinds |= 1 << AGAIN
+        if self._repeating.count and self._has_repeat(now, repeat_interval):
+            kinds |= 1 << REPEATED
+        if self._lanes is not None:
+            if self._lanes.due_again:
+                kinds |= 1 << FRAGMENTS
+            unsent |= (self._lanes.unsent > 0) << 1
+        if unsent and self.may_number():
+            kinds |= (unsent & 1) << NEW | (unsent >> 1) << FRAGMENTS
+        return kinds
+
+    cdef Message _take(self, int kind, Py_ssize_t limit):
+        """Take the next message of a kind, of at most `limit` bytes."""
+        if kind == NEW:
+            return self._take_new(limit)
+        if kind == AGAIN:
+            return _take_unsettled(&self._due_again, limit)
+        if kind == REPEATED:
+            return _take_unsettled(&self._repeating, limit)
+        return self._take_fragment(limit)
+
+    cdef Message _take_new(self, Py_ssize_t limit):
+        cdef Message message = queue_front(&self._waiting)
+        if message.size > limit:
+            return None
+        self.pending -= message.size
+        self._charged -= message.size + MESSAGE_COST
+        return queue_pop(&self._waiting)
+
+    cdef Message _take_fragment(self, Py_ssize_t limit):
+        cdef Message fragment = self._lanes.next(limit, self.may_number())
+        if fragment is not None and fragment.number == 0:
+            self.pending -= fragment.size
+            self._charged -= fragment.size
+            if fragment.index == fragment.transfer.count:
+                self._charged -= MESSAGE_COST
+        return fragment
+
+    cdef bint _has_unsent(self) noexcept:
+        """True while messages or fragments wait that never left."""
+        return self._waiting.count > 0 or (self._lanes is not None and self._lanes.unsent > 0)
+
+    cdef bint _has_repeat(self, double now, double repeat_interval) except -1:
+        """True when a best-effort message is due again."""
+        cdef Message message
+        while self._repeating.count and not self._closing:
+            message = queue_front(&self._repeating)
+            if not message.settled and self.newest - message.number < self.message_span:
+                return now >= message.last_sent + repeat_interval
+            queue_pop(&self._repeating)
+        return False
+
+    cdef Message next_rider(self, Py_ssize_t limit, double now, double interval):
+        """A small reliable message that is not acked yet, to ride again in a packet that leaves.
+
+        Each does so a few times, `interval` seconds apart: what is lost arrives with the next
+        packet, long before an ack could show the loss.
+        """
+        cdef Message message
+        while self._riders.count:
+            message = queue_front(&self._riders)
+            if message.settled:
+                queue_pop(&self._riders)
+                continue
+            if message.size > limit or now < message.last_sent + interval:
+                return None
+            message.rides += 1
+            return queue_pop(&self._riders)
+        return None
+
+    cdef int backlog(self) noexcept:
+        """How many messages wait, but for those that go in pieces."""
+        return <int>self._waiting.count
+
+    cdef bint may_number(self) except -1:
+        """True when a new number keeps within what the receiver can tell apart."""
+        cdef Message oldest
+        if not self.quiet and self.newest - self.newest_acked >= MESSAGE_LEAP:
+            return False
+        oldest = _oldest_unacked(self)
+        if oldest is None or self.newest + 1 - oldest.number < self.message_span:
+            return True
+        self.hemmed_in = True
+        return False
+
+    cdef bint note_sent(self, Message message, int64_t carrier, double now) except -1:
+        """The message leaves in packet `carrier`; True when the packet must remember it."""
+        message.carrier = carrier
+        message.last_sent = now
+        if message.number:
+            self.retransmitted += 1
+        else:
+            self.newest += 1
+            message.number = self.newest
+            message.first_sent = now
+            if message.retry == RETRY_ON_TIMEOUT:
+                queue_append(&self._unacked, message)
+            elif message.retry == BEST_EFFORT or message.has_callback or (
+                message.transfer is not None
+            ):
+                queue_append(&self._deadlines, message)
+            else:
+                self.share.charge(-(<Py_ssize_t>message.size + MESSAGE_COST))
+                return False
+        if message.retry == BEST_EFFORT:
+            queue_append(&self._repeating, message)
+        elif self.takes_riders and message.retry == RETRY_ON_TIMEOUT and (
+            message.rides < MAX_RIDES
+            and message.size <= MAX_RIDER_SIZE
+            and message.message_type == APP
+        ):
+            queue_append(&self._riders, message)
+        return True
+
+    cdef int set_takes_riders(self, bint takes_riders) except -1:
+        """From here on small reliable messages ride again, or do not."""
+        self.takes_riders = takes_riders
+        if not takes_riders and self._riders.count:
+            queue_clear(&self._riders)
+        return 0
+
+    cdef int note_acked(self, object contents) except -1:
+        """A packet that carried a message, or a list of messages, was acked."""
+        cdef Message message
+        if type(contents) is Message:
+            return self._settle(<Message>contents, True)
+        for message in <list?>contents:
+            self._settle(message, True)
+        return 0
+
+    cdef int note_lost(self, object contents, int64_t carrier) except -1:
+        """Packet `carrier`, which carried a message or a list of messages, was lost."""
+        cdef Message message
+        for message in [contents] if type(contents) is Message else <list?>contents:
+            if (
+                message.retry == RETRY_ON_TIMEOUT
+                and not message.settled
+                and message.carrier == carrier
+            ):
+                _add_due_again(self, message)
+        return 0
+
+    cdef int expire(self, double now, double timeout) except -1:
+        """Settle what has waited `timeout` seconds for its ack since it first left."""
+        cdef Message message
+        while self._deadlines.count:
+            message = queue_front(&self._deadlines)
+            if not message.settled and now < message.first_sent + timeout:
+                break
+            queue_pop(&self._deadlines)
+            self._settle(message, False)
+        return 0
+
+    cdef double next_timer(
+        self, double timeout, double repeat_interval, bint may_send
+    ) except? -1.0:
+        """When the next message times out, or is due again and may be sent; else infinity."""
+        cdef double when = INFINITY
+        cdef Message message
+        if self._deadlines.count:
+            message = queue_front(&self._deadlines)
+            when = message.first_sent + timeout
+        if may_send and self._closing:
+            when = min(when, _next_copy_time(self))
+        elif may_send and self._repeating.count:
+            message = queue_front(&self._repeating)
+            when = min(when, message.last_sent + repeat_interval)
+        return when
+
+    cdef bint has_more(self) except -1:
+        """True when something would leave in a packet with room, whatever the time."""
+        if self._closing and _is_drained(self):
+            return self._disconnect.number == 0
+        return (
+            self._control.count > 0
+            or self._due_again.count > 0
+            or (self._lanes is not None and self._lanes.due_again > 0)
+            or (self._has_unsent() and self.may_number())
+        )
+
+    cdef bint has_whole(self) except -1:
+        """True when a message would leave in a packet that may not begin with a fragment."""
+        cdef Message message
+        while self._due_again.count:
+            message = queue_front(&self._due_again)
+            if not message.settled:
+                return True
+            queue_pop(&self._due_again)
+        return self._waiting.count > 0 and self.may_number()
+
+    cdef int begin_close(self) except -1:
+        """Drain: a DISCONNECT leaves when what is reliable was acked and all else has left."""
+        self._disconnect = new_message(b"", DISCONNECT, RETRY_ON_TIMEOUT)
+        self._closing = True
+        return 0
+
+    cdef bint disconnect_acked(self) noexcept:
+        return self._disconnect is not None and self._disconnect.settled
+
+    cdef int close(self) except -1:
+        """Settle all that is outstanding as not acked, and forget it."""
+        self._settle_all(&self._unacked)
+        self._settle_all(&self._deadlines)
+        self._settle_all(&self._control)
+        self._settle_all(&self._due_again)
+        self._settle_all(&self._waiting)
+        if self._lanes is not None:
+            self._lanes.drop_due_again()
+            for transfer in self._lanes.take_unsent():
+                self._settle_transfer(transfer, False)
+        queue_clear(&self._repeating)
+        queue_clear(&self._riders)
+        self._closing = False
+        self.pending = self._charged = 0
+        self.share.charge(-self.share.held)
+        return 0
+
+    cdef int _settle_all(self, Queue *queue) except -1:
+        for message in queue_pop_all(queue):
+            self._settle(message, False)
+        return 0
+
+    cdef int _settle(self, Message message, bint acked) except -1:
+        cdef Transfer transfer = message.transfer
+        if message.settled:
+            return 0
+        message.settled = True
+        message.data = None
+        if transfer is None:
+            if not message.travels_alone():
+                self.share.charge(-(<Py_ssize_t>message.size + MESSAGE_COST))
+            if message.has_callback:
+                self._note_settled(message, acked)
+            return 0
+        message.transfer = None
+        transfer.unacked -= acked
+        if transfer.unacked == 0 or not acked:
+            self._settle_transfer(transfer, acked)
+        return 0
+
+    cdef int _settle_transfer(self, Transfer transfer, bint acked) except -1:
+        if not transfer.settled:
+            transfer.settled = True
+            self.share.charge(-(PyBytes_GET_SIZE(transfer.data) + MESSAGE_COST))
+            if transfer.has_callback:
+                self._note_settled(transfer, acked)
+        return 0
+
+    cdef int _note_settled(self, object message, bint acked) except -1:
+        """Have the callback called; a collection that the tuple starts may take `settled`."""
+        cdef tuple outcome = (self._callbacks.pop(message), acked)
+        self.settled.append(outcome)
+        return 0
+
+
+cdef int _add_fragmented(Outbox outbox, Transfer transfer) except -1:
+    if outbox._lanes is None:
+        outbox._lanes = FragmentLanes()
+    return outbox._lanes.add(transfer, outbox._payload_limit)
+
+
+cdef Message _take_unsettled(Queue *queue, Py_ssize_t limit):
+    """Take the first message that is not settled; None if it is larger than `limit` bytes."""
+    cdef Message message
+    while queue.count:
+        message = queue_front(queue)
+        if not message.settled and message.wire_size() > limit:
+            return None
+        queue_pop(queue)
+        if not message.settled:
+            return message
+    return None
+
+
+cdef Message _next_copy(Outbox outbox, Py_ssize_t limit, bint alone, double now):
+    """A reliable message that is not acked yet; all in turn, one packet per `COPY_INTERVAL`.
+
+    Only once all have left: until then losses show by the packets that follow.
+    """
+    cdef Message message = _oldest_unacked(outbox)
+    if message is None or outbox._has_unsent():
+        return None
+    if alone and now < outbox._last_copy + COPY_INTERVAL:
+        return None
+    if message.wire_size() > limit or now < message.last_sent + COPY_INTERVAL:
+        return None
+    queue_pop(&outbox._unacked)
+    queue_append(&outbox._unacked, message)
+    if alone:
+        outbox._last_copy = now
+    return message
+
+
+cdef double _next_copy_time(Outbox outbox) except? -1.0:
+    """When a drain has a copy to send, if nothing else happens; else infinity."""
+    cdef Message oldest
+    if _is_drained(outbox):
+        return INFINITY if outbox._disconnect.settled else _disconnect_due(outbox)
+    oldest = _oldest_unacked(outbox)
+    if oldest is None or outbox._has_unsent():
+        return INFINITY
+    return max(oldest.last_sent, outbox._last_copy) + COPY_INTERVAL
+
+
+cdef Message _next_disconnect(Outbox outbox, bint alone, double now):
+    """The DISCONNECT, and copies of it until it is acked: nothing follows it."""
+    if not alone or outbox._disconnect.settled or now < _disconnect_due(outbox):
+        return None
+    return outbox._disconnect
+
+
+cdef double _disconnect_due(Outbox outbox) noexcept:
+    if outbox._disconnect.number == 0:
+        return -INFINITY
+    return outbox._disconnect.last_sent + COPY_INTERVAL
+
+
+cdef bint _is_drained(Outbox outbox) except -1:
+    """True once the DISCONNECT is all that is left to send."""
+    if not outbox.drain_ended:
+        outbox.drain_ended = not outbox._has_unsent() and _oldest_unacked(outbox) is None
+    return outbox.drain_ended
+
+
+cdef Message _oldest_unacked(Outbox outbox):
+    """The first of the reliable messages in flight; None when all are acked."""
+    cdef Message message
+    while outbox._unacked.count:
+        message = queue_front(&outbox._unacked)
+        if not message.settled:
+            return message
+        queue_pop(&outbox._unacked)
+    return None
+
+
+cdef int _add_due_again(Outbox outbox, Message message) except -1:
+    if message.transfer is not None:
+        return outbox._lanes.add_due_again(message)
+    return queue_append(
+        &outbox._control if message.travels_alone() else &outbox._due_again, message
+    )

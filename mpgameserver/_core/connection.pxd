@@ -1,0 +1,34 @@
+# One session from one side, from its first sealed packet to its end.
+
+from libc.stdint cimport int64_t
+
+from mpgameserver._core.drop_reason cimport Verdict
+from mpgameserver._core.endpoint cimport Endpoint
+
+cdef class Lifecycle:
+    cdef readonly Endpoint endpoint
+    cdef readonly object token             # names the session
+    cdef readonly object status            # a ConnectionStatus
+    cdef readonly bint is_live             # it has not ended
+    cdef readonly bint key_used_up         # it ends because the key has sealed enough
+    cdef double _silence_timeout           # seconds
+    cdef double _keep_alive_interval
+    cdef double _goodbye_deadline
+    cdef double _last_turn                 # when `advance` was called last
+    cdef double _last_round_trip           # `latency` then
+    cdef int64_t _proof                    # the packet whose ack is waited for after a pause, or 0
+    cdef double _proof_deadline
+    cdef bint _answer_goodbye              # what is left to send after the end
+    cdef bint _warned_of_key
+
+    cdef int _require_connected(self) except -1
+    cdef Verdict take(self, bytes datagram, double now) except *
+    cdef int go_on(self, double now) except -1
+    cdef bytes make_datagram(self, double now)
+    cdef double due_at(self) except? -1.0
+    cdef int _spare_key(self, double now) except -1
+    cdef double _next_deadline(self) noexcept
+    cdef int _ask_for_proof(self, double now) except -1
+    cdef int _look_for_proof(self, double now) except -1
+    cdef int _drop(self) except -1
+    cdef int _end(self, object status) except -1

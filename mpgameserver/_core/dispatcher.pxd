@@ -1,0 +1,40 @@
+# Whose a datagram is, and whose turn it is to be served and to send.
+
+from libc.stdint cimport int64_t, uint8_t
+
+from mpgameserver._core.call_budget cimport CallBudget
+from mpgameserver._core.drop_reason cimport Verdict
+from mpgameserver._core.fifo cimport Fifo
+from mpgameserver._core.session cimport Session
+from mpgameserver._core.timers cimport Timers
+
+cdef class Switchboard:
+    cdef readonly double now        # the latest time that it was told
+    cdef readonly Timers timers     # when a session is to be touched
+    cdef readonly Fifo answers      # (datagram, address) of what is no session's
+    cdef readonly int64_t turns     # how often a session was served, or asked for a datagram
+    cdef readonly CallBudget calls  # of the game's code, until others have their turn
+    cdef public bint is_muted       # no message is handled any more
+    cdef int messages_left          # to be read until the go is over
+    cdef public object handler, context, settings
+    cdef public int work_left       # pieces of public-key work until the next `advance`
+    cdef public bint has_sent_all
+    cdef dict _by_address             # by address
+    cdef list _touched
+    cdef object _waiting            # sessions with more for the game than one turn has room for
+    cdef bint _go_is_over
+    cdef object _ready
+
+    cdef bint accept(
+        self, bytes datagram, tuple address, double now, double wall_now
+    ) except -1
+    cdef tuple make(self, double now)
+    cdef bint _receive_sealed(self, Session session, bytes datagram, uint8_t kind) except -1
+    cdef int _serve(self, Session session) except -1
+    cdef int _serve_first(self) except -1
+    cdef int _wait_for_turn(self, Session session) except -1
+    cdef int _handle_messages(self, Session session) except -1
+    cdef int _call_back(self, Session session) except -1
+    cdef tuple _next_of_sessions(self)
+    cpdef void touch(self, Session session) except *
+    cpdef void make_ready(self, Session session) except *

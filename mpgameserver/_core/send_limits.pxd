@@ -1,0 +1,56 @@
+# How much may be under way, and how soon.
+
+from libc.stdint cimport int64_t, uint32_t
+
+from mpgameserver._core.ack_frequency cimport AckCadence
+from mpgameserver._core.congestion cimport CongestionWindow
+from mpgameserver._core.rtt cimport RoundTrip
+
+cdef enum:
+    STALL_LIMIT = 1024 * 1024   # bytes that wait: in 10 s any path that carries a game acks some
+    STALL_TIMEOUT = 10          # seconds
+
+cdef enum Room:
+    NOTHING
+    MESSAGES    # a packet may leave that does not begin with a fragment
+    ANYTHING
+
+cdef class FlowControl:
+    cdef readonly CongestionWindow congestion
+    cdef readonly AckCadence cadence
+    cdef readonly RoundTrip round_trip
+    cdef double paced_until     # nothing more leaves before
+    # Packets: the newest that carried a fragment, the newest two that carried a whole message, the
+    # newest that did not leave ahead.
+    cdef int64_t newest_cut, newest_whole, previous_whole, newest_behind
+    cdef double _paced          # the time up to which the rate is used
+    cdef double _ahead          # the time up to which the messages' part of it is used
+    cdef uint32_t _probes_unanswered
+    cdef double _progress_at    # the last ack, or little waited
+
+    cdef Room room(self, int64_t newest, int64_t oldest, bint wants_trial, double now) noexcept
+    cdef bint favours_messages(self, int64_t span, double now) noexcept
+    cdef bint trial_may_begin(self, int64_t newest, int64_t oldest) noexcept
+    cdef bint _admits(self, int64_t span, int64_t reserved, bint waits, double now) noexcept
+    cdef bint _admits_ahead(self, int64_t span, double now) noexcept
+    cdef double ahead_until(self) noexcept
+    cdef double _interval(self) noexcept
+    cdef bint wants_trial(self, bint hemmed_in, Py_ssize_t pending) noexcept
+    cdef int messages_per_packet(self, int waiting, double now) noexcept
+    cdef void note_sent(self, int64_t number, int64_t oldest, double now) noexcept
+    cdef void note_ahead(self, double now) noexcept
+    cdef void note_probe(self) noexcept
+    cdef void note_round_trip(self, double elapsed, bint newest, double now)
+    cdef double probe_delay(self)
+    cdef inline void note_carried(self, bint is_fragment, int64_t carrier) noexcept:
+        # Packet `carrier` carries a fragment or a whole message.
+        if is_fragment:
+            self.newest_cut = carrier
+        elif carrier != self.newest_whole:
+            self.previous_whole = self.newest_whole
+            self.newest_whole = carrier
+    cdef inline void note_waiting(self, Py_ssize_t pending, double now) noexcept:
+        if pending <= STALL_LIMIT:
+            self._progress_at = now
+    cdef inline bint is_stalled(self, double now) noexcept:     # much waits, and nothing is acked
+        return now >= self._progress_at + STALL_TIMEOUT

@@ -1,0 +1,16 @@
+from typing_extensions import disjoint_base
+
+from mpgameserver._core.ack_frequency import AckCadence
+from mpgameserver._core.congestion import CongestionWindow
+from mpgameserver._core.rtt import RoundTrip
+
+__all__ = ["FlowControl"]
+
+@disjoint_base
+class FlowControl:
+    @property
+    def congestion(self) -> CongestionWindow: ...
+    @property
+    def cadence(self) -> AckCadence: ...
+    @property
+    def round_trip(self) -> RoundTrip: ...

@@ -1,0 +1,220 @@
+"""The client for asyncio: messages are awaited, and `update` is called when it is due."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from functools import partial
+
+from mpgameserver._core.seqnum import SeqNum
+from mpgameserver.aio.driver import Driver
+from mpgameserver.client.udpclient import UdpClient
+from mpgameserver.crypto import EllipticCurvePublicKey
+from mpgameserver.enums import ConnectionStatus
+from mpgameserver.errors import ConnectFailedError, ConnectionEndedError
+from mpgameserver.reprs import even_unmade
+from mpgameserver.stats import ConnectionStats
+from mpgameserver.transport.address import format_address
+
+__all__ = ["AsyncClient", "connect"]
+
+
+TAKEN_AT_ONCE = 64
+"""Messages that an iteration takes without waiting: a server may send thousands in one frame."""
+
+
+class AsyncClient:
+    """A connection to a server; made by `connect`, and used in its event loop only.
+
+    An asynchronous iterator over the messages of the server, as (seqnum, message). Messages that
+    nobody takes stay in the connection's inbox, which is bounded: while it is full, what arrives
+    is not acked, and the server sends it again.
+    """
+
+    def __init__(self, client: UdpClient) -> None:
+        self._client = client
+        self._loop = asyncio.get_running_loop()
+        self._waiters: set[asyncio.Future[None]] = set()
+        self._taken = 0
+        self._driver = Driver(client, self._turn)
+        self._error: OSError | None = None
+
+    @even_unmade
+    def __repr__(self) -> str:
+        return repr(self._client).replace("UdpClient", "AsyncClient")
+
+    # -- messages ---------------------------------------------------------------------------
+
+    def send(
+        self,
+        msg: bytes | bytearray | memoryview,
+        retry: int = -1,
+        callback: Callable[[bool], object] | None = None,
+    ) -> None:
+        """Queue a message, which leaves when the loop has its turn: `UdpClient.send`."""
+        self._client.send(msg, retry, callback)
+        self._driver.soon()
+
+    async def send_guaranteed(self, payload: bytes | bytearray | memoryview) -> None:
+        """Send a message and wait until it was acked, with all its fragments.
+
+        Raises what `send` does, with nothing queued, and ConnectionEndedError when the
+        connection ends first. When it is cancelled the message is on its way nevertheless.
+        """
+        acked: asyncio.Future[bool] = self._loop.create_future()
+        self.send(payload, callback=partial(_settle, acked))
+        if not await acked:
+            self._raise_error()
+            raise ConnectionEndedError("the connection ended before the message was acked")
+
+    def __aiter__(self) -> AsyncIterator[tuple[SeqNum, bytes]]:
+        return self
+
+    async def __anext__(self) -> tuple[SeqNum, bytes]:
+        """The next message, in order of arrival.
+
+        The loop has its turn after every few, however many have arrived.
+
+        The iteration ends when either side has said goodbye and every message was taken.
+        Raises ConnectionEndedError, then, when the connection was dropped instead.
+        """
+        self._taken += 1
+        if self._taken % TAKEN_AT_ONCE == 0:
+            await asyncio.sleep(0)
+        while not self._client.hasMessages():
+            if self._is_over:
+                self._raise_error()
+                if self._client.status() == ConnectionStatus.DROPPED:
+                    raise ConnectionEndedError("the connection has been dropped")
+                raise StopAsyncIteration
+            await self._wait()
+        return self._client.getMessage()
+
+    # -- what it is like --------------------------------------------------------------------
+
+    def connected(self) -> bool:
+        """True while messages can be sent."""
+        return self._client.connected()
+
+    def status(self) -> ConnectionStatus:
+        """The ConnectionStatus."""
+        return self._client.status()
+
+    def latency(self) -> float:
+        """The weighted average round trip in seconds, 0.0 before the first ack."""
+        return self._client.latency()
+
+    def stats(self) -> ConnectionStats:
+        """A snapshot of the figures of the connection."""
+        return self._client.stats()
+
+    @property
+    def pending(self) -> int:
+        """The bytes of messages that wait to be sent for the first time."""
+        return self._client.pending
+
+    # -- the end ----------------------------------------------------------------------------
+
+    async def disconnect(self) -> None:
+        """Disconnect once what was queued has arrived, and wait for that; up to 1 second.
+
+        What is reliable is retransmitted until it is acked, as by `UdpClient.disconnect`.
+        What was received can still be read. Of no effect on a connection that is over.
+        """
+        self._client.disconnect()
+        self._driver.soon()
+        while not self._is_over:
+            await self._wait()
+        self._raise_error()
+
+    def _raise_error(self) -> None:
+        """Raise what `UdpClient.update` has raised, if it has."""
+        if self._error is not None:
+            raise self._error
+
+    def _abandon(self) -> None:
+        self._driver.close()
+        self._client.forceDisconnect()
+        self._wake()
+
+    # -- the loop ---------------------------------------------------------------------------
+
+    @property
+    def _is_over(self) -> bool:
+        return self._client.status() in (ConnectionStatus.DISCONNECTED, ConnectionStatus.DROPPED)
+
+    async def _connect(self, addr: tuple[str, int]) -> None:
+        outcome: asyncio.Future[bool] = self._loop.create_future()
+        self._client.connect(addr, partial(_settle, outcome))
+        self._driver.start()
+        if not await outcome:
+            self._raise_error()
+            failure = self._client.failure
+            reason = "The attempt was ended." if failure is None else failure.text
+            raise ConnectFailedError(f"no connection to {format_address(addr)}: {reason}", failure)
+
+    def _turn(self) -> None:
+        try:
+            self._client.update()
+        except OSError as error:
+            self._error = error
+            self._abandon()
+        if self._waiters and (self._client.hasMessages() or self._is_over):
+            self._wake()
+
+    def _wake(self) -> None:
+        for waiter in list(self._waiters):  # a finalizer may end what waits, in between
+            if not waiter.done():
+                waiter.set_result(None)
+
+    async def _wait(self) -> None:
+        """Wait until a message has arrived or the connection is over."""
+        waiter: asyncio.Future[None] = self._loop.create_future()
+        self._waiters.add(waiter)
+        try:
+            await waiter
+        finally:
+            self._waiters.discard(waiter)
+
+
+def _settle(future: asyncio.Future[bool], result: bool) -> None:
+    if not future.done():  # cancelled
+        future.set_result(result)
+
+
+@asynccontextmanager
+async def connect(
+    addr: tuple[str, int],
+    server_public_key: EllipticCurvePublicKey | str | bytes | os.PathLike[str] | None = None,
+    *,
+    connection_timeout: float | None = None,
+    keep_alive_interval: float | None = None,
+    message_timeout: float | None = None,
+    trace: str | os.PathLike[str] | None = None,
+) -> AsyncIterator[AsyncClient]:
+    """Connect to the server at `addr`, a pair (host, port), for an `async with` block.
+
+    The key and the trace are those of `UdpClient`, the times those of its setters, in seconds.
+    At the end of the block the client disconnects, after what was queued, for up to 1 second;
+    when the block raises or is cancelled it leaves at once. The socket is closed in any case.
+
+    Raises ConnectFailedError when there is no connection, with the reason as `failure`; TypeError
+    or ValueError for what is no address, key or time. Each call that waits raises the OSError of
+    `UdpClient.update` when something else in the process has closed the socket.
+    """
+    core = UdpClient(server_public_key, trace=trace)
+    if connection_timeout is not None:
+        core.setConnectionTimeout(connection_timeout)
+    if keep_alive_interval is not None:
+        core.setKeepAliveInterval(keep_alive_interval)
+    if message_timeout is not None:
+        core.setMessageTimeout(message_timeout)
+    client = AsyncClient(core)
+    try:
+        await client._connect(addr)
+        yield client
+        await client.disconnect()
+    finally:
+        client._abandon()

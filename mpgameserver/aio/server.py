@@ -1,0 +1,487 @@
+"""The server for asyncio, and handlers whose events are coroutines.
+
+The engine calls an `AsyncEvents` as its handler. What an event of the game's handler returns is
+looked at: a coroutine becomes a task, and the events of that client that come meanwhile wait in
+its line, so that each client's come in order and one at a time. Clients do not wait for each other.
+Nothing is served before `starting` is over, and `shutdown` comes when all others are.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import inspect
+import logging
+import socket
+from collections import Counter, defaultdict, deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Hashable
+from contextlib import asynccontextmanager
+from functools import partial
+
+from mpgameserver.aio.driver import Driver
+from mpgameserver.aio.lingering import LingeringClients
+from mpgameserver.enums import ConnectionStatus
+from mpgameserver.server.client import ServerClient
+from mpgameserver.server.context import EventHandler, ServerContext
+from mpgameserver.server.meter import Phase, ServerMeter
+from mpgameserver.server.udpserver import UdpServer, require_context
+from mpgameserver.transport.address import host_groups, host_of
+from mpgameserver.transport.listening import numeric_address
+from mpgameserver.transport.ratelog import LimitedLog
+
+__all__ = ["AsyncServer", "serve"]
+
+MAX_WAITING_EVENTS = 1024
+"""Messages of one client that wait for its handler: some seconds of a game's."""
+MAX_WAITING_BYTES = 16 << 20
+"""Their bytes: as many as may wait to be sent to one client."""
+MAX_ALL_WAITING_BYTES = 256 << 20
+"""Those of all clients, with `EVENT_COST` for each: when there are more, the client of which most
+waits, of the host of which most waits, is disconnected."""
+MAX_HOST_WAITING_BYTES = 64 << 20
+"""Those of the clients of one host: one host cannot take the room of all others."""
+MAX_KEPT_BYTES = 64 << 10
+"""Those of a client that is gone, the first ones: what a player says last is handled, and whoever
+comes and goes leaves no more than this behind."""
+EVENT_COST = 512
+"""What an event that waits costs beside its bytes, so that empty messages are bounded, too."""
+MAX_EVENTS_AT_ONCE = 64
+"""Waiting events of one client that are called before the loop has its turn."""
+SETTLE_TIMEOUT = 30.0
+"""Seconds that the end of a server waits for the events that run, before it cancels them."""
+CANCEL_TIMEOUT = 5.0
+"""Seconds that it then waits for them to end."""
+
+_LOG = logging.getLogger("mpgameserver.server")
+_Event = tuple[str, Callable[[], object], int]
+_Group = tuple[bytes, int]
+
+
+class _Line:
+    """The events of one client that wait for the one that runs; `client` None: of the server."""
+
+    def __init__(self, client: ServerClient | None = None) -> None:
+        self.events: deque[_Event] = deque()
+        self.size = 0
+        self.running: asyncio.Future[object] | None = None
+        self.client = client
+        self.groups = () if client is None else host_groups(host_of(client.addr))
+        self.is_given_up = False
+        self.name = ""
+        """Of the event that runs."""
+
+    def is_full(self, size: int) -> bool:
+        if not self.events:
+            return False
+        return len(self.events) >= MAX_WAITING_EVENTS or self.size + size > MAX_WAITING_BYTES
+
+    @property
+    def charge(self) -> int:
+        """What waits, as it counts against the bounds of a host and of all."""
+        return self.size + EVENT_COST * len(self.events)
+
+    def put(self, event: _Event) -> None:
+        self.events.append(event)
+        self.size += event[2]
+
+    def take(self) -> _Event:
+        event = self.events.popleft()
+        self.size -= event[2]
+        return event
+
+    def drop_messages(self, room: int) -> int:
+        """Forget the messages that do not fit into so many bytes; how many those are."""
+        before, self.events, self.size = self.events, deque(), 0
+        for event in before:
+            is_message = event[0] == "handle_message"
+            if is_message and self.charge + event[2] + EVENT_COST > room:
+                room = 0
+            else:
+                self.put(event)
+        return len(before) - len(self.events)
+
+
+class AsyncEvents(EventHandler):
+    """Calls the events of a handler, in which any may be a coroutine."""
+
+    def __init__(self, handler: EventHandler, meter: ServerMeter | None = None) -> None:
+        self._game = handler
+        self._meter = meter
+        self._loop = asyncio.get_running_loop()
+        self._lines: dict[Hashable, _Line] = {}
+        self._waiting_of_groups: Counter[_Group] = Counter()
+        self._waiting_of_all = 0
+        self.dropped: int = 0
+        self._lingering, self._given_up = LingeringClients(), LingeringClients()
+        self._logs: defaultdict[str, LimitedLog] = defaultdict(lambda: LimitedLog(_LOG))
+        self._start: object = None
+        self._left_out = 0.0
+        self._waits_to_shut_down = False
+        self._is_cancelled = False
+
+    def starting(self) -> None:
+        """Begin the event; `started` waits for it."""
+        self._start = self._game.starting()
+
+    async def started(self) -> None:
+        """Wait until `starting` is over. Raises what it raises."""
+        if inspect.isawaitable(self._start):
+            await self._timed(self._start)
+
+    def shutdown(self) -> None:
+        """Begin it when no other event runs or waits; `settle` waits for it."""
+        self._waits_to_shut_down = True
+        self._shut_down_when_idle()
+
+    def _shut_down_when_idle(self) -> None:
+        if self._waits_to_shut_down and not self._lines:
+            self._waits_to_shut_down = False
+            line = _Line()
+            line.put(("shutdown", self._game.shutdown, 0))
+            self._go_on("shutdown", line)
+
+    def update(self, delta_t: float) -> None:
+        """Left out while the one before runs; the next one is told its time, too."""
+        self._left_out += delta_t
+        if "update" not in self._lines:
+            delta_t, self._left_out = self._left_out, 0.0
+            self._enter("update", "update", lambda: self._game.update(delta_t))
+
+    def full(self, addr: tuple[str, int]) -> None:
+        """Left out while the one before runs."""
+        if "full" not in self._lines:
+            self._enter("full", "full", lambda: self._game.full(addr))
+
+    def connect(self, client: ServerClient) -> None:
+        """The first of a client's."""
+        self._enter(client, "connect", lambda: self._game.connect(client))
+
+    def disconnect(self, client: ServerClient) -> None:
+        """The last of a client's; of its messages that still wait only the first are handled."""
+        if client in self._lines:
+            self._drop_messages(self._lines[client], MAX_KEPT_BYTES)
+        self._enter(client, "disconnect", lambda: self._game.disconnect(client))
+        if client in self._lines:
+            self._let_linger(client, self._lingering)
+
+    def handle_message(self, client: ServerClient, seqnum: int, msg: bytes = b"") -> None:
+        """Handle it now, or behind what waits; a client whose line is full is disconnected."""
+        line = self._lines.get(client)
+        if line is None:
+            self._enter(
+                client, "handle_message", lambda: self._game.handle_message(client, seqnum, msg)
+            )
+        elif line.is_full(len(msg)):
+            self._give_up(line)
+        else:
+            self._put(
+                line, ("handle_message", partial(self._handle, client, seqnum, msg), len(msg))
+            )
+            self._make_room(line)
+
+    def _handle(self, client: ServerClient, seqnum: int, msg: bytes) -> object:
+        if client.status == ConnectionStatus.DISCONNECTING:  # by the server: nothing is handled
+            return None
+        return self._game.handle_message(client, seqnum, msg)
+
+    def _enter(self, key: Hashable, name: str, event: Callable[[], object]) -> None:
+        line = self._lines.get(key)
+        if line is not None:
+            self._put(line, (name, event, 0))
+            return
+        self._begin(key, name, event())
+
+    # -- the bounds of what waits -----------------------------------------------------------
+
+    def _put(self, line: _Line, event: _Event) -> None:
+        before = line.charge
+        line.put(event)
+        self._charge(line, line.charge - before)
+
+    def _take(self, line: _Line) -> _Event:
+        before = line.charge
+        event = line.take()
+        self._charge(line, line.charge - before)
+        return event
+
+    def _drop_messages(self, line: _Line, room: int = 0) -> None:
+        before = line.charge
+        self.dropped += line.drop_messages(room)
+        self._charge(line, line.charge - before)
+
+    def _charge(self, line: _Line, size: int) -> None:
+        if line.client is None:
+            return
+        self._waiting_of_all += size
+        for group in line.groups:
+            self._waiting_of_groups[group] += size
+            if not self._waiting_of_groups[group]:
+                del self._waiting_of_groups[group]
+
+    def _make_room(self, line: _Line) -> None:
+        """Give up the clients of which most waits, while too much does."""
+        waiting = self._waiting_of_groups
+        for group in line.groups:
+            most = MAX_HOST_WAITING_BYTES * group[1]
+            while waiting[group] > most and self._give_up_largest(group):
+                pass
+        while self._waiting_of_all > MAX_ALL_WAITING_BYTES:
+            if not self._give_up_largest(max(waiting, key=lambda each: waiting[each] / each[1])):
+                break
+
+    def _give_up_largest(self, group: _Group) -> bool:
+        """Give up the client of a group of which most waits; False when that makes no room."""
+        before = self._waiting_of_all
+        lines = [line for line in self._lines.values() if group in line.groups]
+        self._give_up(max(lines, key=lambda line: line.charge))
+        return self._waiting_of_all < before
+
+    def _give_up(self, line: _Line) -> None:
+        assert line.client is not None
+        self._logs["full line"].warning(
+            self._loop.time(), "%r is faster than its handler: disconnected", line.client
+        )
+        line.client.disconnect()
+        self._drop_messages(line)
+
+    def _let_linger(self, client: ServerClient, others: LingeringClients) -> None:
+        """Have an event of a client that is gone come to its end, unless too many others do not."""
+        stuck = others.add(client)
+        if stuck is None:
+            return
+        self._logs["stuck"].warning(
+            self._loop.time(), "%r is gone, and its event does not end: cancelled", stuck
+        )
+        others.discard(stuck)
+        line = self._lines[stuck]
+        line.is_given_up = True
+        self._drop_messages(line)
+        if line.running is not None:
+            line.running.cancel()
+
+    def _begin(self, key: Hashable, name: str, result: object) -> bool:
+        """See to it that what an event has returned comes to its end; False if it has."""
+        if not inspect.isawaitable(result):
+            return False
+        line = self._lines.get(key)
+        if line is None:
+            line = self._lines[key] = _Line(key if isinstance(key, ServerClient) else None)
+        line.name = name
+        line.running = asyncio.ensure_future(self._timed(result))
+        line.running.add_done_callback(partial(self._ended, key, line, name))
+        if line.is_given_up and line.client is not None:  # its `disconnect` event
+            self._let_linger(line.client, self._given_up)
+        return True
+
+    def _called(self, event: Callable[[], object]) -> object:
+        """What an event returns that is not called by the engine, which would measure it."""
+        return event() if self._meter is None else self._meter.timed(Phase.HANDLER, event)()
+
+    def _timed(self, awaitable: Awaitable[object]) -> Awaitable[object]:
+        """The same; what its steps take is the handler's time, where that is measured."""
+        if self._meter is None or not isinstance(awaitable, Coroutine):
+            return awaitable
+        return self._meter.timed_steps(Phase.HANDLER, awaitable)
+
+    @property
+    def running(self) -> int:
+        """Events that are under way."""
+        return len(self._lines)
+
+    @property
+    def waiting(self) -> int:
+        """Events that wait for those."""
+        return sum(len(line.events) for line in self._lines.values())
+
+    @property
+    def waiting_bytes(self) -> int:
+        """The bytes of their messages."""
+        return sum(line.size for line in self._lines.values())
+
+    def _ended(self, key: Hashable, line: _Line, name: str, ended: asyncio.Future[object]) -> None:
+        self._log_outcome(line, name, ended)
+        self._go_on(key, line)
+
+    def _go_on(self, key: Hashable, line: _Line) -> None:
+        """Call the events that wait in a line, up to the next coroutine."""
+        for _ in range(MAX_EVENTS_AT_ONCE):
+            if not line.events:
+                break
+            name, event, _size = self._take(line)
+            try:
+                result = self._called(event)
+            except Exception:
+                self._log_raised(name)
+            else:
+                if self._begin(key, name, result):
+                    return
+        if line.events:
+            self._loop.call_soon(self._go_on, key, line)
+            return
+        self._lines.pop(key, None)
+        if line.client is not None:
+            self._lingering.discard(line.client)
+            self._given_up.discard(line.client)
+        self._shut_down_when_idle()
+
+    def _log_outcome(self, line: _Line, name: str, ended: asyncio.Future[object]) -> None:
+        try:
+            ended.result()
+        except asyncio.CancelledError:
+            if not (self._is_cancelled or line.is_given_up):
+                self._log_raised(name)
+        except Exception:
+            self._log_raised(name)
+        except BaseException:  # which the loop itself has raised
+            pass
+
+    def _log_raised(self, name: str) -> None:
+        self._logs[name].exception(self._loop.time(), "%s raised", name)
+
+    async def settle(self, seconds: float = SETTLE_TIMEOUT) -> None:
+        """Wait until no event runs or waits, for so long; those that do then are logged."""
+        until = self._loop.time() + seconds
+        while (running := self._running()) and self._loop.time() < until:
+            await asyncio.wait(running, timeout=until - self._loop.time())
+        for key, line in list(self._lines.items()):  # a handler of the log may do anything
+            _LOG.error("the event %s of %s has not ended within %g s", line.name, key, seconds)
+
+    async def cancel(self) -> None:
+        """Cancel the events that run; those that wait are not begun.
+
+        One that goes on nevertheless is left alone after `CANCEL_TIMEOUT`.
+        """
+        self._is_cancelled = True
+        for line in list(self._lines.values()):  # what is forgotten may have finalizers
+            line.events.clear()
+        until = self._loop.time() + CANCEL_TIMEOUT
+        while (running := self._running()) and self._loop.time() < until:
+            for future in running:
+                future.cancel()
+            await asyncio.wait(running, timeout=until - self._loop.time())
+
+    def _running(self) -> list[asyncio.Future[object]]:
+        return [line.running for line in self._lines.values() if line.running is not None]
+
+
+class AsyncServer(UdpServer):
+    """A server in an asyncio loop; made by `serve`, and used in its loop only.
+
+    `stop`, as everything of the context that may be, can be called from any thread.
+    """
+
+    def __init__(self, ctxt: ServerContext, addr: tuple[str, int]) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._stopped = asyncio.Event()
+        self._error: OSError | None = None
+        self._events = AsyncEvents(require_context(ctxt).events, ctxt.meter)
+        super().__init__(ctxt, addr, install_signals=False)
+        if ctxt.meter is not None:
+            ctxt.meter.watch(self._events)
+        self._driver = Driver(self, self._turn)
+
+    def _handler(self) -> EventHandler:
+        return self._events
+
+    def filenos(self) -> tuple[int, ...]:
+        """The file descriptor of the socket; none once it has stopped."""
+        return () if self.fileno() < 0 else (self.fileno(),)
+
+    def wake(self) -> None:
+        """Have a turn soon; from any thread."""
+        with contextlib.suppress(RuntimeError):  # the loop is closed
+            self._loop.call_soon_threadsafe(self._driver.soon)
+
+    async def wait_stopped(self) -> None:
+        """Wait until the server has stopped: by `stop` or `ServerContext.shutdown`.
+
+        Raises the OSError of `UdpServer.update` when that has stopped it.
+        """
+        await self._stopped.wait()
+        if self._error is not None:
+            raise self._error
+
+    async def _start(self) -> None:
+        """Serve, once `starting` is over. What that raises is raised, and nothing is served."""
+        try:
+            await self._events.started()
+        except Exception:
+            self._give_up()
+            raise
+        finally:
+            try:
+                self._driver.start()
+            except BaseException:
+                self._stopped.set()  # no turn will
+                raise
+
+    async def _finish(self) -> None:
+        """Disconnect every client, up to 1 second, and wait for the events that run."""
+        self.stop()
+        try:
+            await self.wait_stopped()
+        finally:
+            await self._events.settle()
+
+    async def _abandon(self) -> None:
+        self._driver.close()
+        self.close()
+        self._stopped.set()
+        await self._events.cancel()
+
+    def _turn(self) -> None:
+        try:
+            serves = self.update()
+        except OSError as error:
+            self._error = error
+            self._driver.close()
+            self._stopped.set()
+            return
+        except BaseException:
+            self._stopped.set()
+            raise
+        if not serves:
+            self._stopped.set()
+
+    def _note_queued(self) -> None:
+        """What is queued between two turns leaves in one of its own."""
+        if not self._is_updating:
+            self._driver.soon()
+
+
+async def _looked_up(addr: tuple[str, int]) -> tuple[str, int]:
+    """`addr` with its host as an address; a name is looked up on a thread."""
+    try:
+        return numeric_address(addr, socket.AI_NUMERICHOST)
+    except OSError:
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(None, numeric_address, addr)
+
+
+@asynccontextmanager
+async def serve(ctxt: ServerContext, addr: tuple[str, int]) -> AsyncIterator[AsyncServer]:
+    """Serve the clients that come to `addr` within an `async with` block.
+
+    Any event of the context's handler may be a coroutine function. `starting` is over before any
+    other comes, and all others are before `shutdown` comes. One client's events come in order and
+    one at a time; `update` and `full` are left out while the one before runs. What one raises is
+    logged. A client of which too many messages wait for its handler is disconnected; of those
+    that still wait when a client has gone, only the first 64 KiB are handled.
+
+    At the end of the block, and when it raises or is cancelled, every client gets a goodbye, which
+    takes up to 1 second, and the events that run come to their end, for up to 30 seconds. Then,
+    or when the block is cancelled once more, they are cancelled.
+
+    Raises what `UdpServer` does, and what `starting` raises: then the server does not start. At
+    the end of the block it raises, as `AsyncServer.wait_stopped`, what its `update` has raised.
+    """
+    server = AsyncServer(ctxt, await _looked_up(addr))
+    try:
+        server._begin()
+        try:
+            await server._start()
+            yield server
+        finally:
+            await server._finish()
+    finally:
+        await server._abandon()

@@ -1,0 +1,1 @@
+"""What anybody may send must not grow without bound: sets, queues and rates that stay small."""

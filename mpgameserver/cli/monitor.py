@@ -1,0 +1,118 @@
+"""The command `monitor`, which watches a running server, and the same for one's own server."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from mpgameserver.cli.connect import UnreachableError, reach
+from mpgameserver.cli.display import Display
+from mpgameserver.cli.monitor_tables import MonitorView, nothing_came
+from mpgameserver.client.udpclient import UdpClient
+from mpgameserver.crypto import EllipticCurvePrivateKey
+from mpgameserver.enums import ConnectFailure
+from mpgameserver.errors import ProtocolError
+from mpgameserver.monitorchannel import DEFAULT_ADDRESS, make_proof
+from mpgameserver.server.snapshot import ServerFigures
+from mpgameserver.server.snapshot_request import FiguresAsker
+from mpgameserver.transport.address import format_address
+from mpgameserver.transport.poll import wait_readable
+
+__all__ = ["monitor", "watching"]
+
+INTERVAL = 1.0
+"""Seconds between two snapshots of one's own server."""
+PATIENCE = 3.0
+"""Seconds without figures after which that is told."""
+FRAME = 0.05
+"""Seconds that the command sleeps at most."""
+
+
+def monitor(
+    address: tuple[str, int],
+    key: EllipticCurvePrivateKey,
+    display: Display,
+    seconds: float = float("inf"),
+) -> None:
+    """Show the figures of the server behind a `MonitorChannel`, for some seconds.
+
+    KeyboardInterrupt ends it as well. Raises UnreachableError when the channel cannot be
+    connected to, does not take the key, ends, or speaks of other figures.
+    """
+    with UdpClient(key.getPublicKey()) as client:
+        _reach_channel(client, address)
+        client.send_guaranteed(make_proof(key, client.token()))
+        try:
+            with display:
+                has_shown = _show_all(client, display, time.perf_counter() + seconds)
+        except KeyboardInterrupt:
+            client.waitForDisconnect()
+            return
+        if not client.connected():
+            reason = (
+                f"the connection ended: {client.status().name.lower()}"
+                if has_shown
+                else "it has another key, or enough watch already"
+            )
+            raise UnreachableError(f"{format_address(address)}: {reason}")
+        client.waitForDisconnect()
+
+
+def _reach_channel(client: UdpClient, address: tuple[str, int]) -> None:
+    try:
+        reach(client, address)
+    except UnreachableError as error:
+        if client.failure is not ConnectFailure.WRONG_KEY:
+            raise
+        raise UnreachableError(
+            f"{error} If {address[1]} is the game's port: the channel for monitors has its own, "
+            f"{DEFAULT_ADDRESS[1]} by default."
+        ) from None
+
+
+def _show_all(client: UdpClient, display: Display, end: float) -> bool:
+    """Show what comes until the end; True when anything came."""
+    view, has_shown = MonitorView(), False
+    last = time.perf_counter()
+    while client.connected() and (now := time.perf_counter()) < end:
+        client.update()
+        for _, message in client.getMessages():
+            try:
+                figures = ServerFigures.from_bytes(message)
+            except ProtocolError as error:
+                raise UnreachableError(str(error)) from error
+            display.show(*view.take(figures))
+            has_shown, last = True, now
+        if now - last >= PATIENCE and display.is_due():
+            display.show(nothing_came(now - last))
+        if client.connected():
+            wait_readable(client, FRAME)
+    return has_shown
+
+
+@contextmanager
+def watching(asker: FiguresAsker, display: Display) -> Iterator[None]:
+    """Show the figures of a server of this process, in a thread, while that runs."""
+    is_over = threading.Event()
+
+    def show_all() -> None:
+        view = MonitorView()
+        last = time.perf_counter()
+        while not is_over.wait(INTERVAL):
+            figures = asker.wait(INTERVAL)
+            if figures is not None:
+                last = time.perf_counter()
+                display.show(*view.take(figures))
+            elif time.perf_counter() - last >= PATIENCE:
+                display.show(nothing_came(time.perf_counter() - last))
+
+    thread = threading.Thread(target=show_all, name="mpgameserver-monitor", daemon=True)
+    with display:
+        thread.start()
+        try:
+            yield
+        finally:
+            is_over.set()
+            thread.join()

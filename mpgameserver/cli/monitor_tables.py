@@ -1,0 +1,157 @@
+"""A server's figures as tables: what happened between two snapshots, and how things stand."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from mpgameserver.cli.display import Table
+from mpgameserver.figures import kilobytes, milliseconds
+from mpgameserver.server.snapshot import ConnectionFigures, ServerFigures
+
+__all__ = ["MonitorView", "nothing_came"]
+
+
+def nothing_came(seconds: float) -> Table:
+    """What is to be shown when there were no new figures for so long."""
+    reason = "its handler takes long, or it has stopped"
+    return Table(("",), [], f"no figures for {seconds:.0f} s: {reason}")
+
+
+class MonitorView:
+    """The tables for the newest of the snapshots that it was given."""
+
+    def __init__(self) -> None:
+        self._before = self._now = ServerFigures()
+
+    def take(self, figures: ServerFigures) -> list[Table]:
+        """The tables; rates are those since the snapshot before, or since the server began."""
+        restarted = figures.uptime < self._now.uptime
+        self._before = ServerFigures() if restarted else self._now
+        self._now = figures
+        return [
+            self._loop(),
+            self._traffic(),
+            self._links(),
+            self._queues(),
+            self._drops(),
+            *self._send_errors(),
+            self._connections(),
+        ]
+
+    def _since(self, name: str) -> float:
+        """By how much a figure has grown."""
+        return float(getattr(self._now, name) - getattr(self._before, name))
+
+    def _rate(self, name: str) -> float:
+        return _share(self._since(name), self._since("uptime"))
+
+    def _loop(self) -> Table:
+        names = ("receive_seconds", "handler_seconds", "send_seconds")
+        ticks = self._since("ticks")
+        spent = [self._since(name) for name in names]
+        load = _share(sum(spent), self._since("uptime"))
+        trips = [milliseconds(t) for t in (self._now.latency_median, self._now.latency_p99)]
+        caption = (
+            f"up {self._now.uptime:.0f} s, {self._now.stats.clients} clients, "
+            f"{self._rate('ticks'):.0f} ticks/s, load {load:.0%}, "
+            f"{self._rate('datagrams_received'):,.0f} datagrams/s in, "
+            f"{self._rate('datagrams_sent'):,.0f} out, latency {trips[0]} ms, p99 {trips[1]}"
+        )
+        rows = [
+            (name.partition("_")[0], f"{_share(1000 * seconds, ticks):.3f}")
+            for name, seconds in zip(names, spent, strict=True)
+        ]
+        rows.append(("all", f"{_share(1000 * sum(spent), ticks):.3f}"))
+        return Table(("tick", "ms"), rows, caption)
+
+    def _traffic(self) -> Table:
+        rows = [
+            (
+                direction,
+                f"{self._rate(f'datagrams_{name}'):,.0f}",
+                kilobytes(self._rate(f"bytes_{name}")),
+            )
+            for direction, name in (("in", "received"), ("out", "sent"))
+        ]
+        return Table(("traffic", "datagrams/s", "kB/s"), rows, "")
+
+    def _links(self) -> Table:
+        now = self._now
+        timed_out = _share(self._since("packets_timed_out"), self._since("packets_sent"))
+        rows = [
+            ("latency, median", f"{milliseconds(now.latency_median)} ms"),
+            ("latency, p99", f"{milliseconds(now.latency_p99)} ms"),
+            ("packets lost", f"{timed_out:.1%}"),
+            ("sent again", f"{self._rate('retransmitted'):,.0f}/s"),
+        ]
+        return Table(("links", ""), rows, "")
+
+    def _queues(self) -> Table:
+        now, stats = self._now, self._now.stats
+        rows = [
+            ("to be sent", f"{kilobytes(now.send_queue_bytes)} kB"),
+            ("to be handled", f"{kilobytes(now.inbox_bytes)} kB"),
+            ("unfinished messages", f"{kilobytes(now.reassembly_bytes)} kB"),
+            ("events", f"{now.events_waiting:,}"),
+            ("half-open handshakes", f"{stats.half_open:,}"),
+            ("hellos", f"{stats.waiting_hellos:,}"),
+            ("hellos put off", f"{stats.hellos_put_off:,}"),
+        ]
+        return Table(("waiting", ""), rows, "")
+
+    def _drops(self) -> Table:
+        before, seconds = _drops(self._before), self._since("uptime")
+        drops = sorted(_drops(self._now).items(), key=lambda drop: -drop[1])
+        rows = [
+            (reason, f"{_share(count - before.get(reason, 0), seconds):,.1f}", f"{count:,}")
+            for reason, count in drops
+        ]
+        return Table(("dropped", "per s", "in all"), rows or [("nothing", "", "")], "")
+
+    def _send_errors(self) -> list[Table]:
+        """No table while there is none: what they tell of is rare."""
+        before, seconds = self._before.stats.send_errors, self._since("uptime")
+        rows = [
+            (name, f"{_share(count - before.get(name, 0), seconds):,.1f}", f"{count:,}")
+            for name, count in sorted(self._now.stats.send_errors.items())
+        ]
+        return [Table(("cannot send", "per s", "in all"), rows, "")] if rows else []
+
+    def _connections(self) -> Table:
+        listed = self._now.connections
+        left_out = self._now.stats.clients - len(listed)
+        columns = (
+            *("client", "for s", "trip ms", "sent", "received"),
+            *("lost", "sent again", "dropped", "waiting kB"),
+        )
+        more = f"and {left_out:,} with shorter round trips" if left_out > 0 else ""
+        return Table(columns, list(map(_connection_row, listed)), more)
+
+
+def _drops(figures: ServerFigures) -> dict[str, int]:
+    """What came to nothing, by reason: datagrams, and messages in datagrams that were accepted."""
+    messages = {
+        "message repeated": figures.messages_repeated,
+        "message discarded": figures.messages_discarded,
+        "message of one gone": figures.events_dropped,
+    }
+    return figures.stats.drops | {reason: count for reason, count in messages.items() if count}
+
+
+def _connection_row(figures: ConnectionFigures) -> Sequence[str]:
+    return (
+        figures.address,
+        f"{figures.connected_for:,.0f}",
+        milliseconds(figures.latency or None),
+        f"{figures.sent:,}",
+        f"{figures.received:,}",
+        f"{_share(figures.timeouts, figures.sent):.1%}",
+        f"{figures.retransmitted:,}",
+        f"{figures.dropped:,}",
+        kilobytes(figures.send_queue_bytes),
+    )
+
+
+def _share(part: float, whole: float) -> float:
+    """`part` by `whole`; 0.0 where there is no whole."""
+    return part / whole if whole > 0 else 0.0

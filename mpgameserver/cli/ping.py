@@ -1,0 +1,117 @@
+"""Round trips through an echo server, told and summed up as ping(8) does.
+
+The server must send every message back as it came, once, as `mpgameserver serve` does. Messages
+are sent unreliably, so what is lost on either way shows as a loss.
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+import time
+from collections.abc import Callable
+
+from mpgameserver.cli.connect import FRAME, reach
+from mpgameserver.client.udpclient import UdpClient
+from mpgameserver.crypto import EllipticCurvePublicKey
+from mpgameserver.enums import RetryMode
+from mpgameserver.figures import percentile
+from mpgameserver.transport.address import format_address
+from mpgameserver.transport.poll import wait_readable
+
+__all__ = ["ping"]
+
+INTERVAL = 1.0
+"""Seconds from one message to the next."""
+PATIENCE = 1.0
+"""Seconds that an answer to the last message is waited for."""
+
+_MESSAGE = struct.Struct("!I28x")
+"""The sequence number, in a message of the size that a game's usually has."""
+
+
+def ping(
+    address: tuple[str, int],
+    key: EllipticCurvePublicKey | None,
+    count: int | None,
+    tell: Callable[[str], object],
+) -> bool:
+    """Send `count` messages to an echo server; True when any came back.
+
+    `key` is the server's public key, unchecked if None. Without a `count` it goes on until
+    KeyboardInterrupt, which then ends it as the count does. `tell` gets each line that a user
+    should see. Raises UnreachableError when it cannot connect.
+    """
+    with UdpClient(key) as client:
+        reach(client, address)
+        checked = "checked" if key else "not checked"
+        tell(f"connected to {format_address(address)}, whose key was {checked}")
+        trips = _RoundTrips(client, tell)
+        try:
+            trips.run(math.inf if count is None else count)
+        except KeyboardInterrupt:
+            tell("")
+        if not client.connected():
+            tell(f"the connection ended: {client.status().name.lower()}")
+        client.waitForDisconnect()
+    _tell_summary(trips, tell)
+    return bool(trips.times)
+
+
+class _RoundTrips:
+    """Messages to and from an echo server."""
+
+    def __init__(self, client: UdpClient, tell: Callable[[str], object]) -> None:
+        self.sent = 0
+        self.times: list[float] = []
+        """Seconds, of each answer."""
+        self._client = client
+        self._tell = tell
+        self._sent_at: dict[int, float] = {}
+        """Of the messages without an answer, by sequence number."""
+
+    def run(self, count: float) -> None:
+        """Send `count` messages, and wait for the answers while the connection lasts."""
+        next_at = time.perf_counter()
+        while self._client.connected():
+            now = time.perf_counter()
+            if now >= next_at:
+                if self.sent == count:
+                    return
+                self._send(now)
+                next_at = now + (INTERVAL if self.sent < count else PATIENCE)
+            self._client.update()
+            self._read()
+            if self.sent == count and not self._sent_at:
+                return
+            if self._client.connected():
+                wait_readable(self._client, min(FRAME, max(0.0, next_at - time.perf_counter())))
+
+    def _send(self, now: float) -> None:
+        self.sent += 1
+        self._sent_at[self.sent] = now
+        self._client.send(_MESSAGE.pack(self.sent), RetryMode.NONE)
+
+    def _read(self) -> None:
+        now = time.perf_counter()
+        for _, message in self._client.getMessages():
+            sequence = _MESSAGE.unpack(message)[0] if len(message) == _MESSAGE.size else 0
+            sent_at = self._sent_at.pop(sequence, None)
+            if sent_at is None:
+                self._tell(f"{len(message)} bytes that are no answer")
+                continue
+            self.times.append(now - sent_at)
+            self._tell(f"{len(message)} bytes: seq={sequence} time={_ms(now - sent_at)} ms")
+
+
+def _tell_summary(trips: _RoundTrips, tell: Callable[[str], object]) -> None:
+    times = trips.times
+    lost = 100 * (1 - len(times) / trips.sent) if trips.sent else 0.0
+    tell(f"{trips.sent} sent, {len(times)} received, {lost:.1f} % lost")
+    if times:
+        figures = (min(times), sum(times) / len(times), max(times), percentile(times, 99))
+        tell(f"round trip min/avg/max/p99 = {'/'.join(map(_ms, figures))} ms")
+
+
+def _ms(seconds: float) -> str:
+    return f"{seconds * 1000:.2f}"

@@ -1,0 +1,322 @@
+"""One attempt to connect: names resolved, sockets opened, the handshake driven over them.
+
+A name is resolved on a thread of its own, for that can take longer than a frame. Every address
+gets a socket, a new one each `ADDRESS_INTERVAL` (the connection attempt delay of RFC 8305). A
+server that still has a handshake open with a port ignores a new hello from there, so each
+address gets one more, fresh, port after `FRESH_PORT_DELAY`; the first is read on until the end.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import logging
+import os
+import queue
+import socket
+import threading
+from dataclasses import dataclass
+
+from mpgameserver._core.packet import size_limits
+from mpgameserver.client.handshake import ClientHandshake, EstablishedSession
+from mpgameserver.client.traced import TracedHandshake, trace_sending
+from mpgameserver.crypto import EllipticCurvePublicKey
+from mpgameserver.enums import ConnectFailure
+from mpgameserver.transport.address import (
+    IPV6_UDP_HEADER,
+    format_address,
+    host_and_port,
+    host_of,
+    limits_towards,
+    plain_address,
+    resolve,
+)
+from mpgameserver.transport.sockets import ConnectedSocket
+from mpgameserver.transport.trace import PacketTrace
+from mpgameserver.wire.packet import Packet
+
+__all__ = ["Attempt", "server_address"]
+
+ADDRESS_INTERVAL = 0.25
+"""Seconds before the next address of a name is tried too."""
+FRESH_PORT_DELAY = 1.0
+"""Seconds before an address is tried from one more port."""
+MAX_ADDRESSES = 8
+"""Addresses of a name that are tried: each takes two sockets."""
+MAX_DATAGRAMS_PER_READ = 64
+"""Datagrams that one socket is read for in one frame, while nobody has proved anything."""
+MAX_PATH_MTU = 9216
+"""Bytes of a packet: the jumbo frames of an Ethernet. What takes more, such as the loopback, is no
+path on which anything is lost for its size."""
+
+_LOG = logging.getLogger("mpgameserver.client")
+
+_Resolved = list[tuple[socket.AddressFamily, tuple[object, ...]]]
+
+
+def server_address(addr: object) -> tuple[str, int]:
+    """`addr`, when it is a pair of the name or address of a server and a port of 1...65535.
+
+    Raises TypeError or ValueError that says what was given.
+    """
+    host, port = host_and_port(addr, least_port=1)
+    if not host:
+        raise ValueError(f"addr must have a host, not {addr!r}")
+    return host, port
+
+
+def _resolve(host: str, port: int, flags: int = 0) -> _Resolved:
+    return list(dict.fromkeys(resolve(host, port, flags)))[:MAX_ADDRESSES]
+
+
+def _fragmented_datagram(path_mtu: int | None) -> int:
+    """The size of a datagram that the system sends in fragments which any path of IPv6 carries.
+
+    0 where that is not to be had: none is fragmented that the system thinks the path can take.
+    """
+    if path_mtu is None or path_mtu > MAX_PATH_MTU:
+        return 0
+    return path_mtu - IPV6_UDP_HEADER + 1
+
+
+class _Resolver:
+    """Resolves a host: at once when it is an address, else on a thread.
+
+    While that thread is at work, `fileno` can be waited for: it is readable once there is an
+    answer.
+    """
+
+    def __init__(self, host: str, port: int) -> None:
+        self._answer: queue.SimpleQueue[_Resolved] = queue.SimpleQueue()
+        self._reader: socket.socket | None = None
+        try:
+            self._answer.put(_resolve(host, port, socket.AI_NUMERICHOST))
+        except OSError:
+            try:
+                self._start_look_up(host, port)
+            except (OSError, RuntimeError) as error:  # no file descriptor or no thread is left
+                _LOG.warning("cannot resolve %r: %s", host, error)
+                self._answer.put([])
+
+    def _start_look_up(self, host: str, port: int) -> None:
+        self._reader, writer = socket.socketpair()
+        thread = threading.Thread(
+            target=self._look_up,
+            args=(host, port, writer),
+            name="mpgameserver-resolver",
+            daemon=True,
+        )
+        try:
+            thread.start()
+        except BaseException:
+            writer.close()
+            raise
+
+    def _look_up(self, host: str, port: int, writer: socket.socket) -> None:
+        with writer:  # the end of file is what wakes
+            try:
+                self._answer.put(_resolve(host, port))
+            except OSError as error:
+                _LOG.info("cannot resolve %r: %s", host, error)
+                self._answer.put([])
+
+    def filenos(self) -> tuple[int, ...]:
+        return () if self._reader is None else (self._reader.fileno(),)
+
+    def close(self) -> None:
+        if self._reader is not None:
+            self._reader.close()
+            self._reader = None
+
+    def poll(self) -> _Resolved | None:
+        """The addresses, once; None while there is no answer."""
+        try:
+            return self._answer.get_nowait()
+        except queue.Empty:
+            return None
+
+
+@dataclass(eq=False)
+class _Route:
+    """An address, and the sockets that try it: the paths of the handshake."""
+
+    family: socket.AddressFamily
+    address: tuple[object, ...]
+    next_socket: float
+    sockets: list[ConnectedSocket]
+
+    @property
+    def refused(self) -> bool:
+        return bool(self.sockets) and all(sock.refused for sock in self.sockets)
+
+
+class Attempt:
+    """An attempt to reach the server at `addr`, until it succeeds or fails.
+
+    `failure` is None while it is under way. `close` ends it, but for the socket of a session
+    that was established.
+    """
+
+    def __init__(
+        self,
+        addr: tuple[str, int],
+        trusted_key: EllipticCurvePublicKey | None,
+        timeout: float,
+        now: float,
+        wall_now: float,
+        trace: PacketTrace | None = None,
+    ) -> None:
+        self.addr = addr
+        self.failure: ConnectFailure | None = None
+        self._now = now
+        self._process = os.getpid()
+        self._deadline = now + timeout
+        self._has_sent = self._has_failed_to_send = False
+        self._trace = trace
+        self._handshake = (
+            ClientHandshake(trusted_key, now, wall_now)
+            if trace is None
+            else TracedHandshake(trace, trusted_key, now, wall_now)
+        )
+        self._resolver: _Resolver | None = _Resolver(*addr)
+        self._answered: _Resolver | None = None
+        self._routes: list[_Route] = []
+        self._established: tuple[ConnectedSocket, EstablishedSession] | None = None
+        try:
+            self._advance_routes(now)
+        except BaseException:
+            self.close()
+            raise
+
+    def fileno(self) -> int:
+        """The file descriptor of the first socket; -1 while there is none."""
+        return next((s.fileno() for route in self._routes for s in route.sockets), -1)
+
+    def filenos(self) -> tuple[int, ...]:
+        """The file descriptors of what may wake the attempt."""
+        sockets = tuple(s.fileno() for route in self._routes for s in route.sockets)
+        return sockets if self._resolver is None else (*sockets, *self._resolver.filenos())
+
+    def next_timer(self) -> float:
+        """When `update` has something to do, if nothing arrives before."""
+        due = (route.next_socket for route in self._routes)
+        return min(self._deadline, self._handshake.next_timer(), *due)
+
+    def update(self, now: float) -> tuple[ConnectedSocket, EstablishedSession] | None:
+        """Read what arrived and send what is due; the session and its socket once there is one.
+
+        From then on every call returns them: what a signal's handler raises may have kept the
+        caller from taking them.
+        """
+        self._now = now
+        self._advance_routes(now)
+        for sock in [sock for route in self._routes for sock in route.sockets]:
+            if self._established is None:
+                self._read(sock, now)
+        if self._established is not None:
+            return self._established
+        for path, datagram in self._handshake.datagrams(now):
+            assert isinstance(path, ConnectedSocket)
+            path.send(datagram)
+            self._note_sending(path.errors.report(now))
+        self._check_failure(now)
+        return None
+
+    def _note_sending(self, error: int) -> None:
+        self._has_sent = self._has_sent or not error
+        self._has_failed_to_send = self._has_failed_to_send or bool(error)
+
+    def say_goodbye(self, kept: ConnectedSocket | None = None) -> None:
+        """Disconnect whatever session a server may have of this attempt, but that of one socket.
+
+        Without it the player would stay there until the idle timeout. A process that was forked
+        says nothing: the attempt is its parent's.
+        """
+        if os.getpid() != self._process:
+            return
+        if kept is not None:
+            self._handshake.remove_path(kept)
+        with contextlib.suppress(OSError):  # closed by somebody else: nobody is told
+            for path, datagram in self._handshake.farewells(self._now):
+                assert isinstance(path, ConnectedSocket)
+                path.send(datagram)
+            if self._established is not None and self._established[0] is not kept:
+                sock, session = self._established
+                farewell = session.endpoint.farewell(self._now)
+                if farewell is not None:
+                    sock.send(farewell)
+
+    def close(self, kept: ConnectedSocket | None = None) -> None:
+        """End, and close every socket but the one that is kept."""
+        for route in self._routes:
+            for sock in route.sockets:
+                if sock is not kept:
+                    sock.close()
+            route.sockets.clear()
+        self._routes.clear()
+        for resolver in (self._resolver, self._answered):
+            if resolver is not None:
+                resolver.close()
+        self._resolver = self._answered = None
+
+    def _advance_routes(self, now: float) -> None:
+        """Take what the resolver found, and open the sockets that are due."""
+        resolved = self._resolver.poll() if self._resolver else None
+        if resolved is not None:
+            # Closed at the end only: whoever waits for its descriptor must not meet another's.
+            self._answered, self._resolver = self._resolver, None
+            self._routes = [
+                _Route(family, address, now + i * ADDRESS_INTERVAL, [])
+                for i, (family, address) in enumerate(resolved)
+            ]
+            if not resolved:
+                self.failure = ConnectFailure.UNRESOLVED
+        for route in self._routes:
+            if now >= route.next_socket:
+                self._open_socket(route, now)
+
+    def _open_socket(self, route: _Route, now: float) -> None:
+        route.next_socket = now + FRESH_PORT_DELAY if not route.sockets else float("inf")
+        try:
+            sock = ConnectedSocket(route.family, route.address)
+        except OSError as error:
+            _LOG.info("no way to %s: %s", format_address(plain_address(route.address)), error)
+            route.next_socket = now + FRESH_PORT_DELAY
+            self._note_sending(error.errno or errno.EINVAL)
+            return
+        if self._trace is not None:
+            trace_sending(sock, self._trace)
+        route.sockets.append(sock)
+        self._handshake.add_path(
+            sock,
+            now,
+            size_limits(Packet.MTU).payload,
+            limits_towards(host_of(route.address)).datagram,
+            _fragmented_datagram(sock.path_mtu),
+        )
+
+    def _read(self, sock: ConnectedSocket, now: float) -> None:
+        for _ in range(MAX_DATAGRAMS_PER_READ):
+            datagram = sock.receive()
+            if datagram is None:
+                break
+            session = self._handshake.receive(sock, datagram, now)
+            if session is not None:
+                self._established = sock, session
+                break
+
+    def _check_failure(self, now: float) -> None:
+        if self.failure is not None:
+            return
+        if self._routes and all(route.refused for route in self._routes):
+            self.failure = ConnectFailure.REFUSED
+        elif now >= self._deadline:
+            self.failure = (
+                ConnectFailure.WRONG_KEY
+                if self._handshake.saw_wrong_key
+                else ConnectFailure.UNRESOLVED
+                if self._resolver is not None
+                else ConnectFailure.CANNOT_SEND
+                if self._has_failed_to_send and not self._has_sent
+                else ConnectFailure.TIMEOUT
+            )

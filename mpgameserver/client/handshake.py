@@ -1,0 +1,275 @@
+"""The client's side of the handshake, without a socket or a clock.
+
+The same hello goes out on every path (a socket and a server address; the owner knows which) until
+one of them leads to a session. Every answer that verifies becomes a candidate with a key of its
+own: the signature does not cover the client's key, so an answer that was recorded from another
+handshake verifies too. Each candidate sends its CHALLENGE_RESP until one of them has opened a
+sealed packet, which only a server that holds its key can have made.
+
+What is forged costs the client a bounded amount of work and never ends its wait.
+
+The CHALLENGE_RESPs of all candidates share one sequence of packet numbers, and the session goes on
+after the last of them: however answers are repeated and moved between paths, no number is used
+twice under a key.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from dataclasses import dataclass
+from random import Random, SystemRandom
+
+from mpgameserver._core.endpoint import DROP_REASONS, Endpoint
+from mpgameserver.client.candidates import Candidate, CandidateTable
+from mpgameserver.crypto import EllipticCurvePrivateKey, EllipticCurvePublicKey
+from mpgameserver.enums import PacketType
+from mpgameserver.errors import ProtocolError
+from mpgameserver.wire.handshake import (
+    CLEAR_OVERHEAD,
+    ClientHello,
+    ServerHello,
+    WrongKeyError,
+    decode_clear_packet,
+    encode_challenge_response,
+    encode_clear_packet,
+    hello_size,
+    session_key,
+    wire_time,
+)
+from mpgameserver.wire.session_cipher import may_open, session_cipher
+
+__all__ = ["ClientHandshake", "EstablishedSession"]
+
+HELLO_INTERVAL = 0.25
+"""Seconds after which an unanswered hello is sent again: a slow round trip."""
+MAX_VERIFICATIONS = 4
+"""Answers whose signature is checked between two calls of `datagrams`: 0.1 ms each."""
+MAX_TRIALS = 4096
+"""Candidates' keys that are tried on sealed packets between two calls of `datagrams`: 4 to 10 ms.
+All of a full table on four packets."""
+FAREWELL_COPIES = 3
+"""DISCONNECTs of an attempt that ends: at 30 % loss one in 37 attempts leaves a session behind."""
+MAX_FAREWELLS = 64
+"""DISCONNECTs in all, unless there are more candidates, which are recorded answers then."""
+
+_FORGED = "forged"
+_PACKET_TYPE_OFFSET = 12
+
+
+@dataclass(frozen=True)
+class EstablishedSession:
+    """What a handshake has led to."""
+
+    path: Hashable
+    endpoint: Endpoint
+    token: int
+
+
+@dataclass
+class _Path:
+    key: Hashable
+    max_datagram: int
+    hello_size: int
+    long_hello_size: int
+    next_hello: float
+    hellos_sent: int = 0
+
+
+class ClientHandshake:
+    """One attempt to open a session.
+
+    `now` is monotonic, `wall_start` the Unix time then, in seconds. `trusted_key` is the server's
+    root key; None trusts whatever key an answer brings. `rng` decides which candidate leaves a full
+    table.
+    """
+
+    def __init__(
+        self,
+        trusted_key: EllipticCurvePublicKey | None,
+        now: float,
+        wall_start: float,
+        rng: Random | None = None,
+    ) -> None:
+        self.saw_wrong_key: bool = False
+        """An answer came that another root key had signed."""
+        self.drop_reason: str | None = None
+        """Why the last datagram came to nothing; None when it did not."""
+        self._trusted_key = trusted_key
+        self._start = now
+        self._wall_start = wall_start
+        self._private_key = EllipticCurvePrivateKey.new()
+        self._hello = ClientHello(self._private_key.getPublicKey().getBytes())
+        self._hello_messages: dict[int, bytes] = {}
+        self._paths: dict[Hashable, _Path] = {}
+        self._candidates = CandidateTable(rng or SystemRandom())
+        self._last_proof_number = 0
+        self._verifications = self._trials = 0
+
+    def add_path(
+        self,
+        path: Hashable,
+        now: float,
+        max_payload: int,
+        max_datagram: int,
+        fragmented_datagram: int = 0,
+    ) -> None:
+        """Try a path too, from now on.
+
+        `max_payload` says how long the hello is: what the server's own MTU would ask for, which
+        is that of IPv4 also where `max_datagram`, the largest datagram to be sent, is less. Every
+        second hello is a datagram of `fragmented_datagram` bytes, where those are more: some
+        paths drop a whole hello for its size, others drop fragments.
+        """
+        size = hello_size(max_payload)
+        long_size = max(size, fragmented_datagram - CLEAR_OVERHEAD)
+        self._paths[path] = _Path(path, max_datagram, size, long_size, now)
+
+    def remove_path(self, path: Hashable) -> None:
+        """Give a path up."""
+        self._paths.pop(path, None)
+        self._candidates.remove_path(path)
+
+    def datagrams(self, now: float) -> list[tuple[Hashable, bytes]]:
+        """What should leave now: (path, datagram) pairs."""
+        self._verifications = self._trials = 0
+        leaving = [
+            (path.key, self._hello_datagram(path, now))
+            for path in self._paths.values()
+            if now >= path.next_hello
+        ]
+        for candidate in self._candidates.take_due(now):
+            leaving.append((candidate.path, self._proof(candidate, now)))
+        return leaving
+
+    def farewells(self, now: float) -> list[tuple[Hashable, bytes]]:
+        """A DISCONNECT of each candidate that may have a session on its server: the attempt ends.
+
+        Each leaves a few times, for nobody stays to find out whether it was lost.
+        """
+        started = [c for c in self._candidates.take_started() if c.path in self._paths]
+        copies = max(1, min(FAREWELL_COPIES, MAX_FAREWELLS // max(1, len(started))))
+        return [
+            (candidate.path, datagram)
+            for _ in range(copies)
+            for candidate in started
+            if (datagram := self._farewell(candidate, now)) is not None
+        ]
+
+    def _farewell(self, candidate: Candidate, now: float) -> bytes | None:
+        endpoint = self._new_endpoint(candidate, now, self._last_proof_number, messages_before=2)
+        self._last_proof_number += 1
+        return endpoint.farewell(now)
+
+    def next_timer(self) -> float:
+        """When `datagrams` has something next; infinity when nothing waits."""
+        paths = list(self._paths.values())  # at once: a finalizer may end a path
+        hellos = [path.next_hello for path in paths]
+        return min(*hellos, self._candidates.next_timer(), float("inf"))
+
+    def receive(self, path: Hashable, datagram: bytes, now: float) -> EstablishedSession | None:
+        """Take a datagram that came over a path; the session when it proves one."""
+        if datagram[_PACKET_TYPE_OFFSET : _PACKET_TYPE_OFFSET + 1] == bytes(
+            [PacketType.SERVER_HELLO]
+        ):
+            self.drop_reason = self._receive_hello(path, datagram, now)
+            return None
+        return self._open(path, datagram, now)
+
+    def _open(self, path: Hashable, datagram: bytes, now: float) -> EstablishedSession | None:
+        """Try the candidates of a path on a sealed packet; the session of the one that opens it."""
+        self.drop_reason = "no session"
+        for candidate in self._candidates:
+            if candidate.path != path:
+                continue
+            if self._trials >= MAX_TRIALS:
+                self.drop_reason = "busy"
+                return None
+            self._trials += 1
+            if self.drop_reason == _FORGED and not may_open(candidate.cipher, datagram):
+                continue
+            endpoint = self._endpoint(candidate, now)
+            verdict = endpoint.receive(datagram, now)
+            if verdict == 0:
+                self.drop_reason = None
+                return EstablishedSession(path, endpoint, candidate.token)
+            self.drop_reason = DROP_REASONS[verdict - 1]
+            if self.drop_reason != _FORGED:  # so would all others say
+                return None
+        return None
+
+    def _proof(self, candidate: Candidate, now: float) -> bytes:
+        """The next CHALLENGE_RESP of a candidate."""
+        hellos = self._paths[candidate.path].hellos_sent
+        before = max(self._last_proof_number, hellos)
+        endpoint = self._new_endpoint(candidate, now, before, messages_before=1)
+        endpoint.queue_challenge_response(encode_challenge_response(candidate.token))
+        datagram = endpoint.next_datagram(now)
+        assert datagram is not None
+        candidate.number = self._last_proof_number = before + 1
+        candidate.sent_at = now
+        return datagram
+
+    def _endpoint(self, candidate: Candidate, now: float) -> Endpoint:
+        """The endpoint of a session that goes on after the last CHALLENGE_RESP.
+
+        An ack of that gives the first sample of the round trip, if it is this candidate's.
+        """
+        if not candidate.number or candidate.number != self._last_proof_number:
+            return self._new_endpoint(candidate, now, self._last_proof_number, messages_before=2)
+        sent_at, before = candidate.sent_at, candidate.number - 1
+        endpoint = self._new_endpoint(candidate, sent_at, before, messages_before=2)
+        endpoint.sent_packets.send(sent_at)
+        return endpoint
+
+    def _new_endpoint(
+        self, candidate: Candidate, now: float, packets_before: int, messages_before: int
+    ) -> Endpoint:
+        return Endpoint(
+            candidate.cipher,
+            False,
+            now,
+            self._wall_start + now - self._start,
+            max_datagram=self._paths[candidate.path].max_datagram,
+            packets_before=packets_before,
+            messages_before=messages_before,
+            hello_received=candidate.hello_seq,
+        )
+
+    def _hello_datagram(self, path: _Path, now: float) -> bytes:
+        size = path.long_hello_size if path.hellos_sent % 2 else path.hello_size
+        if size not in self._hello_messages:
+            self._hello_messages[size] = self._hello.encode(size)
+        path.next_hello = now + HELLO_INTERVAL
+        path.hellos_sent += 1
+        return encode_clear_packet(
+            PacketType.CLIENT_HELLO,
+            path.hellos_sent,
+            1,
+            self._hello_messages[size],
+            wire_time(self._wall_start + now - self._start),
+        )
+
+    def _receive_hello(self, path_key: Hashable, datagram: bytes, now: float) -> str | None:
+        path = self._paths.get(path_key)
+        if path is None:
+            return "no session"
+        try:
+            packet = decode_clear_packet(datagram, PacketType.SERVER_HELLO)
+            hello = ServerHello.decode(packet.message)
+            if self._candidates.note_repeated(path_key, hello.signed, now):
+                return "repeated"
+            if self._verifications >= MAX_VERIFICATIONS:
+                return "busy"
+            self._verifications += 1
+            hello.verify(self._trusted_key)
+            self._candidates.add(self._candidate(path, hello, packet.header.seq))
+        except WrongKeyError:
+            self.saw_wrong_key = True
+            return "wrong key"
+        except ProtocolError:
+            return "malformed hello"
+        return None
+
+    def _candidate(self, path: _Path, hello: ServerHello, hello_seq: int) -> Candidate:
+        key = session_key(self._private_key, hello.ephemeral_key(), hello.salt)
+        return Candidate(path.key, hello.signed, session_cipher(key), hello.token, hello_seq)

@@ -1,0 +1,15 @@
+"""The server: `UdpServer`, `ThreadedServer`, and what the handler of a game sees."""
+
+from mpgameserver.server.client import ServerClient
+from mpgameserver.server.context import EventHandler, ServerContext
+from mpgameserver.server.stats import ServerStats
+from mpgameserver.server.udpserver import ThreadedServer, UdpServer
+
+__all__ = [
+    "EventHandler",
+    "ServerClient",
+    "ServerContext",
+    "ServerStats",
+    "ThreadedServer",
+    "UdpServer",
+]

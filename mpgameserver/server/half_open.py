@@ -1,0 +1,216 @@
+"""Handshakes that have been answered, and not proved yet.
+
+Anybody can open one from any address, so all that they may take is bounded, by `Limits` and by
+time. At a bound a random one is evicted, for an honest client needs a round trip, and hellos that
+are forged in its name would always make it the oldest before that is over. One that is evicted
+sends the same hello again.
+
+A flood opens thousands, and each object that the garbage collector tracks is one more to visit in
+a pause of all sessions. So each handshake keeps bytes and numbers where it can, and the table no
+keys of its own: five tracked objects in all.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict, defaultdict
+from collections.abc import Collection
+from dataclasses import InitVar, dataclass, field
+from random import Random, SystemRandom
+from typing import TypeVar
+
+from mpgameserver._core.endpoint import Endpoint
+from mpgameserver.bounds.eviction import choose_victim
+from mpgameserver.crypto import EllipticCurvePrivateKey
+from mpgameserver.enums import PacketType
+from mpgameserver.errors import HandshakeError
+from mpgameserver.server.limits import Limits
+from mpgameserver.transport.address import (
+    IpAddress,
+    SocketAddress,
+    host_groups,
+    host_of,
+    limits_towards,
+)
+from mpgameserver.wire.handshake import (
+    ClientHello,
+    ServerHello,
+    decode_challenge_response,
+    encode_clear_packet,
+    session_key,
+    wire_time,
+)
+from mpgameserver.wire.session_cipher import SessionCipher, may_open, session_cipher
+
+__all__ = ["HalfOpenSession", "HalfOpenTable"]
+
+_NameT = TypeVar("_NameT")
+_KeyT = TypeVar("_KeyT")
+_ItemT = TypeVar("_ItemT")
+
+
+@dataclass(eq=False, slots=True)
+class HalfOpenSession:
+    """One answered hello: the answer, and what it takes to open the proof.
+
+    The packet numbers of the answers are not those of the session: the endpoint is made when the
+    proof arrives, and counts on from the answers sent until then. `now` is the monotonic time of
+    the first answer and `wall_now` the Unix time then, in seconds.
+    """
+
+    address: SocketAddress
+    client_key_der: bytes
+    private_key: EllipticCurvePrivateKey = field(repr=False)
+    hello: InitVar[ServerHello]
+    now: float
+    wall_now: float
+    answers: int = 0
+    token: int = field(init=False, repr=False)
+    _salt: bytes = field(init=False, repr=False)
+    _message: bytes = field(init=False, repr=False)
+    _aead: SessionCipher | None = field(init=False, repr=False, default=None)
+
+    def __post_init__(self, hello: ServerHello) -> None:
+        self.token, self._salt, self._message = hello.token, hello.salt, hello.encode()
+
+    @property
+    def host(self) -> IpAddress:
+        """The host of its address."""
+        return host_of(self.address)
+
+    def answer(self, hello_seq: int, now: float) -> bytes:
+        """The same answer in the next packet, which acks the hello with packet number `hello_seq`.
+
+        Clients of the published package count a hello that is not acked as timed out.
+        """
+        self.answers += 1
+        time = wire_time(self._wall_at(now))
+        return encode_clear_packet(
+            PacketType.SERVER_HELLO, self.answers, 1, self._message, time, ack=hello_seq
+        )
+
+    @property
+    def is_repeated(self) -> bool:
+        """True when its hello came again."""
+        return self.answers > 1
+
+    @property
+    def has_key(self) -> bool:
+        """True when the ECDH exchange is done, and a proof can be tried."""
+        return self._aead is not None
+
+    def exchange(self) -> None:
+        """Make the session's key, which is public-key work: it waits until there is a proof."""
+        client_key = ClientHello(self.client_key_der).public_key()
+        self._aead = session_cipher(session_key(self.private_key, client_key, self._salt))
+
+    def prove(self, datagram: bytes, now: float) -> Endpoint | None:
+        """The session's endpoint if the datagram is the CHALLENGE_RESP to the answer.
+
+        None before there is a key.
+        """
+        if self._aead is None or not may_open(self._aead, datagram):
+            return None
+        endpoint = Endpoint(
+            self._aead,
+            True,
+            now,
+            self._wall_at(now),
+            max_datagram=limits_towards(self.host).datagram,
+            packets_before=self.answers,
+            messages_before=1,
+        )
+        if endpoint.receive(datagram, now) != 0 or endpoint.challenge is None:
+            return None
+        try:
+            token = decode_challenge_response(endpoint.challenge)
+        except HandshakeError:
+            return None
+        return endpoint if token == self.token else None
+
+    def _wall_at(self, now: float) -> float:
+        return self.wall_now + (now - self.now)
+
+
+_Group = dict[HalfOpenSession, None]
+
+
+class HalfOpenTable:
+    """The half-open sessions: one for each address and client key, the oldest first.
+
+    `rng` decides which of them is evicted.
+    """
+
+    def __init__(self, limits: Limits, rng: Random | None = None) -> None:
+        self._rng = rng or SystemRandom()
+        self.limits = limits
+        """May be replaced: new caps hold for what is added from then on."""
+        self._all: OrderedDict[HalfOpenSession, None] = OrderedDict()
+        self._by_host: defaultdict[bytes, _Group] = defaultdict(dict)
+        self._by_address: defaultdict[SocketAddress, dict[bytes, HalfOpenSession]] = defaultdict(
+            dict
+        )
+        self._tokens: set[int] = set()
+        self.evicted: int = 0
+        """How many were evicted at a bound, before their time."""
+
+    def __len__(self) -> int:
+        return len(self._all)
+
+    def get(self, address: SocketAddress, client_key_der: bytes) -> HalfOpenSession | None:
+        """The half-open session of a hello, if there is one."""
+        group = self._by_address.get(address)
+        return None if group is None else group.get(client_key_der)
+
+    def at(self, address: SocketAddress) -> tuple[HalfOpenSession, ...]:
+        """The half-open sessions of an address, the oldest first."""
+        return tuple(self._by_address[address].values()) if address in self._by_address else ()
+
+    def all(self) -> tuple[HalfOpenSession, ...]:
+        """All of them, the oldest first."""
+        return tuple(self._all)
+
+    def has_token(self, token: int) -> bool:
+        """True when one of them has offered this token."""
+        return token in self._tokens
+
+    def add(self, half_open: HalfOpenSession) -> None:
+        """Add one; where a bound is reached, another of its address, its host or of all goes."""
+        address, hosts = half_open.address, host_groups(half_open.host)
+        of_address = self._by_address.get(address, {})
+        self._make_room(of_address.values(), self.limits.half_open_per_address)
+        for host, shares in hosts:
+            self._make_room(self._by_host.get(host, {}), self.limits.half_open_per_host * shares)
+        self._make_room(self._all, self.limits.half_open)
+        self._all[half_open] = None
+        self._by_address[address][half_open.client_key_der] = half_open
+        for host, _ in hosts:
+            self._by_host[host][half_open] = None
+        self._tokens.add(half_open.token)
+
+    def _make_room(self, group: Collection[HalfOpenSession], limit: int) -> None:
+        while group and len(group) >= limit:
+            self.evicted += 1
+            self.remove(choose_victim(group, self._rng))
+
+    def remove(self, half_open: HalfOpenSession) -> None:
+        """Remove one that is in the table."""
+        del self._all[half_open]
+        _remove(self._by_address, half_open.address, half_open.client_key_der)
+        for host, _ in host_groups(half_open.host):
+            _remove(self._by_host, host, half_open)
+        self._tokens.discard(half_open.token)
+
+    def expire(self, before: float) -> None:
+        """Remove those that were opened before a time."""
+        while self._all:
+            oldest = next(iter(self._all))
+            if oldest.now >= before:
+                break
+            self.remove(oldest)
+
+
+def _remove(groups: dict[_NameT, dict[_KeyT, _ItemT]], name: _NameT, key: _KeyT) -> None:
+    """Remove an entry of a group, and the group with its last one."""
+    del groups[name][key]
+    if not groups[name]:
+        del groups[name]

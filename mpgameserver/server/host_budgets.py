@@ -1,0 +1,120 @@
+"""What the sessions of a server hold together, of each host, of its networks and in all.
+
+Three things grow with what a peer sends or does not ack: messages that wait for the handler,
+unfinished fragmented messages, and messages that wait to be sent or acked. Each has a budget of
+all sessions, one per host, and over IPv6 one for the /56 and the /48 that the host is in.
+"""
+
+from __future__ import annotations
+
+from mpgameserver._core.budget import Budget
+from mpgameserver._core.session import Session
+from mpgameserver.server.limits import Limits
+from mpgameserver.transport.address import host_groups, host_of
+
+__all__ = ["HostBudgets"]
+
+PACKET_CHARGE = 96 << 10
+"""What one packet can ask for at most: its bytes, and the charge for each of 255 fragments."""
+
+
+class _Budgets:
+    """The three budgets of a group of hosts or of all, and whose sessions share them."""
+
+    __slots__ = ("inboxes", "reassembly", "send_queues", "sessions", "shares")
+
+    def __init__(self, wider: _Budgets | None = None, shares: int = 1) -> None:
+        self.inboxes: Budget = Budget(0, wider.inboxes if wider else None)
+        self.reassembly: Budget = Budget(0, wider.reassembly if wider else None)
+        self.send_queues: Budget = Budget(0, wider.send_queues if wider else None)
+        self.sessions: set[Session] = set()
+        self.shares = shares
+
+
+class HostBudgets:
+    """The budgets of the sessions of a server."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._all = _Budgets()
+        self._groups: dict[bytes, _Budgets] = {}
+        self.limit(limits)
+
+    @property
+    def inboxes(self) -> int:
+        """The bytes that messages hold which wait for the handler."""
+        return self._all.inboxes.held
+
+    @property
+    def reassembly(self) -> int:
+        """The bytes that unfinished messages hold."""
+        return self._all.reassembly.held
+
+    @property
+    def send_queues(self) -> int:
+        """The bytes that messages hold which wait to be sent or acked."""
+        return self._all.send_queues.held
+
+    def limit(self, limits: Limits) -> None:
+        """Use other limits from now on."""
+        self._limits = limits
+        self._all.inboxes.limit = limits.inboxes_bytes
+        self._all.reassembly.limit = limits.reassembly_bytes
+        self._all.send_queues.limit = limits.send_queues_bytes
+        for group in self._groups.values():
+            self._limit_group(group)
+
+    def _limit_group(self, group: _Budgets) -> None:
+        limits, shares = self._limits, group.shares
+        group.inboxes.limit = limits.inboxes_bytes_per_host * shares
+        group.reassembly.limit = limits.reassembly_bytes_per_host * shares
+        group.send_queues.limit = limits.send_queues_bytes_per_host * shares
+
+    def add(self, session: Session) -> None:
+        """Have a session share the budgets of its host, and of the networks which that is in."""
+        narrowest = self._all
+        for name, shares in reversed(host_groups(host_of(session.address))):
+            narrowest = self._group(name, shares, narrowest)
+            narrowest.sessions.add(session)
+        endpoint = session.connection.endpoint
+        endpoint.inbox_share.join(narrowest.inboxes)
+        endpoint.reassembler.share.join(narrowest.reassembly)
+        endpoint.outbox.share.join(narrowest.send_queues)
+
+    def _group(self, name: bytes, shares: int, wider: _Budgets) -> _Budgets:
+        group = self._groups.get(name)
+        if group is None:
+            group = self._groups[name] = _Budgets(wider, shares)
+            self._limit_group(group)
+        return group
+
+    def remove(self, session: Session) -> None:
+        """Forget a session that is over and holds nothing any more."""
+        for name, _ in host_groups(host_of(session.address)):
+            group = self._groups[name]
+            group.sessions.discard(session)
+            if not group.sessions:
+                del self._groups[name]
+
+    def largest_reassembly(self, session: Session) -> Session | None:
+        """Whose unfinished messages are to make room for those of a session.
+
+        The largest of its host or network, where that has its share; where all is taken, the
+        largest of the one that holds the most for its shares. None when no session holds more than
+        this one.
+        """
+        groups = [self._groups[name] for name, _ in host_groups(host_of(session.address))]
+        full = next((group for group in groups if _is_full(group.reassembly)), None)
+        if full is None:
+            if not _is_full(self._all.reassembly):
+                return None  # it has reached the bounds of a single session
+            full = max(self._groups.values(), key=lambda each: each.reassembly.held / each.shares)
+        largest = max(full.sessions, key=_held_by)
+        return largest if _held_by(largest) > _held_by(session) else None
+
+
+def _is_full(budget: Budget) -> bool:
+    return budget.held + PACKET_CHARGE > budget.limit
+
+
+def _held_by(session: Session) -> int:
+    return session.connection.endpoint.reassembler.held_bytes

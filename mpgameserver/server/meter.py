@@ -1,0 +1,264 @@
+"""Measuring a server: where its time goes, and what all its sessions have done.
+
+An engine that is measured (`observedengine`) tells the meter what it is at; one that is not does
+not know of it. All of it is used on the handler's thread only.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable, Coroutine, Iterator
+from enum import IntEnum
+from time import perf_counter
+from typing import Any, Protocol, TypeVar
+
+from mpgameserver.figures import percentile
+from mpgameserver.server.sessions import Session
+from mpgameserver.server.snapshot import ConnectionFigures, ServerFigures
+from mpgameserver.server.stats import ServerStats
+from mpgameserver.transport.address import format_address
+
+__all__ = ["Measured", "Phase", "ServerMeter"]
+
+MAX_CONNECTIONS_LISTED = 32
+"""Sessions of which a snapshot tells each: as many as a terminal has lines."""
+
+_Result = TypeVar("_Result")
+
+
+class Phase(IntEnum):
+    """What a server is at."""
+
+    IDLE = 0
+    RECEIVE = 1
+    HANDLER = 2
+    SEND = 3
+
+
+class Measured(Protocol):
+    """What a meter asks of the engine that it is attached to."""
+
+    @property
+    def now(self) -> float:
+        """The monotonic time, in seconds."""
+
+    @property
+    def stats(self) -> ServerStats:
+        """A snapshot of the engine's own figures."""
+
+    @property
+    def sessions(self) -> tuple[Session, ...]:
+        """Those that are not over."""
+
+    @property
+    def reassembly_bytes(self) -> int:
+        """What unfinished messages hold, of all clients."""
+
+    @property
+    def inbox_bytes(self) -> int:
+        """What messages hold that wait for the handler, of all clients."""
+
+    @property
+    def unacked_bytes(self) -> int:
+        """What messages hold that wait to be sent or acked, of all clients."""
+
+
+class Events(Protocol):
+    """What a meter asks of who keeps events that wait for coroutines."""
+
+    @property
+    def running(self) -> int:
+        """Events that are under way."""
+
+    @property
+    def waiting(self) -> int:
+        """Events that wait for those."""
+
+    @property
+    def waiting_bytes(self) -> int:
+        """The bytes of their messages."""
+
+    @property
+    def dropped(self) -> int:
+        """Messages that waited when their client was gone, and were not handled."""
+
+
+class ServerMeter:
+    """The figures of one server after the other that runs a context; each begins from zero."""
+
+    def __init__(self, clock: Callable[[], float] = perf_counter) -> None:
+        self._clock = clock
+        self._engine: Measured | None = None
+        self._events: Events | None = None
+        self._reset()
+
+    def _reset(self) -> None:
+        self.ticks = 0
+        self.datagrams_received = self.bytes_received = 0
+        self.datagrams_sent = self.bytes_sent = 0
+        self._seconds = [0.0] * len(Phase)
+        self._phase = Phase.IDLE
+        self._began = self._since = self._clock()
+        self._ended = _Totals()
+
+    def attach(self, engine: Measured) -> None:
+        """Measure an engine, from now on."""
+        self._engine = engine
+        self._events = None
+        self._reset()
+
+    def watch(self, events: Events) -> None:
+        """Have the figures tell of what waits for coroutines, too, until another engine comes."""
+        self._events = events
+
+    def switch(self, phase: Phase) -> Phase:
+        """Something else is done from now on; what was done until now."""
+        now = self._clock()
+        before, self._phase = self._phase, phase
+        self._seconds[before] += now - self._since
+        self._since = now
+        return before
+
+    def timed(self, phase: Phase, function: Callable[..., _Result]) -> Callable[..., _Result]:
+        """A function that does the same, counted but for what is counted as another within it."""
+
+        def measured(*arguments: object) -> _Result:
+            before = self.switch(phase)
+            try:
+                return function(*arguments)
+            finally:
+                self.switch(before)
+
+        return measured
+
+    def timed_steps(
+        self, phase: Phase, coroutine: Coroutine[Any, Any, _Result]
+    ) -> Coroutine[Any, Any, _Result]:
+        """A coroutine that does the same; it is counted while it runs, and not while it waits."""
+        return _TimedSteps(self, phase, coroutine)
+
+    def note_end(self, session: Session) -> None:
+        """A session is over; what it has done stays in the figures."""
+        self._ended.add(session)
+
+    def figures(self) -> ServerFigures:
+        """A snapshot; on the handler's thread. Zeros before a server that is measured was made."""
+        engine, events = self._engine, self._events
+        if engine is None:
+            return ServerFigures()
+        self.switch(self._phase)
+        sessions = engine.sessions
+        totals = self._ended.with_all(sessions)
+        trips = [trip for session in sessions if (trip := session.connection.latency)]
+        return ServerFigures(
+            uptime=self._since - self._began,
+            ticks=self.ticks,
+            receive_seconds=self._seconds[Phase.RECEIVE],
+            handler_seconds=self._seconds[Phase.HANDLER],
+            send_seconds=self._seconds[Phase.SEND],
+            datagrams_received=self.datagrams_received,
+            bytes_received=self.bytes_received,
+            datagrams_sent=self.datagrams_sent,
+            bytes_sent=self.bytes_sent,
+            packets_sent=totals.sent,
+            packets_acked=totals.acked,
+            packets_timed_out=totals.timed_out,
+            retransmitted=totals.retransmitted,
+            messages_repeated=totals.repeated,
+            messages_discarded=totals.discarded,
+            send_queue_bytes=sum(session.connection.pending for session in sessions),
+            reassembly_bytes=engine.reassembly_bytes,
+            inbox_bytes=engine.inbox_bytes,
+            unacked_bytes=engine.unacked_bytes,
+            events_running=events.running if events else 0,
+            events_waiting=events.waiting if events else 0,
+            events_waiting_bytes=events.waiting_bytes if events else 0,
+            events_dropped=events.dropped if events else 0,
+            latency_median=percentile(trips, 50) if trips else None,
+            latency_p99=percentile(trips, 99) if trips else None,
+            stats=engine.stats,
+            connections=_slowest(sessions, engine.now),
+        )
+
+
+class _TimedSteps(Coroutine[Any, Any, _Result]):
+    """What `ServerMeter.timed_steps` returns.
+
+    No coroutine around the other one: cancelled before its first step, it would never begin that,
+    of which Python warns.
+    """
+
+    def __init__(
+        self, meter: ServerMeter, phase: Phase, inner: Coroutine[Any, Any, _Result]
+    ) -> None:
+        self._inner = inner
+        self._send = meter.timed(phase, inner.send)
+        self._throw = meter.timed(phase, inner.throw)
+        # The loop, in its debug mode, names what was slow.
+        self.__qualname__ = getattr(inner, "__qualname__", type(inner).__name__)
+
+    def send(self, value: Any) -> Any:
+        return self._send(value)
+
+    def throw(self, *error: Any) -> Any:
+        return self._throw(*error)
+
+    def close(self) -> None:
+        self._inner.close()
+
+    def __await__(self) -> Any:
+        return self
+
+    def __iter__(self) -> Iterator[Any]:
+        return self
+
+    def __next__(self) -> Any:
+        return self._send(None)
+
+
+class _Totals:
+    """What sessions have done, added up."""
+
+    def __init__(self) -> None:
+        self.sent = self.acked = self.timed_out = self.retransmitted = 0
+        self.repeated = self.discarded = 0
+
+    def add(self, session: Session) -> None:
+        endpoint = session.connection.endpoint
+        self.sent += endpoint.sent
+        self.acked += endpoint.acked
+        self.timed_out += endpoint.timeouts
+        self.retransmitted += endpoint.outbox.retransmitted
+        self.repeated += endpoint.repeated_messages
+        self.discarded += endpoint.reassembler.discarded
+
+    def with_all(self, sessions: tuple[Session, ...]) -> _Totals:
+        """These, and what some more sessions have done."""
+        sums = _Totals()
+        vars(sums).update(vars(self))
+        for session in sessions:
+            sums.add(session)
+        return sums
+
+
+def _slowest(sessions: tuple[Session, ...], now: float) -> tuple[ConnectionFigures, ...]:
+    def latency(session: Session) -> float:
+        return session.connection.latency
+
+    chosen = heapq.nlargest(MAX_CONNECTIONS_LISTED, sessions, key=latency)
+    return tuple(_figures_of(session, now) for session in chosen)
+
+
+def _figures_of(session: Session, now: float) -> ConnectionFigures:
+    connection, endpoint = session.connection, session.connection.endpoint
+    return ConnectionFigures(
+        address=format_address(session.client.addr),
+        connected_for=now - session.connected_at,
+        latency=connection.latency,
+        sent=endpoint.sent,
+        received=endpoint.received,
+        timeouts=endpoint.timeouts,
+        retransmitted=endpoint.outbox.retransmitted,
+        dropped=endpoint.dropped,
+        send_queue_bytes=connection.pending,
+    )

@@ -1,0 +1,62 @@
+"""Asking a server for its figures, from another thread."""
+
+from __future__ import annotations
+
+import threading
+
+from mpgameserver import forks
+from mpgameserver.server.context import ServerContext
+from mpgameserver.server.snapshot import ServerFigures
+
+__all__ = ["FiguresAsker"]
+
+
+class FiguresAsker:
+    """Has the server that runs a context tell its figures, which only its own thread may read.
+
+    The server must be made after this. One question waits at a time: while no server runs, nobody
+    answers. `ask`, `take` and `wait` may be called from any thread but the server's own.
+    """
+
+    def __init__(self, context: ServerContext) -> None:
+        self._context = context
+        self._meter = context.enableMeter()
+        self._condition = threading.Condition()
+        self._is_asked = False
+        self._answer: ServerFigures | None = None
+        forks.end_in_child(self)
+
+    def ask(self) -> None:
+        """Ask, unless a question waits."""
+        with self._condition:
+            if self._is_asked:
+                return
+            self._is_asked = True
+        self._context.call_soon_threadsafe(self._tell)
+
+    def take(self) -> ServerFigures | None:
+        """The answer, once; None while there is none."""
+        with self._condition:
+            answer, self._answer = self._answer, None
+            return answer
+
+    def wait(self, seconds: float) -> ServerFigures | None:
+        """Ask, and wait for the answer; None when there is none within that time."""
+        self.take()
+        self.ask()
+        with self._condition:
+            self._condition.wait_for(lambda: self._answer is not None, seconds)
+        return self.take()
+
+    def end_in_child(self) -> None:
+        """Forget the question, and the lock: a thread of the parent process's may have held it."""
+        self._condition = threading.Condition()
+        self._is_asked = False
+        self._answer = None
+
+    def _tell(self) -> None:
+        figures = self._meter.figures()
+        with self._condition:
+            self._answer = figures
+            self._is_asked = False
+            self._condition.notify_all()

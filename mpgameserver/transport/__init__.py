@@ -1,0 +1,1 @@
+"""Sockets, addresses, waiting and logging, for client and server alike."""

@@ -1,0 +1,275 @@
+"""Non-blocking UDP sockets, whose network errors are answers and not exceptions."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import logging
+import os
+import socket
+import sys
+from collections.abc import Callable
+
+from mpgameserver._core.datagrams import IS_NATIVE, MAX_READ_ERRORS, DatagramSocket
+from mpgameserver.transport.address import SocketAddress
+from mpgameserver.transport.ratelog import LimitedLog
+
+__all__ = [
+    "RECEIVE_SIZE",
+    "ConnectedSocket",
+    "PlainSocket",
+    "SendErrorLog",
+    "datagram_socket",
+    "new_udp_socket",
+]
+
+CLIENT_BUFFER_SIZE = 1 << 20
+"""Bytes asked of the kernel for each direction: some 700 datagrams that wait for a frame."""
+RECEIVE_SIZE = 65536
+"""Larger than any UDP payload, so that nothing is ever cut."""
+
+_LOG = logging.getLogger("mpgameserver.client")
+_PLATFORM = "freebsd" if sys.platform.startswith("freebsd") else sys.platform
+_REFUSED = (ConnectionRefusedError, ConnectionResetError)  # the second is what Windows says
+_NOT_OURS = {errno.EBADF, errno.ENOTSOCK}
+_WOULD_BLOCK = {errno.EAGAIN, errno.EWOULDBLOCK, errno.ENOBUFS, errno.EINTR}
+_BUFFERS = (
+    (socket.SO_RCVBUF, "receive", "net.core.rmem_max"),
+    (socket.SO_SNDBUF, "send", "net.core.wmem_max"),
+)
+_told: set[tuple[str, int]] = set()
+_IPV6_MTU = socket.IPPROTO_IPV6, 24  # ipv6(7); the socket module does not know the name
+
+_Option = tuple[int, int, int]
+"""Level, name and value, as `setsockopt` has them; the socket module does not know these names."""
+_MAY_FRAGMENT: dict[str, tuple[tuple[_Option, ...], tuple[_Option, ...]]] = {
+    # IP_MTU_DISCOVER = IP_PMTUDISC_DONT (ip(7)); IPV6_MTU_DISCOVER, IPV6_DONTFRAG (ipv6(7)), and
+    # IPV6_MTU, for any path takes fragments of that size. A server on "::" speaks IPv4 as well.
+    "linux": (((0, 10, 0),), ((0, 10, 0), (41, 23, 0), (41, 62, 0), (41, 24, 1280))),
+    "darwin": (((0, 28, 0),), ((41, 62, 0),)),  # IP_DONTFRAG; IPV6_DONTFRAG
+    "freebsd": (((0, 67, 0),), ((41, 62, 0),)),
+    "win32": (((0, 14, 0),), ((41, 14, 0),)),  # IP_DONTFRAGMENT; IPV6_DONTFRAG
+}
+"""By platform, for IPv4 and for IPv6: a datagram larger than a link takes is fragmented.
+
+With "don't fragment" set, as Linux does, such a datagram vanishes where ICMP is filtered, and no
+hello of protocol 1 can be made any smaller.
+"""
+
+
+def new_udp_socket(
+    family: socket.AddressFamily,
+    buffer_size: int = CLIENT_BUFFER_SIZE,
+    log: logging.Logger = _LOG,
+    level: int = logging.INFO,
+) -> socket.socket:
+    """A non-blocking UDP socket, for which buffers of a size in bytes are asked of the kernel.
+
+    Where the kernel gives less, one line of the log says so, once per process and direction.
+    """
+    sock = socket.socket(family, socket.SOCK_DGRAM)
+    try:
+        sock.setblocking(False)
+        _set_options(sock, _MAY_FRAGMENT.get(_PLATFORM, ((), ()))[family == socket.AF_INET6])
+        for option, direction, setting in _BUFFERS:
+            given = _given_buffer(sock, option, buffer_size)
+            if given < buffer_size and (direction, level) not in _told:
+                _told.add((direction, level))
+                log.log(
+                    level, _TOO_SMALL, direction, given, buffer_size, _advice(setting, buffer_size)
+                )
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def _set_options(sock: socket.socket, options: tuple[_Option, ...]) -> None:
+    """Set options where the system has them: without, its default holds."""
+    for option in options:
+        with contextlib.suppress(OSError):
+            sock.setsockopt(*option)
+
+
+_TOO_SMALL = "the kernel gives a socket's %s buffer %d of the %d bytes asked for%s"
+
+
+def _given_buffer(sock: socket.socket, option: int, wanted: int) -> int:
+    """Ask for a buffer, and tell its size; Linux tells twice of it, socket(7)."""
+    while wanted:
+        try:
+            sock.setsockopt(socket.SOL_SOCKET, option, wanted)
+            break
+        except OSError:  # macOS and the BSDs refuse what is above their limit
+            wanted //= 2
+    size = sock.getsockopt(socket.SOL_SOCKET, option)
+    return size // 2 if sys.platform == "linux" else size
+
+
+def _advice(setting: str, buffer_size: int) -> str:
+    return f": sysctl -w {setting}={buffer_size}" if sys.platform == "linux" else ""
+
+
+def _would_block(error: OSError) -> bool:
+    return error.errno in _WOULD_BLOCK
+
+
+class PlainSocket:
+    """What `DatagramSocket` does, by the socket module: for platforms without it.
+
+    That is Windows, whose Python cannot tell which local address a datagram came to.
+    """
+
+    def __init__(self, sock: socket.socket) -> None:
+        self.refused: bool = False
+        self.send_errors: dict[int, int] = {}
+        self.unreported_error: int = 0
+        self._socket = sock
+        self._is_closed = False
+
+    def receive(self) -> bytes | None:
+        received = self.receive_from()
+        return None if received is None else received[0]
+
+    def receive_from(self) -> tuple[bytes, SocketAddress] | None:
+        for _ in range(MAX_READ_ERRORS):
+            try:
+                return self._socket.recvfrom(RECEIVE_SIZE)
+            except _REFUSED:
+                self.refused = True
+            except OSError as error:
+                if _would_block(error):
+                    break
+                self._check_descriptor(error)
+        return None
+
+    def spin(self, seconds: float) -> bool:
+        return False  # each look would cost as much as a wait
+
+    def queue(self, datagram: bytes, address: SocketAddress | None = None) -> bool:
+        return self.send(datagram, address)
+
+    def flush(self) -> bool:
+        return True
+
+    def send(self, datagram: bytes, address: SocketAddress | None = None) -> bool:
+        try:
+            if address is None:
+                self._socket.send(datagram)
+            else:
+                self._socket.sendto(datagram, address)
+        except _REFUSED:
+            self.refused = True
+        except OSError as error:
+            return self._note_send_error(error)
+        return True
+
+    def _note_send_error(self, error: OSError) -> bool:
+        """Count an error of sending; False when the datagram is to be kept."""
+        if _would_block(error):
+            return False
+        self._check_descriptor(error)
+        if not self._is_closed:
+            number = error.errno or 0
+            self.send_errors[number] = self.send_errors.get(number, 0) + 1
+            self.unreported_error = number
+        return True
+
+    def _check_descriptor(self, error: OSError) -> None:
+        """Raise the error when it says that somebody else has closed the socket."""
+        if error.errno in _NOT_OURS and not self._is_closed:
+            self._is_closed = True
+            self._socket.detach()
+            raise error
+
+    def close(self) -> None:
+        self._is_closed = True
+        with contextlib.suppress(OSError):  # somebody else has closed it already
+            self._socket.close()
+
+
+def datagram_socket(
+    sock: socket.socket, *, tells_local: bool = False
+) -> DatagramSocket | PlainSocket:
+    """What moves the datagrams of a socket, and closes it: the best that the platform has.
+
+    With `tells_local`, addresses have that of this host, too, where the platform tells it.
+    """
+    return DatagramSocket(sock, local=tells_local) if IS_NATIVE else PlainSocket(sock)
+
+
+class SendErrorLog:
+    """Logs that datagrams cannot be sent, and why, at a limited rate."""
+
+    def __init__(self, datagrams: DatagramSocket | PlainSocket, log: logging.Logger) -> None:
+        self._datagrams = datagrams
+        self._log = LimitedLog(log)
+
+    def counts(self) -> dict[str, int]:
+        """How often each error was met, by its name, such as "EPERM"."""
+        return {_name(number): n for number, n in self._datagrams.send_errors.items()}
+
+    def report(self, now: float) -> int:
+        """Log the last error that was not reported yet; its errno, or 0 when there is none."""
+        error = self._datagrams.unreported_error
+        if error:
+            self._datagrams.unreported_error = 0
+            self._log.warning(now, "cannot send: %s (%s)", os.strerror(error), _name(error))
+        return error
+
+
+def _name(error: int) -> str:
+    return errno.errorcode.get(error, str(error))
+
+
+class ConnectedSocket:
+    """A UDP socket that speaks with one address only: the kernel drops what others send.
+
+    `receive`, `queue`, `flush` and `send` are those of `DatagramSocket`.
+
+    Raises OSError when the address cannot be reached at all.
+    """
+
+    def __init__(self, family: socket.AddressFamily, address: tuple[object, ...]) -> None:
+        self.address = address
+        self._socket = new_udp_socket(family, CLIENT_BUFFER_SIZE)
+        try:
+            self._socket.connect(address)
+            self.local_address: tuple[object, ...] = self._socket.getsockname()
+            self.datagrams: DatagramSocket | PlainSocket = datagram_socket(self._socket)
+            """What moves its datagrams."""
+        except BaseException:
+            self._socket.close()
+            raise
+        self.errors: SendErrorLog = SendErrorLog(self.datagrams, _LOG)
+        self.receive: Callable[[], bytes | None] = self.datagrams.receive
+        self.queue: Callable[[bytes], bool] = self.datagrams.queue
+        self.flush: Callable[[], bool] = self.datagrams.flush
+        self.send: Callable[[bytes], bool] = self.datagrams.send
+
+    @property
+    def refused(self) -> bool:
+        """The other side's host said that nothing is bound to the port."""
+        return self.datagrams.refused
+
+    @property
+    def path_mtu(self) -> int | None:
+        """The bytes of a packet of IPv6 up to which the system does not fragment it, if known."""
+        if self._socket.family != socket.AF_INET6 or _PLATFORM != "linux":
+            return None
+        return self._socket.getsockopt(*_IPV6_MTU)
+
+    def fileno(self) -> int:
+        """The file descriptor; -1 once closed."""
+        return self._socket.fileno()
+
+    def is_ours(self) -> bool:
+        """False where something else has closed the descriptor, or has its number now."""
+        try:
+            return bool(self._socket.getsockname() == self.local_address)
+        except OSError:
+            return False
+
+    def close(self) -> None:
+        """Close the socket; of no effect the second time."""
+        self.datagrams.close()

@@ -1,0 +1,136 @@
+"""The packet trace: one JSON line for each datagram that is sent, received or dropped.
+
+A line has the header, which everybody on the way could read, and never a payload or a key. What
+writes these lines are subclasses of the traced objects (`clienttrace`, `servertrace`), which are
+made only where a trace was asked for: without one nothing is called, and nothing is asked.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import time
+import weakref
+from pathlib import Path
+from typing import Any
+
+from mpgameserver._core.packet_header import decode_header
+from mpgameserver.enums import PacketIdentifier, PacketType
+from mpgameserver.errors import PacketError
+from mpgameserver.transport.address import SocketAddress, format_address, plain_address
+
+__all__ = ["TRACE_VARIABLE", "PacketTrace", "open_trace"]
+
+TRACE_VARIABLE = "MPGAMESERVER_TRACE"
+"""The variable of the environment that names the file for all clients and servers."""
+MAX_TRACE_BYTES = 1 << 30
+"""Of the file: some four million lines. What strangers send must not fill a disk."""
+
+_LOG = logging.getLogger("mpgameserver.transport.trace")
+_APPEND = os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0)
+_OWNER_ONLY = 0o600  # it tells who speaks with whom
+
+
+class PacketTrace:
+    """Appends lines to a file, each whole in one write: several traces may share it.
+
+    Raises OSError where the file cannot be written. An error later, and a file that has
+    `MAX_TRACE_BYTES`, whoever wrote them, end the trace with a line in the log, and nothing else.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self._path = Path(path)
+        self._fd = os.open(self._path, _APPEND, _OWNER_ONLY)
+        self._close = weakref.finalize(self, os.close, self._fd)
+
+    def sent(self, datagram: bytes, local: SocketAddress, peer: SocketAddress) -> None:
+        """A datagram was handed to the network."""
+        self._write("sent", "out", local, peer, datagram, None)
+
+    def arrived(
+        self, datagram: bytes, local: SocketAddress, peer: SocketAddress, reason: str | None
+    ) -> None:
+        """A datagram came, and was dropped for a reason unless that is None."""
+        event = "received" if reason is None else "dropped"
+        self._write(event, "in", local, peer, datagram, reason)
+
+    def dropped(
+        self, direction: str, local: SocketAddress, peer: SocketAddress, reason: str
+    ) -> None:
+        """A datagram that had waited was dropped; `direction` is "in" or "out"."""
+        self._write("dropped", direction, local, peer, None, reason)
+
+    def _write(
+        self,
+        event: str,
+        direction: str,
+        local: SocketAddress,
+        peer: SocketAddress,
+        datagram: bytes | None,
+        reason: str | None,
+    ) -> None:
+        if not self._close.alive:
+            return
+        line: dict[str, Any] = {
+            "time": round(time.time(), 6),
+            "event": event,
+            "direction": direction,
+            "local": format_address(plain_address(local)),
+            "peer": format_address(plain_address(peer)),
+        }
+        if reason is not None:
+            line["reason"] = reason
+        if datagram is not None:
+            line |= {"size": len(datagram), "header": _header(datagram)}
+        self._append(json.dumps(line, separators=(",", ":")).encode() + b"\n")
+
+    def _append(self, line: bytes) -> None:
+        try:
+            if os.fstat(self._fd).st_size + len(line) > MAX_TRACE_BYTES:
+                self._end(f"it has {MAX_TRACE_BYTES} bytes")
+            else:
+                os.write(self._fd, line)
+        except OSError as error:
+            self._end(error.strerror or str(error))
+
+    def _end(self, reason: str) -> None:
+        self._close()
+        _LOG.warning("the packet trace %s ends here: %s", self._path, reason)
+
+
+def open_trace(path: str | os.PathLike[str] | None) -> PacketTrace | None:
+    """A trace in a file; without one in that of `TRACE_VARIABLE`, if it names any.
+
+    Raises OSError where the file cannot be written; it names the variable where that names it.
+    """
+    if path is not None:
+        return PacketTrace(path) if path else None
+    chosen = os.environ.get(TRACE_VARIABLE)
+    if not chosen:
+        return None
+    try:
+        return PacketTrace(chosen)
+    except OSError as error:
+        text = f"{error.strerror} (the file that {TRACE_VARIABLE} names)"
+        raise OSError(error.errno, text, chosen) from error
+
+
+def _header(datagram: bytes) -> dict[str, Any] | None:
+    """The header's fields; None for what does not begin with one."""
+    try:
+        fields = decode_header(datagram)
+    except PacketError:
+        return None
+    identifier = PacketIdentifier.TO_CLIENT if fields.from_server else PacketIdentifier.TO_SERVER
+    known = fields.packet_type in PacketType.__members__.values()
+    return {
+        "identifier": identifier.value.decode(),
+        "time": fields.time,
+        "seq": fields.seq,
+        "ack": fields.ack,
+        "type": PacketType(fields.packet_type).name if known else fields.packet_type,
+        "length": fields.length,
+        "count": fields.count,
+        "ack_bits": f"{fields.ack_bits:08x}",
+    }

@@ -1,0 +1,336 @@
+"""Packets for those who take datagrams apart: the header, the packet, the filter of numbers.
+
+A connection does not use these classes; its datagrams are made and read whole by the compiled
+core. They are thin covers over the same codecs, and stateless: whoever seals packets with them
+must see to it that no two headers under one key share their first 12 bytes, the nonce.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from mpgameserver._core.duplicate_filter import DuplicateFilter
+from mpgameserver._core.packet import MAX_FRAGMENTS, decode_payload, encode_payload, size_limits
+from mpgameserver._core.packet_header import decode_header, encode_header
+from mpgameserver._core.seqnum import SeqNum, expand_number, wire_number
+from mpgameserver.enums import PacketType, RetryMode
+from mpgameserver.errors import DuplicationError, PacketError
+from mpgameserver.reprs import even_unmade
+from mpgameserver.wire.handshake import decode_clear_packet, encode_clear_packet
+
+__all__ = ["BitField", "Packet", "PacketHeader", "PendingMessage", "SeqNum"]
+
+_NONCE_SIZE = 12
+_NO_NUMBER = SeqNum(0)
+_KEY_SIZE = 16
+_SINGLE_OVERHEAD = 2
+_SHARED_OVERHEAD = 5
+_RECV_MARGIN = 512  # how much longer than its own MTU a datagram is still read whole
+_CLEAR_TYPES = frozenset({PacketType.CLIENT_HELLO, PacketType.SERVER_HELLO})
+_SEALED_TYPES = frozenset(PacketType) - _CLEAR_TYPES - {PacketType.UNKNOWN}
+
+
+class BitField:
+    """Which of the newest sequence numbers were inserted: `current_seqnum` and `nbits` below it.
+
+    Raises ValueError where `nbits` is no multiple of 8 in 8...32760.
+    """
+
+    _MAX_BITS: ClassVar[int] = 32760  # more would reach numbers that look newer on the ring
+
+    def __init__(self, nbits: int = 32) -> None:
+        if nbits % 8 or not 8 <= nbits <= self._MAX_BITS:
+            raise ValueError(f"nbits must be a multiple of 8 in 8...{self._MAX_BITS}, not {nbits}")
+        self.nbits = nbits
+        self.current_seqnum: SeqNum = SeqNum(0)
+        """The newest number inserted; 0 while there is none."""
+        self._filter = DuplicateFilter(nbits + 1)
+
+    @property
+    def bits(self) -> int:
+        """An int of `nbits` bits: the highest tells of `current_seqnum - 1`, bit 0 of the oldest.
+
+        With 32 bits it is the ack bits of a header whose ack is `current_seqnum`.
+        """
+        newest, value = self._filter.newest, 0
+        if newest == 0:
+            return 0
+        for number in range(newest - 1, newest - self.nbits - 1, -1):
+            value = value << 1 | self._filter.contains(number)
+        return value
+
+    def insert(self, seqnum: int) -> None:
+        """Insert a number, 1...65535 (ValueError for another).
+
+        Raises DuplicationError, and changes nothing, for one that `contains` has.
+        """
+        if not self._filter.insert(self._number(seqnum)):
+            raise DuplicationError(f"{int(seqnum)} was inserted before, or is too old to tell")
+        self.current_seqnum = SeqNum(wire_number(self._filter.newest))
+
+    def contains(self, seqnum: int) -> bool:
+        """True for a number that was inserted, and for any more than `nbits` behind the newest.
+
+        Raises ValueError for a number outside 1...65535.
+        """
+        return self._filter.newest > 0 and self._filter.contains(self._number(seqnum))
+
+    def _number(self, seqnum: int) -> int:
+        return expand_number(int(seqnum), self._filter.newest)
+
+    @even_unmade
+    def __repr__(self) -> str:
+        digits = self.nbits // 4
+        return f"<BitField current_seqnum={int(self.current_seqnum)} bits={self.bits:0{digits}x}>"
+
+
+@dataclass(slots=True)
+class PacketHeader:
+    """The header of a packet, 20 bytes."""
+
+    SIZE: ClassVar[int] = 20
+    TAG_SIZE: ClassVar[int] = 16
+    """The tag that ends a sealed packet, in bytes."""
+    CRC_SIZE: ClassVar[int] = 4
+    """The checksum that ends a packet in the clear, in bytes."""
+
+    isServer: bool = False
+    """Whether the sender is the server."""
+    ctime: int = 0
+    """When it was sent, in whole seconds of the sender's Unix time."""
+    pkt_type: PacketType = PacketType.UNKNOWN
+    seq: SeqNum = _NO_NUMBER
+    ack: SeqNum = _NO_NUMBER
+    """The newest packet that the sender had received; 0: none."""
+    ack_bits: int = 0
+    """Bit 31: `ack - 1` was received, bit 30: `ack - 2`, ... bit 0: `ack - 32`."""
+    length: int = 0
+    """The length of the payload in bytes, without tag or checksum."""
+    count: int = 0
+    """The number of messages in the payload."""
+
+    @staticmethod
+    def create(
+        isServer: bool, ctime: int, pkt_type: PacketType, seq: int, ack: int, ack_bits: int
+    ) -> PacketHeader:
+        """A header without a payload; `Packet.create` fills in `length` and `count`.
+
+        Raises ValueError for a type that is none, or a sequence number outside 0...65535.
+        """
+        return PacketHeader(
+            bool(isServer),
+            ctime,
+            PacketType(pkt_type),
+            SeqNum(int(seq)),
+            SeqNum(int(ack)),
+            ack_bits,
+        )
+
+    @staticmethod
+    def from_bytes(isServer: bool, datagram: bytes) -> PacketHeader:
+        """The header at the front of a datagram that reached the server, or a client.
+
+        Here `isServer` is whether the receiver is the server; the attribute of the result tells of
+        the sender. Raises PacketError for what is no header, for an unknown type and for a packet
+        that travels the other way.
+        """
+        fields = decode_header(datagram)
+        if fields.from_server == bool(isServer):
+            raise PacketError(f"a packet that travels the other way: {fields}")
+        try:
+            pkt_type = PacketType(fields.packet_type)
+        except ValueError:
+            raise PacketError(f"unknown packet type {fields.packet_type}") from None
+        return PacketHeader(
+            fields.from_server,
+            fields.time,
+            pkt_type,
+            SeqNum(fields.seq),
+            SeqNum(fields.ack),
+            fields.ack_bits,
+            fields.length,
+            fields.count,
+        )
+
+    def to_bytes(self) -> bytes:
+        """The 20 bytes. Raises OverflowError for a number that its field does not hold."""
+        return encode_header(
+            self.isServer,
+            self.ctime,
+            self.pkt_type,
+            self.seq,
+            self.ack,
+            self.ack_bits,
+            self.length,
+            self.count,
+        )
+
+
+@dataclass(slots=True)
+class PendingMessage:
+    """A message as a packet carries it; `callback` and `retry` do not travel."""
+
+    seq: SeqNum
+    type: PacketType
+    payload: bytes
+    callback: Callable[[bool], None] | None
+    retry: RetryMode | int
+
+
+class Packet:
+    """A header and its messages. Made by `create` or `from_bytes`; without arguments it is empty.
+
+    The sizes, in bytes, follow from the `MTU`, over IPv4; `setMTU` changes them for the process.
+    """
+
+    MTU: ClassVar[int]
+    UDP_HEADER_SIZE: ClassVar[int] = 28
+    """The headers of IPv4 and UDP."""
+    MAX_SIZE: ClassVar[int]
+    """The longest datagram of a sealed packet."""
+    MAX_SIZE_CRC: ClassVar[int]
+    """The longest datagram of a packet in the clear."""
+    MAX_PAYLOAD_SIZE: ClassVar[int]
+    """The longest message that is not fragmented."""
+    MAX_FRAGMENT_SIZE: ClassVar[int]
+    """A full piece of a fragmented message."""
+    MAX_FRAGMENTS: ClassVar[int] = MAX_FRAGMENTS
+    RECV_SIZE: ClassVar[int]
+    """The longest datagram that is read whole: the other side's MTU may be larger."""
+
+    __slots__ = ("hdr", "msg", "msgs")
+
+    def __init__(
+        self,
+        hdr: PacketHeader | None = None,
+        msgs: Sequence[PendingMessage] = (),
+        msg: bytes = b"",
+    ) -> None:
+        self.hdr: PacketHeader = PacketHeader() if hdr is None else hdr
+        self.msgs: list[PendingMessage] = list(msgs)
+        self.msg: bytes = msg
+        """The payload: the messages as bytes, not sealed."""
+
+    @classmethod
+    def setMTU(cls, mtu: int) -> None:
+        """Set the sizes that follow from an MTU in bytes, 512...65535.
+
+        Raises TypeError for what is no int and ValueError for another; nothing changes then.
+        """
+        if isinstance(mtu, bool) or not isinstance(mtu, int):
+            raise TypeError(f"mtu must be an int, not {type(mtu).__name__}")
+        limits = size_limits(mtu, cls.UDP_HEADER_SIZE)
+        cls.MTU = mtu
+        cls.MAX_SIZE = limits.datagram
+        cls.MAX_SIZE_CRC = limits.datagram - PacketHeader.TAG_SIZE + PacketHeader.CRC_SIZE
+        cls.MAX_PAYLOAD_SIZE = limits.payload
+        cls.MAX_FRAGMENT_SIZE = limits.piece
+        cls.RECV_SIZE = mtu + _RECV_MARGIN
+
+    @staticmethod
+    def overhead(n: int) -> int:
+        """The bytes that `n` messages take beside their own: 0, 2, then 5 for each."""
+        return _SINGLE_OVERHEAD if n == 1 else _SHARED_OVERHEAD * n
+
+    @staticmethod
+    def create(hdr: PacketHeader, msgs: Sequence[PendingMessage]) -> Packet:
+        """A packet of these messages; its header is a copy of `hdr` with `length` and `count`.
+
+        Raises ValueError for more than 255 messages, for one that no packet holds, and for a
+        first message of another type than the header's, from which the receiver takes it.
+        """
+        if msgs and msgs[0].type != hdr.pkt_type:
+            raise ValueError(f"a {hdr.pkt_type.name} packet that starts with {msgs[0].type!r}")
+        msg = encode_payload([(int(m.seq), m.type, m.payload) for m in msgs])
+        return Packet(replace(hdr, length=len(msg), count=len(msgs)), msgs, msg)
+
+    @staticmethod
+    def from_bytes(hdr: PacketHeader, key: bytes | None, datagram: bytes) -> Packet:
+        """The packet in a datagram of which `hdr` is the header.
+
+        A hello is read in the clear, whatever the key; every other packet is opened with it.
+        Raises PacketError for a datagram that is no such packet, and ValueError where a key of 16
+        bytes is needed and `key` is none.
+        """
+        if hdr.to_bytes() != datagram[: PacketHeader.SIZE]:
+            raise PacketError("the header is that of another datagram")
+        if hdr.pkt_type in _CLEAR_TYPES:
+            clear = decode_clear_packet(datagram, hdr.pkt_type)
+            message = _received(clear.message_seq, hdr.pkt_type, clear.message)
+            payload = datagram[PacketHeader.SIZE : -PacketHeader.CRC_SIZE]
+            return Packet(hdr, [message], payload)
+        payload = _open(hdr, _cipher(key), datagram)
+        messages = decode_payload(payload, hdr.count, hdr.pkt_type)
+        if not _SEALED_TYPES.issuperset(message_type for _, message_type, _ in messages):
+            raise PacketError("a sealed packet with a message of a type that is never sealed")
+        return Packet(hdr, [_received(*message) for message in messages], payload)
+
+    def to_bytes(self, key: bytes | None) -> bytes:
+        """The datagram: a hello in the clear, whatever the key; every other packet sealed with it.
+
+        Raises ValueError where a key of 16 bytes is needed and `key` is none, for type UNKNOWN,
+        and for a hello that is not exactly one message or travels the wrong way.
+        """
+        if self.hdr.pkt_type in _CLEAR_TYPES:
+            return self._to_clear_bytes()
+        cipher = _cipher(key)
+        if self.hdr.pkt_type not in _SEALED_TYPES:
+            raise ValueError("a packet of type UNKNOWN is never sent")
+        header = self.hdr.to_bytes()
+        return header + cipher.encrypt(header[:_NONCE_SIZE], self.msg, header)
+
+    def total_size(self, key: bytes | None) -> int:
+        """The length of `to_bytes(key)`, without the work; raises nothing."""
+        clear = self.hdr.pkt_type in _CLEAR_TYPES
+        end = PacketHeader.CRC_SIZE if clear else PacketHeader.TAG_SIZE
+        return PacketHeader.SIZE + len(self.msg) + end
+
+    def _to_clear_bytes(self) -> bytes:
+        hdr, msgs = self.hdr, self.msgs
+        if len(msgs) != 1 or hdr.isServer != (hdr.pkt_type == PacketType.SERVER_HELLO):
+            sender = "the server" if hdr.isServer else "a client"
+            raise ValueError(f"{len(msgs)} messages in a {hdr.pkt_type.name} of {sender}")
+        return encode_clear_packet(
+            hdr.pkt_type,
+            hdr.seq,
+            msgs[0].seq,
+            msgs[0].payload,
+            hdr.ctime,
+            hdr.ack,
+            hdr.ack_bits,
+        )
+
+    @even_unmade
+    def __repr__(self) -> str:
+        return f"<Packet {self.hdr.pkt_type.name} seq={int(self.hdr.seq)} count={self.hdr.count}>"
+
+
+Packet.setMTU(1500)
+
+
+def _cipher(key: bytes | None) -> AESGCM:
+    if key is None or len(key) != _KEY_SIZE:
+        given = "none" if key is None else f"{len(key)} bytes"
+        raise ValueError(f"a sealed packet needs a key of {_KEY_SIZE} bytes, {given} given")
+    return AESGCM(key)
+
+
+def _open(hdr: PacketHeader, cipher: AESGCM, datagram: bytes) -> bytes:
+    if hdr.pkt_type not in _SEALED_TYPES or hdr.seq == 0:
+        raise PacketError("a packet of type UNKNOWN, or with the number 0, is never sent")
+    if len(datagram) != PacketHeader.SIZE + hdr.length + PacketHeader.TAG_SIZE:
+        raise PacketError(f"length {hdr.length} in a datagram of {len(datagram)} bytes")
+    header, sealed = datagram[: PacketHeader.SIZE], datagram[PacketHeader.SIZE :]
+    try:
+        return cipher.decrypt(header[:_NONCE_SIZE], sealed, header)
+    except InvalidTag:
+        raise PacketError("the packet does not open with this key") from None
+
+
+def _received(seq: int, message_type: int, payload: bytes) -> PendingMessage:
+    return PendingMessage(SeqNum(seq), PacketType(message_type), payload, None, RetryMode.NONE)
