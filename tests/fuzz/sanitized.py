@@ -22,7 +22,7 @@ HOME = Path(sys.prefix) / "sanitized"
 SOURCES = ("setup.py", "pyproject.toml", "README.md", "LICENSE", "_core", "mpgameserver")
 SOURCE_SUFFIXES = {".py", ".pyi", ".pyx", ".pxd", ".h", ".typed"}
 ASAN_OPTIONS = {
-    # A leak of the interpreter is none of ours; see `LEAK_CHECKED` of tests/test_sanitized.py.
+    # A leak of the interpreter is none of ours; see test_sanitized.py.
     "detect_leaks": "0",
     # Freed memory that is kept to be watched, and frames that are noted for each block.
     "quarantine_size_mb": "32",

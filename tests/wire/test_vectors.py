@@ -40,7 +40,7 @@ from mpgameserver.wire.handshake import (
 )
 from mpgameserver.wire.packet import BitField, Packet, PacketHeader, PendingMessage, SeqNum
 
-VECTORS = json.loads(Path(__file__).with_name("vectors.json").read_text())
+VECTORS = json.loads(Path(__file__).parents[1].joinpath("vectors.json").read_text())
 HANDSHAKE = VECTORS["handshake"]
 HANDSHAKE_TIME = 0x6553F100
 MTU = 1500

@@ -14,7 +14,7 @@ from statistics import quantiles
 
 import pytest
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "mpgameserver"
 CORE = ROOT / "_core"
 COMPILED = sorted(path.stem for path in CORE.glob("*.pyx"))

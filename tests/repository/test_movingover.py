@@ -19,7 +19,7 @@ import mpgameserver
 from mpgameserver import connection
 from mpgameserver.absent import REPLACEMENTS
 
-PAGE = (Path(__file__).resolve().parent.parent / "docs" / "moving-over.md").read_text()
+PAGE = (Path(__file__).resolve().parents[2] / "docs" / "moving-over.md").read_text()
 
 DOCUMENTED = {
     "UdpClient": """

@@ -62,7 +62,10 @@ def test_the_tests_of_the_compiled_modules_touch_nothing_wrong_and_leak_nothing(
     command = [str(sanitized.python), "-X", "dev", str(PYTEST)]
     command += ["-p", "no:cacheprovider", "-o", "timeout=600"]
     files = sorted(
-        [*(ROOT / "tests" / "core").glob("test_*.py"), ROOT / "tests" / "test_finalizers.py"],
+        [
+            *(ROOT / "tests" / "core").glob("test_*.py"),
+            ROOT / "tests" / "properties" / "test_finalizers.py",
+        ],
         key=lambda file: file.stat().st_size,
     )
 

@@ -11,7 +11,7 @@ from types import ModuleType
 
 import pytest
 
-TOOLS = Path(__file__).resolve().parent.parent / "tools"
+TOOLS = Path(__file__).resolve().parents[2] / "tools"
 GOOD = {
     "implementation": "CPython",
     "version": [3, 12, 1],

@@ -23,7 +23,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from mpgameserver import EventHandler, ServerContext, ThreadedServer
 from mpgameserver._core.endpoint import Endpoint
 
-BENCH = Path(__file__).resolve().parent.parent / "bench"
+BENCH = Path(__file__).resolve().parents[2] / "bench"
 on_linux = pytest.mark.skipif(
     not sys.platform.startswith("linux"), reason="IP_PKTINFO and 127.0.0.0/8 are those of Linux"
 )

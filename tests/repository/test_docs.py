@@ -40,7 +40,7 @@ from mpgameserver import ConnectionStatus, UdpClient, errors
 DOCS = ROOT / "docs"
 
 PLAYED_ELSEWHERE = {
-    "README.md": "tests/test_readme.py: a server and a client that speak with each other",
+    "README.md": "test_readme.py: a server and a client that speak with each other",
     "getting-started.md": "TestGettingStarted, below: a server and two players",
 }
 """Pages whose programs are played together by tests of their own."""
@@ -53,13 +53,13 @@ NOT_RUN = {
     r"make [\w-]+": "a target of the Makefile: test_every_target_exists",
     r"sudo (ufw|nft) ": "changes the firewall of the machine that runs it",
     r"sudo sysctl -w ": "changes its kernel: test_the_settings_of_the_kernel_exist",
-    r"python -m pip install (--only-binary|--no-index|path/to)": "tests/test_packaging.py does it",
+    r"python -m pip install (--only-binary|--no-index|path/to)": "test_packaging.py does it",
     r"python -m pip install snakeviz$": "a viewer, which is not ours",
     r"snakeviz ": "opens a browser",
-    r"pyinstaller ": "takes a game that is to be frozen: tests/test_freezing.py",
-    r".* \| python -m pstats \.venv/": "needs the profile build: tests/test_packaging.py",
+    r"pyinstaller ": "takes a game that is to be frozen: test_freezing.py",
+    r".* \| python -m pstats \.venv/": "needs the profile build: test_packaging.py",
     r"tshark -i any ": "listens to the machine's network, which takes root",
-    r"tshark .* -r capture": "needs a capture: tests/test_wireshark.py",
+    r"tshark .* -r capture": "needs a capture: test_wireshark.py",
     r"jq ": "needs jq: test_jq_counts_the_reasons_of_a_trace",
 }
 """Commands that are not run with their page: how they begin, and why."""

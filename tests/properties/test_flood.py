@@ -27,7 +27,7 @@ from mpgameserver.client import UdpClient
 from mpgameserver.crypto import EllipticCurvePrivateKey, EllipticCurvePublicKey
 from mpgameserver.enums import ConnectionStatus, RetryMode
 
-PROGRAMS = Path(__file__).resolve().parent / "flood"
+PROGRAMS = Path(__file__).resolve().parents[1] / "flood"
 PLAYERS = 50
 DATAGRAMS_PER_SECOND = 2800
 MESSAGES_PER_SECOND = 20

@@ -17,7 +17,7 @@ from support.serverworld import World
 from mpgameserver._core.packet_header import decode_header, encode_header
 from mpgameserver.enums import PacketType
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "seeing.md"
 SCRIPT = ROOT / "docs" / "wireshark" / "mpgameserver.lua"
 LINKTYPE_RAW = 101

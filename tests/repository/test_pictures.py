@@ -15,7 +15,7 @@ import pytest
 
 from mpgameserver import RetryMode
 
-PICTURES = Path(__file__).resolve().parent.parent / "docs" / "pictures"
+PICTURES = Path(__file__).resolve().parents[2] / "docs" / "pictures"
 DESCRIPTION = re.compile(r"<dc:description>(.*?)</dc:description>", re.S)
 
 Talk = dict[str, Any]

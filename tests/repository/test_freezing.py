@@ -16,7 +16,7 @@ import pytest
 
 from mpgameserver import EllipticCurvePrivateKey, EventHandler, ServerContext, ThreadedServer
 
-PAGE = Path(__file__).resolve().parent.parent / "docs" / "installing.md"
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "installing.md"
 PATIENCE = 900.0
 PLAYER = """
 import sys

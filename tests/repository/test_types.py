@@ -10,7 +10,7 @@ import mpgameserver
 from mpgameserver import aio
 from mpgameserver.connection import SeqNum
 
-TESTS = Path(__file__).resolve().parent
+TESTS = Path(__file__).resolve().parents[1]
 GAME = TESTS / "typed" / "game.py"
 STUB = TESTS.parent / "mpgameserver" / "_core" / "seqnum.pyi"
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 PYTEST = Path(sysconfig.get_path("scripts")) / "pytest"
 NOT_COPIED = (".git", ".venv*", "dist", "wheelhouse", "*.egg-info", "__pycache__", ".*_cache")
 TARGETS = (
@@ -34,14 +34,14 @@ SHOWN_BY = {
 """What is False in a build in which a macro is set."""
 ON_SOCKETS = (
     "tests/core/test_datagrams.py",
-    "tests/test_aio.py",
-    "tests/test_aiowatch.py",
-    "tests/test_client.py",
-    "tests/test_server.py",
-    "tests/test_serversocket.py",
+    "tests/aio/test_client.py",
+    "tests/aio/test_watch.py",
+    "tests/client/test_udpclient.py",
+    "tests/server/test_udpserver.py",
+    "tests/transport/test_listening.py",
     "tests/test_udpproxy.py",
-    "tests/test_udpsocket.py",
-    "tests/test_waiting.py",
+    "tests/transport/test_sockets.py",
+    "tests/transport/test_poll.py",
 )
 
 

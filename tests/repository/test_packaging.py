@@ -20,7 +20,7 @@ import pytest
 
 import mpgameserver
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 INSTALLING = ROOT / "docs" / "installing.md"
 COMPILED = sorted(path.stem for path in (ROOT / "_core").glob("*.pyx"))
 SOURCE_SUFFIXES = {".pyx", ".pxd", ".py", ".pyi", ".typed"}
