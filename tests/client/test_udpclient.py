@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-import wire
+from support import wire
 from support.echo import EchoServer
 from support.patience import PATIENCE
 

@@ -10,7 +10,7 @@ import random
 from collections import Counter
 
 import pytest
-import wire
+from support import wire
 from support.endpoints import (
     KEY,
     EndpointPair,

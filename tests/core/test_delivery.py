@@ -8,11 +8,11 @@ import random
 import struct
 from collections import Counter
 
-import models
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
+from support import models
 from support.endpoints import TICK, EndpointPair
 
 from mpgameserver._core.endpoint import Endpoint

@@ -5,11 +5,11 @@ from __future__ import annotations
 import random
 import sys
 
-import models
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from support import models
 
 from mpgameserver._core.duplicate_filter import MAX_WIDTH, DuplicateFilter
 

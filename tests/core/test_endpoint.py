@@ -8,12 +8,11 @@ import math
 import tracemalloc
 from collections.abc import Callable
 
-import models
 import pytest
-import wire
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support import models, wire
 from support.endpoints import (
     KEY,
     WALL_START,

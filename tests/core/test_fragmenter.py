@@ -7,13 +7,12 @@ import random
 import struct
 import tracemalloc
 
-import models
 import pytest
-import wire
-from damage import prefixes
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from support import models, wire
+from support.damage import prefixes
 
 from mpgameserver._core.budget import Budget
 from mpgameserver._core.fragmenter import (

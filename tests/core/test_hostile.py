@@ -9,13 +9,12 @@ from __future__ import annotations
 import random
 from collections import Counter
 
-import models
 import pytest
-import wire
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from damage import mutated, prefixes, single_bit_flips
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support import models, wire
+from support.damage import mutated, prefixes, single_bit_flips
 from support.endpoints import (
     WALL_START,
     EndpointPair,

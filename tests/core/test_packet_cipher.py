@@ -10,8 +10,8 @@ import sys
 from pathlib import Path
 
 import pytest
-import wire
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from support import wire
 from support.endpoints import KEY, WALL_START, flush, messages_of
 
 from mpgameserver import build_info

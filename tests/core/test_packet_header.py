@@ -5,10 +5,10 @@ from __future__ import annotations
 import itertools
 
 import pytest
-import wire
-from damage import prefixes
 from hypothesis import given
 from hypothesis import strategies as st
+from support import wire
+from support.damage import prefixes
 
 from mpgameserver._core.packet_header import HeaderFields, decode_header, encode_header
 from mpgameserver.errors import PacketError

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
-import wire
-from damage import mutated, prefixes
 from hypothesis import given
 from hypothesis import strategies as st
+from support import wire
+from support.damage import mutated, prefixes
 
 from mpgameserver._core.packet import decode_payload, encode_payload, size_limits
 from mpgameserver.errors import PacketError

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 
 import pytest
-import wire
+from support import wire
 from support.endpoints import EndpointPair, Outcomes, Peer, flush, messages_of, new_endpoint
 
 from mpgameserver._core.endpoint import Endpoint

@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 import sys
 
-import models
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support import models
 
 from mpgameserver._core.rate_bins import BINS, TrafficBins
 

@@ -7,9 +7,9 @@ import math
 import threading
 
 import pytest
-import wire
 from hypothesis import given
 from hypothesis import strategies as st
+from support import wire
 from support.endpoints import EndpointPair, Outcomes, Peer, flush, messages_of, new_endpoint
 
 from mpgameserver._core.fragmenter import (

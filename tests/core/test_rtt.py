@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import models
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support import models
 
 from mpgameserver._core.rtt import RoundTrip
 

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import random
 
-import models
 import pytest
-import wire
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from support import models, wire
 
 from mpgameserver._core.sent_window import (
     ARRIVALS,

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import itertools
 
-import models
 import pytest
-import wire
 from hypothesis import given
 from hypothesis import strategies as st
+from support import models, wire
 
 from mpgameserver._core.seqnum import MAXIMUM, SeqNum, expand_number, wire_number
 

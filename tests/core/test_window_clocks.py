@@ -10,8 +10,8 @@ import random
 from bisect import bisect_left
 from dataclasses import dataclass
 
-import models
 import pytest
+from support import models
 
 from mpgameserver._core.sent_window import MAX_SEQUENCE_JUMP, WIDTH, ReceiveWindow
 

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import enum
 
-import models
-import wire
+from support import models, wire
 
 from mpgameserver._core.fragmenter import (
     COST_OF_PIECE,

@@ -7,7 +7,7 @@ import random
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from damage import mutated
+from support.damage import mutated
 
 TARGETS = ("parsers", "session", "serving")
 CORPUS = Path(__file__).with_name("corpus")

@@ -9,12 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import models
-import wire
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from fuzz.expecting import PIECE_HEADER, Expectation, Verdict
 from fuzz.inputs import Script
 from fuzz.talking import INDEX, PAUSES, WALL_START, Talker
+from support import models, wire
 from support.endpoints import KEY, GuardedAead
 from support.visible import checked
 

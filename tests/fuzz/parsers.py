@@ -13,9 +13,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-import wire
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from fuzz.inputs import Script
+from support import wire
 
 from mpgameserver._core.fragmenter import Reassembler
 from mpgameserver._core.packet import decode_payload, encode_payload

@@ -10,11 +10,11 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import wire
 from cryptography.hazmat.primitives.asymmetric import ec
 from fuzz.inputs import Script
 from fuzz.keyed import KINDS, Packets
 from fuzz.parsers import edited
+from support import wire
 from support.serverworld import FRAME, Recorder, World
 
 from mpgameserver.enums import RetryMode

@@ -5,10 +5,10 @@ from __future__ import annotations
 from itertools import islice
 
 import pytest
-import wire
 from fuzz import keyed, network, parsers
 from fuzz.inputs import Script
 from fuzz.inventing import TARGETS, corpus, inputs, target
+from support import wire
 from support.endpoints import Peer, new_endpoint
 from support.visible import checked
 

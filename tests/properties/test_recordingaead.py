@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-import wire
 from cryptography.exceptions import InvalidTag
+from support import wire
 from support.recordingaead import Seals
 
 KEY, OTHER_KEY = bytes(16), bytes(range(16))

@@ -11,11 +11,11 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 import pytest
-import wire
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
-from secondpeer import SecondPeer
+from support import wire
 from support.endpoints import KEY, WALL_START, GuardedAead
+from support.secondpeer import SecondPeer
 
 from mpgameserver._core.endpoint import Endpoint
 from mpgameserver.enums import RetryMode

@@ -17,8 +17,8 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
-import wire
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from support import wire
 
 from mpgameserver import EventHandler, ServerContext, ThreadedServer
 from mpgameserver._core.endpoint import Endpoint

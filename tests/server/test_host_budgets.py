@@ -7,7 +7,7 @@ import struct
 from dataclasses import replace
 
 import pytest
-import wire
+from support import wire
 from support.keyholder import KeyHolder
 from support.serverworld import Recorder, World
 

@@ -6,8 +6,8 @@ import math
 from collections import Counter
 from collections.abc import Callable
 
-import wire
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from support import wire
 
 from mpgameserver._core.endpoint import Endpoint
 from mpgameserver.netsim import LinkConditions, LinkPair

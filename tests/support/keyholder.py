@@ -6,8 +6,8 @@ import itertools
 from typing import Any
 from unittest import mock
 
-import wire
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from support import wire
 from support.serverworld import World
 
 from mpgameserver.wire.session_cipher import SessionCipher, session_cipher

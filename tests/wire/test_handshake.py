@@ -6,11 +6,11 @@ import contextlib
 import zlib
 
 import pytest
-import wire
 from cryptography.hazmat.primitives.asymmetric import ec
-from damage import mutated, prefixes, single_bit_flips
 from hypothesis import given
 from hypothesis import strategies as st
+from support import wire
+from support.damage import mutated, prefixes, single_bit_flips
 
 from mpgameserver.crypto import EllipticCurvePrivateKey, EllipticCurvePublicKey
 from mpgameserver.enums import PacketType

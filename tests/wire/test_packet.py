@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
-import wire
-from damage import mutated
 from hypothesis import given
 from hypothesis import strategies as st
+from support import wire
+from support.damage import mutated
 
 from mpgameserver.enums import PacketType, RetryMode
 from mpgameserver.errors import DuplicationError, PacketError, ProtocolError

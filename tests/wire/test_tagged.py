@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from wire import pack_bytes, pack_integer
+from support.wire import pack_bytes, pack_integer
 
 from mpgameserver.errors import HandshakeError
 from mpgameserver.wire.tagged import TaggedReader, encode_bytes, encode_integer

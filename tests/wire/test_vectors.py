@@ -10,12 +10,12 @@ import json
 from pathlib import Path
 
 import pytest
-import wire
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
-from damage import mutated, prefixes, single_bit_flips
 from hypothesis import given
 from hypothesis import strategies as st
+from support import wire
+from support.damage import mutated, prefixes, single_bit_flips
 from support.serverworld import World
 from support.visible import state
 

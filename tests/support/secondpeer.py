@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 
-import wire
+from support import wire
 
 PACKETS_PER_SECOND = 32_767
 """Under one written second, so that no nonce comes twice."""
