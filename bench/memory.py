@@ -24,11 +24,10 @@ from mpgameserver import RetryMode, ServerContext
 from mpgameserver._core.endpoint import Endpoint
 from mpgameserver._core.rate_bins import TrafficBins
 from mpgameserver._core.sent_window import ReceiveWindow, SentWindow
-from mpgameserver.connection import Connection
+from mpgameserver.connection import Connection, Timing
 from mpgameserver.server.context import EventHandler
 from mpgameserver.server.engine import ServerEngine
 from mpgameserver.server.sessions import Session
-from mpgameserver.timing import Timing
 from mpgameserver.wire.session_cipher import session_cipher
 
 IDLE_LIMIT, TRAFFIC_LIMIT = 12.0, 40.0

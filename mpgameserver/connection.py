@@ -1,11 +1,13 @@
 """A connection: one session from one side, and the place of the protocol's names.
 
-The session itself is the compiled `Lifecycle`; what is added here are its figures.
+The session itself is the compiled `Lifecycle`; what is added here are its intervals and figures.
 
 The names that users of the protocol know (`SeqNum`, `PacketHeader`, ...) are importable from here.
 """
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 from mpgameserver._core.connection import Lifecycle
 from mpgameserver._core.seqnum import SeqNum
@@ -19,6 +21,7 @@ from mpgameserver.stats import ConnectionStats
 from mpgameserver.wire.packet import BitField, Packet, PacketHeader, PendingMessage
 
 __all__ = [
+    "CLIENT_IDLE_TIMEOUT",
     "BitField",
     "Connection",
     "ConnectionStats",
@@ -33,7 +36,58 @@ __all__ = [
     "ProtocolError",
     "RetryMode",
     "SeqNum",
+    "Timing",
+    "check_interval",
 ]
+
+
+CLIENT_IDLE_TIMEOUT = 5.0
+"""Seconds without a packet after which a client counts its connection as dropped. It cannot be set,
+and clients of the published package have the same."""
+
+
+@dataclass
+class Timing:
+    """The intervals of a connection, in seconds."""
+
+    keep_alive: float = 0.1
+    """Between packets of a side that has nothing to say."""
+    message: float = 1.0
+    """Until a packet, or a message that is not sent for ever, counts as not arrived."""
+    silence: float = CLIENT_IDLE_TIMEOUT
+    """Without an accepted packet, until the connection counts as dropped."""
+
+    def contradiction(self) -> str | None:
+        """What cannot work about these intervals together; None if they can.
+
+        A server whose own idle timeout is longer must still keep its clients from dropping it. A
+        message timeout below the keep-alive interval is no contradiction: a `BEST_EFFORT` message
+        is sent once then, and acks do not wait for keep-alives.
+        """
+        whose, timeout = "the idle timeout", self.silence
+        if timeout > CLIENT_IDLE_TIMEOUT:
+            whose, timeout = "the idle timeout of clients", CLIENT_IDLE_TIMEOUT
+        if self.keep_alive < timeout:
+            return None
+        return (
+            f"the keep-alive interval ({self.keep_alive:g} s) must be shorter than "
+            f"{whose} ({timeout:g} s), which would end every idle connection"
+        )
+
+    def check(self) -> None:
+        """Raise ValueError, which names both, if two of the intervals contradict each other."""
+        contradiction = self.contradiction()
+        if contradiction is not None:
+            raise ValueError(contradiction)
+
+
+def check_interval(name: str, seconds: float) -> float:
+    """`seconds`, when it is a finite number above 0; else TypeError or ValueError."""
+    if isinstance(seconds, bool) or not isinstance(seconds, (int, float)):
+        raise TypeError(f"{name} must be a number of seconds, not {type(seconds).__name__}")
+    if not 0 < seconds < float("inf"):
+        raise ValueError(f"{name} must be above 0 seconds, not {seconds!r}")
+    return float(seconds)
 
 
 class Connection(Lifecycle):

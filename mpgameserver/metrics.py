@@ -18,8 +18,8 @@ from types import TracebackType
 from mpgameserver import forks
 from mpgameserver.bounds.http import BoundedHttpServer
 from mpgameserver.server.context import ServerContext
-from mpgameserver.server.snapshot import ServerFigures
-from mpgameserver.server.snapshot_request import FiguresAsker
+from mpgameserver.server.snapshot import FiguresAsker
+from mpgameserver.server.stats import ServerFigures
 from mpgameserver.transport.address import host_and_port
 
 try:

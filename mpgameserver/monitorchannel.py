@@ -24,7 +24,7 @@ from mpgameserver.enums import RetryMode
 from mpgameserver.errors import InvalidSignature
 from mpgameserver.server.client import ServerClient
 from mpgameserver.server.context import EventHandler, ServerContext
-from mpgameserver.server.snapshot_request import FiguresAsker
+from mpgameserver.server.snapshot import FiguresAsker
 from mpgameserver.server.udpserver import ThreadedServer
 from mpgameserver.transport.address import format_address, host_and_port
 from mpgameserver.transport.ratelog import LimitedLog

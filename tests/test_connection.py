@@ -6,11 +6,10 @@ import pytest
 from support.pair import FRAME, ConnectionPair, Outcomes, received
 
 from mpgameserver._core.connection import GOODBYE_TIMEOUT
-from mpgameserver.connection import Connection
+from mpgameserver.connection import Connection, Timing
 from mpgameserver.enums import ConnectionStatus, RetryMode
 from mpgameserver.errors import NotConnectedError
 from mpgameserver.netsim import LinkConditions
-from mpgameserver.timing import Timing
 
 DEAD = LinkConditions(loss=1.0)
 LATE = LinkConditions(latency=0.05)

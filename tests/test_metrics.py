@@ -21,8 +21,7 @@ from mpgameserver import metrics
 from mpgameserver.metrics import MetricsServer, ServerCollector
 from mpgameserver.server import ThreadedServer
 from mpgameserver.server.context import EventHandler, ServerContext
-from mpgameserver.server.snapshot import ServerFigures
-from mpgameserver.server.stats import ServerStats
+from mpgameserver.server.stats import ServerFigures, ServerStats
 
 ROOT = Path(__file__).resolve().parent.parent
 DASHBOARD = ROOT / "docs" / "grafana" / "mpgameserver.json"

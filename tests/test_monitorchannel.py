@@ -27,7 +27,7 @@ from mpgameserver.monitorchannel import (
 from mpgameserver.server import ThreadedServer
 from mpgameserver.server.context import EventHandler, ServerContext
 from mpgameserver.server.meter import MAX_CONNECTIONS_LISTED
-from mpgameserver.server.snapshot import ConnectionFigures, ServerFigures
+from mpgameserver.server.stats import ConnectionFigures, ServerFigures
 
 LOOPBACK = ("127.0.0.1", 0)
 STRANGER = EllipticCurvePrivateKey.new()

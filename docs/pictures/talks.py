@@ -13,9 +13,8 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from mpgameserver import ConnectionStats, RetryMode
 from mpgameserver._core.endpoint import Endpoint
-from mpgameserver.connection import Connection, Packet, PacketHeader
+from mpgameserver.connection import Connection, Packet, PacketHeader, Timing
 from mpgameserver.netsim import LinkConditions, LinkPair
-from mpgameserver.timing import Timing
 
 FRAME = 1 / 60
 KEY = bytes(16)

@@ -4,8 +4,8 @@ from typing import Final
 from typing_extensions import Self, disjoint_base
 
 from mpgameserver._core.endpoint import Endpoint
+from mpgameserver.connection import Timing
 from mpgameserver.enums import ConnectionStatus
-from mpgameserver.timing import Timing
 
 __all__ = ["GOODBYE_TIMEOUT", "Lifecycle"]
 

@@ -228,3 +228,17 @@ def _dense_table(table: Table, break_names: bool = False) -> RichTable:
     for row in table.rows:
         drawn.add_row(*map(Text, row))
     return drawn
+
+
+def milliseconds(seconds: float | None) -> str:
+    """Seconds as a number of milliseconds, with a decimal below 100; "-" for None."""
+    return "-" if seconds is None else _short(seconds * 1000)
+
+
+def kilobytes(count: float | None) -> str:
+    """Bytes as a number of kilobytes (1,000 bytes), with a decimal below 100; "-" for None."""
+    return "-" if count is None else _short(count / 1000)
+
+
+def _short(value: float) -> str:
+    return f"{value:.1f}" if value < 100 else f"{value:.0f}"

@@ -15,8 +15,8 @@ from mpgameserver.crypto import EllipticCurvePrivateKey
 from mpgameserver.enums import ConnectFailure
 from mpgameserver.errors import ProtocolError
 from mpgameserver.monitorchannel import DEFAULT_ADDRESS, make_proof
-from mpgameserver.server.snapshot import ServerFigures
-from mpgameserver.server.snapshot_request import FiguresAsker
+from mpgameserver.server.snapshot import FiguresAsker
+from mpgameserver.server.stats import ServerFigures
 from mpgameserver.transport.address import format_address
 from mpgameserver.transport.poll import wait_readable
 

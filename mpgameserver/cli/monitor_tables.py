@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from mpgameserver.cli.display import Table
-from mpgameserver.figures import kilobytes, milliseconds
-from mpgameserver.server.snapshot import ConnectionFigures, ServerFigures
+from mpgameserver.cli.display import Table, kilobytes, milliseconds
+from mpgameserver.server.stats import ConnectionFigures, ServerFigures
 
 __all__ = ["MonitorView", "nothing_came"]
 

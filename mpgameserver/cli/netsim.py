@@ -11,8 +11,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from mpgameserver.cli.display import Display, Table
-from mpgameserver.figures import kilobytes
+from mpgameserver.cli.display import Display, Table, kilobytes
 from mpgameserver.netsim import LinkConditions, LinkStats
 from mpgameserver.transport.address import format_address
 from mpgameserver.udpproxy import ProxyStats, UdpProxy

@@ -15,7 +15,7 @@ from mpgameserver.cli.connect import FRAME, reach
 from mpgameserver.client.udpclient import UdpClient
 from mpgameserver.crypto import EllipticCurvePublicKey
 from mpgameserver.enums import RetryMode
-from mpgameserver.figures import percentile
+from mpgameserver.stats import percentile
 from mpgameserver.transport.address import format_address
 from mpgameserver.transport.poll import wait_readable
 

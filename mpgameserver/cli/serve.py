@@ -14,7 +14,7 @@ from mpgameserver.errors import SendQueueFullError
 from mpgameserver.monitorchannel import DEFAULT_ADDRESS, MonitorChannel
 from mpgameserver.server.client import ServerClient
 from mpgameserver.server.context import EventHandler, ServerContext
-from mpgameserver.server.snapshot_request import FiguresAsker
+from mpgameserver.server.snapshot import FiguresAsker
 from mpgameserver.server.udpserver import UdpServer
 from mpgameserver.transport.address import format_address
 

@@ -15,9 +15,9 @@ from enum import Enum
 
 from mpgameserver.client.connect import server_address
 from mpgameserver.client.udpclient import UdpClient
+from mpgameserver.connection import check_interval
 from mpgameserver.enums import ConnectionStatus
 from mpgameserver.reprs import even_unmade
-from mpgameserver.timing import check_interval
 
 __all__ = ["ReconnectState", "Reconnector"]
 

@@ -6,9 +6,8 @@ from collections.abc import Callable, Hashable
 
 from mpgameserver._core.endpoint import Endpoint
 from mpgameserver.client.handshake import ClientHandshake, EstablishedSession
-from mpgameserver.connection import Connection
+from mpgameserver.connection import Connection, Timing
 from mpgameserver.crypto import EllipticCurvePublicKey
-from mpgameserver.timing import Timing
 from mpgameserver.transport.sockets import ConnectedSocket
 from mpgameserver.transport.trace import PacketTrace
 

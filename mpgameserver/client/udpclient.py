@@ -24,13 +24,12 @@ from mpgameserver._core.seqnum import SeqNum
 from mpgameserver.client.connect import Attempt, server_address
 from mpgameserver.client.handshake import EstablishedSession
 from mpgameserver.client.traced import TracedConnection
-from mpgameserver.connection import Connection
+from mpgameserver.connection import Connection, Timing, check_interval
 from mpgameserver.crypto import EllipticCurvePublicKey, load_public_key
 from mpgameserver.enums import ConnectFailure, ConnectionStatus, RetryMode
 from mpgameserver.errors import NotConnectedError
 from mpgameserver.reprs import even_unmade
 from mpgameserver.stats import ConnectionStats
-from mpgameserver.timing import Timing, check_interval
 from mpgameserver.transport.address import format_address, plain_address
 from mpgameserver.transport.poll import wait_readable
 from mpgameserver.transport.ratelog import LimitedLog

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, TypeAlias
 
 from mpgameserver import forks
+from mpgameserver.connection import Timing, check_interval
 from mpgameserver.crypto import EllipticCurvePrivateKey, load_private_key
 from mpgameserver.enums import RetryMode
 from mpgameserver.errors import SendQueueFullError
@@ -22,7 +23,6 @@ from mpgameserver.server.handler import EVENTS, checked_handler
 from mpgameserver.server.limits import Limits, check_count, check_rate
 from mpgameserver.server.meter import ServerMeter
 from mpgameserver.server.stats import ServerStats
-from mpgameserver.timing import Timing, check_interval
 from mpgameserver.transport.ratelog import LimitedLog
 from mpgameserver.transport.trace import PacketTrace, open_trace
 

@@ -12,10 +12,9 @@ from enum import IntEnum
 from time import perf_counter
 from typing import Any, Protocol, TypeVar
 
-from mpgameserver.figures import percentile
 from mpgameserver.server.sessions import Session
-from mpgameserver.server.snapshot import ConnectionFigures, ServerFigures
-from mpgameserver.server.stats import ServerStats
+from mpgameserver.server.stats import ConnectionFigures, ServerFigures, ServerStats
+from mpgameserver.stats import percentile
 from mpgameserver.transport.address import format_address
 
 __all__ = ["Measured", "Phase", "ServerMeter"]

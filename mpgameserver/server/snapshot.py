@@ -1,96 +1,62 @@
-"""What a server that is measured tells of itself: `ServerStats` and more, as plain data."""
+"""Asking a server for its figures, from another thread."""
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict, dataclass, field
+import threading
 
-from mpgameserver.errors import ProtocolError
-from mpgameserver.server.stats import ServerStats
+from mpgameserver import forks
+from mpgameserver.server.context import ServerContext
+from mpgameserver.server.stats import ServerFigures
 
-__all__ = ["ConnectionFigures", "ServerFigures"]
-
-
-@dataclass(frozen=True)
-class ConnectionFigures:
-    """A session as it stands; counts are of its whole life."""
-
-    address: str
-    connected_for: float
-    """Seconds."""
-    latency: float
-    """Seconds, smoothed; 0.0 before the first ack."""
-    sent: int
-    received: int
-    timeouts: int
-    """Packets sent that owed an ack and were not acked in time."""
-    retransmitted: int
-    """Messages, or pieces of one, that were sent again."""
-    dropped: int
-    send_queue_bytes: int
+__all__ = ["FiguresAsker"]
 
 
-@dataclass(frozen=True)
-class ServerFigures:
-    """A snapshot of a server. What counts up does so from when it was made."""
+class FiguresAsker:
+    """Has the server that runs a context tell its figures, which only its own thread may read.
 
-    uptime: float = 0.0
-    """Seconds since it began to serve."""
-    ticks: int = 0
-    receive_seconds: float = 0.0
-    """Spent on what came and on what the time asks for: reading, opening, acks, timers."""
-    handler_seconds: float = 0.0
-    """Spent in the handler's events."""
-    send_seconds: float = 0.0
-    """Spent on what leaves: making, sealing and sending it, and the keys of handshakes."""
-    datagrams_received: int = 0
-    """All that were read, those that were dropped among them."""
-    bytes_received: int = 0
-    datagrams_sent: int = 0
-    bytes_sent: int = 0
-    packets_sent: int = 0
-    """Those of sessions, as `ConnectionStats.sent`; of sessions that have ended, too."""
-    packets_acked: int = 0
-    packets_timed_out: int = 0
-    retransmitted: int = 0
-    """Messages, or pieces of one, that were sent again."""
-    messages_repeated: int = 0
-    """Messages that had come before in another packet, and were not handled again."""
-    messages_discarded: int = 0
-    """Fragmented messages given up: their pieces contradicted each other, or stopped coming."""
-    send_queue_bytes: int = 0
-    """What waits to be sent, of all clients."""
-    reassembly_bytes: int = 0
-    """What unfinished messages hold, of all clients."""
-    inbox_bytes: int = 0
-    """What messages hold that wait for the handler, of all clients."""
-    unacked_bytes: int = 0
-    """What messages hold that wait to be sent or acked, of all clients."""
-    events_running: int = 0
-    """Events of the handler that are coroutines and under way, where `mpgameserver.aio` serves."""
-    events_waiting: int = 0
-    """Messages and other events of clients that wait for those."""
-    events_waiting_bytes: int = 0
-    events_dropped: int = 0
-    """Messages that waited for those when their client was gone, and were not handled."""
-    latency_median: float | None = None
-    """Seconds, over the clients that have one; None while there is none."""
-    latency_p99: float | None = None
-    stats: ServerStats = field(default_factory=ServerStats)
-    connections: tuple[ConnectionFigures, ...] = ()
-    """Those with the longest round trips: not all of them, where there are many."""
+    The server must be made after this. One question waits at a time: while no server runs, nobody
+    answers. `ask`, `take` and `wait` may be called from any thread but the server's own.
+    """
 
-    def to_bytes(self) -> bytes:
-        """As JSON."""
-        return json.dumps(asdict(self), separators=(",", ":")).encode()
+    def __init__(self, context: ServerContext) -> None:
+        self._context = context
+        self._meter = context.enableMeter()
+        self._condition = threading.Condition()
+        self._is_asked = False
+        self._answer: ServerFigures | None = None
+        forks.end_in_child(self)
 
-    @classmethod
-    def from_bytes(cls, data: bytes) -> ServerFigures:
-        """What `to_bytes` made. Raises ProtocolError for what it cannot have made."""
-        try:
-            fields = json.loads(data)
-            stats = ServerStats(**fields.pop("stats"))
-            connections = tuple(ConnectionFigures(**each) for each in fields.pop("connections"))
-            return cls(**fields, stats=stats, connections=connections)
-        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-            raise ProtocolError(f"no figures of a server of this version: {error}") from error
+    def ask(self) -> None:
+        """Ask, unless a question waits."""
+        with self._condition:
+            if self._is_asked:
+                return
+            self._is_asked = True
+        self._context.call_soon_threadsafe(self._tell)
+
+    def take(self) -> ServerFigures | None:
+        """The answer, once; None while there is none."""
+        with self._condition:
+            answer, self._answer = self._answer, None
+            return answer
+
+    def wait(self, seconds: float) -> ServerFigures | None:
+        """Ask, and wait for the answer; None when there is none within that time."""
+        self.take()
+        self.ask()
+        with self._condition:
+            self._condition.wait_for(lambda: self._answer is not None, seconds)
+        return self.take()
+
+    def end_in_child(self) -> None:
+        """Forget the question, and the lock: a thread of the parent process's may have held it."""
+        self._condition = threading.Condition()
+        self._is_asked = False
+        self._answer = None
+
+    def _tell(self) -> None:
+        figures = self._meter.figures()
+        with self._condition:
+            self._answer = figures
+            self._is_asked = False
+            self._condition.notify_all()

@@ -1,12 +1,14 @@
-"""What a server as a whole has done so far, in figures."""
+"""What a server as a whole has done so far, in figures; of one that is measured more of them."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
+import json
+from dataclasses import asdict, dataclass, field, fields
 
+from mpgameserver.errors import ProtocolError
 from mpgameserver.reprs import even_unmade
 
-__all__ = ["ServerStats"]
+__all__ = ["ConnectionFigures", "ServerFigures", "ServerStats"]
 
 
 @dataclass(frozen=True, repr=False)
@@ -54,3 +56,88 @@ class ServerStats:
         counts = {each.name: getattr(self, each.name) for each in fields(self)}
         shown = ", ".join(f"{name}={count!r}" for name, count in counts.items() if count)
         return f"ServerStats({shown})"
+
+
+@dataclass(frozen=True)
+class ConnectionFigures:
+    """A session as it stands; counts are of its whole life."""
+
+    address: str
+    connected_for: float
+    """Seconds."""
+    latency: float
+    """Seconds, smoothed; 0.0 before the first ack."""
+    sent: int
+    received: int
+    timeouts: int
+    """Packets sent that owed an ack and were not acked in time."""
+    retransmitted: int
+    """Messages, or pieces of one, that were sent again."""
+    dropped: int
+    send_queue_bytes: int
+
+
+@dataclass(frozen=True)
+class ServerFigures:
+    """A snapshot of a server. What counts up does so from when it was made."""
+
+    uptime: float = 0.0
+    """Seconds since it began to serve."""
+    ticks: int = 0
+    receive_seconds: float = 0.0
+    """Spent on what came and on what the time asks for: reading, opening, acks, timers."""
+    handler_seconds: float = 0.0
+    """Spent in the handler's events."""
+    send_seconds: float = 0.0
+    """Spent on what leaves: making, sealing and sending it, and the keys of handshakes."""
+    datagrams_received: int = 0
+    """All that were read, those that were dropped among them."""
+    bytes_received: int = 0
+    datagrams_sent: int = 0
+    bytes_sent: int = 0
+    packets_sent: int = 0
+    """Those of sessions, as `ConnectionStats.sent`; of sessions that have ended, too."""
+    packets_acked: int = 0
+    packets_timed_out: int = 0
+    retransmitted: int = 0
+    """Messages, or pieces of one, that were sent again."""
+    messages_repeated: int = 0
+    """Messages that had come before in another packet, and were not handled again."""
+    messages_discarded: int = 0
+    """Fragmented messages given up: their pieces contradicted each other, or stopped coming."""
+    send_queue_bytes: int = 0
+    """What waits to be sent, of all clients."""
+    reassembly_bytes: int = 0
+    """What unfinished messages hold, of all clients."""
+    inbox_bytes: int = 0
+    """What messages hold that wait for the handler, of all clients."""
+    unacked_bytes: int = 0
+    """What messages hold that wait to be sent or acked, of all clients."""
+    events_running: int = 0
+    """Events of the handler that are coroutines and under way, where `mpgameserver.aio` serves."""
+    events_waiting: int = 0
+    """Messages and other events of clients that wait for those."""
+    events_waiting_bytes: int = 0
+    events_dropped: int = 0
+    """Messages that waited for those when their client was gone, and were not handled."""
+    latency_median: float | None = None
+    """Seconds, over the clients that have one; None while there is none."""
+    latency_p99: float | None = None
+    stats: ServerStats = field(default_factory=ServerStats)
+    connections: tuple[ConnectionFigures, ...] = ()
+    """Those with the longest round trips: not all of them, where there are many."""
+
+    def to_bytes(self) -> bytes:
+        """As JSON."""
+        return json.dumps(asdict(self), separators=(",", ":")).encode()
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> ServerFigures:
+        """What `to_bytes` made. Raises ProtocolError for what it cannot have made."""
+        try:
+            fields = json.loads(data)
+            stats = ServerStats(**fields.pop("stats"))
+            connections = tuple(ConnectionFigures(**each) for each in fields.pop("connections"))
+            return cls(**fields, stats=stats, connections=connections)
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+            raise ProtocolError(f"no figures of a server of this version: {error}") from error

@@ -21,11 +21,11 @@ from support.serverworld import Recorder
 from mpgameserver import aio
 from mpgameserver.aio.driver import RENEWAL_INTERVAL, Driver
 from mpgameserver.aio.server import MAX_WAITING_EVENTS, AsyncEvents
+from mpgameserver.connection import Timing
 from mpgameserver.enums import ConnectFailure, ConnectionStatus, RetryMode
 from mpgameserver.errors import ConnectFailedError, ConnectionEndedError, NotConnectedError
 from mpgameserver.server import EventHandler, ServerClient, ServerContext, UdpServer
 from mpgameserver.server.meter import ServerMeter
-from mpgameserver.timing import Timing
 
 try:
     import uvloop

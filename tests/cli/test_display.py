@@ -13,6 +13,8 @@ from mpgameserver.cli.display import (
     PlainDisplay,
     RichDisplay,
     Table,
+    kilobytes,
+    milliseconds,
     open_display,
     plain_table,
 )
@@ -85,3 +87,12 @@ def test_a_display_that_shows_nothing_shows_nothing(capsys):
         display.show(TABLE)
         display.print("text", TABLE)
     assert capsys.readouterr() == ("", "")
+
+
+def test_times_are_shown_in_milliseconds_and_sizes_in_kilobytes():
+    assert milliseconds(0.05234) == "52.3"
+    assert milliseconds(1.5) == "1500"
+    assert milliseconds(None) == "-"
+    assert kilobytes(15_449) == "15.4"
+    assert kilobytes(1_048_576) == "1049"
+    assert kilobytes(None) == "-"

@@ -8,8 +8,7 @@ import pytest
 
 from mpgameserver.cli.display import PlainDisplay, RichDisplay, Table
 from mpgameserver.cli.monitor_tables import MonitorView
-from mpgameserver.server.snapshot import ConnectionFigures, ServerFigures
-from mpgameserver.server.stats import ServerStats
+from mpgameserver.server.stats import ConnectionFigures, ServerFigures, ServerStats
 
 CONNECTION = ConnectionFigures("192.0.2.1:5000", 12.0, 0.0512, 200, 100, 20, 7, 3, 4500)
 BEFORE = ServerFigures(

@@ -22,9 +22,9 @@ from support.endpoints import (
 )
 from support.pair import ConnectionPair, received
 
+from mpgameserver.connection import Timing
 from mpgameserver.enums import ConnectionStatus, RetryMode
 from mpgameserver.netsim import LinkConditions
-from mpgameserver.timing import Timing
 
 LARGEST = 1434
 """Bytes of the largest message that is not cut, in a datagram of 1,472."""

@@ -6,9 +6,8 @@ import pytest
 from support.endpoints import Peer, new_endpoint
 
 from mpgameserver._core.pump import ClientPump, ServerPump
-from mpgameserver.connection import Connection
+from mpgameserver.connection import Connection, Timing
 from mpgameserver.enums import RetryMode
-from mpgameserver.timing import Timing
 
 
 class Carrier:

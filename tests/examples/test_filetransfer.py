@@ -33,8 +33,8 @@ from mpgameserver import (
     UdpClient,
     aio,
 )
+from mpgameserver.connection import Timing
 from mpgameserver.netsim import LinkConditions
-from mpgameserver.timing import Timing
 from mpgameserver.udpproxy import UdpProxy
 
 LOOPBACK = ("127.0.0.1", 0)

@@ -13,9 +13,8 @@ from fuzz.inputs import Script
 from support.endpoints import GuardedAead
 
 from mpgameserver._core.endpoint import Endpoint
-from mpgameserver.connection import Connection
+from mpgameserver.connection import Connection, Timing
 from mpgameserver.enums import ConnectionStatus, RetryMode
-from mpgameserver.timing import Timing
 
 WALL_START = 1_700_000_000
 TOKEN = 0x4000_0001

@@ -514,7 +514,7 @@ def test_the_child_has_no_connection_of_the_metrics_server():
 def test_the_child_can_ask_for_figures_whatever_a_thread_held():
     program = """
         import signal
-        from mpgameserver.server.snapshot_request import FiguresAsker
+        from mpgameserver.server.snapshot import FiguresAsker
 
         def hold():
             with asker._condition:

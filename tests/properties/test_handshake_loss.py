@@ -8,12 +8,11 @@ import pytest
 
 from mpgameserver.client.handshake import ClientHandshake
 from mpgameserver.client.udpclient import CONNECTION_TIMEOUT
-from mpgameserver.connection import Connection
+from mpgameserver.connection import Connection, Timing
 from mpgameserver.crypto import EllipticCurvePrivateKey
 from mpgameserver.netsim import LinkConditions, LinkPair
 from mpgameserver.server import EventHandler, ServerClient, ServerContext
 from mpgameserver.server.engine import ServerEngine
-from mpgameserver.timing import Timing
 from mpgameserver.transport.address import SocketAddress
 
 CLIENTS = 30

@@ -10,9 +10,8 @@ from support.pair import KEY, TOKEN, ConnectionPair, received
 
 from mpgameserver._core.endpoint import Endpoint
 from mpgameserver._core.session import Session
-from mpgameserver.connection import Connection
+from mpgameserver.connection import Connection, Timing
 from mpgameserver.enums import ConnectionStatus, DisconnectReason
-from mpgameserver.timing import Timing
 from mpgameserver.wire.session_cipher import session_cipher
 
 LIMIT = 2**28

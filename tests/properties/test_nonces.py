@@ -18,11 +18,10 @@ from mpgameserver._core.endpoint import Endpoint
 from mpgameserver.client import UdpClient, candidates, handshake
 from mpgameserver.client import udpclient as client_module
 from mpgameserver.client.handshake import ClientHandshake
-from mpgameserver.connection import Connection
+from mpgameserver.connection import Connection, Timing
 from mpgameserver.crypto import EllipticCurvePrivateKey
 from mpgameserver.enums import ConnectionStatus, PacketType, RetryMode
 from mpgameserver.netsim import LinkConditions
-from mpgameserver.timing import Timing
 
 KEY = bytes(16)
 WALL_START = 1_700_000_000.0

@@ -22,8 +22,8 @@ from soak.soaking import soak
 from soak.soakpair import SoakPair
 from soak.talk import ConnectionTalk
 
+from mpgameserver.connection import Timing
 from mpgameserver.netsim import LinkConditions, LinkPair
-from mpgameserver.timing import Timing
 
 
 def named(conditions: Iterable[Condition | CrowdCondition]) -> list[pytest.param]:

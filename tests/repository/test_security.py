@@ -30,7 +30,7 @@ TEST_FILE = re.compile(r"`(tests/[\w./]+)`")
 COMPILED_CONSTANT = re.compile(r"^(?:    |cdef double )?([A-Z][A-Z0-9_]+) = ([^#\n]+)", re.M)
 CAP = re.compile(r"MAX_\w+|\w+_LIMIT|\w+_WIDTH|\w+_TIMEOUT|\w+_COST")
 # What the network does not reach: commands, the demo, and tools for tests.
-TOOLS = re.compile(r"cli\.|figures|netsim|udpproxy|buildinfo")
+TOOLS = re.compile(r"cli\.|netsim|udpproxy|buildinfo")
 
 SETTING_LIMITS = {"limits.py", "context.py"}
 PYTHON = {

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
+from mpgameserver.connection import Timing
 from mpgameserver.crypto import EllipticCurvePrivateKey
 from mpgameserver.server.context import EventHandler, ServerContext, ServerSettings
 from mpgameserver.server.limits import Limits
 from mpgameserver.server.stats import ServerStats
-from mpgameserver.timing import Timing
 
 SETTERS = {
     "setInterval": lambda settings: settings.interval,

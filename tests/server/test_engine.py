@@ -15,6 +15,7 @@ from support.serverworld import DEAD, FRAME, PERFECT, ROOT_KEY, Player, Recorder
 
 from mpgameserver._core.connection import GOODBYE_TIMEOUT
 from mpgameserver.client.handshake import HELLO_INTERVAL
+from mpgameserver.connection import Timing
 from mpgameserver.crypto import EllipticCurvePrivateKey
 from mpgameserver.enums import ConnectionStatus, DisconnectReason, PacketType, RetryMode
 from mpgameserver.errors import SendQueueFullError
@@ -24,7 +25,6 @@ from mpgameserver.server.client import ServerClient
 from mpgameserver.server.engine import MAX_ARRIVALS_LOGGED, WORK_PER_TURN
 from mpgameserver.server.limits import Limits
 from mpgameserver.server.stats import ServerStats
-from mpgameserver.timing import Timing
 
 LATE = LinkConditions(latency=0.05)
 ADDRESS = ("192.0.2.1", 5000)

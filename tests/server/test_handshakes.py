@@ -7,14 +7,13 @@ from collections.abc import Iterator
 import pytest
 
 from mpgameserver.client.handshake import HELLO_INTERVAL, ClientHandshake
-from mpgameserver.connection import Connection
+from mpgameserver.connection import Connection, Timing
 from mpgameserver.crypto import EllipticCurvePrivateKey
 from mpgameserver.enums import PacketType
 from mpgameserver.errors import ProtocolError
 from mpgameserver.server.handshakes import HelloRefused, ProvedSession, ServerHandshakes
 from mpgameserver.server.limits import Limits
 from mpgameserver.server.sessions import Session, SessionTable
-from mpgameserver.timing import Timing
 from mpgameserver.transport.address import SocketAddress, hello_payload, host_of
 from mpgameserver.wire.handshake import (
     ClientHello,

@@ -14,9 +14,8 @@ from mpgameserver.server import ThreadedServer
 from mpgameserver.server.context import EventHandler, ServerContext
 from mpgameserver.server.meter import MAX_CONNECTIONS_LISTED, Phase, ServerMeter
 from mpgameserver.server.observed_engine import ObservedEngine, carrier_of
-from mpgameserver.server.snapshot import ServerFigures
-from mpgameserver.server.snapshot_request import FiguresAsker
-from mpgameserver.server.stats import ServerStats
+from mpgameserver.server.snapshot import FiguresAsker
+from mpgameserver.server.stats import ServerFigures, ServerStats
 
 LOOPBACK = ("127.0.0.1", 0)
 

@@ -24,12 +24,11 @@ from support.echo import EchoServer
 from mpgameserver._core.callbacks import Callbacks
 from mpgameserver._core.endpoint import Endpoint
 from mpgameserver.client import UdpClient
-from mpgameserver.connection import Connection
+from mpgameserver.connection import Connection, Timing
 from mpgameserver.netsim import LinkConditions
 from mpgameserver.server import ThreadedServer
 from mpgameserver.server.context import EVENTS, EventHandler, ServerContext
 from mpgameserver.server.stuck import where_stuck
-from mpgameserver.timing import Timing
 from mpgameserver.udpproxy import UdpProxy
 
 LOOPBACK = ("127.0.0.1", 0)

@@ -14,9 +14,9 @@ from dataclasses import dataclass, field
 
 from soak.talk import Kind
 
+from mpgameserver.connection import Timing
 from mpgameserver.enums import RetryMode
 from mpgameserver.netsim import Blackout, BurstLoss, LinkConditions
-from mpgameserver.timing import Timing
 
 NONE, BEST_EFFORT = RetryMode.NONE, RetryMode.BEST_EFFORT
 

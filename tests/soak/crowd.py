@@ -20,13 +20,12 @@ from support.recordingaead import recorded_sessions
 
 from mpgameserver._core.packet import size_limits
 from mpgameserver.client.handshake import ClientHandshake
-from mpgameserver.connection import Connection
+from mpgameserver.connection import Connection, Timing
 from mpgameserver.crypto import EllipticCurvePrivateKey
 from mpgameserver.netsim import LinkConditions, LinkPair
 from mpgameserver.server import EventHandler, ServerClient, ServerContext
 from mpgameserver.server.engine import ServerEngine
 from mpgameserver.stats import ConnectionStats
-from mpgameserver.timing import Timing
 from mpgameserver.wire.packet import Packet
 
 STAY = 10.0

@@ -13,12 +13,11 @@ from support.recordingaead import Seals
 from mpgameserver._core.endpoint import Endpoint
 from mpgameserver._core.packet import size_limits
 from mpgameserver.client.handshake import ClientHandshake
-from mpgameserver.connection import Connection
+from mpgameserver.connection import Connection, Timing
 from mpgameserver.crypto import EllipticCurvePrivateKey
 from mpgameserver.netsim import Link, LinkPair
 from mpgameserver.server import EventHandler, ServerClient, ServerContext
 from mpgameserver.server.engine import ServerEngine
-from mpgameserver.timing import Timing
 from mpgameserver.wire.packet import Packet
 
 FRAME = 1 / 64

@@ -25,7 +25,7 @@ from mpgameserver._core.connection import Lifecycle
 from mpgameserver._core.dispatcher import Switchboard
 from mpgameserver._core.endpoint import Endpoint
 from mpgameserver._core.session import Session
-from mpgameserver.timing import Timing
+from mpgameserver.connection import Timing
 from mpgameserver.wire.session_cipher import session_cipher
 
 MAX_ARGUMENTS = 4

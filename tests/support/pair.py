@@ -7,9 +7,8 @@ import math
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from mpgameserver._core.endpoint import Endpoint
-from mpgameserver.connection import Connection
+from mpgameserver.connection import Connection, Timing
 from mpgameserver.netsim import LinkConditions, LinkPair
-from mpgameserver.timing import Timing
 
 FRAME = 1 / 64
 WALL_START = 1_700_000_000.0

@@ -9,7 +9,7 @@ from typing import Any
 
 from mpgameserver._core.packet import size_limits
 from mpgameserver.client.handshake import ClientHandshake
-from mpgameserver.connection import Connection
+from mpgameserver.connection import Connection, Timing
 from mpgameserver.crypto import EllipticCurvePrivateKey
 from mpgameserver.netsim import LinkConditions, LinkPair
 from mpgameserver.server.client import ServerClient
@@ -17,7 +17,6 @@ from mpgameserver.server.context import EventHandler, ServerContext
 from mpgameserver.server.engine import ServerEngine
 from mpgameserver.server.limits import Limits
 from mpgameserver.server.stats import ServerStats
-from mpgameserver.timing import Timing
 from mpgameserver.wire.packet import Packet
 
 FRAME = 1 / 120

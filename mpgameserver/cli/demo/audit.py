@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from mpgameserver.cli.demo.traffic import Kind, Ledger, Received, Sent
-from mpgameserver.figures import percentile
+from mpgameserver.stats import percentile
 
 __all__ = ["Books", "Tally", "problems_between", "tally_of"]
 

@@ -7,9 +7,8 @@ from collections.abc import Sequence
 from mpgameserver.cli.demo.player import Player
 from mpgameserver.cli.demo.room import Progress
 from mpgameserver.cli.demo.traffic import Counts, Kind
-from mpgameserver.cli.display import Table
+from mpgameserver.cli.display import Table, kilobytes, milliseconds
 from mpgameserver.connection import ConnectionStats
-from mpgameserver.figures import kilobytes, milliseconds
 from mpgameserver.udpproxy import ProxyStats
 
 __all__ = ["live_table"]

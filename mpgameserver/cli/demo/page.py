@@ -8,8 +8,7 @@ from html import escape
 from mpgameserver.cli.demo.chart import line_chart
 from mpgameserver.cli.demo.report import DemoReport, DemoSettings
 from mpgameserver.cli.demo.timeline import Timeline
-from mpgameserver.cli.display import Table
-from mpgameserver.figures import milliseconds
+from mpgameserver.cli.display import Table, milliseconds
 
 __all__ = ["report_page"]
 

@@ -8,8 +8,7 @@ from typing import Any
 
 from mpgameserver.cli.demo.audit import Tally
 from mpgameserver.cli.demo.timeline import Timeline
-from mpgameserver.cli.display import Table
-from mpgameserver.figures import kilobytes, milliseconds
+from mpgameserver.cli.display import Table, kilobytes, milliseconds
 from mpgameserver.netsim import LinkStats
 
 __all__ = ["ClientResult", "DatagramTally", "DemoReport", "DemoSettings"]

@@ -1,4 +1,4 @@
-"""`ConnectionStats.plot`: what is drawn, and what is said where nothing can draw."""
+"""Percentiles, and `ConnectionStats.plot`: what is drawn, and what is said without matplotlib."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from mpgameserver.stats import ConnectionStats
+from mpgameserver.stats import ConnectionStats, percentile
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -84,3 +84,25 @@ def test_without_matplotlib_the_error_names_the_extra(monkeypatch: pytest.Monkey
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     with pytest.raises(ImportError, match=r"pip install matplotlib"):
         ConnectionStats().plot()
+
+
+def test_a_percentile_is_one_of_the_values():
+    values = [5.0, 1.0, 4.0, 2.0, 3.0]
+    assert percentile(values, 50) == 3.0
+    assert percentile(values, 99) == 5.0
+    assert percentile(values, 20) == 1.0
+    assert percentile(values, 21) == 2.0
+    assert percentile(values, 100) == 5.0
+    assert percentile([7.0], 1) == 7.0
+
+
+def test_the_99th_percentile_of_200_values_leaves_two_above():
+    assert percentile(range(1, 201), 99) == 198
+
+
+def test_a_percentile_of_nothing_and_one_out_of_range_are_mistakes():
+    with pytest.raises(ValueError, match="no values"):
+        percentile([], 50)
+    for percent in (0, -1, 100.5):
+        with pytest.raises(ValueError, match="percent must be"):
+            percentile([1.0], percent)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from support.serverworld import World
 
+from mpgameserver.connection import Timing
 from mpgameserver.enums import RetryMode
 from mpgameserver.netsim import LinkConditions
-from mpgameserver.timing import Timing
 
 
 @pytest.mark.parametrize("interval", [5.0, 5.5])
