@@ -2,12 +2,30 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 from pathlib import Path
 
+from mpgameserver.cli.parser import EXIT_OK, Commands, print_at_once
 from mpgameserver.crypto import EllipticCurvePrivateKey, EllipticCurvePublicKey
 
-__all__ = ["write_key_pair"]
+__all__ = ["register", "run", "write_key_pair"]
+
+_DESCRIPTION = """\
+Make the key pair of a server: OUT is the private key, which stays on the server and which only
+its owner may read (mode 0600); OUT.pub is the public key, which the clients are given. Both are
+PEM files. Nothing is ever overwritten.
+"""
+
+_EPILOG = """\
+exit codes:
+  0    both files are written
+  1    neither is: one is there already, or cannot be written
+  2    the command line makes no sense
+
+example:
+  mpgameserver genkey server.pem
+"""
 
 
 def write_key_pair(path: str | os.PathLike[str]) -> Path:
@@ -45,3 +63,23 @@ def _create(key: EllipticCurvePrivateKey | EllipticCurvePublicKey, path: Path) -
         raise FileExistsError(f"{str(path)!r} exists, and is not overwritten") from None
     except OSError as error:
         raise OSError(error.errno, f"cannot write {str(path)!r}: {error.strerror}") from error
+
+
+def register(commands: Commands) -> None:
+    """Add the command to the parser."""
+    command = commands.add_parser(
+        "genkey",
+        help="make the key pair of a server",
+        description=_DESCRIPTION,
+        epilog=_EPILOG,
+    )
+    command.add_argument("out", metavar="OUT", help="file of the private key")
+    command.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run the command, and return its exit code."""
+    public = write_key_pair(arguments.out)
+    print_at_once(f"{arguments.out}: the private key, for the server only")
+    print_at_once(f"{public}: the public key, for the clients")
+    return EXIT_OK

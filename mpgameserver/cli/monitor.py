@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import argparse
+import logging
+import math
+import sys
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from mpgameserver.cli import argtypes
 from mpgameserver.cli.connect import UnreachableError, reach
-from mpgameserver.cli.display import Display
+from mpgameserver.cli.display import Display, open_display
 from mpgameserver.cli.monitor_tables import MonitorView, nothing_came
+from mpgameserver.cli.parser import EXIT_OK, Commands
 from mpgameserver.client.udpclient import UdpClient
 from mpgameserver.crypto import EllipticCurvePrivateKey
 from mpgameserver.enums import ConnectFailure
@@ -20,7 +26,7 @@ from mpgameserver.server.stats import ServerFigures
 from mpgameserver.transport.address import format_address
 from mpgameserver.transport.poll import wait_readable
 
-__all__ = ["monitor", "watching"]
+__all__ = ["monitor", "register", "run", "watching"]
 
 INTERVAL = 1.0
 """Seconds between two snapshots of one's own server."""
@@ -28,6 +34,31 @@ PATIENCE = 3.0
 """Seconds without figures after which that is told."""
 FRAME = 0.05
 """Seconds that the command sleeps at most."""
+
+_DESCRIPTION = """\
+Watch a running server: its clients, where the time of a tick goes, datagrams and bytes per second,
+the median and the 99th percentile of latency, what is lost and sent again, what waits, and what
+was dropped and why. On a terminal it is a table that is redrawn, if rich is installed (pip install
+rich); elsewhere it is a line for each second.
+
+The server must have a channel for it (serve --monitor-key, or MonitorChannel in a program). The
+key is a private key that both have, and that is for this only. Nothing can be changed by it.
+"""
+
+_EPILOG = """\
+exit codes:
+  0    the time is over, or it was interrupted
+  1    there was no connection, it ended, or the server did not take the key
+  2    the command line makes no sense, or the key cannot be read
+
+examples:
+  mpgameserver monitor 127.0.0.1:1475 --key monitor.pem
+  mpgameserver monitor 127.0.0.1:1475 --key monitor.pem --seconds 60 > figures.txt
+
+of a server that was started so:
+  mpgameserver genkey monitor.pem
+  mpgameserver serve --key server.pem --monitor-key monitor.pem
+"""
 
 
 def monitor(
@@ -116,3 +147,41 @@ def watching(asker: FiguresAsker, display: Display) -> Iterator[None]:
         finally:
             is_over.set()
             thread.join()
+
+
+def register(commands: Commands) -> None:
+    """Add the command to the parser."""
+    command = commands.add_parser(
+        "monitor",
+        help="watch a running server",
+        description=_DESCRIPTION,
+        epilog=_EPILOG,
+    )
+    command.add_argument(
+        "address",
+        metavar="HOST:PORT",
+        type=argtypes.address(1),
+        help="where the server's channel for monitors listens",
+    )
+    command.add_argument(
+        "--key",
+        metavar="FILE",
+        type=argtypes.key(EllipticCurvePrivateKey.fromPEM),
+        required=True,
+        help="the private key of the channel",
+    )
+    command.add_argument(
+        "--seconds",
+        metavar="N",
+        type=argtypes.number(float, 0.1, argtypes.MAX_SECONDS),
+        default=math.inf,
+        help="how long to watch (default: until interrupted)",
+    )
+    command.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run the command, and return its exit code."""
+    logging.basicConfig(level=logging.ERROR)
+    monitor(arguments.address, arguments.key, open_display(sys.stdout), arguments.seconds)
+    return EXIT_OK

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import argparse
+import json
 import math
 import signal
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -11,12 +14,15 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from mpgameserver.cli.display import Display, Table, kilobytes
+from mpgameserver.cli import argtypes
+from mpgameserver.cli.display import Display, Table, kilobytes, open_display
+from mpgameserver.cli.link_options import DIRECTIONS, add_link_options, link_conditions
+from mpgameserver.cli.parser import EXIT_OK, Commands, add_json, add_seed, seed_of
 from mpgameserver.netsim import LinkConditions, LinkStats
 from mpgameserver.transport.address import format_address
-from mpgameserver.udpproxy import ProxyStats, UdpProxy
+from mpgameserver.udpproxy import MAX_CLIENTS, ProxyStats, UdpProxy
 
-__all__ = ["RelayReport", "RelaySettings", "relay"]
+__all__ = ["RelayReport", "RelaySettings", "register", "relay", "run"]
 
 LOOK_INTERVAL = 0.1
 """Seconds between two looks at whether there is something to show, or the time is over."""
@@ -40,6 +46,33 @@ _ROWS = (
     ("bytes delivered", "delivered_bytes"),
 )
 """Of the table: what people read, and the field of LinkStats."""
+
+_DESCRIPTION = f"""\
+Put a bad link between a server and its clients, whatever they are programmed in: a UDP proxy.
+
+Clients connect to the address that it prints, and what they send goes on to the server that --to
+names. Each client, {MAX_CLIENTS} at most at a time, has a link of its own and meets the server
+from a port of its own. What the links did so far is told while they work, and at the end.
+
+An option of the link holds for both directions. With up- or down- before its name it is for the
+way to the server, or for the way to the clients, and goes before the one for both:
+--loss 5 --up-loss 20 loses 20 % on the way to the server and 5 % on the way back.
+"""
+
+_EPILOG = """\
+The same seed does the same to each client's datagrams, clients counted in the order in which they
+appear. Blackouts count from the start of the program.
+
+exit codes:
+  0    the time is over, or it was interrupted or terminated
+  1    it cannot listen, or the server's name has no address
+  2    the command line makes no sense
+
+examples:
+  mpgameserver netsim --to localhost:1474 --loss 10 --latency 50
+  mpgameserver netsim --to localhost:1474 --down-rate 125 --down-queue 100
+  mpgameserver netsim --listen [::1]:4000 --to [::1]:1474 --burst-loss 5 --blackout 30:2
+"""
 
 
 @dataclass(frozen=True)
@@ -135,3 +168,52 @@ def _terminated_as_interrupted() -> Iterator[None]:
     finally:
         if previous is not None:  # None: not set from Python, and not to be set again
             signal.signal(signal.SIGTERM, previous)
+
+
+def register(commands: Commands) -> None:
+    """Add the command to the parser."""
+    command = commands.add_parser(
+        "netsim",
+        help="put a bad link between a server and its clients",
+        description=_DESCRIPTION,
+        epilog=_EPILOG,
+    )
+    command.add_argument(
+        "--to",
+        metavar="HOST:PORT",
+        required=True,
+        type=argtypes.address(1),
+        help="the server",
+    )
+    command.add_argument(
+        "--listen",
+        metavar="HOST:PORT",
+        default=("127.0.0.1", 0),
+        type=argtypes.address(0),
+        help="where clients connect to; port 0 is a free one (default: 127.0.0.1:0)",
+    )
+    add_seed(command, "of the links")
+    command.add_argument(
+        "--seconds",
+        metavar="N",
+        type=argtypes.number(float, 0.1, argtypes.MAX_SECONDS),
+        help="how long it works, in seconds (default: until interrupted)",
+    )
+    add_json(command)
+    add_link_options(command)
+    command.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run the command, and return its exit code."""
+    up, down = (link_conditions(arguments, direction) for direction in DIRECTIONS)
+    settings = RelaySettings(
+        arguments.listen, arguments.to, up, down, seed_of(arguments), arguments.seconds
+    )
+    if arguments.json:
+        print(json.dumps(relay(settings, Display()).as_json(), indent=2))
+    else:
+        display = open_display(sys.stdout)
+        report = relay(settings, display)
+        display.print("", report.as_table(), "", report.summary())
+    return EXIT_OK

@@ -6,12 +6,16 @@ are sent unreliably, so what is lost on either way shows as a loss.
 
 from __future__ import annotations
 
+import argparse
+import logging
 import math
 import struct
 import time
 from collections.abc import Callable
 
+from mpgameserver.cli import argtypes
 from mpgameserver.cli.connect import FRAME, reach
+from mpgameserver.cli.parser import EXIT_FAILED, EXIT_OK, Commands, print_at_once
 from mpgameserver.client.udpclient import UdpClient
 from mpgameserver.crypto import EllipticCurvePublicKey
 from mpgameserver.enums import RetryMode
@@ -19,7 +23,7 @@ from mpgameserver.stats import percentile
 from mpgameserver.transport.address import format_address
 from mpgameserver.transport.poll import wait_readable
 
-__all__ = ["ping"]
+__all__ = ["ping", "register", "run"]
 
 INTERVAL = 1.0
 """Seconds from one message to the next."""
@@ -28,6 +32,27 @@ PATIENCE = 1.0
 
 _MESSAGE = struct.Struct("!I28x")
 """The sequence number, in a message of the size that a game's usually has."""
+
+_DESCRIPTION = f"""\
+Measure the round trip to a server that echoes, as `mpgameserver serve` does.
+
+A message of 32 bytes leaves every {INTERVAL:.0f} s, with RetryMode.NONE. For each answer a line
+tells the time from sending to reading in milliseconds. At the end come the messages sent,
+received and lost, and the minimum, mean, maximum and 99th percentile of the times. Answers are
+waited for until {PATIENCE:.0f} s after the last message.
+"""
+
+_EPILOG = """\
+exit codes:
+  0    an answer came, or more
+  1    no answer came, or there was no connection: nobody answers, another key, ...
+  2    the command line makes no sense, or the key cannot be read
+  130  interrupted before there was a connection; later, Ctrl-C ends the measuring
+
+examples:
+  mpgameserver ping game.example.org:1474 --key server.pem.pub
+  mpgameserver ping [::1]:1474 --count 10
+"""
 
 
 def ping(
@@ -115,3 +140,39 @@ def _tell_summary(trips: _RoundTrips, tell: Callable[[str], object]) -> None:
 
 def _ms(seconds: float) -> str:
     return f"{seconds * 1000:.2f}"
+
+
+def register(commands: Commands) -> None:
+    """Add the command to the parser."""
+    command = commands.add_parser(
+        "ping",
+        help="measure the round trip to an echo server",
+        description=_DESCRIPTION,
+        epilog=_EPILOG,
+    )
+    command.add_argument(
+        "address",
+        metavar="HOST:PORT",
+        type=argtypes.address(1),
+        help="the server: a name, an IPv4 address or an IPv6 address in brackets, and a port",
+    )
+    command.add_argument(
+        "--key",
+        metavar="FILE",
+        type=argtypes.key(EllipticCurvePublicKey.fromPEM),
+        help="the server's public key (default: whoever answers is trusted)",
+    )
+    command.add_argument(
+        "--count",
+        metavar="N",
+        type=argtypes.number(int, 1, 2**32 - 1),
+        help="how many messages to send (default: until interrupted)",
+    )
+    command.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run the command, and return its exit code."""
+    logging.basicConfig(level=logging.ERROR)
+    answered = ping(arguments.address, arguments.key, arguments.count, print_at_once)
+    return EXIT_OK if answered else EXIT_FAILED

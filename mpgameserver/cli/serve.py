@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import argparse
 import contextlib
+import logging
+import sys
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 
-from mpgameserver.cli.display import Display
+from mpgameserver.cli import argtypes
+from mpgameserver.cli.display import Display, open_display
 from mpgameserver.cli.monitor import watching
+from mpgameserver.cli.parser import EXIT_OK, EXIT_USAGE, Commands, fail, print_at_once
 from mpgameserver.crypto import EllipticCurvePrivateKey
 from mpgameserver.errors import SendQueueFullError
 from mpgameserver.monitorchannel import DEFAULT_ADDRESS, MonitorChannel
@@ -18,7 +23,27 @@ from mpgameserver.server.snapshot import FiguresAsker
 from mpgameserver.server.udpserver import UdpServer
 from mpgameserver.transport.address import format_address
 
-__all__ = ["EchoHandler", "Watched", "serve"]
+__all__ = ["EchoHandler", "Watched", "register", "run", "serve"]
+
+_DESCRIPTION = """\
+Run an echo server: each message goes back to its sender as it came, once, with RetryMode.NONE.
+
+It prints its address and its public key, and a line for each client that comes or goes. It serves
+until SIGINT (Ctrl-C) or SIGTERM, and says goodbye to every client then.
+"""
+
+_EPILOG = """\
+exit codes:
+  0    stopped by a signal
+  1    it cannot serve: no such address here, or the port is in use
+  2    the command line makes no sense, or the key cannot be read
+
+examples:
+  mpgameserver serve                                all IPv4 addresses, a key for this time
+  mpgameserver serve --host :: --key server.pem     IPv4 and IPv6, a key that the clients have
+  mpgameserver serve --host 127.0.0.1 --port 0      loopback, a free port
+  mpgameserver serve --monitor                      with a live table of what it does
+"""
 
 
 class EchoHandler(EventHandler):
@@ -97,3 +122,76 @@ def serve(
         if watched.display is not None and asker is not None:
             stack.enter_context(watching(asker, watched.display))
         server.run()
+
+
+def register(commands: Commands) -> None:
+    """Add the command to the parser."""
+    command = commands.add_parser(
+        "serve",
+        help="run an echo server",
+        description=_DESCRIPTION,
+        epilog=_EPILOG,
+    )
+    command.add_argument(
+        "--host",
+        default="0.0.0.0",
+        help="address or name to listen on (default: 0.0.0.0, all IPv4 addresses)",
+    )
+    command.add_argument(
+        "--port",
+        metavar="N",
+        type=argtypes.number(int, 0, argtypes.MAX_PORT),
+        default=argtypes.DEFAULT_PORT,
+        help=f"UDP port to listen on, 0 for a free one (default: {argtypes.DEFAULT_PORT})",
+    )
+    command.add_argument(
+        "--key",
+        metavar="FILE",
+        type=argtypes.key(EllipticCurvePrivateKey.fromPEM),
+        help="private key, as genkey writes it (default: a new key each time)",
+    )
+    command.add_argument(
+        "--tick",
+        metavar="N",
+        type=argtypes.number(float, 1, 1000),
+        default=60.0,
+        help="ticks per second (default: 60)",
+    )
+    command.add_argument(
+        "--monitor", action="store_true", help="show live figures, as the command monitor does"
+    )
+    command.add_argument(
+        "--monitor-key",
+        metavar="FILE",
+        type=argtypes.key(EllipticCurvePrivateKey.fromPEM),
+        help="let those who have this private key watch it with the command monitor",
+    )
+    host, port = DEFAULT_ADDRESS
+    command.add_argument(
+        "--monitor-listen",
+        metavar="HOST:PORT",
+        type=argtypes.address(0),
+        default=DEFAULT_ADDRESS,
+        help=f"where it listens for them (default: {host}:{port})",
+    )
+    command.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run the command, and return its exit code."""
+    logging.basicConfig(level=logging.WARNING)
+    if arguments.monitor_key is not None and _is_same(arguments.monitor_key, arguments.key):
+        return fail("serve", "--monitor-key must be another key than --key", EXIT_USAGE)
+    display = open_display(sys.stdout) if arguments.monitor else None
+    serve(
+        (arguments.host, arguments.port),
+        arguments.key,
+        1 / arguments.tick,
+        print_at_once if display is None else display.print,
+        Watched(display, arguments.monitor_key, arguments.monitor_listen),
+    )
+    return EXIT_OK
+
+
+def _is_same(key: EllipticCurvePrivateKey, other: EllipticCurvePrivateKey | None) -> bool:
+    return other is not None and key.getPublicKey() == other.getPublicKey()
