@@ -16,11 +16,11 @@ from collections.abc import Iterable, Iterator
 from types import TracebackType
 
 from mpgameserver import forks
-from mpgameserver.bounds.http import BoundedHttpServer
 from mpgameserver.server.context import ServerContext
 from mpgameserver.server.snapshot import FiguresAsker
 from mpgameserver.server.stats import ServerFigures
 from mpgameserver.transport.address import host_and_port
+from mpgameserver.transport.http import BoundedHttpServer
 
 try:
     from prometheus_client import CollectorRegistry, make_wsgi_app

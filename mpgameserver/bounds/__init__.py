@@ -1,1 +1,1 @@
-"""What anybody may send must not grow without bound: sets, queues and rates that stay small."""
+"""What stays small whatever a peer sends: tables, sets and rates."""

@@ -16,8 +16,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from random import Random
 
-from mpgameserver.bounds.fair_queue import FairQueue
 from mpgameserver.bounds.random_set import RandomSet
+from mpgameserver.server.fair_queue import FairQueue
 from mpgameserver.server.limits import Limits
 from mpgameserver.transport.address import IpAddress, SocketAddress, host_groups
 from mpgameserver.wire.handshake import ClientHello

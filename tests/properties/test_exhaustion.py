@@ -18,7 +18,6 @@ from support.echo import EchoServer
 from support.patience import PATIENCE
 
 from mpgameserver import aio
-from mpgameserver.bounds.http import ACCEPT_PAUSE, MAX_REQUESTS
 from mpgameserver.client import UdpClient
 from mpgameserver.crypto import EllipticCurvePrivateKey
 from mpgameserver.enums import ConnectFailure, ConnectionStatus
@@ -27,6 +26,7 @@ from mpgameserver.netsim import LinkConditions
 from mpgameserver.server import ThreadedServer, UdpServer
 from mpgameserver.server.context import EventHandler, ServerContext
 from mpgameserver.transport.address import resolve
+from mpgameserver.transport.http import ACCEPT_PAUSE, MAX_REQUESTS
 from mpgameserver.udpproxy import UdpProxy
 
 LOOPBACK = ("127.0.0.1", 0)

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from mpgameserver.bounds import http
-from mpgameserver.bounds.http import MAX_REQUESTS, BoundedHttpServer
+from mpgameserver.transport import http
+from mpgameserver.transport.http import MAX_REQUESTS, BoundedHttpServer
 
 
 @contextlib.contextmanager

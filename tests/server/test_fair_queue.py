@@ -7,7 +7,7 @@ from collections import Counter
 
 import pytest
 
-from mpgameserver.bounds.fair_queue import FairQueue
+from mpgameserver.server.fair_queue import FairQueue
 
 
 def filled(*items: str, limit: int = 100, limit_per_party: int = 100) -> FairQueue[str]:
