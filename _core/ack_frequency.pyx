@@ -18,7 +18,7 @@ burst can, a round trip after the first. One more packet would wait for its ack.
 
 from libc.math cimport INFINITY
 
-from mpgameserver._core.sent_window cimport ACK_BITS
+from mpgameserver._core.packet_header cimport ACK_BITS
 from mpgameserver._core.seqnum cimport check_number
 
 __all__ = ["AckCadence"]

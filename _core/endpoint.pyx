@@ -71,20 +71,11 @@ from mpgameserver._core.packet_header cimport (
     read_header,
     write_header,
 )
+from mpgameserver._core.receive_window cimport BEHIND, DUPLICATE, FRESH, Arrival
 from mpgameserver._core.rounding cimport floor_integer
 from mpgameserver._core.send_limits cimport ANYTHING, MESSAGES, NOTHING, Room
 from mpgameserver._core.send_queue cimport MAX_RIDER_BYTES, NARROW_SPAN, WIDE_SPAN
-from mpgameserver._core.sent_window cimport (
-    ACKED,
-    BEHIND,
-    DUPLICATE,
-    FRESH,
-    OWES_ACK,
-    PING,
-    PROBE,
-    Arrival,
-    SentPacket,
-)
+from mpgameserver._core.sent_window cimport ACKED, OWES_ACK, PING, PROBE, SentPacket
 from mpgameserver._core.seqnum cimport HALF_RING, RING_SIZE, expand, to_wire
 
 from mpgameserver._core.budget import GUARANTEED
@@ -369,12 +360,9 @@ cdef class Endpoint:
         if self.outbox.drain_ended:
             return ANYTHING
         return self.flow.room(
-            self.sent_packets.newest, self.sent_packets.oldest_undecided, self._wants_trial(),
+            self.sent_packets.newest, self.sent_packets.oldest_undecided, _wants_trial(self),
             self._now,
         )
-
-    cdef bint _wants_trial(self) noexcept:
-        return self.flow.wants_trial(self.outbox.hemmed_in, self.outbox.pending)
 
     cpdef bytes next_datagram(self, double now):
         """The next datagram that should leave now; None when there is none.
@@ -385,7 +373,7 @@ cdef class Endpoint:
         try:
             if not self._tick(now):
                 return None
-            if self._wants_trial() and self.flow.trial_may_begin(
+            if _wants_trial(self) and self.flow.trial_may_begin(
                 self.sent_packets.newest, self.sent_packets.oldest_undecided
             ):
                 self.flow.cadence.begin_trial(self._now)
@@ -759,6 +747,10 @@ cdef list _all_seqnums():
         PyObject_GC_UnTrack(number)  # a number is in no cycle, and there are 65,536
         numbers.append(number)
     return numbers
+
+
+cdef bint _wants_trial(Endpoint endpoint) noexcept:
+    return endpoint.flow.wants_trial(endpoint.outbox.hemmed_in, endpoint.outbox.pending)
 
 
 cdef int _on_large_lost(Endpoint endpoint, int64_t number, object contents) except -1:

@@ -20,7 +20,7 @@ from mpgameserver._core.congestion cimport MAX_WINDOW
 from mpgameserver._core.packet cimport PREFERRED_PIECE
 from mpgameserver._core.packet_header cimport MAX_MESSAGES
 from mpgameserver._core.send_queue cimport NARROW_SPAN
-from mpgameserver._core.sent_window cimport ACK_BITS
+from mpgameserver._core.packet_header cimport ACK_BITS
 
 __all__ = ["FlowControl"]
 

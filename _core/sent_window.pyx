@@ -1,35 +1,19 @@
-"""The two windows over packet numbers of a connection.
+"""The sent window: what became of the packets that were sent.
 
-`ReceiveWindow` tells fresh packets from recorded ones, before anything is decrypted, and makes
-the ack fields. A packet is judged first and entered only once its seal has opened.
-
-`SentWindow` remembers when each packet left and what it carried, until an ack settles it. Each
-packet that owes an ack is undecided until it is acked or declared lost; one that is acked late,
-after it was declared lost or timed out, is still settled.
-
-Send times are whole seconds. A sender of this package never lets them decrease, and puts at most
-32,767 packets under one: so a number that the ring brings round again carries a newer time than
-the packet that had it before, which tells a recorded packet from a fresh one after a wrap.
-
-The published package writes its wall clock, which may be set. Once times have not risen with the
-numbers, a packet is accepted only if no earlier packet of its number can have had its time. Its
-number has been used once in each lap before, so the window keeps the times of eight laps, by
-segments of numbers, and those of older laps as one range. Before the first wrap no number has been
-used. Times are compared as seconds since that of the first packet, modulo 2**32 (RFC 1982).
+It remembers when each packet left and what it carried, until an ack settles it. Each packet that
+owes an ack is undecided until it is acked or declared lost; one that is acked late, after it was
+declared lost or timed out, is still settled.
 """
 
 from cpython.mem cimport PyMem_Calloc, PyMem_Free
 from cpython.object cimport PyObject
 from cpython.ref cimport Py_INCREF, Py_XDECREF
-from libc.stdint cimport INT32_MIN
+from libc.stdint cimport uint64_t
 
-from mpgameserver._core.seqnum cimport HALF_RING, RING_SIZE, check_number, expand, to_wire
+from mpgameserver._core.packet_header cimport ACK_BITS
+from mpgameserver._core.seqnum cimport check_number, expand
 
-__all__ = ["ReceiveWindow", "SentWindow"]
-
-WIDTH = RECEIVE_WIDTH
-MAX_SEQUENCE_JUMP = MAX_JUMP
-ARRIVALS = ("fresh", "duplicate", "behind", "out of time", "too far ahead")
+__all__ = ["SentWindow"]
 
 # Seconds after which a packet may still be acked, whatever the message timeout: twice the round
 # trip over a geostationary satellite at either end. Without it, a path that is slower than the
@@ -40,189 +24,6 @@ cdef enum:
     PACKET_THRESHOLD = 3   # RFC 9002 section 6.1.1: later packets acked that show a loss
     FIRST_SENT_SLOTS = 32  # an ack reports as many below its number
     MAX_SENT_SLOTS = 32768  # the packets of a second at the fastest rate
-    WORD_INDEX = RECEIVE_WORDS - 1
-    SEGMENT_INDEX = SEGMENTS - 1
-    SEGMENT_NUMBERS = 8192  # an eighth of a lap: two minutes of the published package
-    # Seconds: packets that were lost may have been sent so long before or after those accepted
-    # around them. Several times the silence that ends a session by default.
-    CLOCK_DOUBT = 64
-
-
-cdef class ReceiveWindow:
-    """Which packets were received: the newest, and the 1,024 before it.
-
-    `newest` is the largest absolute number entered (0: none), `newest_time` its send time.
-    """
-
-    cdef Arrival judge(self, uint16_t seq, uint32_t time, int64_t *number) noexcept:
-        """Judge a header; `number` gets the absolute packet number."""
-        cdef int64_t n = expand(seq, self.newest)
-        cdef int32_t offset = <int32_t>(time - self._base_time)
-        cdef bint rises
-        number[0] = n
-        if n > self.newest:
-            if self.newest == 0:
-                return FRESH
-            if n - self.newest > MAX_JUMP:
-                return TOO_FAR_AHEAD
-            rises = offset > self._newest_offset or (
-                offset == self._newest_offset and n - self._second_start <= HALF_RING
-            )
-        else:
-            if self.newest - n > RECEIVE_WIDTH:
-                return BEHIND
-            if self._seen[(n >> 6) & WORD_INDEX] >> (n & 63) & 1:
-                return DUPLICATE
-            if offset > self._newest_offset:
-                return OUT_OF_TIME
-            rises = offset >= self._floors[(n >> 6) & WORD_INDEX]
-        if rises and not self._clock_was_set:
-            return FRESH
-        return FRESH if _is_unused(self, n, offset) else OUT_OF_TIME
-
-    cdef void enter(self, int64_t number, uint32_t time) noexcept:
-        """Enter a packet that was judged fresh and whose seal has opened."""
-        cdef int64_t word, last = number >> 6
-        cdef int32_t offset
-        if self.newest == 0:
-            self._base_time = time
-            self._newest_offset = INT32_MIN
-        offset = <int32_t>(time - self._base_time)
-        if number > self.newest:
-            word = max((self.newest >> 6) + 1, last - WORD_INDEX)
-            while word <= last:
-                self._seen[word & WORD_INDEX] = 0
-                self._floors[word & WORD_INDEX] = self._newest_offset
-                word += 1
-            _note_time(self, number, offset)
-            self.newest = number
-            self.newest_time = time
-        else:
-            _note_late_time(self, number, offset)
-        self._seen[last & WORD_INDEX] |= <uint64_t>1 << (number & 63)
-
-    cdef uint32_t ack_bits_value(self) noexcept:
-        cdef int64_t low = self.newest - ACK_BITS
-        cdef uint32_t shift = low & 63
-        cdef uint64_t bits
-        if self.newest == 0:
-            return 0
-        bits = self._seen[(low >> 6) & WORD_INDEX] >> shift
-        if shift > ACK_BITS:
-            bits |= self._seen[((low >> 6) + 1) & WORD_INDEX] << (64 - shift)
-        return <uint32_t>bits
-
-    @property
-    def ack(self):
-        """The ack field: the newest number on the wire, 0 while there is none."""
-        return 0 if self.newest == 0 else to_wire(self.newest)
-
-    @property
-    def ack_bits(self):
-        """The ack bits field: bit 31 for `ack` - 1, ... bit 0 for `ack` - 32."""
-        return self.ack_bits_value()
-
-    def arrival(self, uint16_t seq, uint32_t time):
-        """What a packet with this number and send time is, as one of `ARRIVALS`.
-
-        Changes nothing. Raises ValueError for the number 0.
-        """
-        cdef int64_t number
-        _check_wire_number(seq)
-        return ARRIVALS[self.judge(seq, time, &number)]
-
-    def receive(self, uint16_t seq, uint32_t time):
-        """Enter a packet if it is fresh; True when it was.
-
-        Raises ValueError for the number 0.
-        """
-        cdef int64_t number
-        _check_wire_number(seq)
-        if self.judge(seq, time, &number) != FRESH:
-            return False
-        self.enter(number, time)
-        return True
-
-
-cdef bint _is_unused(ReceiveWindow window, int64_t number, int32_t offset) noexcept:
-    """True if no earlier packet of that number can have had that time."""
-    cdef int64_t i = window._segment_count - 1
-    cdef int64_t oldest = max(window._segment_count - SEGMENTS, 0)
-    cdef Segment *segment
-    number -= RING_SIZE
-    while number > RING_SIZE:  # the first packet's number is that and what was on the wire
-        while i >= oldest and window._segments[i & SEGMENT_INDEX].start > number:
-            i -= 1
-        if i < oldest:
-            return not _may_have_had(&window._forgotten, offset)
-        segment = &window._segments[i & SEGMENT_INDEX]
-        if _may_have_had(segment, offset):
-            return False
-        if number < segment.first and i > 0:  # lost, and perhaps sent before the clock was set
-            segment = (
-                &window._segments[(i - 1) & SEGMENT_INDEX] if i > oldest else &window._forgotten
-            )
-            if _may_have_had(segment, offset):
-                return False
-        number -= RING_SIZE
-    return True
-
-
-cdef void _note_time(ReceiveWindow window, int64_t number, int32_t offset) noexcept:
-    """Note the time of a packet that is newer than all before."""
-    cdef Segment *segment = &window._segments[(window._segment_count - 1) & SEGMENT_INDEX]
-    cdef int64_t step = <int64_t>offset - window._newest_offset
-    if step != 0:
-        window._second_start = number
-        if step < 0:
-            window._clock_was_set = True
-    elif number - window._second_start > HALF_RING:
-        window._clock_was_set = True
-    if number - segment.start >= SEGMENT_NUMBERS or not -CLOCK_DOUBT <= step <= CLOCK_DOUBT:
-        _begin_segment(window, number, offset)
-    else:
-        segment.lowest = min(segment.lowest, offset)
-        segment.highest = max(segment.highest, offset)
-    window._newest_offset = offset
-
-
-cdef void _note_late_time(ReceiveWindow window, int64_t number, int32_t offset) noexcept:
-    """Note the time of a packet whose number is behind the newest, but in the window."""
-    cdef int64_t i = window._segment_count - 1
-    cdef int64_t oldest = max(window._segment_count - SEGMENTS, 0)
-    cdef Segment *segment
-    while i >= oldest and window._segments[i & SEGMENT_INDEX].start > number:
-        i -= 1
-    segment = &window._forgotten if i < oldest else &window._segments[i & SEGMENT_INDEX]
-    segment.lowest = min(segment.lowest, offset)
-    segment.highest = max(segment.highest, offset)
-
-
-cdef void _begin_segment(ReceiveWindow window, int64_t number, int32_t offset) noexcept:
-    """Let a segment begin behind the newest number; the oldest one is no longer told apart."""
-    cdef Segment *segment = &window._segments[window._segment_count & SEGMENT_INDEX]
-    if window._segment_count == SEGMENTS:
-        window._forgotten = segment[0]
-    elif window._segment_count > SEGMENTS:
-        window._forgotten.lowest = min(window._forgotten.lowest, segment.lowest)
-        window._forgotten.highest = max(window._forgotten.highest, segment.highest)
-    segment.start = <uint32_t>(window.newest + 1)
-    segment.first = <uint32_t>number
-    segment.lowest = segment.highest = offset
-    window._segment_count += 1
-
-
-cdef bint _may_have_had(Segment *segment, int32_t offset) noexcept:
-    """True if that may be the time of a packet of a segment, be it one that was lost."""
-    return (
-        <int64_t>segment.lowest - CLOCK_DOUBT <= offset <= <int64_t>segment.highest + CLOCK_DOUBT
-    )
-
-
-cdef int _check_wire_number(uint16_t seq) except -1:
-    if seq == 0:
-        raise ValueError("packet sequence number must be 1...65535, not 0")
-    return 0
 
 
 cdef class SentWindow:

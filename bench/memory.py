@@ -23,7 +23,8 @@ from timing import Spread
 from mpgameserver import RetryMode, ServerContext
 from mpgameserver._core.endpoint import Endpoint
 from mpgameserver._core.rate_bins import TrafficBins
-from mpgameserver._core.sent_window import ReceiveWindow, SentWindow
+from mpgameserver._core.receive_window import ReceiveWindow
+from mpgameserver._core.sent_window import SentWindow
 from mpgameserver.connection import Connection, Timing
 from mpgameserver.server.context import EventHandler
 from mpgameserver.server.engine import ServerEngine

@@ -35,6 +35,7 @@ try:
         packet_header,
         pump,
         rate_bins,
+        receive_window,
         rtt,
         send_limits,
         send_queue,

@@ -14,10 +14,11 @@ from mpgameserver._core.packet_builder cimport PacketBuilder
 from mpgameserver._core.packet_cipher cimport Seal
 from mpgameserver._core.packet_header cimport PacketFields
 from mpgameserver._core.rate_bins cimport TrafficBins
+from mpgameserver._core.receive_window cimport ReceiveWindow
 from mpgameserver._core.rtt cimport RoundTrip
 from mpgameserver._core.send_limits cimport FlowControl, Room
 from mpgameserver._core.send_queue cimport Outbox
-from mpgameserver._core.sent_window cimport ReceiveWindow, SentWindow
+from mpgameserver._core.sent_window cimport SentWindow
 
 cdef class Endpoint:
     cdef readonly ReceiveWindow received_packets
@@ -59,7 +60,6 @@ cdef class Endpoint:
     cpdef double next_timer(self) except? -1.0
     cdef bint _tick(self, double now) noexcept
     cdef Room _room(self) noexcept
-    cdef bint _wants_trial(self) noexcept
     cdef int _find_lost(self) except -1
     cdef bytes _assemble(self, Room room)
     cdef int _fill(self, PacketBuilder *packet, bint ahead) except -1

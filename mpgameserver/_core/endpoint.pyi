@@ -7,10 +7,11 @@ from mpgameserver._core.budget import Share
 from mpgameserver._core.fragmenter import Reassembler
 from mpgameserver._core.packet_cipher import Aead
 from mpgameserver._core.rate_bins import TrafficBins
+from mpgameserver._core.receive_window import ReceiveWindow
 from mpgameserver._core.rtt import RoundTrip
 from mpgameserver._core.send_limits import FlowControl
 from mpgameserver._core.send_queue import Outbox
-from mpgameserver._core.sent_window import ReceiveWindow, SentWindow
+from mpgameserver._core.sent_window import SentWindow
 from mpgameserver._core.seqnum import SeqNum
 
 __all__ = ["DROP_REASONS", "Endpoint"]

@@ -8,6 +8,7 @@ cdef enum:
     NONCE_SIZE = 12     # the first bytes of the header: identifier, send time, packet number
     TAG_SIZE = 16       # AES-128-GCM
     CRC_SIZE = 4
+    ACK_BITS = 32       # an ack reports its number and the 32 below it
     MAX_MESSAGES = 255  # the count is one byte
 
 # The message and packet types, as on the wire (twin of enums.PacketType).

@@ -1,21 +1,9 @@
-# What was received of the other side's packets, and what became of our own.
+# What became of the packets that were sent.
 
 from cpython.object cimport PyObject
-from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t
 
-cdef enum:
-    ACK_BITS = 32          # an ack reports its number and the 32 below it
-    RECEIVE_WIDTH = 1024   # a packet up to this much late is still honest
-    MAX_JUMP = 16384       # more is no honest gap: it takes half a second at the fastest rate
-    RECEIVE_WORDS = 32     # 2048 bits: any RECEIVE_WIDTH + 1 numbers have words of their own
-    SEGMENTS = 64          # eight laps of the ring
-
-cdef enum Arrival:
-    FRESH = 0
-    DUPLICATE = 1          # a packet with this number was accepted before
-    BEHIND = 2             # too late to tell
-    OUT_OF_TIME = 3        # its send time contradicts its number: a recorded packet
-    TOO_FAR_AHEAD = 4
+from mpgameserver._core.packet_header cimport ACK_BITS
 
 cdef enum SentFlag:
     OWES_ACK = 1
@@ -23,24 +11,6 @@ cdef enum SentFlag:
     LOST = 4
     PING = 8               # its ack tells the round trip; it may be lost without a word
     PROBE = 16             # it carried a copy of a message that has arrived
-
-cdef struct Segment:       # a run of packet numbers, and the times that its packets had
-    uint32_t start, first  # of the run, and of those accepted
-    int32_t lowest, highest
-
-cdef class ReceiveWindow:
-    cdef readonly int64_t newest       # absolute; 0: none yet
-    cdef readonly uint32_t newest_time
-    cdef uint64_t _seen[RECEIVE_WORDS]
-    cdef int32_t _floors[RECEIVE_WORDS]
-    cdef int32_t _newest_offset
-    cdef uint32_t _base_time           # of the first packet: offsets are seconds since then
-    cdef int64_t _second_start, _segment_count  # the first number accepted under the newest time
-    cdef bint _clock_was_set           # the sender's: times have not risen with the numbers
-    cdef Segment _segments[SEGMENTS], _forgotten   # the newest of them; those before, as one
-    cdef Arrival judge(self, uint16_t seq, uint32_t time, int64_t *number) noexcept
-    cdef void enter(self, int64_t number, uint32_t time) noexcept
-    cdef uint32_t ack_bits_value(self) noexcept
 
 cdef struct SentPacket:
     double sent_at

@@ -15,7 +15,7 @@ from support.recordingaead import RING, Seals, recorded_sessions
 from support.serverworld import DEAD, Player, Recorder, World
 
 from mpgameserver._core.endpoint import DROP_REASONS, Endpoint
-from mpgameserver._core.sent_window import WIDTH
+from mpgameserver._core.receive_window import WIDTH
 from mpgameserver.enums import ConnectionStatus, PacketType, RetryMode
 from mpgameserver.netsim import LinkConditions
 

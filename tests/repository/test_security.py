@@ -57,7 +57,7 @@ NOT_BOUNDS = {
     "_core.send_queue.MAX_PENDING": "MAX_PENDING_BYTES for Python",
     "_core.packet.MAX_FRAGMENTS": "MAX_PIECES for Python",
     "_core.rtt.MAX_ACK_DELAY": "shapes a timer",
-    "_core.sent_window.MAX_SEQUENCE_JUMP": "MAX_JUMP for Python",
+    "_core.receive_window.MAX_SEQUENCE_JUMP": "MAX_JUMP for Python",
     "client.connect.MAX_PATH_MTU": "tells a path from the loopback",
     "server.udpserver.MAX_WAIT": "how long the loop sleeps",
 }

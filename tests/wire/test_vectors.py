@@ -23,7 +23,7 @@ from mpgameserver._core.endpoint import Endpoint
 from mpgameserver._core.fragmenter import split
 from mpgameserver._core.packet import size_limits
 from mpgameserver._core.packet_header import decode_header, encode_header
-from mpgameserver._core.sent_window import ReceiveWindow
+from mpgameserver._core.receive_window import ReceiveWindow
 from mpgameserver.client.handshake import ClientHandshake
 from mpgameserver.crypto import EllipticCurvePrivateKey, EllipticCurvePublicKey
 from mpgameserver.enums import PacketType, RetryMode

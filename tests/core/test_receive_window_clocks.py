@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import pytest
 from support import models
 
-from mpgameserver._core.sent_window import MAX_SEQUENCE_JUMP, WIDTH, ReceiveWindow
+from mpgameserver._core.receive_window import MAX_SEQUENCE_JUMP, WIDTH, ReceiveWindow
 
 RING = models.RING
 PER_SECOND = 60
