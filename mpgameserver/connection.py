@@ -21,7 +21,6 @@ from mpgameserver.stats import ConnectionStats
 from mpgameserver.wire.packet import BitField, Packet, PacketHeader, PendingMessage
 
 __all__ = [
-    "CLIENT_IDLE_TIMEOUT",
     "BitField",
     "Connection",
     "ConnectionStats",
@@ -36,8 +35,6 @@ __all__ = [
     "ProtocolError",
     "RetryMode",
     "SeqNum",
-    "Timing",
-    "check_interval",
 ]
 
 

@@ -56,7 +56,7 @@ NOT_RUN = {
     r"python -m pip install (--only-binary|--no-index|path/to)": "test_packaging.py does it",
     r"python -m pip install snakeviz$": "a viewer, which is not ours",
     r"snakeviz ": "opens a browser",
-    r"pyinstaller ": "takes a game that is to be frozen: test_freezing.py",
+    r"pyinstaller |python -m nuitka ": "takes a game that is to be frozen: test_freezing.py",
     r".* \| python -m pstats \.venv/": "needs the profile build: test_packaging.py",
     r"tshark -i any ": "listens to the machine's network, which takes root",
     r"tshark .* -r capture": "needs a capture: test_wireshark.py",
