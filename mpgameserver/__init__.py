@@ -28,6 +28,7 @@ from mpgameserver.errors import (
 )
 from mpgameserver.server.client import ServerClient
 from mpgameserver.server.context import EventHandler, ServerContext
+from mpgameserver.server.limits import Limits
 from mpgameserver.server.stats import ServerStats
 from mpgameserver.server.udpserver import ThreadedServer, UdpServer
 from mpgameserver.stats import ConnectionStats
@@ -47,6 +48,7 @@ __all__ = [
     "EventHandler",
     "HandshakeError",
     "InvalidSignature",
+    "Limits",
     "MpGameServerError",
     "NotConnectedError",
     "PacketError",

@@ -24,6 +24,7 @@ from mpgameserver.enums import RetryMode
 from mpgameserver.errors import InvalidSignature
 from mpgameserver.server.client import ServerClient
 from mpgameserver.server.context import EventHandler, ServerContext
+from mpgameserver.server.limits import Limits
 from mpgameserver.server.snapshot import FiguresAsker
 from mpgameserver.server.udpserver import ThreadedServer
 from mpgameserver.transport.address import format_address, host_and_port
@@ -119,13 +120,15 @@ class MonitorChannel:
 
 
 def _channel_context(asker: FiguresAsker, key: EllipticCurvePrivateKey) -> ServerContext:
-    context = ServerContext(Watchers(asker, key.getPublicKey()), key)
+    limits = Limits(
+        clients=MAX_CHANNEL_CLIENTS,
+        clients_per_host=MAX_CHANNEL_CLIENTS_PER_HOST,
+        reassembly_bytes=MAX_CHANNEL_REASSEMBLY,
+        send_queue_bytes=MAX_CHANNEL_QUEUE,
+        handshake_rate=CHANNEL_HANDSHAKE_RATE,
+    )
+    context = ServerContext(Watchers(asker, key.getPublicKey()), key, limits)
     context.setInterval(_INTERVAL)
-    context.setMaxClients(MAX_CHANNEL_CLIENTS)
-    context.setMaxClientsPerHost(MAX_CHANNEL_CLIENTS_PER_HOST)
-    context.setMaxReassembly(MAX_CHANNEL_REASSEMBLY)
-    context.setMaxSendQueue(MAX_CHANNEL_QUEUE)
-    context.setHandshakeRate(CHANNEL_HANDSHAKE_RATE)
     return context
 
 

@@ -9,7 +9,7 @@ import time
 
 import peer
 
-from mpgameserver import EventHandler, RetryMode, ServerContext, UdpClient, UdpServer
+from mpgameserver import EventHandler, Limits, RetryMode, ServerContext, UdpClient, UdpServer
 
 MOST = 65536
 """Of whatever a server counts: more than any crowd has."""
@@ -44,11 +44,13 @@ def server(use: str) -> None:
 
 def make_room(context: ServerContext) -> None:
     """Let a crowd in, and as quickly as it comes."""
-    context.setMaxClients(MOST)
-    context.setMaxClientsPerHost(MOST)
-    context.setMaxHandshakes(MOST)
-    context.setMaxHandshakesPerHost(MOST)
-    context.setHandshakeRate(MOST)
+    context.limits = Limits(
+        clients=MOST,
+        clients_per_host=MOST,
+        half_open=MOST,
+        half_open_per_host=MOST,
+        handshake_rate=MOST,
+    )
     context.setConnectionTimeout(peer.SILENCE)
 
 

@@ -12,6 +12,7 @@ import contextlib
 from mpgameserver import (
     EllipticCurvePrivateKey,
     EventHandler,
+    Limits,
     SendQueueFullError,
     ServerClient,
     ServerContext,
@@ -31,12 +32,14 @@ class EchoServer(EventHandler):
             client.send(msg)
 
 
-def raise_limits(context: ServerContext, clients: int) -> None:
-    """Let one host have so many clients, and connect them quickly."""
-    context.setMaxClients(clients)
-    context.setMaxClientsPerHost(clients)
-    context.setMaxHandshakesPerHost(clients)
-    context.setHandshakeRate(2000.0)
+def limits_for(clients: int) -> Limits:
+    """Return limits that let one host have so many clients, and connect them quickly."""
+    return Limits(
+        clients=clients,
+        clients_per_host=clients,
+        half_open_per_host=clients,
+        handshake_rate=2000.0,
+    )
 
 
 def main() -> None:
@@ -48,8 +51,7 @@ def main() -> None:
     )
     options = parser.parse_args()
     key = EllipticCurvePrivateKey.fromPEM(options.key.read_text())
-    context = ServerContext(EchoServer(), key)
-    raise_limits(context, MOST_BOTS)
+    context = ServerContext(EchoServer(), key, limits_for(MOST_BOTS))
     server = UdpServer(context, ("127.0.0.1", options.port))
     print(f"serving on {format_address(server.address)}", flush=True)
     server.run()

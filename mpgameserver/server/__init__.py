@@ -2,11 +2,13 @@
 
 from mpgameserver.server.client import ServerClient
 from mpgameserver.server.context import EventHandler, ServerContext
+from mpgameserver.server.limits import Limits
 from mpgameserver.server.stats import ServerStats
 from mpgameserver.server.udpserver import ThreadedServer, UdpServer
 
 __all__ = [
     "EventHandler",
+    "Limits",
     "ServerClient",
     "ServerContext",
     "ServerStats",

@@ -20,7 +20,7 @@ from mpgameserver.server.accesslog import AccessLog
 from mpgameserver.server.blocklist import BlockEntry, BlockList
 from mpgameserver.server.client import ServerClient
 from mpgameserver.server.handler import EVENTS, checked_handler
-from mpgameserver.server.limits import Limits, check_count, check_rate
+from mpgameserver.server.limits import Limits
 from mpgameserver.server.meter import ServerMeter
 from mpgameserver.server.stats import ServerStats
 from mpgameserver.transport.ratelog import LimitedLog
@@ -97,6 +97,12 @@ def _complete(handler: Any) -> EventHandler:
     return _PartialEvents(handler)
 
 
+def _checked_limits(limits: object) -> Limits:
+    if not isinstance(limits, Limits):
+        raise TypeError(f"limits must be a Limits, not {type(limits).__name__}")
+    return limits
+
+
 @dataclass(frozen=True)
 class ServerSettings:
     """The settings of a server, which its context replaces as a whole."""
@@ -146,16 +152,19 @@ class ServerContext:
     `handler` is an EventHandler, or any object with at least one of its events; those that it does
     not have do nothing.
 
+    `limits` are what clients and strangers may make the server hold and do; see `Limits`.
+
     Raises TypeError for an object without an event, for an event that cannot be called with its
-    arguments, for a class, and for what is no private key; ValueError for text or a file without
-    a P-256 private key, and OSError where the file cannot be read. Warns of methods whose names
-    are nearly those of events.
+    arguments, for a class, and for what is no private key or no `Limits`; ValueError for text or a
+    file without a P-256 private key, and OSError where the file cannot be read. Warns of methods
+    whose names are nearly those of events.
     """
 
     def __init__(
         self,
         handler: object,
         root_key: EllipticCurvePrivateKey | str | bytes | os.PathLike[str] | None = None,
+        limits: Limits | None = None,
     ) -> None:
         checked_handler(handler, EventHandler)
         self.handler: Any = handler
@@ -164,7 +173,7 @@ class ServerContext:
         self.root_key: EllipticCurvePrivateKey = (
             EllipticCurvePrivateKey.new() if root_key is None else load_private_key(root_key)
         )
-        self.settings: ServerSettings = ServerSettings()
+        self.settings: ServerSettings = ServerSettings(limits=_checked_limits(limits or Limits()))
         self.access_log: AccessLog | None = None
         self.trace = open_trace(None)
         self.meter: ServerMeter | None = None
@@ -281,98 +290,19 @@ class ServerContext:
         """
         self._set(blocklist=BlockList(blocklist))
 
-    # What a server holds at most; the reasons for the defaults are those of `Limits`.
+    @property
+    def limits(self) -> Limits:
+        """What clients and strangers may make the server hold and do.
 
-    def setMaxClients(self, count: int) -> None:
-        """Set how many clients may be connected; 8192 by default.
-
-        Others are refused, and the handler has a `full` event. Nobody is thrown out when there
-        are more already. TypeError or ValueError unless an int above 0, here and below.
+        Set it as a whole: `context.limits = replace(context.limits, clients=500)`, with the
+        `replace` of the module `dataclasses`. Nobody is disconnected because there are more clients
+        than the new limits allow. Raises TypeError for what is no `Limits`, and nothing changes.
         """
-        self._set_limits(clients=check_count("count", count))
+        return self.settings.limits
 
-    def setMaxClientsPerHost(self, count: int) -> None:
-        """Set how many clients may be connected of one IPv4 address or IPv6 /64; 256 by default.
-
-        As `setMaxClients` otherwise.
-        """
-        self._set_limits(clients_per_host=check_count("count", count))
-
-    def setMaxHandshakes(self, count: int) -> None:
-        """Set how many handshakes may be under way; 4096 by default. Then a random one is evicted.
-
-        Fewer than are begun within `setTempConnectionTimeout` at `setHandshakeRate` let a flood
-        evict those of honest clients.
-        """
-        self._set_limits(half_open=check_count("count", count))
-
-    def setMaxHandshakesPerHost(self, count: int) -> None:
-        """Set the same for one IPv4 address or IPv6 /64; 256 by default."""
-        self._set_limits(half_open_per_host=check_count("count", count))
-
-    def setMaxHandshakesPerAddress(self, count: int) -> None:
-        """Set the same for one address and port; 128 by default."""
-        self._set_limits(half_open_per_address=check_count("count", count))
-
-    def setHandshakeRate(self, rate: float) -> None:
-        """Set how many handshakes are begun per second; 500 by default.
-
-        Each costs some 0.2 ms of public-key work. Further hellos wait or are dropped, and one
-        that is repeated goes first. TypeError or ValueError unless a finite number above 0.
-        """
-        self._set_limits(handshake_rate=check_rate("rate", rate))
-
-    def setMaxSendQueue(self, size: int) -> None:
-        """Set how many bytes may wait to be sent to one client; 16 MiB by default.
-
-        A message that would exceed it is a SendQueueFullError, so it is the longest message, too.
-        """
-        self._set_limits(send_queue_bytes=check_count("size", size))
-
-    def setMaxSendQueues(self, size: int) -> None:
-        """Set how many bytes may wait to be sent to all clients, or to be acked; 1 GiB by default.
-
-        Beyond it, or the share of its host, a client can be sent 16 KiB; then `send` is a
-        SendQueueFullError.
-        """
-        self._set_limits(send_queues_bytes=check_count("size", size))
-
-    def setMaxSendQueuesPerHost(self, size: int) -> None:
-        """Set the same for the clients of one IPv4 address or IPv6 /64; 256 MiB by default."""
-        self._set_limits(send_queues_bytes_per_host=check_count("size", size))
-
-    def setMaxInboxes(self, size: int) -> None:
-        """Set how many bytes messages that wait for the handler may hold; 256 MiB by default.
-
-        Beyond it, or the share of its host, a client can have 16 KiB there; then its packets are
-        dropped, and it sends them again.
-        """
-        self._set_limits(inboxes_bytes=check_count("size", size))
-
-    def setMaxInboxesPerHost(self, size: int) -> None:
-        """Set the same for the clients of one IPv4 address or IPv6 /64; 128 MiB by default."""
-        self._set_limits(inboxes_bytes_per_host=check_count("size", size))
-
-    def setMessageRate(self, rate: float) -> None:
-        """Set how many messages per second are taken from one client; 1,000,000 by default.
-
-        Fragments are counted each. Those of one second may come at once. Packets beyond it are
-        dropped, which looks like loss to the client, so it should be far above what a game sends.
-        TypeError or ValueError unless a finite number above 0.
-        """
-        self._set_limits(message_rate=check_rate("rate", rate))
-
-    def setMaxReassembly(self, size: int) -> None:
-        """Set how many bytes unfinished messages of all clients may hold; 256 MiB by default.
-
-        Where it is not enough, the client that holds most, of the host that does, is disconnected
-        with the reason EVICTED.
-        """
-        self._set_limits(reassembly_bytes=check_count("size", size))
-
-    def setMaxReassemblyPerHost(self, size: int) -> None:
-        """Set the same for the clients of one IPv4 address or IPv6 /64; 64 MiB by default."""
-        self._set_limits(reassembly_bytes_per_host=check_count("size", size))
+    @limits.setter
+    def limits(self, limits: Limits) -> None:
+        self._set(limits=_checked_limits(limits))
 
     def enableAccessLogs(self, path: str | os.PathLike[str] | None) -> None:
         """Append a line to a file for each client that connects or disconnects; None: no more.
@@ -405,9 +335,6 @@ class ServerContext:
 
     def _set_timing(self, **changes: float) -> None:
         self._change(lambda now: replace(now, timing=replace(now.timing, **changes)))
-
-    def _set_limits(self, **changes: Any) -> None:
-        self._change(lambda now: replace(now, limits=replace(now.limits, **changes)))
 
     def _change(self, change: Callable[[ServerSettings], ServerSettings]) -> None:
         """Change the settings as a whole; from any thread, and from a signal's handler."""

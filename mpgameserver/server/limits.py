@@ -1,24 +1,28 @@
 """What strangers and clients may make a server hold and do, each with its reason.
 
-All of it is settled in advance, for a server that carries a few thousand players, dozens of them
-behind one address. `ServerContext` has a setter for what another server would want otherwise.
+The defaults are for a server that carries a few thousand players, dozens of them behind one
+address.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
-__all__ = ["Limits", "check_count", "check_rate"]
+__all__ = ["Limits"]
 
 MIB = 1 << 20
 
 
 @dataclass(frozen=True)
 class Limits:
-    """The caps of a server. A host is an IPv4 address or an IPv6 /64 throughout.
+    """The caps of a server: `ServerContext(handler, key, limits=Limits(clients=500))`.
 
-    What one host may have, an IPv6 /56 may have twice and a /48 four times (`address.host_groups`),
-    for one subscriber may have all the /64s of either.
+    A host is an IPv4 address or an IPv6 /64 throughout. What one host may have, an IPv6 /56 may
+    have twice and a /48 four times (`address.host_groups`), for one subscriber may have all the
+    /64s of either.
+
+    Counts and bytes are ints above 0, rates are finite numbers above 0 per second: anything else
+    raises TypeError or ValueError, which names the field.
     """
 
     clients: int = 8192
@@ -80,20 +84,21 @@ class Limits:
     """Datagrams that belong to no session and wait for the socket to take them; more are dropped
     and counted."""
 
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            check = _check_rate if field.name.endswith("_rate") else _check_count
+            check(field.name, getattr(self, field.name))
 
-def check_count(name: str, value: int) -> int:
-    """`value`, when it is an int above 0; else TypeError or ValueError."""
+
+def _check_count(name: str, value: object) -> None:
     if isinstance(value, bool) or not isinstance(value, int):
         raise TypeError(f"{name} must be an int, not {type(value).__name__}")
     if value < 1:
         raise ValueError(f"{name} must be above 0, not {value!r}")
-    return value
 
 
-def check_rate(name: str, value: float) -> float:
-    """`value`, when it is a finite number above 0; else TypeError or ValueError."""
+def _check_rate(name: str, value: object) -> None:
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise TypeError(f"{name} must be a number per second, not {type(value).__name__}")
     if not 0 < value < float("inf"):
         raise ValueError(f"{name} must be above 0 per second, not {value!r}")
-    return float(value)

@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -27,7 +28,7 @@ from swarm import measuring, openfiles
 from swarm.bot import Bot
 from swarm.command import Ramp, main, run
 from swarm.crowd import Crowd
-from swarm.echoserver import EchoServer, raise_limits
+from swarm.echoserver import EchoServer, limits_for
 from swarm.measuring import Step, finding, own_limit, percentile, server_limit
 from swarm.openfiles import SPARE, TooFewFilesError, allow
 from swarm.script import Ask, Echo, Script
@@ -158,9 +159,8 @@ def test_an_echo_answers_the_ask_that_it_repeats() -> None:
 
 @contextmanager
 def served_by(handler: EventHandler, clients_per_host: int = 1000) -> Iterator[tuple[str, int]]:
-    context = ServerContext(handler, KEY)
-    raise_limits(context, 1000)
-    context.setMaxClientsPerHost(clients_per_host)
+    limits = replace(limits_for(1000), clients_per_host=clients_per_host)
+    context = ServerContext(handler, KEY, limits)
     with ThreadedServer(context, LOOPBACK) as server:
         yield server.address
 

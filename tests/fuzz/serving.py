@@ -20,6 +20,7 @@ from support.serverworld import FRAME, Recorder, World
 from mpgameserver.enums import RetryMode
 from mpgameserver.server.client import ServerClient
 from mpgameserver.server.context import ServerContext
+from mpgameserver.server.limits import Limits
 
 Address = tuple[str, int]
 
@@ -82,11 +83,9 @@ class Serving:
     def __init__(self, script: Script) -> None:
         self._script = script
         self._handler = Handler()
-        self._world = World(self._handler)
+        limits = Limits(clients=MAX_CLIENTS, clients_per_host=MAX_PER_HOST, half_open=MAX_HALF_OPEN)
+        self._world = World(self._handler, limits=limits)
         self._handler.context = self._world.context
-        self._world.context.setMaxClients(MAX_CLIENTS)
-        self._world.context.setMaxClientsPerHost(MAX_PER_HOST)
-        self._world.context.setMaxHandshakes(MAX_HALF_OPEN)
         self._player = self._world.join("192.0.2.1", 4000)
         self._honest = self._world.client_of(self._player)
         self._said: Counter[bytes] = Counter()

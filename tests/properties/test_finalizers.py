@@ -17,6 +17,7 @@ from support.finalizers import Finalizing
 
 from mpgameserver import (
     EventHandler,
+    Limits,
     NotConnectedError,
     RetryMode,
     ServerContext,
@@ -103,7 +104,7 @@ class World:
             lambda: context.call_soon_threadsafe(gc.collect),
             lambda: context.setInterval(1 / 60),
             lambda: context.setBlockList(["192.0.2.0/24"]),
-            lambda: context.setMaxClients(100),
+            lambda: setattr(context, "limits", Limits(clients=100)),
             lambda: context.setKeepAliveInterval(0.1),
             lambda: self.of_each_player(lambda player: player.send(MEDDLED)),
             lambda: self.of_each_player(repr),

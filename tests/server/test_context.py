@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -20,24 +21,6 @@ SETTERS = {
     "setConnectionTimeout": lambda settings: settings.timing.silence,
     "setTempConnectionTimeout": lambda settings: settings.handshake_timeout,
     "setMessageTimeout": lambda settings: settings.timing.message,
-}
-
-
-LIMIT_SETTERS = {
-    "setMaxClients": "clients",
-    "setMaxClientsPerHost": "clients_per_host",
-    "setMaxHandshakes": "half_open",
-    "setMaxHandshakesPerHost": "half_open_per_host",
-    "setMaxHandshakesPerAddress": "half_open_per_address",
-    "setHandshakeRate": "handshake_rate",
-    "setMaxSendQueue": "send_queue_bytes",
-    "setMaxSendQueues": "send_queues_bytes",
-    "setMaxSendQueuesPerHost": "send_queues_bytes_per_host",
-    "setMaxReassembly": "reassembly_bytes",
-    "setMaxReassemblyPerHost": "reassembly_bytes_per_host",
-    "setMaxInboxes": "inboxes_bytes",
-    "setMaxInboxesPerHost": "inboxes_bytes_per_host",
-    "setMessageRate": "message_rate",
 }
 
 
@@ -94,30 +77,36 @@ def test_a_setter_refuses_what_is_no_time(context: ServerContext, setter: str, v
     assert context.settings is before
 
 
-@pytest.mark.parametrize("setter", LIMIT_SETTERS)
-def test_a_limit_sets_what_it_says_and_nothing_else(context: ServerContext, setter: str) -> None:
-    getattr(context, setter)(7)
+def test_the_limits_are_set_as_a_whole(context: ServerContext) -> None:
+    assert context.limits == Limits()
+    context.limits = replace(context.limits, clients=7)
     assert context.settings == ServerSettings(
-        limits=Limits(**{LIMIT_SETTERS[setter]: 7}), blocklist=context.settings.blocklist
+        limits=Limits(clients=7), blocklist=context.settings.blocklist
     )
+    assert ServerContext(EventHandler(), limits=Limits(half_open=9)).limits.half_open == 9
 
 
-@pytest.mark.parametrize("setter", LIMIT_SETTERS)
+@pytest.mark.parametrize("field", [field.name for field in fields(Limits)])
 @pytest.mark.parametrize("value", [0, -1, float("nan"), float("inf"), "1", None, True])
-def test_a_limit_refuses_what_is_no_number_above_0(
-    context: ServerContext, setter: str, value: Any
-) -> None:
-    before = context.settings
-    with pytest.raises((TypeError, ValueError), match=r"above 0|must be"):
-        getattr(context, setter)(value)
+def test_a_limit_is_a_number_above_0(field: str, value: Any) -> None:
+    with pytest.raises((TypeError, ValueError), match=rf"^{field} must be"):
+        Limits(**{field: value})
+
+
+def test_a_count_is_an_integer_and_a_rate_is_not() -> None:
+    count: Any = 7.5
+    with pytest.raises(TypeError, match="clients must be an int, not float"):
+        Limits(clients=count)
+    assert Limits(handshake_rate=0.5).handshake_rate == 0.5
+
+
+def test_what_is_no_limits_changes_nothing(context: ServerContext) -> None:
+    before, wrong = context.settings, cast("Any", {"clients": 7})
+    with pytest.raises(TypeError, match="limits must be a Limits, not dict"):
+        context.limits = wrong
+    with pytest.raises(TypeError, match="limits must be a Limits, not dict"):
+        ServerContext(EventHandler(), limits=wrong)
     assert context.settings is before
-
-
-def test_a_count_is_an_integer(context: ServerContext) -> None:
-    setter: Any = context.setMaxClients
-    with pytest.raises(TypeError, match="must be an int"):
-        setter(7.5)
-    context.setHandshakeRate(0.5)
 
 
 def test_settings_that_many_threads_change_are_all_set(context: ServerContext) -> None:
@@ -125,14 +114,18 @@ def test_settings_that_many_threads_change_are_all_set(context: ServerContext) -
         for value in range(1, 200):
             getattr(context, setter)(value)
 
-    threads = [threading.Thread(target=change, args=(s,)) for s in (*SETTERS, *LIMIT_SETTERS)]
+    def change_limits() -> None:
+        for value in range(1, 200):
+            context.limits = Limits(clients=value)
+
+    threads = [threading.Thread(target=change, args=(setter,)) for setter in SETTERS]
+    threads.append(threading.Thread(target=change_limits))
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
     assert {get(context.settings) for get in SETTERS.values()} == {199.0}
-    limits = context.settings.limits
-    assert {getattr(limits, name) for name in LIMIT_SETTERS.values()} == {199}
+    assert context.limits == Limits(clients=199)
 
 
 def test_without_a_server_the_figures_are_zeros(context: ServerContext) -> None:

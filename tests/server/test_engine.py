@@ -8,6 +8,7 @@ import random
 import threading
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -424,7 +425,7 @@ class TestRoom:
     def test_the_caps_may_be_changed_while_serving_and_throw_nobody_out(self) -> None:
         world = World()
         players = [world.join() for _ in range(3)]
-        world.context.setMaxClients(2)
+        world.context.limits = replace(world.context.limits, clients=2)
         refused = world.player()
         world.run(1)
         assert refused.connection is None
@@ -437,7 +438,7 @@ class TestRoom:
     def test_what_may_wait_for_one_client_is_a_setting(self) -> None:
         world = World()
         first = world.join()
-        world.context.setMaxSendQueue(10_000)
+        world.context.limits = replace(world.context.limits, send_queue_bytes=10_000)
         world.serve()
         for client in (world.client_of(first), world.client_of(world.join())):
             client.send(bytes(9000))
@@ -449,7 +450,7 @@ class TestRoom:
     def test_what_unfinished_messages_may_hold_is_shared_and_given_back(self) -> None:
         world = World()
         first, other = world.join(), world.join()
-        world.context.setMaxReassembly(10_000)
+        world.context.limits = replace(world.context.limits, reassembly_bytes=10_000)
         world.serve()
         other.send(bytes(50_000))
         world.run(1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import heapq
 import itertools
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -230,7 +231,7 @@ class TestRate:
     def test_a_setting_holds_for_those_who_are_connected(self) -> None:
         world = World()
         peer = KeyHolder(world)
-        world.context.setMessageRate(10.0)
+        world.context.limits = replace(world.context.limits, message_rate=10.0)
         world.serve()
         peer.send(*[peer.packet(*[b"x"] * 10) for _ in range(5)])
         assert len(world.handler.messages) == 20

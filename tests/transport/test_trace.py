@@ -8,6 +8,7 @@ import socket
 import stat
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -259,7 +260,7 @@ def test_a_hello_that_waited_in_vain_gets_a_second_line(tmp_path: Path) -> None:
     [hello] = player.links.up.receive(world.now)
     before = len(lines(tmp_path / "trace"))
     world.engine.receive(hello, player.address, world.now, world.wall_now)
-    world.context.setMaxClients(1)
+    world.context.limits = replace(world.context.limits, clients=1)
     world.turn()
     received, dropped = (
         line

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from dataclasses import replace
 from pathlib import Path
 
 from matplotlib.figure import Figure
@@ -27,6 +28,7 @@ from mpgameserver import (
     EventHandler,
     HandshakeError,
     InvalidSignature,
+    Limits,
     MpGameServerError,
     NotConnectedError,
     PacketError,
@@ -126,15 +128,15 @@ def keys(folder: Path) -> EllipticCurvePrivateKey:
 
 def serve(private: EllipticCurvePrivateKey) -> None:
     """A server's settings, and the three ways to run one."""
-    context = ServerContext(Game(), private)
+    context = ServerContext(Game(), private, limits=Limits(clients=64))
+    context.limits = replace(context.limits, handshake_rate=100.0)
+    assert_type(context.limits, Limits)
     context.setInterval(1 / 30)
     context.setKeepAliveInterval(0.1)
     context.setConnectionTimeout(5)
     context.setTempConnectionTimeout(2.0)
     context.setMessageTimeout(1.0)
     context.setBlockList(["192.0.2.1", "2001:db8::/32"])
-    context.setMaxClients(64)
-    context.setHandshakeRate(100.0)
     context.enableAccessLogs(Path("access.log"))
     context.setTrace(None)
     context.broadcast(bytearray(b"to all"), RetryMode.NONE, exclude=context.clients[:1])
