@@ -1,9 +1,9 @@
 """One attempt to connect: names resolved, sockets opened, the handshake driven over them.
 
-A name is resolved on a thread of its own, for that can take longer than a frame. Every address
-gets a socket, a new one each `ADDRESS_INTERVAL` (the connection attempt delay of RFC 8305). A
-server that still has a handshake open with a port ignores a new hello from there, so each
-address gets one more, fresh, port after `FRESH_PORT_DELAY`; the first is read on until the end.
+Every address of the server's name gets a socket, a new one each `ADDRESS_INTERVAL` (the connection
+attempt delay of RFC 8305). A server that still has a handshake open with a port ignores a new hello
+from there, so each address gets one more, fresh, port after `FRESH_PORT_DELAY`; the first is read
+on until the end.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ import contextlib
 import errno
 import logging
 import os
-import queue
 import socket
-import threading
 from dataclasses import dataclass
 
 from mpgameserver._core.packet import size_limits
 from mpgameserver.client.handshake import ClientHandshake, EstablishedSession
+from mpgameserver.client.network import Network
+from mpgameserver.client.resolver import Resolver
 from mpgameserver.client.traced import TracedHandshake, trace_sending
 from mpgameserver.crypto import EllipticCurvePublicKey
 from mpgameserver.enums import ConnectFailure
@@ -29,7 +29,6 @@ from mpgameserver.transport.address import (
     host_of,
     limits_towards,
     plain_address,
-    resolve,
 )
 from mpgameserver.transport.sockets import ConnectedSocket
 from mpgameserver.transport.trace import PacketTrace
@@ -41,8 +40,6 @@ ADDRESS_INTERVAL = 0.25
 """Seconds before the next address of a name is tried too."""
 FRESH_PORT_DELAY = 1.0
 """Seconds before an address is tried from one more port."""
-MAX_ADDRESSES = 8
-"""Addresses of a name that are tried: each takes two sockets."""
 MAX_DATAGRAMS_PER_READ = 64
 """Datagrams that one socket is read for in one frame, while nobody has proved anything."""
 MAX_PATH_MTU = 9216
@@ -50,8 +47,6 @@ MAX_PATH_MTU = 9216
 path on which anything is lost for its size."""
 
 _LOG = logging.getLogger("mpgameserver.client")
-
-_Resolved = list[tuple[socket.AddressFamily, tuple[object, ...]]]
 
 
 def server_address(addr: object) -> tuple[str, int]:
@@ -65,10 +60,6 @@ def server_address(addr: object) -> tuple[str, int]:
     return host, port
 
 
-def _resolve(host: str, port: int, flags: int = 0) -> _Resolved:
-    return list(dict.fromkeys(resolve(host, port, flags)))[:MAX_ADDRESSES]
-
-
 def _fragmented_datagram(path_mtu: int | None) -> int:
     """The size of a datagram that the system sends in fragments which any path of IPv6 carries.
 
@@ -77,63 +68,6 @@ def _fragmented_datagram(path_mtu: int | None) -> int:
     if path_mtu is None or path_mtu > MAX_PATH_MTU:
         return 0
     return path_mtu - IPV6_UDP_HEADER + 1
-
-
-class _Resolver:
-    """Resolves a host: at once when it is an address, else on a thread.
-
-    While that thread is at work, `fileno` can be waited for: it is readable once there is an
-    answer.
-    """
-
-    def __init__(self, host: str, port: int) -> None:
-        self._answer: queue.SimpleQueue[_Resolved] = queue.SimpleQueue()
-        self._reader: socket.socket | None = None
-        try:
-            self._answer.put(_resolve(host, port, socket.AI_NUMERICHOST))
-        except OSError:
-            try:
-                self._start_look_up(host, port)
-            except (OSError, RuntimeError) as error:  # no file descriptor or no thread is left
-                _LOG.warning("cannot resolve %r: %s", host, error)
-                self._answer.put([])
-
-    def _start_look_up(self, host: str, port: int) -> None:
-        self._reader, writer = socket.socketpair()
-        thread = threading.Thread(
-            target=self._look_up,
-            args=(host, port, writer),
-            name="mpgameserver-resolver",
-            daemon=True,
-        )
-        try:
-            thread.start()
-        except BaseException:
-            writer.close()
-            raise
-
-    def _look_up(self, host: str, port: int, writer: socket.socket) -> None:
-        with writer:  # the end of file is what wakes
-            try:
-                self._answer.put(_resolve(host, port))
-            except OSError as error:
-                _LOG.info("cannot resolve %r: %s", host, error)
-                self._answer.put([])
-
-    def filenos(self) -> tuple[int, ...]:
-        return () if self._reader is None else (self._reader.fileno(),)
-
-    def close(self) -> None:
-        if self._reader is not None:
-            self._reader.close()
-            self._reader = None
-
-    def poll(self) -> _Resolved | None:
-        """The addresses, once; None while there is no answer."""
-        try:
-            return self._answer.get_nowait()
-        except queue.Empty:
-            return None
 
 
 @dataclass(eq=False)
@@ -162,24 +96,25 @@ class Attempt:
         addr: tuple[str, int],
         trusted_key: EllipticCurvePublicKey | None,
         timeout: float,
-        now: float,
-        wall_now: float,
+        network: Network,
         trace: PacketTrace | None = None,
     ) -> None:
         self.addr = addr
         self.failure: ConnectFailure | None = None
-        self._now = now
+        self._network = network
+        self._now = now = network.now()
         self._process = os.getpid()
         self._deadline = now + timeout
         self._has_sent = self._has_failed_to_send = False
         self._trace = trace
+        wall_now = network.wall_now()
         self._handshake = (
             ClientHandshake(trusted_key, now, wall_now)
             if trace is None
             else TracedHandshake(trace, trusted_key, now, wall_now)
         )
-        self._resolver: _Resolver | None = _Resolver(*addr)
-        self._answered: _Resolver | None = None
+        self._resolver: Resolver | None = network.resolver(*addr)
+        self._answered: Resolver | None = None
         self._routes: list[_Route] = []
         self._established: tuple[ConnectedSocket, EstablishedSession] | None = None
         try:
@@ -278,7 +213,7 @@ class Attempt:
     def _open_socket(self, route: _Route, now: float) -> None:
         route.next_socket = now + FRESH_PORT_DELAY if not route.sockets else float("inf")
         try:
-            sock = ConnectedSocket(route.family, route.address)
+            sock = ConnectedSocket(self._network.new_socket(route.family), route.address)
         except OSError as error:
             _LOG.info("no way to %s: %s", format_address(plain_address(route.address)), error)
             route.next_socket = now + FRESH_PORT_DELAY

@@ -9,7 +9,6 @@ server that accepts players and loses them at once is not a server that is back.
 from __future__ import annotations
 
 import random
-import time
 from collections.abc import Callable
 from enum import Enum
 
@@ -61,7 +60,7 @@ class Reconnector:
         max_delay: seconds; the delays double with each failed attempt, up to this.
         max_attempts: how many attempts in a row may fail before it gives up; None for no limit.
         rng: the source of the jitter.
-        clock: the source of the time, in seconds.
+        clock: the source of the time, in seconds; by default, the clock of `client`.
 
     Raises:
         TypeError: `client` is no UdpClient, or an argument has another type.
@@ -78,7 +77,7 @@ class Reconnector:
         max_delay: float = MAX_DELAY,
         max_attempts: int | None = None,
         rng: random.Random | None = None,
-        clock: Callable[[], float] = time.perf_counter,
+        clock: Callable[[], float] | None = None,
     ) -> None:
         if not isinstance(client, UdpClient):
             raise TypeError(f"client must be a UdpClient, not {type(client).__name__}")
@@ -90,9 +89,9 @@ class Reconnector:
             raise ValueError(f"max_delay {max_delay!r} is below first_delay {first_delay!r}")
         self._max_attempts = _check_attempts(max_attempts)
         self._rng = random.Random() if rng is None else rng
-        self._clock = clock
+        self._clock = client._network.now if clock is None else clock
         self._failures = 0
-        self._connected_at = self._next_attempt = clock()
+        self._connected_at = self._next_attempt = self._clock()
         connected = client.status() == ConnectionStatus.CONNECTED
         self._state = ReconnectState.CONNECTED if connected else ReconnectState.WAITING
 

@@ -11,7 +11,6 @@ import errno
 import logging
 import os
 import sys
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -23,6 +22,7 @@ from mpgameserver._core.pump import ClientPump
 from mpgameserver._core.seqnum import SeqNum
 from mpgameserver.client.connect import Attempt, server_address
 from mpgameserver.client.handshake import EstablishedSession
+from mpgameserver.client.network import SYSTEM, Network
 from mpgameserver.client.traced import TracedConnection
 from mpgameserver.connection import Connection, Timing, check_interval
 from mpgameserver.crypto import EllipticCurvePublicKey, load_public_key
@@ -31,7 +31,6 @@ from mpgameserver.errors import NotConnectedError
 from mpgameserver.reprs import even_unmade
 from mpgameserver.stats import ConnectionStats
 from mpgameserver.transport.address import format_address, plain_address
-from mpgameserver.transport.poll import wait_readable
 from mpgameserver.transport.ratelog import LimitedLog
 from mpgameserver.transport.sockets import ConnectedSocket
 from mpgameserver.transport.trace import open_trace
@@ -70,6 +69,9 @@ class UdpClient:
     another thread is in `update` is a RuntimeError. Delivery is not ordered. In a process that is
     forked the copy is as one that never connected; the parent's is unharmed.
     """
+
+    _network: Network = SYSTEM
+    """Its clock and its sockets; `mpgameserver.testing` has others."""
 
     def __init__(
         self,
@@ -155,8 +157,7 @@ class UdpClient:
             address,
             self._server_key,
             self._connection_timeout,
-            time.perf_counter(),
-            time.time(),
+            self._network,
             self._trace,
         )
         self._leave()
@@ -297,7 +298,7 @@ class UdpClient:
         """A snapshot of the figures of the current connection, or of the last one."""
         if self._connection is None:
             return ConnectionStats()
-        stats = self._connection.stats(time.perf_counter())
+        stats = self._connection.stats(self._network.now())
         return replace(stats, send_errors=self._send_errors())
 
     # -- settings ---------------------------------------------------------------------------
@@ -354,7 +355,7 @@ class UdpClient:
     def _update_or_leave(self) -> None:
         self._refuse_inside("update")
         try:
-            self._update(time.perf_counter())
+            self._update(self._network.now())
         except OSError as error:
             if error.errno in CLOSED_BY_OTHERS:  # else a TimeoutError of a signal's handler, say
                 self._exclusively(self._leave)
@@ -446,7 +447,7 @@ class UdpClient:
         if self._attempt is not None:
             self._end_attempt(False)
         elif self._connection is not None:
-            self._connection.disconnect(time.perf_counter())
+            self._connection.disconnect(self._network.now())
 
     def waitForDisconnect(self) -> None:
         """Disconnect, and wait for up to 1 second until the server has answered.
@@ -460,7 +461,7 @@ class UdpClient:
         connection = self._connection
         self.update()
         while connection is not None and connection is self._connection and connection.is_live:
-            wait_readable(self, max(connection.next_timer() - time.perf_counter(), MIN_WAIT))
+            self._network.wait(self, max(connection.next_timer() - self._network.now(), MIN_WAIT))
             self.update()
         self._run_callbacks()
 
@@ -481,7 +482,7 @@ class UdpClient:
         self._end_attempt(False)
         if self._connection is None:
             return
-        last = self._connection.abandon(time.perf_counter())
+        last = self._connection.abandon(self._network.now())
         if last is not None and self._socket is not None:
             with contextlib.suppress(OSError):  # closed by somebody else: nobody is told
                 self._socket.send(last)

@@ -193,9 +193,12 @@ def datagram_socket(
 ) -> DatagramSocket | PlainSocket:
     """What moves the datagrams of a socket, and closes it: the best that the platform has.
 
-    With `tells_local`, addresses have that of this host, too, where the platform tells it.
+    With `tells_local`, addresses have that of this host, too, where the platform tells it. A socket
+    in memory, which has no descriptor, is moved by its own methods.
     """
-    return DatagramSocket(sock, local=tells_local) if IS_NATIVE else PlainSocket(sock)
+    if IS_NATIVE and sock.fileno() >= 0:
+        return DatagramSocket(sock, local=tells_local)
+    return PlainSocket(sock)
 
 
 class SendErrorLog:
@@ -225,14 +228,15 @@ def _name(error: int) -> str:
 class ConnectedSocket:
     """A UDP socket that speaks with one address only: the kernel drops what others send.
 
+    `sock` is the socket to connect, and is closed with this object, or when this cannot be made.
     `receive`, `queue`, `flush` and `send` are those of `DatagramSocket`.
 
     Raises OSError when the address cannot be reached at all.
     """
 
-    def __init__(self, family: socket.AddressFamily, address: tuple[object, ...]) -> None:
+    def __init__(self, sock: socket.socket, address: tuple[object, ...]) -> None:
         self.address = address
-        self._socket = new_udp_socket(family, CLIENT_BUFFER_SIZE)
+        self._socket = sock
         try:
             self._socket.connect(address)
             self.local_address: tuple[object, ...] = self._socket.getsockname()

@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections import deque
 from types import SimpleNamespace
 
-import pytest
 from support.pair import FRAME, ConnectionPair, received
 
 from mpgameserver._core.pump import ClientPump
 from mpgameserver.client import UdpClient
-from mpgameserver.client import udpclient as client_module
 from mpgameserver.enums import ConnectionStatus
 from mpgameserver.netsim import LinkConditions
 
@@ -58,27 +56,23 @@ class VirtualSocket:
         self.arrived += pair.link.down.receive(now)
 
 
-def client_of(pair: ConnectionPair, monkeypatch: pytest.MonkeyPatch) -> UdpClient:
+def client_of(pair: ConnectionPair) -> UdpClient:
     """A client on the clock of a pair whose connection is that of the pair's client."""
     sock = VirtualSocket(pair)
-    clock = SimpleNamespace(perf_counter=lambda: pair.now, time=lambda: pair.now)
-    monkeypatch.setattr(client_module, "time", clock)
-    monkeypatch.setattr(client_module, "wait_readable", sock.wait)
     client = UdpClient()
+    client._network = SimpleNamespace(now=lambda: pair.now, wait=sock.wait)  # type: ignore[assignment]
     client._connection = pair.client
     client._socket = sock  # type: ignore[assignment]
     client._pump = ClientPump(pair.client, sock, lambda *_: None)
     return client
 
 
-def test_what_is_reliable_arrives_before_wait_for_disconnect_returns(
-    monkeypatch: pytest.MonkeyPatch, seed: int
-) -> None:
+def test_what_is_reliable_arrives_before_wait_for_disconnect_returns(seed: int) -> None:
     arrived = 0
     for number in range(60):
         pair = ConnectionPair(LOSSY, f"{seed}/{number}")
         pair.run(0.5)
-        client, start = client_of(pair, monkeypatch), pair.now
+        client, start = client_of(pair), pair.now
         client.send_guaranteed(b"last words")
         client.waitForDisconnect()
         assert client.status() == ConnectionStatus.DISCONNECTED
@@ -87,14 +81,12 @@ def test_what_is_reliable_arrives_before_wait_for_disconnect_returns(
     assert arrived >= 59
 
 
-def test_it_does_so_in_a_program_that_updates_and_then_waits(
-    monkeypatch: pytest.MonkeyPatch, seed: int
-) -> None:
+def test_it_does_so_in_a_program_that_updates_and_then_waits(seed: int) -> None:
     arrived = 0
     for number in range(60):
         pair = ConnectionPair(LOSSY, f"{seed}/{number}")
         pair.run(0.5)
-        client = client_of(pair, monkeypatch)
+        client = client_of(pair)
         for part in range(5):
             client.send_guaranteed(b"part %d" % part)
         client.disconnect()

@@ -15,8 +15,7 @@ from support.recordingaead import RING, Seals, recorded_sessions
 from support.serverworld import DEAD, Player, Recorder, World
 
 from mpgameserver._core.endpoint import Endpoint
-from mpgameserver.client import UdpClient, candidates, handshake
-from mpgameserver.client import udpclient as client_module
+from mpgameserver.client import UdpClient, candidates, handshake, network
 from mpgameserver.client.handshake import ClientHandshake
 from mpgameserver.connection import Connection, Timing
 from mpgameserver.crypto import EllipticCurvePrivateKey
@@ -208,7 +207,7 @@ class TestWallClock:
                 readings.append(1e6)
                 return 1e6
 
-        monkeypatch.setattr(client_module, "time", Clock)
+        monkeypatch.setattr(network, "time", Clock)
         with EchoServer() as server, UdpClient(server.public_key) as client:
             for attempt in (1, 2):
                 client.connect(server.address)

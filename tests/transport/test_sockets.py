@@ -39,7 +39,7 @@ def peer() -> Iterator[socket.socket]:
 
 @pytest.fixture
 def connected(peer: socket.socket) -> Iterator[ConnectedSocket]:
-    sock = ConnectedSocket(socket.AF_INET, peer.getsockname())
+    sock = ConnectedSocket(sockets.new_udp_socket(socket.AF_INET), peer.getsockname())
     yield sock
     sock.close()
 
@@ -104,7 +104,7 @@ class TestConnectedSocket:
 
     def test_an_address_that_cannot_be_reached_is_an_os_error(self) -> None:
         with pytest.raises(OSError, match=r".+"):
-            ConnectedSocket(socket.AF_INET, ("::1", 1))
+            ConnectedSocket(sockets.new_udp_socket(socket.AF_INET), ("::1", 1))
 
 
 class TestPathMtu:
