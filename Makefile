@@ -84,7 +84,7 @@ profile:
 bench-instructions: $(INSTALLED)
 	$(BIN)/python bench/instructions.py $(ARGS)
 
-# They show a run of the package in memory; tests/repository/test_pictures.py tells when they are out of date.
+# Runs of the package, drawn; tests/repository/test_pictures.py fails when they are out of date.
 pictures: $(INSTALLED) $(BENCH_TOOLS)
 	$(BIN)/python docs/pictures/draw.py
 

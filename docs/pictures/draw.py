@@ -1,8 +1,9 @@
 """Draws the pictures of the documentation: `make pictures`.
 
-What they show has happened: two connections of the package talk over its seeded link (`talks`).
-Each of the first three files carries the times that it shows as its description, and the tests
-hold them against a new run.
+What they show has happened. The timelines and the plot are of two connections that talk over the
+package's seeded link in virtual time (`talks`); each timeline carries its times as its description,
+and the tests hold them against a new run. The terminal (`terminal`) shows a run of the demo in real
+time, so its numbers differ a little each time that it is drawn.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import matplotlib as mpl
+import terminal
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from talks import MESSAGES, SECONDS, Flight, Talk, play_for, talk
@@ -20,6 +22,7 @@ HERE = Path(__file__).resolve().parent
 CLIENT, SERVER = 1.0, 0.0
 COLORS = {"A": "#0072B2", "B": "#D55E00", "C": "#009E73"}  # told apart by the colour-blind, too
 QUIET, LANE = "#c4c8cc", "#222222"
+DEMO = "mpgameserver demo --seed 7"
 LOST_AT = 0.55
 """How far of its way a lost datagram is drawn."""
 STYLE = {
@@ -94,8 +97,15 @@ def save(figure: Figure, name: str, description: str) -> None:
     figure.savefig(HERE / name, metadata=metadata)
 
 
+def draw_demo() -> None:
+    """The demo in a terminal, with the link that the same seed gives."""
+    screen = terminal.last_screen(terminal.run(DEMO))
+    (HERE / "demo.svg").write_text(terminal.draw(DEMO, screen))
+
+
 def main() -> None:
     """Draw all of them."""
+    draw_demo()
     with mpl.rc_context(STYLE):
         for mode in RetryMode:
             told = talk(mode)

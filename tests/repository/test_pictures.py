@@ -1,7 +1,8 @@
-"""The pictures of the reliability modes show a run that can be had again: `make pictures`."""
+"""The pictures show what the package does today: `make pictures` draws them anew."""
 
 from __future__ import annotations
 
+import html
 import importlib.util
 import json
 import re
@@ -14,6 +15,8 @@ from typing import Any
 import pytest
 
 from mpgameserver import RetryMode
+from mpgameserver.cli.demo.report import DemoReport, DemoSettings
+from mpgameserver.cli.display import Table
 
 PICTURES = Path(__file__).resolve().parents[2] / "docs" / "pictures"
 DESCRIPTION = re.compile(r"<dc:description>(.*?)</dc:description>", re.S)
@@ -21,15 +24,20 @@ DESCRIPTION = re.compile(r"<dc:description>(.*?)</dc:description>", re.S)
 Talk = dict[str, Any]
 
 
-@pytest.fixture(scope="module")
-def talks() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("talks", PICTURES / "talks.py")
+def load(name: str) -> ModuleType:
+    """A module of the folder, which is no package."""
+    spec = importlib.util.spec_from_file_location(name, PICTURES / f"{name}.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    sys.modules["talks"] = module  # dataclasses look their module up
+    sys.modules[name] = module  # dataclasses look their module up
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture(scope="module")
+def talks() -> ModuleType:
+    return load("talks")
 
 
 def drawn(mode: RetryMode) -> Talk:
@@ -91,3 +99,30 @@ def test_retry_on_timeout_is_repeated_when_the_loss_is_known() -> None:
     assert rode == departures(talk, "C")[0]
     assert all(acked for _, acked in talk["callbacks"].values())
     assert set(talk["handled"]) == set("ABC")
+
+
+class TestTheTerminal:
+    """The picture of the demo, whose numbers are those of one run."""
+
+    SVG = (PICTURES / "demo.svg").read_text()
+    SHOWN = html.unescape(re.sub(r"<[^>]+>", "", SVG)).replace("\N{NO-BREAK SPACE}", " ")
+
+    def test_shows_a_demo_that_succeeded(self) -> None:
+        assert "every reliable byte arrived exactly once" in self.SHOWN
+
+    def test_has_the_columns_that_the_demo_prints(self) -> None:
+        settings = DemoSettings(8.0, 5.0, 25.0, 5.0, 2.0, clients=4, seed=7)
+        assert settings.summary() in self.SHOWN
+        report = DemoReport(settings, 8.0, 1.0, 540, 0, messages=(), datagrams=(), clients=())
+        tables = [part for part in report.as_tables() if isinstance(part, Table)]
+        assert len(tables) == 2
+        for table in tables:
+            assert all(column in self.SHOWN for column in table.columns)
+
+    def test_fetches_nothing(self) -> None:
+        assert re.findall(r"url\((?!#)|href=|src=|@import", self.SVG) == []
+
+    def test_leaves_out_what_was_drawn_over(self) -> None:
+        terminal = load("terminal")
+        live = "\x1b[?25lone\ntwo\r\x1b[2K\x1b[1A\x1b[2Kthree\nfour\n\x1b[?25h"
+        assert terminal.last_screen(f"before\n{live}after\n") == "before\nthree\nfour\nafter"

@@ -25,6 +25,9 @@ LINKED = sorted({*PAGES, *ROOT.glob("*.md"), *(ROOT / "examples").rglob("*.md")}
 MAX_PROGRAM_LINES = 20
 
 LINK = re.compile(r"\]\(([^)\s]+)\)")
+FIGURE = re.compile(r"\d[\d,.]*\d(?: (?:µs|/s|MB/s|kB))?")
+MEASURED = {"make bench": "performance.md", "make soak": "reliability.md"}
+"""The pages that the commands of the table write, or whose output they hold."""
 
 
 @pytest.fixture
@@ -76,6 +79,19 @@ def test_its_commands_are_those_of_the_makefile_and_the_installation_of_the_whee
     commands = [c for block in blocks(README) if block.language == "sh" for c in block.commands]
     install = "python -m pip install --only-binary :all: dist/mpgameserver-*.whl"
     assert commands == ["make demo", "make test", "make wheel", install]
+
+
+def test_its_figures_are_those_of_the_pages_that_their_commands_make():
+    rows = re.findall(r"^\| (.*) \| (.*) \| (.*?) ?\| `(make \w+)` \|$", README.read_text(), re.M)
+    assert len(rows) == 6
+    missing = []
+    for what, here, there, command in rows:
+        page = (ROOT / "docs" / MEASURED[command]).read_text().replace(",", "")
+        page = re.sub(r"\.0+(?= players)", "", page)
+        figures = [figure.replace(",", "") for figure in FIGURE.findall(f"{here} {there}")]
+        assert figures, what
+        missing += [f for f in figures if not re.search(rf"(?<![\d.]){re.escape(f)}\b", page)]
+    assert missing == []
 
 
 def anchors(page: Path) -> set[str]:
