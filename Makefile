@@ -104,6 +104,7 @@ lint: $(INSTALLED) $(DEV_TOOLS)
 	$(BIN)/check-jsonschema --builtin-schema vendor.github-issue-config \
 		.github/ISSUE_TEMPLATE/config.yml
 	$(BIN)/check-jsonschema --builtin-schema vendor.dependabot .github/dependabot.yml
+	$(BIN)/check-jsonschema --builtin-schema vendor.citation-file-format CITATION.cff
 	$(BIN)/zizmor --offline --quiet .github
 
 # What is installed, seen from outside as its users' checkers see it: the stubs against the compiled

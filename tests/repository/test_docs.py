@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import configparser
 import importlib
+import inspect
 import json
 import os
 import re
@@ -69,6 +70,19 @@ NOT_IN_THE_REFERENCE = {
     "__version__",
     "make_proof",  # what the command `monitor` says first
 }
+MEMBERS = re.compile(r"^::: (mpgameserver\.\w+)\n    options:\n      members: \[(.*)\]$", re.M)
+"""The classes whose members the reference lists in the order of use."""
+INTERNAL = {
+    "attach",
+    "detach",
+    "end_in_child",
+    "events",
+    "is_shutting_down",
+    "now",
+    "take_calls",
+    "wake",
+}
+"""Members that the modules of the package use of each other."""
 SERVES = re.compile(r"mpgameserver (serve|netsim|monitor)\b")
 """Commands that go on until they are interrupted, and say so in their first line."""
 
@@ -201,6 +215,19 @@ def test_the_reference_has_every_public_name(module: str) -> None:
     entries = re.findall(r"^::: ([\w.]+)$", (DOCS / "api.md").read_text(), re.M)
     documented = {entry.rpartition(".")[2] for entry in entries} | set(errors.__all__)
     assert names - documented <= NOT_IN_THE_REFERENCE
+
+
+@pytest.mark.parametrize(
+    ("path", "members"), MEMBERS.findall((DOCS / "api.md").read_text()), ids=lambda text: text[:40]
+)
+def test_the_reference_leaves_no_member_of_a_class_out(path: str, members: str) -> None:
+    module, _, name = path.rpartition(".")
+    cls = getattr(importlib.import_module(module), name)
+    listed = set(members.split(", "))
+    public = {name for name in vars(cls) if not name.startswith("_")}
+    set_by_init = set(re.findall(r"^        self\.([a-z]\w*)\b.*=", inspect.getsource(cls), re.M))
+    assert public - INTERNAL - listed == set()
+    assert listed - public - set_by_init == set()
 
 
 class TestWhatIsNotRun:

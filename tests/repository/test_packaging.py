@@ -177,7 +177,7 @@ def test_the_sdist_holds_every_source(in_sdist):
     }
     assert sources - in_sdist == set()
     documents = {"README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "LICENSE"}
-    documents |= {"docs/security.md", "docs/installing.md"}
+    documents |= {"CODE_OF_CONDUCT.md", "CITATION.cff", "docs/security.md", "docs/installing.md"}
     documents |= {str(path.relative_to(ROOT)) for path in (ROOT / "examples").rglob("README.md")}
     build = {"setup.py", "pyproject.toml", "constraints.txt", "Makefile"}
     build |= {str(path.relative_to(ROOT)) for path in (ROOT / "_core").glob("*.h")}

@@ -54,6 +54,23 @@ def test_there_is_a_wheel_for_each_python_and_none_that_is_free_threaded(
     assert set(done.stdout.split()) == {f"cp{v}-{tag}" for v in versions for tag in tags}
 
 
+def test_the_citation_names_the_version_and_the_licence_of_the_project() -> None:
+    citation = (ROOT / "CITATION.cff").read_text()
+    assert f"\nversion: {PROJECT['project']['version']}\n" in citation
+    assert f"\nlicense: {PROJECT['project']['license']}\n" in citation
+
+
+def test_the_commit_hooks_run_what_make_lint_runs() -> None:
+    hooks = (ROOT / ".pre-commit-config.yaml").read_text()
+    makefile = (ROOT / "Makefile").read_text()
+    lint = makefile.partition("\nlint:")[2].partition("\n\n")[0]
+    *checkers, everything = re.findall(r"^ *entry: (.*)$", hooks, re.M)
+    assert everything == "make lint"
+    named = [re.search(r"(?:\.venv/bin/|PATH\" )([a-z][\w -]*\w)", c)[1] for c in checkers]
+    assert named == ["ruff check", "ruff format --check", "mypy", "cython-lint"]
+    assert [checker for checker in named if checker not in lint] == []
+
+
 def test_the_same_pythons_are_named_everywhere() -> None:
     name = "Programming Language :: Python :: "
     classifiers = [c.removeprefix(name) for c in PROJECT["project"]["classifiers"]]
