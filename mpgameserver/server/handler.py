@@ -7,7 +7,7 @@ import inspect
 import warnings
 from typing import Any
 
-__all__ = ["EVENTS", "checked_handler"]
+__all__ = ["EVENTS", "checked_handler", "refuse_coroutines"]
 
 _ARGUMENTS: dict[str, tuple[str, ...]] = {
     "starting": (),
@@ -47,6 +47,16 @@ def checked_handler(handler: object, base: type) -> None:
     for name in events:
         _check_event(handler, name)
     _warn_of_near_misses(handler, base)
+
+
+def refuse_coroutines(events: object, handler: object) -> None:
+    """Raise TypeError for an event that is a coroutine function; `events` are all of `handler`."""
+    for name in EVENTS:
+        if inspect.iscoroutinefunction(getattr(events, name)):
+            raise TypeError(
+                f"{name} of {handler!r} is a coroutine function: "
+                "mpgameserver.aio.serve can serve it, this cannot"
+            )
 
 
 def _check_event(handler: object, name: str) -> None:

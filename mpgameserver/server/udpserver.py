@@ -8,7 +8,6 @@ pipe, by which other threads and signals ask for attention.
 from __future__ import annotations
 
 import contextlib
-import inspect
 import logging
 import os
 import signal
@@ -25,7 +24,7 @@ from mpgameserver._core.pump import ServerPump
 from mpgameserver.reprs import even_unmade
 from mpgameserver.server.client import ServerClient
 from mpgameserver.server.context import EventHandler, ServerContext
-from mpgameserver.server.handler import EVENTS
+from mpgameserver.server.handler import EVENTS, refuse_coroutines
 from mpgameserver.server.observed_engine import carrier_of, new_engine
 from mpgameserver.server.stats import ServerStats
 from mpgameserver.server.stuck import where_stuck
@@ -333,14 +332,8 @@ class UdpServer:
 
     def _handler(self) -> EventHandler:
         """Whose events the engine calls."""
-        handler = self._context.events
-        for name in EVENTS:
-            if inspect.iscoroutinefunction(getattr(handler, name)):
-                raise TypeError(
-                    f"{name} of {self._context.handler!r} is a coroutine function: "
-                    "mpgameserver.aio.serve can serve it, this cannot"
-                )
-        return handler
+        refuse_coroutines(self._context.events, self._context.handler)
+        return self._context.events
 
     def _claim(self) -> bool:
         """Make the context this server's own; False when it was stopped before."""

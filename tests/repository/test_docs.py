@@ -208,7 +208,8 @@ def test_nothing_is_listed_that_is_not_there() -> None:
 
 
 @pytest.mark.parametrize(
-    "module", ["", ".aio", ".connection", ".metrics", ".monitorchannel", ".netsim", ".udpproxy"]
+    "module",
+    ["", ".aio", ".connection", ".metrics", ".monitorchannel", ".netsim", ".testing", ".udpproxy"],
 )
 def test_the_reference_has_every_public_name(module: str) -> None:
     names = set(importlib.import_module(f"mpgameserver{module}").__all__)

@@ -12,12 +12,13 @@ import random
 from functools import cache
 
 import pytest
-from support.serverworld import FRAME, ROOT_KEY, WALL_START, Player, World
+from support.serverworld import FRAME, ROOT_KEY, Player, World
 
 from mpgameserver.crypto import EllipticCurvePrivateKey
 from mpgameserver.enums import PacketType
 from mpgameserver.netsim import LinkConditions
 from mpgameserver.server.handshakes import TRIALS_AT_ONCE, TRIALS_PER_SECOND
+from mpgameserver.testing import WALL_START
 from mpgameserver.wire.handshake import (
     ClientHello,
     ServerHello,

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable
-from dataclasses import replace
 from typing import Any
 
+from mpgameserver import testing
 from mpgameserver._core.packet import size_limits
 from mpgameserver.client.handshake import ClientHandshake
 from mpgameserver.connection import Connection, Timing
@@ -16,11 +15,9 @@ from mpgameserver.server.client import ServerClient
 from mpgameserver.server.context import EventHandler, ServerContext
 from mpgameserver.server.engine import ServerEngine
 from mpgameserver.server.limits import Limits
-from mpgameserver.server.stats import ServerStats
+from mpgameserver.testing import FRAME
 from mpgameserver.wire.packet import Packet
 
-FRAME = 1 / 120
-WALL_START = 1_700_000_000.0
 ROOT_KEY = EllipticCurvePrivateKey.new()
 PERFECT = LinkConditions()
 DEAD = LinkConditions(loss=1.0)
@@ -79,8 +76,8 @@ class Recorder(EventHandler):
         return [client.reason.value for (client,) in self.named("disconnect")]
 
 
-class World:
-    """A server engine, its clock, and the players that step with it."""
+class World(testing.World):
+    """A `mpgameserver.testing.World` whose turns and datagrams a test can see and make."""
 
     def __init__(
         self,
@@ -89,45 +86,26 @@ class World:
         seed: int = 0,
         limits: Limits | None = None,
     ) -> None:
-        self.now = 100.0
         self.handler = handler or Recorder()
-        self.context = ServerContext(self.handler, ROOT_KEY)
-        self.context.settings = replace(self.context.settings, limits=limits or Limits())
-        self.engine = ServerEngine(self.context)
         self.players: list[Player] = []
         self.sent: list[tuple[bytes, tuple[Any, ...]]] = []
         self.is_blocked = False
         self.wakes = 0
-        self._conditions = conditions
-        self._seed = seed
-        self.context.attach(self)
-        self.engine.start(self.now)
-
-    # What the context asks of a server.
+        super().__init__(ServerContext(self.handler, ROOT_KEY, limits), conditions, seed)
 
     @property
-    def clients(self) -> tuple[ServerClient, ...]:
-        return self.engine.clients
+    def engine(self) -> ServerEngine:
+        return self._engine
 
-    @property
-    def stats(self) -> ServerStats:
-        return self.engine.stats
+    @engine.setter
+    def engine(self, engine: ServerEngine) -> None:
+        self._engine = engine
 
     def wake(self) -> None:
         self.wakes += 1
 
-    # Time.
-
-    @property
-    def wall_now(self) -> float:
-        return WALL_START + self.now
-
-    def run(self, seconds: float) -> None:
-        """Let that much time pass, in frames of 1/120 s."""
-        for _ in range(math.ceil(seconds / FRAME)):
-            self.frame()
-
     def frame(self) -> None:
+        """Let a frame pass; what an event raises is logged, and is not the test's end."""
         self.now += FRAME
         for player in self.players:
             player.frame()
@@ -139,31 +117,27 @@ class World:
 
     def serve(self, arrivals: Iterable[tuple[bytes, tuple[Any, ...]]] = ()) -> None:
         """The turns of the server's loop at one moment: read once, then work and send."""
-        for datagram, address in arrivals:
-            if self.engine.receive(datagram, address, self.now, self.wall_now):
-                self.flush()
-        self.turn()
-        while self.engine.next_timer() <= self.now:
-            self.turn()
+        self._serve(arrivals)
 
     def turn(self) -> None:
         """One turn of the server's loop in which nothing arrives."""
-        self.engine.advance(self.now)
-        self.flush()
+        self._turn()
 
     def flush(self) -> list[tuple[bytes, tuple[Any, ...]]]:
         """Put what the server sends on its links; what it was."""
-        leaving = []
+        before = len(self.sent)
+        self._send()
+        return self.sent[before:]
+
+    def _send(self) -> None:
         while not self.is_blocked:
             item = self.engine.next_datagram(self.now)
             if item is None:
                 break
-            leaving.append(item)
+            self.sent.append(item)
             for player in self.players:
                 if player.address == item[1]:
                     player.links.down.send(item[0], self.now)
-        self.sent += leaving
-        return leaving
 
     # Players.
 
@@ -171,7 +145,7 @@ class World:
         """A player that has just begun to connect, by default from a host of its own."""
         number = len(self.players) + 1
         default = (f"10.0.{number // 250}.{number % 250 + 1}", 5000)
-        player = Player(self, address or default, f"{self._seed}/{number}", **options)
+        player = Player(self, address or default, f"{self.seed}/{number}", **options)
         self.players.append(player)
         return player
 

@@ -53,6 +53,7 @@ from mpgameserver.connection import BitField, Packet, PacketHeader, PacketType
 from mpgameserver.metrics import MetricsServer, ServerCollector
 from mpgameserver.monitorchannel import MonitorChannel
 from mpgameserver.netsim import Blackout, BurstLoss, LinkConditions, LinkPair, LinkStats
+from mpgameserver.testing import FRAME, World
 from mpgameserver.udpproxy import ProxyStats, UdpProxy
 
 ADDRESS = ("127.0.0.1", 1474)
@@ -265,6 +266,25 @@ def on_a_bad_link(server: tuple[str, int]) -> None:
     with UdpProxy(("127.0.0.1", 0), server, bad, seed=7) as proxy:
         assert_type(proxy.address, tuple[str, int])
         assert_type(proxy.stats, ProxyStats)
+
+
+def in_virtual_time(context: ServerContext) -> None:
+    """The game and its clients in a test."""
+    world = World(Game(), LinkConditions(loss=0.1), seed=7)
+    World(context, seed="a name")
+    client = world.connect()
+    assert_type(client, UdpClient)
+    assert_type(world.client(LinkConditions()), UdpClient)
+    world.set_conditions(client, LinkConditions(latency=0.1))
+    world.run(60 * FRAME)
+    world.run_until(client.hasMessages, timeout=5)
+    world.frame()
+    assert_type(world.server_client(client), ServerClient)
+    assert_type(world.address, tuple[str, int])
+    assert_type(world.clients, tuple[ServerClient, ...])
+    assert_type(world.context, ServerContext)
+    assert_type(world.stats, ServerStats)
+    assert_type(world.now, float)
 
 
 def decode(datagram: bytes, key: bytes) -> list[bytes]:
