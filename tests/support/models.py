@@ -58,14 +58,17 @@ class ReceiveModel:
         self.accepted: dict[int, int] = {}
         self.newest = 0
         self.first_time = 0
+        self.clock_was_set = False
+        self._second_start = 0
 
     def number_of(self, seq: int) -> int:
         return expand(seq, self.newest)
 
     def arrival(self, seq: int, time: int) -> str | None:
-        """Return what the packet is; None where only a sender whose clock is set could send it.
+        """Return what the packet is; None where that depends on a sender's clock that was set.
 
-        A window may accept that, or drop it where it is in doubt.
+        A window may accept that, or drop it where it is in doubt: it may then be the recording of
+        a packet that had the number a lap before, sent ahead of the first one that was accepted.
         """
         number, since = self.number_of(seq), self._since_first(time)
         if self.newest == 0:
@@ -73,14 +76,23 @@ class ReceiveModel:
         if number > self.newest:
             if number - self.newest > self.MAX_JUMP:
                 return "too far ahead"
-            return "fresh" if since >= self._since_first(self.accepted[self.newest]) else None
+            rises = since >= self._since_first(self.accepted[self.newest])
+            return "fresh" if rises and not self._is_in_doubt(number) else None
         if number < self.newest - self.WIDTH:
             return "behind"
         if number in self.accepted:
             return "duplicate"
         if since > self._since_first(self.accepted[self.newest]):
             return "out of time"
-        return "fresh" if self._fits(number, since) else None
+        fits = self._fits(number, since) and not self._is_in_doubt(number)
+        return "fresh" if fits else None
+
+    def _is_in_doubt(self, number: int) -> bool:
+        """True where the sender's clock was set and the number may have been used in a lap before.
+
+        The first packet has the number RING and what is on the wire.
+        """
+        return self.clock_was_set and number > 2 * RING
 
     def _since_first(self, time: int) -> int:
         """Seconds since the time of the first packet, as RFC 1982 compares serial numbers."""
@@ -97,6 +109,12 @@ class ReceiveModel:
         number = self.number_of(seq)
         if self.newest == 0:
             self.first_time = time
+        elif number > self.newest:
+            step = self._since_first(time) - self._since_first(self.accepted[self.newest])
+            if step != 0:
+                self._second_start = number
+            if step < 0 or number - self._second_start > RING // 2:
+                self.clock_was_set = True
         self.accepted[number] = time
         self.newest = max(self.newest, number)
 
