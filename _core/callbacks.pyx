@@ -7,7 +7,7 @@ In here no handler runs but inside what is called.
 
 from cpython.pythread cimport PyThread_get_thread_ident
 
-from mpgameserver._core.connection cimport Lifecycle
+from mpgameserver._core.connection cimport Connection
 
 from collections import deque
 from sys import maxsize
@@ -36,7 +36,7 @@ cdef class Callbacks:
         for callback in awaiting:
             self._due.append((callback, succeeded))
 
-    def collect(self, Lifecycle connection not None):
+    def collect(self, Connection connection not None):
         """Make the callbacks of messages due that are completed."""
         if connection.endpoint.outbox.settled:
             self._due.extend(connection.endpoint.take_settled())

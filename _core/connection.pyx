@@ -32,7 +32,7 @@ from mpgameserver._core.endpoint import DROP_REASONS
 from mpgameserver.enums import ConnectionStatus
 from mpgameserver.errors import NotConnectedError
 
-__all__ = ["GOODBYE_TIMEOUT", "Lifecycle"]
+__all__ = ["GOODBYE_TIMEOUT", "Connection"]
 
 cdef enum:
     KEY_WARNING = MAX_KEY_PACKETS >> 1
@@ -58,7 +58,7 @@ cdef object _disconnected = ConnectionStatus.DISCONNECTED
 cdef object _dropped = ConnectionStatus.DROPPED
 
 
-cdef class Lifecycle:
+cdef class Connection:
     """An established session, seen from one side.
 
     `endpoint` has the session's key, `token` names the session, `timing` is read when the

@@ -20,7 +20,7 @@ from libc.math cimport INFINITY
 from libc.stdint cimport int64_t, uint8_t, uint32_t
 
 from mpgameserver._core.call_budget cimport MAX_CALLS_PER_TURN, CallBudget
-from mpgameserver._core.connection cimport Lifecycle
+from mpgameserver._core.connection cimport Connection
 from mpgameserver._core.drop_reason cimport ACCEPTED, REASSEMBLY_FULL
 from mpgameserver._core.endpoint cimport Endpoint
 from mpgameserver._core.packet_header cimport CHALLENGE_RESP, CLIENT_HELLO, DISCONNECT, TYPE_OFFSET
@@ -177,7 +177,7 @@ cdef class Switchboard:
 
     cdef int _serve(self, Session session) except -1:
         """Bring a session up to date, and the handler about it."""
-        cdef Lifecycle connection = session.connection
+        cdef Connection connection = session.connection
         self.turns += 1
         self.make_ready(session)  # first: then what the handler sends need not see to it
         connection.go_on(self.now)

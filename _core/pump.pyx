@@ -114,11 +114,11 @@ cdef class ServerPump(Pump):
 cdef class ClientPump(Pump):
     """Moves the datagrams of one connection; `on_drop(reason, now)` is told of those dropped."""
 
-    def __cinit__(self, Lifecycle connection, carrier, on_drop):
+    def __cinit__(self, Connection connection, carrier, on_drop):
         kind = type(connection)
         self._connection = connection
         self._on_drop = on_drop
-        self._is_plain = kind.receive is Lifecycle.receive
+        self._is_plain = kind.receive is Connection.receive
 
     def receive(self, int most, double now):
         """Let the connection take what has arrived, and send acks.

@@ -23,7 +23,7 @@ cdef class Session(Timed):
     """
 
     def __cinit__(
-        self, Lifecycle connection, tuple address not None, bytes client_key not None, owner
+        self, Connection connection, tuple address not None, bytes client_key not None, owner
     ):
         self._owner = owner
         self.connection = connection
@@ -39,7 +39,7 @@ cdef class Session(Timed):
         return self._owner.now
 
     def send(self, payload, retry, callback):
-        """Queue a message, as `Lifecycle.send` does, and see to it that it leaves.
+        """Queue a message, as `Connection.send` does, and see to it that it leaves.
 
         On another thread it is handed over. To a client that is gone nothing is sent.
         """

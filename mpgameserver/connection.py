@@ -1,6 +1,6 @@
 """A connection: one session from one side, and the place of the protocol's names.
 
-The session itself is the compiled `Lifecycle`; what is added here are its intervals and figures.
+The session itself is compiled; its intervals are here.
 
 The names that users of the protocol know (`SeqNum`, `PacketHeader`, ...) are importable from here.
 """
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from mpgameserver._core.connection import Lifecycle
+from mpgameserver._core.connection import Connection
 from mpgameserver._core.seqnum import SeqNum
 from mpgameserver.enums import ConnectionStatus, PacketIdentifier, PacketType, RetryMode
 from mpgameserver.errors import (
@@ -85,13 +85,3 @@ def check_interval(name: str, seconds: float) -> float:
     if not 0 < seconds < float("inf"):
         raise ValueError(f"{name} must be above 0 seconds, not {seconds!r}")
     return float(seconds)
-
-
-class Connection(Lifecycle):
-    """An established session, seen from one side; see `Lifecycle`."""
-
-    __slots__ = ()
-
-    def stats(self, now: float) -> ConnectionStats:
-        """A snapshot of the figures."""
-        return ConnectionStats.of(self.endpoint, now)

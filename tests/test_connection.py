@@ -10,6 +10,7 @@ from mpgameserver.connection import Connection, Timing
 from mpgameserver.enums import ConnectionStatus, RetryMode
 from mpgameserver.errors import NotConnectedError
 from mpgameserver.netsim import LinkConditions
+from mpgameserver.stats import ConnectionStats
 
 DEAD = LinkConditions(loss=1.0)
 LATE = LinkConditions(latency=0.05)
@@ -70,7 +71,7 @@ class TestSilence:
         pair = ConnectionPair()
         pair.run(30)
         assert pair.client.status == pair.server.status == ConnectionStatus.CONNECTED
-        sent = pair.client.stats(pair.now).pkts_sent[-30:-1]
+        sent = ConnectionStats.of(pair.client.endpoint, pair.now).pkts_sent[-30:-1]
         assert all(9 <= packets <= 11 for packets in sent)
 
     def test_five_seconds_of_silence_drop_the_connection(self) -> None:
@@ -270,7 +271,7 @@ class TestAfterTheEnd:
         assert ended.next_datagram(1.0) is None
         assert ended.next_timer() == float("inf")
         assert ended.status == ConnectionStatus.DISCONNECTED
-        assert len(ended.stats(2.0).latency) == 300
+        assert len(ConnectionStats.of(ended.endpoint, 2.0).latency) == 300
 
 
 class FrozenPair(ConnectionPair):

@@ -133,4 +133,4 @@ def play_for(seconds: float, seed: int = SEED) -> ConnectionStats:
                 outgoing.send(datagram, now)
             player.connection.take_settled()
             player.connection.endpoint.take_messages()
-    return client.connection.stats(now)
+    return ConnectionStats.of(client.connection.endpoint, now)

@@ -5,7 +5,7 @@ from libc.stdint cimport int64_t
 from mpgameserver._core.drop_reason cimport Verdict
 from mpgameserver._core.endpoint cimport Endpoint
 
-cdef class Lifecycle:
+cdef class Connection:
     cdef readonly Endpoint endpoint
     cdef readonly object token             # names the session
     cdef readonly object status            # a ConnectionStatus

@@ -7,12 +7,12 @@ from mpgameserver._core.endpoint import Endpoint
 from mpgameserver.connection import Timing
 from mpgameserver.enums import ConnectionStatus
 
-__all__ = ["GOODBYE_TIMEOUT", "Lifecycle"]
+__all__ = ["GOODBYE_TIMEOUT", "Connection"]
 
 GOODBYE_TIMEOUT: Final[float]
 
 @disjoint_base
-class Lifecycle:
+class Connection:
     def __new__(cls, endpoint: Endpoint, token: int, timing: Timing, *_: object) -> Self: ...
     @property
     def endpoint(self) -> Endpoint: ...

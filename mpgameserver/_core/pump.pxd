@@ -2,7 +2,7 @@
 
 from libc.stdint cimport uint32_t
 
-from mpgameserver._core.connection cimport Lifecycle
+from mpgameserver._core.connection cimport Connection
 from mpgameserver._core.datagrams cimport DatagramSocket
 from mpgameserver._core.dispatcher cimport Switchboard
 from mpgameserver._core.drop_reason cimport Verdict
@@ -28,7 +28,7 @@ cdef class ServerPump(Pump):
     cpdef void send(self) except *
 
 cdef class ClientPump(Pump):
-    cdef Lifecycle _connection
+    cdef Connection _connection
     cdef object _on_drop
 
     cdef bytes _next_arrival(self)

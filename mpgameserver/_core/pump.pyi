@@ -3,7 +3,7 @@ from typing import Any, Protocol, type_check_only
 
 from typing_extensions import Self, disjoint_base
 
-from mpgameserver._core.connection import Lifecycle
+from mpgameserver._core.connection import Connection
 from mpgameserver._core.dispatcher import Switchboard
 
 __all__ = ["ClientPump", "Pump", "ServerPump"]
@@ -43,7 +43,7 @@ class ServerPump(Pump):
 class ClientPump(Pump):
     def __new__(
         cls,
-        connection: Lifecycle,
+        connection: Connection,
         carrier: ConnectedCarrier,
         on_drop: Callable[[str, float], object],
     ) -> Self: ...

@@ -2,12 +2,12 @@
 
 from libc.stdint cimport int8_t
 
-from mpgameserver._core.connection cimport Lifecycle
+from mpgameserver._core.connection cimport Connection
 from mpgameserver._core.message_rate cimport MessageRate
 from mpgameserver._core.timers cimport Timed
 
 cdef class Session(Timed):
-    cdef readonly Lifecycle connection
+    cdef readonly Connection connection
     cdef readonly tuple address     # as the socket module has it
     cdef readonly bytes client_key  # the ephemeral key of its hello, in DER
     cdef readonly double connected_at

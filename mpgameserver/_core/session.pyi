@@ -3,9 +3,9 @@ from typing import Any, Protocol, type_check_only
 
 from typing_extensions import Self, disjoint_base
 
+from mpgameserver._core.connection import Connection
 from mpgameserver._core.message_rate import MessageRate
 from mpgameserver._core.timers import Timed
-from mpgameserver.connection import Connection
 from mpgameserver.enums import DisconnectReason
 
 __all__ = ["Session"]

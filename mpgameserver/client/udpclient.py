@@ -298,7 +298,7 @@ class UdpClient:
         """A snapshot of the figures of the current connection, or of the last one."""
         if self._connection is None:
             return ConnectionStats()
-        stats = self._connection.stats(self._network.now())
+        stats = ConnectionStats.of(self._connection.endpoint, self._network.now())
         return replace(stats, send_errors=self._send_errors())
 
     # -- settings ---------------------------------------------------------------------------

@@ -75,7 +75,7 @@ class ServerClient:
     @property
     def stats(self) -> ConnectionStats:
         """A snapshot of the session's figures."""
-        return self._session.connection.stats(self._session.now)
+        return ConnectionStats.of(self._session.connection.endpoint, self._session.now)
 
     @property
     def log(self) -> _LoggerAdapter:

@@ -8,6 +8,7 @@ from support.endpoints import Peer, new_endpoint
 from mpgameserver._core.pump import ClientPump, ServerPump
 from mpgameserver.connection import Connection, Timing
 from mpgameserver.enums import RetryMode
+from mpgameserver.stats import ConnectionStats
 
 
 class Carrier:
@@ -38,12 +39,12 @@ def test_what_the_socket_does_not_take_is_not_sent_and_leaves_first_later() -> N
     pump = ClientPump(connection, carrier, print)
     connection.send(b"x", RetryMode.NONE)
     pump.send(0.0)
-    stats = connection.stats(0.0)
+    stats = ConnectionStats.of(connection.endpoint, 0.0)
     assert (pump.is_blocked, stats.assembled, stats.sent) == (True, 1, 0)
     [unsent] = carrier.offered
     carrier.room = 10
     pump.send(2.0)
-    stats = connection.stats(2.0)
+    stats = ConnectionStats.of(connection.endpoint, 2.0)
     assert (pump.is_blocked, stats.sent) == (False, len(carrier.taken))
     assert stats.pkts_sent[-1] == sum(stats.pkts_sent) == stats.sent
     assert sum(stats.bytes_sent) == sum(map(len, carrier.taken))

@@ -18,6 +18,7 @@ from mpgameserver._core.endpoint import DROP_REASONS, Endpoint
 from mpgameserver._core.receive_window import WIDTH
 from mpgameserver.enums import ConnectionStatus, PacketType, RetryMode
 from mpgameserver.netsim import LinkConditions
+from mpgameserver.stats import ConnectionStats
 
 ADDRESS = ("192.0.2.1", 5000)
 LATE = LinkConditions(latency=0.05)
@@ -79,11 +80,11 @@ class TestInItsSession:
         player = world.join(*ADDRESS)
         play(world, player, b"once")
         replayed = recording(sent_to(world, ADDRESS))
-        attempts, before = seals.attempts, player.connection.stats(world.now)
+        attempts, before = seals.attempts, ConnectionStats.of(player.connection.endpoint, world.now)
         for _ in range(3):
             for datagram in replayed:
                 assert player.connection.receive(datagram, world.now) is not None
-        after = player.connection.stats(world.now)
+        after = ConnectionStats.of(player.connection.endpoint, world.now)
         assert seals.attempts == attempts
         assert after.received == before.received
         assert player.connection.endpoint.inbox_size == 0

@@ -6,6 +6,7 @@ import pytest
 from support.serverworld import World
 
 from mpgameserver.enums import ConnectionStatus, RetryMode
+from mpgameserver.stats import ConnectionStats
 from mpgameserver.wire.handshake import wire_time
 
 ORDINARY = 1_700_000_000.0
@@ -38,7 +39,7 @@ def test_a_session_begins_lasts_and_ends(strange: float, sides: str) -> None:
     assert world.handler.messages == [b"up %d" % second for second in range(12)]
     assert player.messages == [b"down %d" % second for second in range(12)]
     assert client.stats.drops["implausible"] == 0
-    assert player.connection.stats(world.now).drops["implausible"] == 0
+    assert ConnectionStats.of(player.connection.endpoint, world.now).drops["implausible"] == 0
     player.connection.disconnect(world.now)
     world.run(0.2)
     assert player.connection.status == ConnectionStatus.DISCONNECTED

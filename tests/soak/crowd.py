@@ -162,7 +162,7 @@ class Crowd(EventHandler):
         assert here == {client.token for client in self._engine.clients}
         for member in self._members.values():
             if member.connection is not None:
-                self.figures.append(member.connection.stats(self.now))
+                self.figures.append(ConnectionStats.of(member.connection.endpoint, self.now))
         self.figures += [client.stats for client in self._engine.clients]
 
     def _play_until(self, end: float, act: Callable[[Member], None]) -> None:
@@ -188,7 +188,7 @@ class Crowd(EventHandler):
                 member.come(self._key, self.now)
         elif self.now >= member.acts_at:
             self.up[connection.token].has_ended = self.down[connection.token].has_ended = True
-            self.figures.append(connection.stats(self.now))
+            self.figures.append(ConnectionStats.of(connection.endpoint, self.now))
             member.leave(self.now, says_goodbye=self._rng.random() < 0.5)
             self._collect(connection)
             member.acts_at = self.now + self._rng.uniform(0.0, AWAY)

@@ -13,6 +13,7 @@ from support.recordingaead import Seals, recorded_sessions
 
 from mpgameserver.connection import Connection
 from mpgameserver.netsim import LinkPair
+from mpgameserver.stats import ConnectionStats
 
 WAITING = 600
 """Messages that wait in bulk: more than the span that reliable ones may have under way."""
@@ -52,7 +53,10 @@ def soak(condition: Condition, seed: int) -> Figures:
             raise AssertionError(
                 f"{condition.name}, seed {seed}, at {pair.now:.3f} s: {error}"
             ) from error
-    stats = [connection.stats(pair.now) for connection in (pair.client, pair.server)]
+    stats = [
+        ConnectionStats.of(connection.endpoint, pair.now)
+        for connection in (pair.client, pair.server)
+    ]
     return Figures(
         name=condition.name,
         messages=sum(talk.said for talk in talks),
@@ -132,8 +136,10 @@ def _check_connections(pair: SoakPair, condition: Condition, seals: Seals) -> No
     is_damaging = bool(link.corrupt or link.truncate or link.replay)
     connections = (pair.client, pair.server)
     for connection in connections:
-        drops = connection.stats(pair.now).drops
+        drops = connection.endpoint.drops
         for reason in OVERFLOWS if is_damaging else OVERFLOWS | DAMAGE:
             assert not drops[reason], f"{drops[reason]} datagrams dropped: {reason}"
-    received = sum(connection.stats(pair.now).received for connection in connections)
+    received = sum(
+        ConnectionStats.of(connection.endpoint, pair.now).received for connection in connections
+    )
     assert seals.opened == received, f"{seals.opened} packets opened, {received} accepted"

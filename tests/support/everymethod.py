@@ -21,7 +21,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import mpgameserver._core as core
-from mpgameserver._core.connection import Lifecycle
+from mpgameserver._core.connection import Connection
 from mpgameserver._core.dispatcher import Switchboard
 from mpgameserver._core.endpoint import Endpoint
 from mpgameserver._core.session import Session
@@ -76,10 +76,10 @@ def new_socket() -> socket.socket:
 def samples() -> list[object]:
     """Plausible and implausible arguments."""
     endpoint = Endpoint(session_cipher(KEY), False, 0.0, 1.7e9)
-    lifecycle = Lifecycle(endpoint, 1, Timing())
+    connection = Connection(endpoint, 1, Timing())
     context = SimpleNamespace(settings=None)
     owner = SimpleNamespace(now=1.0, wants_out=lambda _: None)
-    session = Session(lifecycle, ("127.0.0.1", 1), b"", owner)
+    session = Session(connection, ("127.0.0.1", 1), b"", owner)
     numbers = [0, 1, -1, 2, 255, 65536, 1 << 31, 1 << 62, -(1 << 63), 1 << 64]
     times = [0.5, -1.0, math.inf, -math.inf, math.nan, 1e300]
     texts = [
@@ -94,7 +94,7 @@ def samples() -> list[object]:
     containers = [(), (b"a", ("127.0.0.1", 9)), ("127.0.0.1", 9), [], [1], {}, {1: 2}]
     return [
         *numbers, *times, *texts, *containers, None, "text", True, Bare(), Bare, repr, Reader(),
-        endpoint, lifecycle, session, Switchboard(context, Reader(), {}), session_cipher(KEY),
+        endpoint, connection, session, Switchboard(context, Reader(), {}), session_cipher(KEY),
         Timing(), context, owner,
     ]  # fmt: skip
 
@@ -122,7 +122,7 @@ def constructors(kind: type) -> Iterator[Any]:
 def instances(kind: type, values: list[object]) -> Iterator[object]:
     """What the constructors make of no arguments, and of those that some class takes."""
     endpoint = next(value for value in values if isinstance(value, Endpoint))
-    lifecycle = next(value for value in values if isinstance(value, Lifecycle))
+    connection = next(value for value in values if isinstance(value, Connection))
     plausible: list[tuple[object, ...]] = [
         (),
         (KEY,),
@@ -133,8 +133,8 @@ def instances(kind: type, values: list[object]) -> Iterator[object]:
         (session_cipher(KEY), False, 0.0, 1.7e9),
         (Reader(), True, 0.0, 1.7e9),
         (endpoint, 1, Timing()),
-        (lifecycle, ("127.0.0.1", 1), b"", SimpleNamespace(now=1.0, wants_out=lambda _: None)),
-        (lifecycle, Reader(), Reader()),
+        (connection, ("127.0.0.1", 1), b"", SimpleNamespace(now=1.0, wants_out=lambda _: None)),
+        (connection, Reader(), Reader()),
         (Switchboard(SimpleNamespace(settings=None), Reader(), {}), Reader(), lambda: 0.0),
         (Switchboard.__new__(Switchboard), Reader(), lambda: 0.0),
         (new_socket(),),
