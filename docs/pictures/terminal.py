@@ -59,5 +59,6 @@ def draw(command: str, screen: str) -> str:
     console = Console(record=True, width=WIDTH, file=io.StringIO(), force_terminal=True)
     console.print(Text(f"$ {command}", style="bold"))
     console.print(Text.from_ansi(screen))
+    console.print()  # the picture cuts off the last line
     svg = console.export_svg(title=command, theme=MONOKAI, unique_id="terminal")
     return _FONTS.sub("", svg)
