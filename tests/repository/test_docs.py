@@ -70,7 +70,9 @@ NOT_IN_THE_REFERENCE = {
     "__version__",
     "make_proof",  # what the command `monitor` says first
 }
-MEMBERS = re.compile(r"^::: (mpgameserver\.\w+)\n    options:\n      members: \[(.*)\]$", re.M)
+MEMBERS = re.compile(
+    r"^::: (mpgameserver\.(?:testing\.)?\w+)\n    options:\n      members: \[(.*)\]$", re.M
+)
 """The classes whose members the reference lists in the order of use."""
 INTERNAL = {
     "attach",
