@@ -26,8 +26,8 @@ from mpgameserver._core.rate_bins import TrafficBins
 from mpgameserver._core.receive_window import ReceiveWindow
 from mpgameserver._core.sent_window import SentWindow
 from mpgameserver.connection import Connection, Timing
-from mpgameserver.server.context import EventHandler
 from mpgameserver.server.engine import ServerEngine
+from mpgameserver.server.handler import EventHandler
 from mpgameserver.server.sessions import Session
 from mpgameserver.wire.session_cipher import session_cipher
 

@@ -23,7 +23,8 @@ from mpgameserver.crypto import (
 from mpgameserver.enums import RetryMode
 from mpgameserver.errors import InvalidSignature
 from mpgameserver.server.client import ServerClient
-from mpgameserver.server.context import EventHandler, ServerContext
+from mpgameserver.server.context import ServerContext
+from mpgameserver.server.handler import EventHandler
 from mpgameserver.server.limits import Limits
 from mpgameserver.server.snapshot import FiguresAsker
 from mpgameserver.server.udpserver import ThreadedServer

@@ -33,8 +33,8 @@ from mpgameserver.client.udpclient import UdpClient
 from mpgameserver.enums import ConnectionStatus
 from mpgameserver.netsim import LinkConditions, LinkPair
 from mpgameserver.server.client import ServerClient
-from mpgameserver.server.context import EventHandler, ServerContext
-from mpgameserver.server.handler import EVENTS, refuse_coroutines
+from mpgameserver.server.context import ServerContext
+from mpgameserver.server.handler import EVENTS, EventHandler, refuse_coroutines
 from mpgameserver.server.observed_engine import new_engine
 from mpgameserver.server.stats import ServerStats
 from mpgameserver.transport.address import SocketAddress

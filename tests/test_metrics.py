@@ -20,7 +20,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from mpgameserver import metrics
 from mpgameserver.metrics import MetricsServer, ServerCollector
 from mpgameserver.server import ThreadedServer
-from mpgameserver.server.context import EventHandler, ServerContext
+from mpgameserver.server.context import ServerContext
+from mpgameserver.server.handler import EventHandler
 from mpgameserver.server.stats import ServerFigures, ServerStats
 
 ROOT = Path(__file__).resolve().parent.parent

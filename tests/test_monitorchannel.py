@@ -25,7 +25,8 @@ from mpgameserver.monitorchannel import (
     make_proof,
 )
 from mpgameserver.server import ThreadedServer
-from mpgameserver.server.context import EventHandler, ServerContext
+from mpgameserver.server.context import ServerContext
+from mpgameserver.server.handler import EventHandler
 from mpgameserver.server.meter import MAX_CONNECTIONS_LISTED
 from mpgameserver.server.stats import ConnectionFigures, ServerFigures
 

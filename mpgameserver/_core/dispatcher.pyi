@@ -6,7 +6,8 @@ from mpgameserver._core.call_budget import CallBudget
 from mpgameserver._core.fifo import Fifo
 from mpgameserver._core.session import Session
 from mpgameserver._core.timers import Timers
-from mpgameserver.server.context import EventHandler, ServerContext, ServerSettings
+from mpgameserver.server.context import ServerContext, ServerSettings
+from mpgameserver.server.handler import EventHandler
 
 __all__ = ["Switchboard"]
 

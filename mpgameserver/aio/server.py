@@ -22,7 +22,8 @@ from mpgameserver.aio.driver import Driver
 from mpgameserver.aio.lingering import LingeringClients
 from mpgameserver.enums import ConnectionStatus
 from mpgameserver.server.client import ServerClient
-from mpgameserver.server.context import EventHandler, ServerContext
+from mpgameserver.server.context import ServerContext
+from mpgameserver.server.handler import EventHandler
 from mpgameserver.server.meter import Phase, ServerMeter
 from mpgameserver.server.udpserver import UdpServer, require_context
 from mpgameserver.transport.address import host_groups, host_of

@@ -18,7 +18,8 @@ from mpgameserver.crypto import EllipticCurvePrivateKey
 from mpgameserver.errors import SendQueueFullError
 from mpgameserver.monitorchannel import DEFAULT_ADDRESS, MonitorChannel
 from mpgameserver.server.client import ServerClient
-from mpgameserver.server.context import EventHandler, ServerContext
+from mpgameserver.server.context import ServerContext
+from mpgameserver.server.handler import EventHandler
 from mpgameserver.server.snapshot import FiguresAsker
 from mpgameserver.server.udpserver import UdpServer
 from mpgameserver.transport.address import format_address

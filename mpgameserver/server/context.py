@@ -1,4 +1,4 @@
-"""What a game gives to a server, and what it can ask of it: the handler and the context."""
+"""The context: a handler, the settings of the server that runs it, and the way to its clients."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import logging
 import os
 import threading
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Protocol
 
 from mpgameserver import forks
 from mpgameserver.connection import Timing, check_interval
@@ -19,82 +19,18 @@ from mpgameserver.reprs import even_unmade
 from mpgameserver.server.accesslog import AccessLog
 from mpgameserver.server.blocklist import BlockEntry, BlockList
 from mpgameserver.server.client import ServerClient
-from mpgameserver.server.handler import EVENTS, checked_handler
+from mpgameserver.server.handler import EventHandler, all_events, check_handler
 from mpgameserver.server.limits import Limits
 from mpgameserver.server.meter import ServerMeter
 from mpgameserver.server.stats import ServerStats
 from mpgameserver.transport.ratelog import LimitedLog
 from mpgameserver.transport.trace import PacketTrace, open_trace
 
-__all__ = ["EventHandler", "ServerContext", "ServerSettings"]
+__all__ = ["ServerContext", "ServerSettings"]
 
 _LOG = logging.getLogger("mpgameserver.server")
 
-EventResult = Awaitable[object] | None
-"""What an event returns: something to be awaited only where `mpgameserver.aio` serves."""
 Call = tuple[Callable[..., object], tuple[object, ...]]
-
-
-class EventHandler:
-    """The game's side of a server: derive from it, and override what is needed.
-
-    A handler may also be any other object that has some of these methods.
-
-    All events come from one thread, one at a time. What one raises is logged and concerns
-    nobody else. What an event queues for clients leaves when it returns.
-
-    Any event may be a coroutine function, where `mpgameserver.aio.serve` serves.
-    """
-
-    Client: TypeAlias = ServerClient
-    """What the events are given, for annotations."""
-
-    def starting(self) -> EventResult:
-        """The server listens, and is about to serve."""
-
-    def shutdown(self) -> EventResult:
-        """The server has stopped: every client has had its `disconnect` event."""
-
-    def connect(self, client: ServerClient) -> EventResult:
-        """A client has connected, and can be sent messages."""
-
-    def disconnect(self, client: ServerClient) -> EventResult:
-        """A client that had a `connect` event is gone; `client.reason` says why."""
-
-    def update(self, delta_t: float) -> EventResult:
-        """Called once per interval; `delta_t` is the time since the last call, in seconds.
-
-        Calls that the server was too late for are left out, not made up for.
-        """
-
-    def handle_message(self, client: ServerClient, seqnum: int, msg: bytes = b"") -> EventResult:
-        """A message of a client has arrived. Messages arrive once each, but not in order.
-
-        `seqnum` is a `SeqNum`: the number under which the client sent it.
-        """
-
-    def full(self, addr: tuple[str, int]) -> EventResult:
-        """A client was refused, because the server or what one host may have of it is full.
-
-        Called at most once per second. `addr`, (host, port), may be forged.
-        """
-
-
-class _PartialEvents(EventHandler):
-    """The events that an object has; the others do nothing."""
-
-    def __init__(self, handler: object) -> None:
-        for name in EVENTS:
-            event = getattr(handler, name, None)
-            if event is not None:
-                setattr(self, name, event)
-
-
-def _complete(handler: Any) -> EventHandler:
-    """What has all events: the handler itself, if it does."""
-    if all(getattr(handler, name, None) is not None for name in EVENTS):
-        return handler  # type: ignore[no-any-return]
-    return _PartialEvents(handler)
 
 
 def _checked_limits(limits: object) -> Limits:
@@ -166,14 +102,16 @@ class ServerContext:
         root_key: EllipticCurvePrivateKey | str | bytes | os.PathLike[str] | None = None,
         limits: Limits | None = None,
     ) -> None:
-        checked_handler(handler, EventHandler)
+        check_handler(handler)
         self.handler: Any = handler
-        self.events: EventHandler = _complete(handler)
+        self.events: EventHandler = all_events(handler)
         """The events of the handler, with those that it does not have."""
         self.root_key: EllipticCurvePrivateKey = (
             EllipticCurvePrivateKey.new() if root_key is None else load_private_key(root_key)
         )
-        self.settings: ServerSettings = ServerSettings(limits=_checked_limits(limits or Limits()))
+        self.settings: ServerSettings = ServerSettings(
+            limits=_checked_limits(Limits() if limits is None else limits)
+        )
         self.access_log: AccessLog | None = None
         self.trace = open_trace(None)
         self.meter: ServerMeter | None = None

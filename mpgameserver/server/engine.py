@@ -27,7 +27,8 @@ from mpgameserver.connection import Connection
 from mpgameserver.enums import ConnectionStatus, DisconnectReason, PacketType
 from mpgameserver.errors import ProtocolError, SendQueueFullError
 from mpgameserver.server.client import ServerClient
-from mpgameserver.server.context import EventHandler, ServerContext
+from mpgameserver.server.context import ServerContext
+from mpgameserver.server.handler import EventHandler
 from mpgameserver.server.handover import MESSAGE_COST, HandOver
 from mpgameserver.server.handshakes import HelloRefused, ProvedSession, ServerHandshakes
 from mpgameserver.server.host_budgets import HostBudgets

@@ -1,13 +1,26 @@
-"""What a handler must be: the events it has, and the mistakes that can be told beforehand."""
+"""The handler: its events, and the mistakes in one that can be found beforehand."""
 
 from __future__ import annotations
 
 import difflib
 import inspect
 import warnings
-from typing import Any
+from collections.abc import Awaitable
+from typing import Any, TypeAlias
 
-__all__ = ["EVENTS", "checked_handler", "refuse_coroutines"]
+from mpgameserver.server.client import ServerClient
+
+__all__ = [
+    "EVENTS",
+    "EventHandler",
+    "EventResult",
+    "all_events",
+    "check_handler",
+    "refuse_coroutines",
+]
+
+EventResult: TypeAlias = Awaitable[object] | None
+"""What an event returns: something to be awaited only where `mpgameserver.aio` serves."""
 
 _ARGUMENTS: dict[str, tuple[str, ...]] = {
     "starting": (),
@@ -28,8 +41,70 @@ SIMILAR_BEHIND_A_PREFIX = 0.76
 _STEMS = {"message" if name == "handle_message" else name: name for name in EVENTS}
 
 
-def checked_handler(handler: object, base: type) -> None:
-    """Check that an object can be a handler; `base` is the class that handlers may derive from.
+class EventHandler:
+    """The game's side of a server: derive from it, and override what is needed.
+
+    A handler may also be any other object that has some of these methods.
+
+    All events come from one thread, one at a time. What one raises is logged and concerns
+    nobody else. What an event queues for clients leaves when it returns.
+
+    Any event may be a coroutine function, where `mpgameserver.aio.serve` serves.
+    """
+
+    Client: TypeAlias = ServerClient
+    """What the events are given, for annotations."""
+
+    def starting(self) -> EventResult:
+        """The server listens, and is about to serve."""
+
+    def shutdown(self) -> EventResult:
+        """The server has stopped: every client has had its `disconnect` event."""
+
+    def connect(self, client: ServerClient) -> EventResult:
+        """A client has connected, and can be sent messages."""
+
+    def disconnect(self, client: ServerClient) -> EventResult:
+        """A client that had a `connect` event is gone; `client.reason` says why."""
+
+    def update(self, delta_t: float) -> EventResult:
+        """Called once per interval; `delta_t` is the time since the last call, in seconds.
+
+        Calls that the server was too late for are left out, not made up for.
+        """
+
+    def handle_message(self, client: ServerClient, seqnum: int, msg: bytes = b"") -> EventResult:
+        """A message of a client has arrived. Messages arrive once each, but not in order.
+
+        `seqnum` is a `SeqNum`: the number under which the client sent it.
+        """
+
+    def full(self, addr: tuple[str, int]) -> EventResult:
+        """A client was refused, because the server or what one host may have of it is full.
+
+        Called at most once per second. `addr`, (host, port), may be forged.
+        """
+
+
+class _PartialEvents(EventHandler):
+    """The events that an object has; the others do nothing."""
+
+    def __init__(self, handler: object) -> None:
+        for name in EVENTS:
+            event = getattr(handler, name, None)
+            if event is not None:
+                setattr(self, name, event)
+
+
+def all_events(handler: Any) -> EventHandler:
+    """Return an object with all events of a handler: the handler itself, if it has them."""
+    if all(getattr(handler, name, None) is not None for name in EVENTS):
+        return handler  # type: ignore[no-any-return]
+    return _PartialEvents(handler)
+
+
+def check_handler(handler: object) -> None:
+    """Check that an object can be a handler.
 
     Raises TypeError for a class, for an object without any event, and for an event that cannot be
     called with its arguments. Warns of methods that are named nearly like an event.
@@ -46,7 +121,7 @@ def checked_handler(handler: object, base: type) -> None:
         )
     for name in events:
         _check_event(handler, name)
-    _warn_of_near_misses(handler, base)
+    _warn_of_near_misses(handler)
 
 
 def refuse_coroutines(events: object, handler: object) -> None:
@@ -84,10 +159,10 @@ def _can_be_called(event: Any, arguments: tuple[str, ...]) -> bool:
     return True
 
 
-def _warn_of_near_misses(handler: object, base: type) -> None:
+def _warn_of_near_misses(handler: object) -> None:
     """Warn of methods that look like an event that the handler does not have."""
-    known = {*dir(base), *dir(object)}
-    missing = {stem: name for stem, name in _STEMS.items() if not _has_own(handler, name, base)}
+    known = {*dir(EventHandler), *dir(object)}
+    missing = {stem: name for stem, name in _STEMS.items() if not _has_own(handler, name)}
     names = {*dir(type(handler)), *getattr(handler, "__dict__", ())}
     for name in sorted(names - known):
         event = _near(name, missing)
@@ -98,10 +173,12 @@ def _warn_of_near_misses(handler: object, base: type) -> None:
             )
 
 
-def _has_own(handler: object, name: str, base: type) -> bool:
+def _has_own(handler: object, name: str) -> bool:
     """Tell whether an event is the handler's own, and not the one of the base that does nothing."""
     event: Any = getattr(handler, name, None)
-    return event is not None and getattr(event, "__func__", event) is not getattr(base, name)
+    return event is not None and getattr(event, "__func__", event) is not getattr(
+        EventHandler, name
+    )
 
 
 def _near(name: str, events: dict[str, str]) -> str | None:

@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from mpgameserver.server.context import EventHandler, EventResult, ServerContext
+from mpgameserver.server.context import ServerContext
 from mpgameserver.server.engine import ServerEngine
-from mpgameserver.server.handler import EVENTS
+from mpgameserver.server.handler import EVENTS, EventHandler, EventResult
 from mpgameserver.server.meter import Phase, ServerMeter
 from mpgameserver.server.sessions import Session
 from mpgameserver.transport.address import SocketAddress

@@ -23,8 +23,8 @@ from mpgameserver import forks
 from mpgameserver._core.pump import ServerPump
 from mpgameserver.reprs import even_unmade
 from mpgameserver.server.client import ServerClient
-from mpgameserver.server.context import EventHandler, ServerContext
-from mpgameserver.server.handler import EVENTS, refuse_coroutines
+from mpgameserver.server.context import ServerContext
+from mpgameserver.server.handler import EVENTS, EventHandler, refuse_coroutines
 from mpgameserver.server.observed_engine import carrier_of, new_engine
 from mpgameserver.server.stats import ServerStats
 from mpgameserver.server.stuck import where_stuck

@@ -18,7 +18,7 @@ from mpgameserver.aio.server import EVENT_COST, MAX_EVENTS_AT_ONCE, MAX_WAITING_
 from mpgameserver.client import UdpClient
 from mpgameserver.enums import DisconnectReason, PacketType
 from mpgameserver.server import ServerClient
-from mpgameserver.server.context import EventHandler
+from mpgameserver.server.handler import EventHandler
 
 SIZE = 60_000
 

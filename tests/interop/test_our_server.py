@@ -36,7 +36,8 @@ from mpgameserver.enums import DisconnectReason, RetryMode
 from mpgameserver.netsim import LinkConditions
 from mpgameserver.server import ThreadedServer
 from mpgameserver.server.client import ServerClient
-from mpgameserver.server.context import EventHandler, ServerContext
+from mpgameserver.server.context import ServerContext
+from mpgameserver.server.handler import EventHandler
 from mpgameserver.udpproxy import UdpProxy
 
 # Its client needs 17 s for a megabyte: one piece of 1024 bytes per 1/60 s.

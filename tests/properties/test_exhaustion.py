@@ -24,7 +24,8 @@ from mpgameserver.enums import ConnectFailure, ConnectionStatus
 from mpgameserver.monitorchannel import MonitorChannel
 from mpgameserver.netsim import LinkConditions
 from mpgameserver.server import ThreadedServer, UdpServer
-from mpgameserver.server.context import EventHandler, ServerContext
+from mpgameserver.server.context import ServerContext
+from mpgameserver.server.handler import EventHandler
 from mpgameserver.transport.address import resolve
 from mpgameserver.transport.http import ACCEPT_PAUSE, MAX_REQUESTS
 from mpgameserver.udpproxy import UdpProxy

@@ -11,7 +11,8 @@ import pytest
 
 from mpgameserver.connection import Timing
 from mpgameserver.crypto import EllipticCurvePrivateKey
-from mpgameserver.server.context import EventHandler, ServerContext, ServerSettings
+from mpgameserver.server.context import ServerContext, ServerSettings
+from mpgameserver.server.handler import EventHandler
 from mpgameserver.server.limits import Limits
 from mpgameserver.server.stats import ServerStats
 
@@ -101,11 +102,12 @@ def test_a_count_is_an_integer_and_a_rate_is_not() -> None:
 
 
 def test_what_is_no_limits_changes_nothing(context: ServerContext) -> None:
-    before, wrong = context.settings, cast("Any", {"clients": 7})
-    with pytest.raises(TypeError, match="limits must be a Limits, not dict"):
-        context.limits = wrong
-    with pytest.raises(TypeError, match="limits must be a Limits, not dict"):
-        ServerContext(EventHandler(), limits=wrong)
+    before = context.settings
+    for wrong in cast("list[Any]", [{"clients": 7}, {}, 0]):
+        with pytest.raises(TypeError, match="limits must be a Limits, not"):
+            context.limits = wrong
+        with pytest.raises(TypeError, match="limits must be a Limits, not"):
+            ServerContext(EventHandler(), limits=wrong)
     assert context.settings is before
 
 

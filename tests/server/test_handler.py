@@ -9,8 +9,8 @@ from unittest.mock import Mock
 
 import pytest
 
-from mpgameserver.server.context import EventHandler, ServerContext
-from mpgameserver.server.handler import EVENTS
+from mpgameserver.server.context import ServerContext
+from mpgameserver.server.handler import EVENTS, EventHandler
 
 
 def handler_with(**methods: Any) -> Any:

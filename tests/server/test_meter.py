@@ -11,7 +11,8 @@ from support.serverworld import DEAD, Recorder, World
 from mpgameserver.errors import ProtocolError
 from mpgameserver.netsim import LinkConditions
 from mpgameserver.server import ThreadedServer
-from mpgameserver.server.context import EventHandler, ServerContext
+from mpgameserver.server.context import ServerContext
+from mpgameserver.server.handler import EventHandler
 from mpgameserver.server.meter import MAX_CONNECTIONS_LISTED, Phase, ServerMeter
 from mpgameserver.server.observed_engine import ObservedEngine, carrier_of
 from mpgameserver.server.snapshot import FiguresAsker

@@ -12,8 +12,9 @@ from mpgameserver.connection import Connection, Timing
 from mpgameserver.crypto import EllipticCurvePrivateKey
 from mpgameserver.netsim import LinkConditions, LinkPair
 from mpgameserver.server.client import ServerClient
-from mpgameserver.server.context import EventHandler, ServerContext
+from mpgameserver.server.context import ServerContext
 from mpgameserver.server.engine import ServerEngine
+from mpgameserver.server.handler import EventHandler
 from mpgameserver.server.limits import Limits
 from mpgameserver.testing import FRAME
 from mpgameserver.wire.packet import Packet

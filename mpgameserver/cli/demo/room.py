@@ -10,7 +10,7 @@ from mpgameserver.cli.demo.player import PLACE, file_of
 from mpgameserver.cli.demo.traffic import Counts, InOrder, Kind, Ledger
 from mpgameserver.enums import ConnectionStatus
 from mpgameserver.server.client import ServerClient
-from mpgameserver.server.context import EventHandler
+from mpgameserver.server.handler import EventHandler
 
 __all__ = ["MAX_PLAYERS", "Member", "Progress", "Room"]
 
