@@ -1,7 +1,8 @@
 """A flood of hellos from thousands of addresses, on real sockets: who notices it?
 
 The players read as soon as something arrives, so that the figures are those of the server and the
-network and not those of a frame.
+network and not those of a frame. Flood, players and server are more processes than many a machine
+has cores: how long a round trip takes is printed, and not asserted.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from support.patience import PATIENCE
 from mpgameserver.client import UdpClient
 from mpgameserver.crypto import EllipticCurvePrivateKey, EllipticCurvePublicKey
 from mpgameserver.enums import ConnectionStatus, RetryMode
+from mpgameserver.server.limits import Limits
 
 PROGRAMS = Path(__file__).resolve().parents[1] / "flood"
 PLAYERS = 50
@@ -36,9 +38,9 @@ ROUNDS = 5
 SECONDS = 3.0
 SETTLE = 0.3
 NEWCOMER_PATIENCE = 5.0
-UNNOTICED = 0.001
-"""Seconds: a sixteenth of a frame. Flood, players and server share the cores of one machine, so
-that a shorter round trip says more about its scheduling than about the server."""
+LIMITS = Limits()
+DRAINED_WITHIN = 2 * LIMITS.waiting_hellos / LIMITS.handshake_rate + 0.2
+"""Seconds in which all hellos that wait are answered: those of both kinds, and the burst."""
 UNNOTICED_IN_A_FRAME = 0.003
 """Seconds: a player with frames waits longer for the next one. A go of calls takes 2 ms."""
 TIME = struct.Struct("!d")
@@ -153,7 +155,7 @@ def p99(round_trips: list[float]) -> float:
 @pytest.mark.extra
 @pytest.mark.skipif(not has_loopback_network(), reason="127.1.2.3 is not an address of this host")
 @pytest.mark.skipif(not can_open(4200), reason="a process may not open 4200 files: see ulimit -n")
-def test_players_hardly_notice_a_flood_and_a_newcomer_gets_in(tmp_path: Path) -> None:
+def test_a_flood_costs_the_server_bounded_work_and_no_player_an_answer(tmp_path: Path) -> None:
     key = EllipticCurvePrivateKey.new()
     key.savePEM(tmp_path / "key.pem")
     quiet: list[float] = []
@@ -184,7 +186,11 @@ def test_players_hardly_notice_a_flood_and_a_newcomer_gets_in(tmp_path: Path) ->
     report(quiet, flooded, newcomers, stats)
     assert max(newcomers) < NEWCOMER_PATIENCE
     assert stats["drops"]["busy"] > 0
-    assert statistics.median(flooded) <= 2 * max(statistics.median(quiet), UNNOTICED)
+    # Hellos that wait are answered after the flood, too; the public-key work has the same rate.
+    answered_for = ROUNDS * (SECONDS + 2 * SETTLE + DRAINED_WITHIN)
+    assert stats["hellos_answered"] <= LIMITS.handshake_rate * answered_for
+    assert stats["key_exchanges"] <= stats["hellos_answered"]
+    assert stats["half_open"] <= LIMITS.half_open
 
 
 def report(quiet: list[float], flooded: list[float], newcomers: list[float], stats: object) -> None:
