@@ -27,8 +27,8 @@ from mpgameserver.client import UdpClient
 from mpgameserver.connection import Connection, Timing
 from mpgameserver.netsim import LinkConditions
 from mpgameserver.server import ThreadedServer
-from mpgameserver.server.context import EVENTS, ServerContext
-from mpgameserver.server.handler import EventHandler
+from mpgameserver.server.context import ServerContext
+from mpgameserver.server.handler import EVENTS, EventHandler
 from mpgameserver.server.stuck import where_stuck
 from mpgameserver.udpproxy import UdpProxy
 
