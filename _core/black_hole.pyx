@@ -62,7 +62,7 @@ cdef bint on_lost(PathLimit *path, SizeClass size, bint is_reliable, double now)
         return False
     if path.losses[<int>size] < LOSSES_OF_A_BLACK_HOLE:
         return False
-    for each in range(size, path.unsafe):
+    for each in range(<int>size, <int>path.unsafe):
         path.since[each] = now
     path.unsafe = size
     return True
