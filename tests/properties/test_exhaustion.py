@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import importlib
 import os
 import socket
 import sys
@@ -314,7 +315,8 @@ class TestMetricsServer:
 
     @pytest.fixture
     def make(self) -> Any:
-        return pytest.importorskip("mpgameserver.metrics").MetricsServer
+        pytest.importorskip("prometheus_client")
+        return importlib.import_module("mpgameserver.metrics").MetricsServer
 
     def test_without_a_descriptor_it_is_not_made(
         self, context: ServerContext, make: Any, shortage: Shortage
