@@ -1,8 +1,8 @@
 """The packet trace: one JSON line for each datagram that is sent, received or dropped.
 
-A line has the header, which everybody on the way could read, and never a payload or a key. What
-writes these lines are subclasses of the traced objects (`clienttrace`, `servertrace`), which are
-made only where a trace was asked for: without one nothing is called, and nothing is asked.
+A line has the header, which everybody on the path could read, and never a payload or a key. The
+lines are written by subclasses of the traced objects (`client.traced`, `server.observed_engine`),
+which are made only where a trace was asked for: without one nothing is called or checked.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ TRACE_VARIABLE = "MPGAMESERVER_TRACE"
 MAX_TRACE_BYTES = 1 << 30
 """Of the file: some four million lines. What strangers send must not fill a disk."""
 
-_LOG = logging.getLogger("mpgameserver.transport.trace")
+_LOG = logging.getLogger("mpgameserver.trace")
 _APPEND = os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0)
 _OWNER_ONLY = 0o600  # it tells who speaks with whom
 

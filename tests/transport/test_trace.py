@@ -175,6 +175,7 @@ def test_a_trace_that_is_full_ends(
     assert 0 < path.stat().st_size <= 1000
     assert len(lines(path)) > 1
     [record] = caplog.records
+    assert record.name == "mpgameserver.trace"
     assert "ends here" in record.message
     PacketTrace(path).sent(b"", LOCAL, PEER)
     assert path.stat().st_size <= 1000
