@@ -15,7 +15,7 @@ from mpgameserver.cli import argtypes
 from mpgameserver.cli.connect import UnreachableError, reach
 from mpgameserver.cli.display import Display, open_display
 from mpgameserver.cli.monitor_tables import MonitorView, nothing_came
-from mpgameserver.cli.parser import EXIT_OK, Commands
+from mpgameserver.cli.parser import EXIT_OK, Commands, add_command
 from mpgameserver.client.udpclient import UdpClient
 from mpgameserver.crypto import EllipticCurvePrivateKey
 from mpgameserver.enums import ConnectFailure
@@ -151,12 +151,7 @@ def watching(asker: FiguresAsker, display: Display) -> Iterator[None]:
 
 def register(commands: Commands) -> None:
     """Add the command to the parser."""
-    command = commands.add_parser(
-        "monitor",
-        help="watch a running server",
-        description=_DESCRIPTION,
-        epilog=_EPILOG,
-    )
+    command = add_command(commands, "monitor", "watch a running server", _DESCRIPTION, _EPILOG)
     command.add_argument(
         "address",
         metavar="HOST:PORT",

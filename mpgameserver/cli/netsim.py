@@ -17,7 +17,7 @@ from typing import Any
 from mpgameserver.cli import argtypes
 from mpgameserver.cli.display import Display, Table, kilobytes, open_display
 from mpgameserver.cli.link_options import DIRECTIONS, add_link_options, link_conditions
-from mpgameserver.cli.parser import EXIT_OK, Commands, add_json, add_seed, seed_of
+from mpgameserver.cli.parser import EXIT_OK, Commands, add_command, add_json, add_seed, seed_of
 from mpgameserver.netsim import LinkConditions, LinkStats
 from mpgameserver.transport.address import format_address
 from mpgameserver.udpproxy import MAX_CLIENTS, ProxyStats, UdpProxy
@@ -172,11 +172,8 @@ def _terminated_as_interrupted() -> Iterator[None]:
 
 def register(commands: Commands) -> None:
     """Add the command to the parser."""
-    command = commands.add_parser(
-        "netsim",
-        help="put a bad link between a server and its clients",
-        description=_DESCRIPTION,
-        epilog=_EPILOG,
+    command = add_command(
+        commands, "netsim", "put a bad link between a server and its clients", _DESCRIPTION, _EPILOG
     )
     command.add_argument(
         "--to",

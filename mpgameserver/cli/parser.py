@@ -17,6 +17,7 @@ __all__ = [
     "EXIT_USAGE",
     "CommandParser",
     "Commands",
+    "add_command",
     "add_json",
     "add_seed",
     "fail",
@@ -47,6 +48,16 @@ class CommandParser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         self.exit(EXIT_USAGE, f"{self.prog}: {message} (see {self.prog} --help)\n")
+
+
+def add_command(
+    commands: Commands, name: str, help_text: str, description: str, epilog: str
+) -> argparse.ArgumentParser:
+    """Add a command, and return the parser of its options."""
+    command: argparse.ArgumentParser = commands.add_parser(
+        name, help=help_text, description=description, epilog=epilog
+    )
+    return command
 
 
 def add_seed(command: argparse.ArgumentParser, what: str) -> None:

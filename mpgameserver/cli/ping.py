@@ -15,7 +15,7 @@ from collections.abc import Callable
 
 from mpgameserver.cli import argtypes
 from mpgameserver.cli.connect import FRAME, reach
-from mpgameserver.cli.parser import EXIT_FAILED, EXIT_OK, Commands, print_at_once
+from mpgameserver.cli.parser import EXIT_FAILED, EXIT_OK, Commands, add_command, print_at_once
 from mpgameserver.client.udpclient import UdpClient
 from mpgameserver.crypto import EllipticCurvePublicKey
 from mpgameserver.enums import RetryMode
@@ -144,11 +144,8 @@ def _ms(seconds: float) -> str:
 
 def register(commands: Commands) -> None:
     """Add the command to the parser."""
-    command = commands.add_parser(
-        "ping",
-        help="measure the round trip to an echo server",
-        description=_DESCRIPTION,
-        epilog=_EPILOG,
+    command = add_command(
+        commands, "ping", "measure the round trip to an echo server", _DESCRIPTION, _EPILOG
     )
     command.add_argument(
         "address",

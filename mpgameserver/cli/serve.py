@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from mpgameserver.cli import argtypes
 from mpgameserver.cli.display import Display, open_display
 from mpgameserver.cli.monitor import watching
-from mpgameserver.cli.parser import EXIT_OK, EXIT_USAGE, Commands, fail, print_at_once
+from mpgameserver.cli.parser import EXIT_OK, EXIT_USAGE, Commands, add_command, fail, print_at_once
 from mpgameserver.crypto import EllipticCurvePrivateKey
 from mpgameserver.errors import SendQueueFullError
 from mpgameserver.monitorchannel import DEFAULT_ADDRESS, MonitorChannel
@@ -127,12 +127,7 @@ def serve(
 
 def register(commands: Commands) -> None:
     """Add the command to the parser."""
-    command = commands.add_parser(
-        "serve",
-        help="run an echo server",
-        description=_DESCRIPTION,
-        epilog=_EPILOG,
-    )
+    command = add_command(commands, "serve", "run an echo server", _DESCRIPTION, _EPILOG)
     command.add_argument(
         "--host",
         default="0.0.0.0",

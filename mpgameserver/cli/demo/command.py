@@ -14,7 +14,15 @@ from mpgameserver.cli.demo.page import report_page
 from mpgameserver.cli.demo.report import DemoSettings
 from mpgameserver.cli.demo.room import MAX_PLAYERS
 from mpgameserver.cli.display import Display, open_display
-from mpgameserver.cli.parser import EXIT_FAILED, EXIT_OK, Commands, add_json, add_seed, seed_of
+from mpgameserver.cli.parser import (
+    EXIT_FAILED,
+    EXIT_OK,
+    Commands,
+    add_command,
+    add_json,
+    add_seed,
+    seed_of,
+)
 
 __all__ = ["register", "run"]
 
@@ -54,11 +62,8 @@ examples:
 
 def register(commands: Commands) -> None:
     """Add the command to the parser."""
-    command = commands.add_parser(
-        "demo",
-        help="play over a bad link, and see what arrives",
-        description=_DESCRIPTION,
-        epilog=_EPILOG,
+    command = add_command(
+        commands, "demo", "play over a bad link, and see what arrives", _DESCRIPTION, _EPILOG
     )
 
     def add(name: str, low: float, high: float, default: float, text: str) -> None:

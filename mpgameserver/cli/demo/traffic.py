@@ -3,7 +3,7 @@
 Every message starts with its kind, its sequence number among the messages of that kind, and the
 time when it was sent; both sides are in one process and read one clock. The sender notes a digest
 of the message and how often its callback was called, the receiver notes what arrived. Nothing is
-compared before the end, when nobody writes in the books any more (`demoreport`).
+compared before the end, when nobody writes in the books any more (`audit`).
 """
 
 from __future__ import annotations
