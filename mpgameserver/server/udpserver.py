@@ -32,14 +32,7 @@ from mpgameserver.transport.address import format_address, host_and_port
 from mpgameserver.transport.listening import ListeningSocket
 from mpgameserver.transport.poll import EagerWaiter, Waiter
 
-__all__ = [
-    "EventHandler",
-    "ServerClient",
-    "ServerContext",
-    "ServerStats",
-    "ThreadedServer",
-    "UdpServer",
-]
+__all__ = ["ThreadedServer", "UdpServer"]
 
 MAX_READS = 256
 """Datagrams read before the handler, the tick and the sending have their turn: some 2 ms."""
