@@ -1,10 +1,10 @@
-"""Whether a receiver acks by count, every 16 packets, or by a clock.
+"""Detection of how a receiver acks: by count, every 16 packets, or by a clock.
 
 The sender must know, because an ack reports 33 packets: of more that arrive between two acks, some
 are never reported. The published package acks by a clock, and its duplicate filter is narrow. This
 package acks by count.
 
-Only a burst of packets that left together can tell, when next to nothing else was under way:
+Only a burst of packets that left together can show it, with next to nothing else in flight:
 the few packets of messages that leave ahead of a transfer's count from the ack before. The acks
 of a receiver that acks by count report 16 at once, and never more. They report just 16 first, but
 where it had something to say in between. One that acks by a clock reports as many as came before
@@ -34,7 +34,7 @@ cdef double SEASON = 30.0  # seconds
 
 
 cdef class AckCadence:
-    """What kind of receiver the acks show; `is_frequent` once it is proved to ack by count.
+    """Evidence of how the receiver acks; `is_frequent` once it is known to ack by count.
 
     The proof holds for the life of a connection.
     """

@@ -78,8 +78,8 @@ cdef class NativeAesGcm:
         return sealed
 
     def decrypt(self, bytes nonce, bytes data, bytes associated_data, /):
-        """What is sealed in `data`. Raises `cryptography.exceptions.InvalidTag` when the seal
-        does not hold; the object is usable afterwards."""
+        """Decrypt `data`. Raises `cryptography.exceptions.InvalidTag` when authentication fails;
+        the object is usable afterwards."""
         cdef Py_ssize_t size = PyBytes_GET_SIZE(data) - TAG_SIZE
         cdef bytes opened
         _check_sizes(nonce, size, associated_data)

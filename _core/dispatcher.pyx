@@ -1,4 +1,4 @@
-"""Whose a datagram is, and whose turn it is to be served and to send: what a server does for each.
+"""Per-datagram work of a server: finds the session, and whose turn it is to be served and to send.
 
     receive ──> touched ──┐                         ┌──> ready ──> next_datagram
     timers  ──> touched ──┴─ serve: the events ─────┤

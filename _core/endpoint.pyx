@@ -356,7 +356,7 @@ cdef class Endpoint:
     # -- out --------------------------------------------------------------------------------
 
     cdef Room _room(self) noexcept:
-        """What one more packet may begin with; a DISCONNECT that is due always leaves."""
+        """Return what one more packet may begin with; a DISCONNECT that is due always leaves."""
         if self.outbox.drain_ended:
             return ANYTHING
         return self.flow.room(

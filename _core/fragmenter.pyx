@@ -225,7 +225,7 @@ cdef class Reassembler:
 
     @property
     def held_bytes(self):
-        """What the unfinished messages are charged."""
+        """Bytes charged for the incomplete messages."""
         return self.share.held
 
     cpdef int clear(self) except -1:

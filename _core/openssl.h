@@ -114,8 +114,7 @@ static void mpg_free_cipher(MpgCipher *cipher)
 }
 
 /* Write the sealed data and its tag to `out`; 0 for a negative size and when the library fails. As
- * after `mpg_open`, no
- * error is left for the next who asks the library for one. */
+ * after `mpg_open`, no error is left for the next who asks the library for one. */
 static int mpg_seal(MpgCipher *cipher, const unsigned char *nonce, const unsigned char *header,
                     int header_size, const unsigned char *data, int size, unsigned char *out)
 {

@@ -25,7 +25,7 @@ _MAX_UDP_DATAGRAM = 65507
 
 
 class SizeLimits(NamedTuple):
-    """What an MTU leaves for each part of a datagram, in bytes."""
+    """The bytes that an MTU leaves for each part of a datagram."""
 
     datagram: int
     payload: int  # the largest message that is not fragmented

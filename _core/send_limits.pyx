@@ -1,8 +1,8 @@
-"""How many packets may be under way, and how soon the next one may leave.
+"""Limits on how many packets may be in flight, and on how soon the next one may leave.
 
 Four things limit it, each measured elsewhere: the path (`congestion`), the receiver, whose acks
-report 33 packets (`cadence`), the pace at which a window leaves, and silence. What is under way is
-counted by its span, from the oldest packet that is not decided to the newest.
+report 33 packets (`ack_frequency`), the pace at which a window leaves, and silence. What is in
+flight is counted by its span, from the oldest packet that is not decided to the newest.
 
 The pace is the window, and a quarter more, per round trip (RFC 9002 section 7.7), in bursts of a
 game's frame: a window that left at once would fill the queue of a slow link by itself. While

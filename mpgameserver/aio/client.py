@@ -20,7 +20,6 @@ from mpgameserver.transport.address import format_address
 
 __all__ = ["AsyncClient", "connect"]
 
-
 TAKEN_AT_ONCE = 64
 """Messages that an iteration takes without waiting: a server may send thousands in one frame."""
 

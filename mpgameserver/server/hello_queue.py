@@ -7,7 +7,7 @@ comes a second time. Three answers of four go to repeated hellos and one to a ne
 wait: a client that says its hello only once has a chance, too, whoever repeats.
 
 Among each kind, hosts take turns: one host that floods delays its own hellos only. Nor can a few
-hosts keep others out by filling the queue: whoever has most in it gives way (`fairqueue`), and
+hosts keep others out by filling the queue: whoever has most in it gives way (`fair_queue`), and
 is remembered as the others are.
 """
 

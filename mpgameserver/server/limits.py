@@ -62,7 +62,7 @@ class Limits:
     half_open_per_address: int = 128
     """Those of one host and port: hellos that are forged in a player's name, 100 a second, evict
     his within a round trip of 0.2 s once in seven times. Each is a key to be tried on what claims
-    to be a proof, 1 us, as far as `accepting.TRIALS_PER_SECOND` allows."""
+    to be a proof, 1 us, as far as `handshakes.TRIALS_PER_SECOND` allows."""
     handshake_rate: float = 500.0
     """New hellos answered per second. A handshake takes some 0.2 ms of public-key work in all:
     a flood gets a tenth of a core at the most, and 2,500 players of a server that restarts are

@@ -1,6 +1,6 @@
 """Measuring a server: where its time goes, and what all its sessions have done.
 
-An engine that is measured (`observedengine`) tells the meter what it is at; one that is not does
+An engine that is measured (`observed_engine`) tells the meter what it is at; one that is not does
 not know of it. All of it is used on the handler's thread only.
 """
 
