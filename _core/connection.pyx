@@ -21,6 +21,7 @@ that was sent after the pause.
 
 import logging
 
+cimport cython
 from libc.math cimport INFINITY
 from libc.stdint cimport int8_t, int64_t
 
@@ -58,14 +59,15 @@ cdef object _disconnected = ConnectionStatus.DISCONNECTED
 cdef object _dropped = ConnectionStatus.DROPPED
 
 
+@cython.final
 cdef class Connection:
     """An established session, seen from one side.
 
     `endpoint` has the session's key, `token` names the session, `timing` is read when the
-    connection starts and on `retime`. A subclass may take more arguments, behind these.
+    connection starts and on `retime`.
     """
 
-    def __cinit__(self, Endpoint endpoint, token, timing, *_):
+    def __cinit__(self, Endpoint endpoint, token, timing):
         self.endpoint = endpoint
         self.token = token
         self.status = _connected

@@ -7,6 +7,7 @@ A carrier has `receive` or `receive_from`, `queue` and `flush`, as `DatagramSock
 it does not take stays here, and is what leaves first.
 """
 
+cimport cython
 from cpython.bytes cimport PyBytes_GET_SIZE
 from libc.stdint cimport int64_t
 
@@ -111,14 +112,17 @@ cdef class ServerPump(Pump):
         return self._carrier.queue(leaving[0], leaving[1])
 
 
+@cython.final
 cdef class ClientPump(Pump):
-    """Moves the datagrams of one connection; `on_drop(reason, now)` is told of those dropped."""
+    """Moves the datagrams of one connection; `on_drop(reason, now)` is told of those dropped.
 
-    def __cinit__(self, Connection connection, carrier, on_drop):
-        kind = type(connection)
+    An `observer` is told of all: `sent(datagram)` and `arrived(datagram, reason)`.
+    """
+
+    def __cinit__(self, Connection connection, carrier, on_drop, observer=None):
         self._connection = connection
         self._on_drop = on_drop
-        self._is_plain = kind.receive is Connection.receive
+        self.observer = observer
 
     def receive(self, int most, double now):
         """Let the connection take what has arrived, and send acks.
@@ -152,11 +156,11 @@ cdef class ClientPump(Pump):
         return self._carrier.receive()
 
     cdef object _take(self, bytes datagram, double now):
-        cdef Verdict verdict
-        if not self._is_plain:
-            return self._connection.receive(datagram, now)
-        verdict = self._connection.take(datagram, now)
-        return None if verdict == ACCEPTED else DROP_REASONS[<int>verdict - 1]
+        cdef Verdict verdict = self._connection.take(datagram, now)
+        cdef object reason = None if verdict == ACCEPTED else DROP_REASONS[<int>verdict - 1]
+        if self.observer is not None:
+            self.observer.arrived(datagram, reason)
+        return reason
 
     cdef object _next_leaving(self, double now):
         return self._connection.make_datagram(now)
@@ -169,5 +173,7 @@ cdef class ClientPump(Pump):
         else:
             is_taken = self._carrier.queue(datagram)
         if is_taken:
+            if self.observer is not None:
+                self.observer.sent(datagram)
             self._connection.endpoint.note_sent(<uint32_t>PyBytes_GET_SIZE(datagram), now)
         return is_taken

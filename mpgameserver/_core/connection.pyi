@@ -1,7 +1,7 @@
 from collections.abc import Callable
-from typing import Final
+from typing import Final, final
 
-from typing_extensions import Self, disjoint_base
+from typing_extensions import Self
 
 from mpgameserver._core.endpoint import Endpoint
 from mpgameserver.connection import Timing
@@ -11,9 +11,9 @@ __all__ = ["GOODBYE_TIMEOUT", "Connection"]
 
 GOODBYE_TIMEOUT: Final[float]
 
-@disjoint_base
+@final
 class Connection:
-    def __new__(cls, endpoint: Endpoint, token: int, timing: Timing, *_: object) -> Self: ...
+    def __new__(cls, endpoint: Endpoint, token: int, timing: Timing) -> Self: ...
     @property
     def endpoint(self) -> Endpoint: ...
     @property

@@ -10,7 +10,6 @@ from mpgameserver._core.drop_reason cimport Verdict
 cdef class Pump:
     cdef DatagramSocket _native     # None where the carrier is another
     cdef object _carrier
-    cdef bint _is_plain             # nobody watches what is received and sent
     cdef object _unsent             # made, and not taken by the carrier yet
     cdef readonly bint is_blocked
 
@@ -21,6 +20,7 @@ cdef class Pump:
 
 cdef class ServerPump(Pump):
     cdef Switchboard _engine
+    cdef bint _is_plain             # nobody watches what is received and sent
     cdef object _clock
 
     cdef tuple _next_arrival(self)
@@ -30,6 +30,7 @@ cdef class ServerPump(Pump):
 cdef class ClientPump(Pump):
     cdef Connection _connection
     cdef object _on_drop
+    cdef readonly object observer   # None: nobody is told of each datagram
 
     cdef bytes _next_arrival(self)
     cdef object _take(self, bytes datagram, double now)

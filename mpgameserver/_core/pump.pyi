@@ -1,5 +1,5 @@
 from collections.abc import Callable
-from typing import Any, Protocol, type_check_only
+from typing import Any, Protocol, final, type_check_only
 
 from typing_extensions import Self, disjoint_base
 
@@ -26,6 +26,11 @@ class ConnectedCarrier(Protocol):
     @property
     def flush(self) -> Callable[[], bool]: ...
 
+@type_check_only
+class ConnectionObserver(Protocol):
+    def sent(self, datagram: bytes) -> None: ...
+    def arrived(self, datagram: bytes, reason: str | None) -> None: ...
+
 @disjoint_base
 class Pump:
     def __new__(cls, source: object, carrier: object, *_: object) -> Self: ...
@@ -39,13 +44,16 @@ class ServerPump(Pump):
     def receive(self, most: int, now: float, wall_now: float) -> None: ...
     def send(self) -> None: ...
 
-@disjoint_base
+@final
 class ClientPump(Pump):
     def __new__(
         cls,
         connection: Connection,
         carrier: ConnectedCarrier,
         on_drop: Callable[[str, float], object],
+        observer: ConnectionObserver | None = None,
     ) -> Self: ...
+    @property
+    def observer(self) -> ConnectionObserver | None: ...
     def receive(self, most: int, now: float) -> None: ...
     def send(self, now: float) -> None: ...

@@ -19,7 +19,6 @@ from mpgameserver._core.packet import size_limits
 from mpgameserver.client.handshake import ClientHandshake, EstablishedSession
 from mpgameserver.client.network import Network
 from mpgameserver.client.resolver import Resolver
-from mpgameserver.client.traced import TracedHandshake, trace_sending
 from mpgameserver.crypto import EllipticCurvePublicKey
 from mpgameserver.enums import ConnectFailure
 from mpgameserver.transport.address import (
@@ -107,12 +106,7 @@ class Attempt:
         self._deadline = now + timeout
         self._has_sent = self._has_failed_to_send = False
         self._trace = trace
-        wall_now = network.wall_now()
-        self._handshake = (
-            ClientHandshake(trusted_key, now, wall_now)
-            if trace is None
-            else TracedHandshake(trace, trusted_key, now, wall_now)
-        )
+        self._handshake = ClientHandshake(trusted_key, now, network.wall_now())
         self._resolver: Resolver | None = network.resolver(*addr)
         self._answered: Resolver | None = None
         self._routes: list[_Route] = []
@@ -213,14 +207,13 @@ class Attempt:
     def _open_socket(self, route: _Route, now: float) -> None:
         route.next_socket = now + FRESH_PORT_DELAY if not route.sockets else float("inf")
         try:
-            sock = ConnectedSocket(self._network.new_socket(route.family), route.address)
+            new_socket = self._network.new_socket(route.family)
+            sock = ConnectedSocket(new_socket, route.address, self._trace)
         except OSError as error:
             _LOG.info("no way to %s: %s", format_address(plain_address(route.address)), error)
             route.next_socket = now + FRESH_PORT_DELAY
             self._note_sending(error.errno or errno.EINVAL)
             return
-        if self._trace is not None:
-            trace_sending(sock, self._trace)
         route.sockets.append(sock)
         self._handshake.add_path(
             sock,
@@ -232,10 +225,12 @@ class Attempt:
 
     def _read(self, sock: ConnectedSocket, now: float) -> None:
         for _ in range(MAX_DATAGRAMS_PER_READ):
-            datagram = sock.receive()
+            datagram = sock.datagrams.receive()
             if datagram is None:
                 break
             session = self._handshake.receive(sock, datagram, now)
+            if sock.observer is not None:
+                sock.observer.arrived(datagram, self._handshake.drop_reason)
             if session is not None:
                 self._established = sock, session
                 break

@@ -23,7 +23,6 @@ from mpgameserver._core.seqnum import SeqNum
 from mpgameserver.client.connect import Attempt, server_address
 from mpgameserver.client.handshake import EstablishedSession
 from mpgameserver.client.network import SYSTEM, Network
-from mpgameserver.client.traced import TracedConnection
 from mpgameserver.connection import Connection, Timing, check_interval
 from mpgameserver.crypto import EllipticCurvePublicKey, load_public_key
 from mpgameserver.enums import ConnectFailure, ConnectionStatus, RetryMode
@@ -393,16 +392,11 @@ class UdpClient:
             self._end_attempt(False)
 
     def _begin(self, sock: ConnectedSocket, session: EstablishedSession) -> None:
-        arguments = session.endpoint, session.token, self._timing
         on_drop = partial(_log_drop, self._drop_log)
         self._socket = sock
         self._send_errors = sock.errors.counts
-        if self._trace is None:
-            self._connection = Connection(*arguments)
-            self._pump = ClientPump(self._connection, sock.datagrams, on_drop)
-        else:
-            self._connection = TracedConnection(*arguments, self._trace, sock)
-            self._pump = ClientPump(self._connection, sock, on_drop)
+        self._connection = Connection(session.endpoint, session.token, self._timing)
+        self._pump = ClientPump(self._connection, sock.datagrams, on_drop, sock.observer)
 
     def _end_attempt(self, succeeded: bool) -> None:
         self._callbacks.settle_attempt(succeeded)

@@ -8,11 +8,11 @@ import logging
 import os
 import socket
 import sys
-from collections.abc import Callable
 
 from mpgameserver._core.datagrams import IS_NATIVE, MAX_READ_ERRORS, DatagramSocket
 from mpgameserver.transport.address import SocketAddress
 from mpgameserver.transport.ratelog import LimitedLog
+from mpgameserver.transport.trace import PacketTrace, PathTrace
 
 __all__ = [
     "RECEIVE_SIZE",
@@ -229,12 +229,16 @@ class ConnectedSocket:
     """A UDP socket that speaks with one address only: the kernel drops what others send.
 
     `sock` is the socket to connect, and is closed with this object, or when this cannot be made.
-    `receive`, `queue`, `flush` and `send` are those of `DatagramSocket`.
 
     Raises OSError when the address cannot be reached at all.
     """
 
-    def __init__(self, sock: socket.socket, address: tuple[object, ...]) -> None:
+    def __init__(
+        self,
+        sock: socket.socket,
+        address: tuple[object, ...],
+        trace: PacketTrace | None = None,
+    ) -> None:
         self.address = address
         self._socket = sock
         try:
@@ -246,10 +250,17 @@ class ConnectedSocket:
             self._socket.close()
             raise
         self.errors: SendErrorLog = SendErrorLog(self.datagrams, _LOG)
-        self.receive: Callable[[], bytes | None] = self.datagrams.receive
-        self.queue: Callable[[bytes], bool] = self.datagrams.queue
-        self.flush: Callable[[], bool] = self.datagrams.flush
-        self.send: Callable[[bytes], bool] = self.datagrams.send
+        self.observer: PathTrace | None = (
+            None if trace is None else PathTrace(trace, self.local_address, address)
+        )
+        """Is told of every datagram that is sent or received by way of this socket."""
+
+    def send(self, datagram: bytes) -> bool:
+        """Send a datagram at once; False while the socket takes no more."""
+        taken = self.datagrams.send(datagram)
+        if taken and self.observer is not None:
+            self.observer.sent(datagram)
+        return taken
 
     @property
     def refused(self) -> bool:

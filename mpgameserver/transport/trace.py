@@ -1,8 +1,8 @@
 """The packet trace: one JSON line for each datagram that is sent, received or dropped.
 
-A line has the header, which everybody on the path could read, and never a payload or a key. The
-lines are written by subclasses of the traced objects (`client.traced`, `server.observed_engine`),
-which are made only where a trace was asked for: without one nothing is called or checked.
+A line has the header, which everybody on the path could read, and never a payload or a key.
+Where a trace was asked for, what moves the datagrams has an observer that writes the lines: a
+client's is `PathTrace`, a server's is in `server.observed_engine`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from mpgameserver.enums import PacketIdentifier, PacketType
 from mpgameserver.errors import PacketError
 from mpgameserver.transport.address import SocketAddress, format_address, plain_address
 
-__all__ = ["TRACE_VARIABLE", "PacketTrace", "open_trace"]
+__all__ = ["TRACE_VARIABLE", "PacketTrace", "PathTrace", "open_trace"]
 
 TRACE_VARIABLE = "MPGAMESERVER_TRACE"
 """The variable of the environment that names the file for all clients and servers."""
@@ -97,6 +97,23 @@ class PacketTrace:
     def _end(self, reason: str) -> None:
         self._close()
         _LOG.warning("the packet trace %s ends here: %s", self._path, reason)
+
+
+class PathTrace:
+    """Observes the datagrams between two addresses, and writes a line for each."""
+
+    def __init__(self, trace: PacketTrace, local: SocketAddress, peer: SocketAddress) -> None:
+        self._trace = trace
+        self._local = local
+        self._peer = peer
+
+    def sent(self, datagram: bytes) -> None:
+        """A datagram was handed to the network."""
+        self._trace.sent(datagram, self._local, self._peer)
+
+    def arrived(self, datagram: bytes, reason: str | None) -> None:
+        """A datagram came, and was dropped for a reason unless that is None."""
+        self._trace.arrived(datagram, self._local, self._peer, reason)
 
 
 def open_trace(path: str | os.PathLike[str] | None) -> PacketTrace | None:

@@ -56,8 +56,8 @@ class TestConnectedSocket:
     ) -> None:
         peer.sendto(b"one", address_of(connected, peer))
         wait_readable(connected, PATIENCE)
-        assert connected.receive() == b"one"
-        assert connected.receive() is None
+        assert connected.datagrams.receive() == b"one"
+        assert connected.datagrams.receive() is None
 
     def test_what_another_port_sends_does_not(
         self, connected: ConnectedSocket, peer: socket.socket
@@ -67,7 +67,10 @@ class TestConnectedSocket:
             stranger.sendto(b"from a stranger", address)
         peer.sendto(b"from the peer", address)
         wait_readable(connected, PATIENCE)
-        assert [connected.receive(), connected.receive()] == [b"from the peer", None]
+        assert [connected.datagrams.receive(), connected.datagrams.receive()] == [
+            b"from the peer",
+            None,
+        ]
 
     def test_nor_the_same_port_of_another_host(
         self, connected: ConnectedSocket, peer: socket.socket
@@ -81,7 +84,10 @@ class TestConnectedSocket:
             stranger.sendto(b"from a stranger", address)
         peer.sendto(b"from the peer", address)
         wait_readable(connected, PATIENCE)
-        assert [connected.receive(), connected.receive()] == [b"from the peer", None]
+        assert [connected.datagrams.receive(), connected.datagrams.receive()] == [
+            b"from the peer",
+            None,
+        ]
 
     def test_a_closed_port_is_noticed_and_raises_nothing(
         self, connected: ConnectedSocket, peer: socket.socket
@@ -89,7 +95,7 @@ class TestConnectedSocket:
         peer.close()
         assert connected.send(b"anybody there?")
         wait_readable(connected, PATIENCE)
-        assert connected.receive() is None
+        assert connected.datagrams.receive() is None
         assert connected.refused
 
     def test_a_datagram_too_large_for_the_network_counts_as_sent(

@@ -20,7 +20,6 @@ from support.serverworld import Recorder, World
 from mpgameserver._core.packet_header import encode_header
 from mpgameserver.client import UdpClient
 from mpgameserver.client.handshake import MAX_VERIFICATIONS, ClientHandshake
-from mpgameserver.connection import Connection
 from mpgameserver.crypto import EllipticCurvePrivateKey
 from mpgameserver.enums import PacketType
 from mpgameserver.server import ServerContext, ThreadedServer, UdpServer
@@ -147,10 +146,10 @@ def test_without_a_trace_nothing_is_in_the_way(monkeypatch: pytest.MonkeyPatch) 
         play(client, client.connected)
         assert server._server is not None
         assert type(server._server._engine) is ServerEngine
-        assert type(client._connection) is Connection
-        sock = client._socket
-        assert sock is not None
-        assert sock.queue == sock.datagrams.queue
+        assert client._socket is not None
+        assert client._socket.observer is None
+        assert client._pump is not None
+        assert client._pump.observer is None
 
 
 def test_a_file_that_cannot_be_written_is_an_error_at_once(tmp_path: Path) -> None:
