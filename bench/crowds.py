@@ -101,9 +101,9 @@ def of_players(runs: list[Largest]) -> Iterator[Figure]:
     yield Figure(4, name, counts, float(WANTED_PLAYERS), unit="players", at_least=True)
     at_best = [run.found for run in runs if run.found]
     for name, key, unit, factor in (
-        ("answer to the most of them, p50", "p50", "ms", 1000.0),
-        ("answer to the most of them, p99", "p99", "ms", 1000.0),
-        ("share of the crowd's own core that it used", "crowd", "%", 100.0),
+        ("reply time with that many, p50", "p50", "ms", 1000.0),
+        ("reply time with that many, p99", "p99", "ms", 1000.0),
+        ("share of its own core that the crowd used", "crowd", "%", 100.0),
     ):
         if at_best:
             spread = Spread.of([found[key] * factor for found in at_best])
@@ -127,7 +127,7 @@ def beside(found: dict[str, Largest]) -> Iterator[Figure]:
     counts = {name: Spread.of([float(run.players)]) for name, run in found.items()}
     for name, run in found.items():
         if name != OURS:
-            against = f"{name}, or its bots can be" if run.by_crowd else name
+            against = f"{name} (limited by its bots)" if run.by_crowd else name
             yield Figure(
                 4, BESIDE_OTHERS, counts[OURS], None, against, counts[name], "players", True
             )

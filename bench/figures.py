@@ -47,7 +47,7 @@ class Figure:
     @property
     def verdict(self) -> str:
         """Whether it holds, in words."""
-        return {True: "holds", False: "FALLS SHORT", None: ""}[self.holds]
+        return {True: "met", False: "MISSED", None: ""}[self.holds]
 
     @property
     def result(self) -> str:

@@ -126,7 +126,7 @@ def memory(quick: bool) -> Iterator[Figure]:
         ("of it, statistics", lambda n: [TrafficBins(0.0) for _ in range(n)]),
         ("of it, packets sent", lambda n: [SentWindow() for _ in range(n)]),
         ("of it, packets received", lambda n: [ReceiveWindow() for _ in range(n)]),
-        ("of it, all of the endpoint but the cipher", _endpoints),
+        ("of it, the endpoint without its cipher", _endpoints),
     ):
         yield Figure(5, name, each(make, 1000), None, unit="kB")
     minutes, few, many = ((0.2, 1.0), 20, 60) if quick else ((2.0, 10.0), 100, 300)
@@ -161,7 +161,7 @@ def others(quick: bool) -> Iterator[Figure]:
     }
     for name, spread in found.items():
         if name != OURS:
-            what = "an idle connection, read off the server"
+            what = "an idle connection, growth of the server"
             yield Figure(5, what, found[OURS], None, name, spread, "kB")
 
 

@@ -24,57 +24,65 @@ TITLES = {
     3: "Bulk transfers",
     4: "One core of a server",
     5: "Memory",
-    6: "What is in flight",
-    7: "What is forged or late",
-    8: "A frame in which nothing happens",
+    6: "Packets in flight",
+    7: "Forged and late datagrams",
+    8: "An idle frame",
 }
 NOTES = {
-    1: "Each datagram is encoded and decoded; the baseline is one seal and one open by a reused "
-    "`AESGCM` of `cryptography`, of the same bytes. Where the interpreter has an OpenSSL that can "
-    "be called in C, a session spends less than that on its cipher.",
-    2: "Client and server are processes on a core each. Where a client can sleep or spin while "
-    "it waits, the faster of the two counts for every library when many are outstanding, and "
-    "both are told of one outstanding. A server of this package looks for the next datagram "
-    "for 50 µs before it sleeps, when they come so quickly; the servers of the plain sockets "
-    "sleep at once, as who writes one lets them. A datagram holds 20 of these messages and no"
-    " side may send more than 32,767 datagrams a second (see below): the nonces allow 655,340"
-    " echoes a second over a longer time, and 983,010 in a run of 2 s, which sees those of up"
-    " to three seconds. Here 32 messages take two datagrams, so that it is some four fifths "
-    "of either. mpgameserver 0.2.4 is measured as it comes, and with the shortest tick and a "
-    "client that calls `update()` without a pause. Each of its sides sends one datagram per "
-    "sixtieth of a second all the same, and no setting that its pages name changes that: "
-    "1,200 such echoes a second are its limit.",
-    3: "A datagram's number is one of 65,535 and its send time is in whole seconds; the nonce is "
-    "made of both, so at most 32,767 datagrams may share a second, or "
-    "1,024 B each 33.5 MB/s of a transfer that goes on; 10 s see the nonces of eleven such "
-    "seconds. A short one is not bounded by it: "
-    "10 MB are 9,767 datagrams. TCP over loopback moves bytes without a cipher and in pieces of "
-    "up to 64 kB. AES-GCM alone is the bound of whatever seals datagrams of 1,024 B by the "
-    "cipher of a session: one core seals all of them, another opens them, and nothing else is "
-    "done; it is measured in the same run, and the slower of the two counts.",
-    4: "The crowd of bots runs on the other core. Each bot has an address of its own and, where "
-    "there is encryption, a session that began with a handshake; it sends 32 messages of 64 B a "
-    "second, every one of which must be answered, and 99 of 100 within 40 ms of when they were "
-    "due. Beside the other libraries it is 100 ms for all. The largest crowd is looked for by "
-    "halving the distance between one that is served and one that is not, six times. The bots "
-    "share one socket, what they send is sealed before the run, what they get is opened after it. "
-    "A crowd that has used 90 % of its core, fell 10 ms behind, or dropped what it should have "
-    "read is itself the limit: it tries again, and the table says so when that is no better. "
-    "The bots on mpgameserver 0.2.4 are this package's own; pyenet and aioquic have theirs, by "
-    "those libraries. ENet's throttle, which drops datagrams when round trips become longer, is "
-    "switched off, and the sockets of pyenet, aioquic and the plain servers have buffers as "
-    "large as this package's.",
-    5: "An idle connection is what the server's process grows by, by the system's count; its parts "
-    "are what Python's allocators were asked for. With traffic: 10 minutes of play in virtual "
-    "time, 32 datagrams a second each way, one frame in 50 lost, and a message of 5,000 B every "
-    "10 s. Nothing grows with the length of play: the statistics have all of their bins from the "
-    "start, the filter of message numbers its 4 KiB from the 257th message on, and the 65,536 "
-    "numbers that messages are handed out with, 3.7 MB in each process, are made when the package "
-    "is imported. "
-    "Beside the other libraries it is read off a server with connections that were made by "
-    "handshakes. ENet makes room for 4,095 in advance: what that takes is counted to them.",
-    7: "The failing AES-GCM is the `decrypt` call that raises.",
-    8: "The baseline is a `recvfrom` of the same socket that raises `BlockingIOError`.",
+    1: "Each datagram is encoded and decoded. The baseline is one seal and one open of the same "
+    "bytes by a reused `AESGCM` of `cryptography`. Where a session can call the interpreter's "
+    "OpenSSL in C, its cipher costs less than that.",
+    2: "Client and server are separate processes, on a core each. With many messages "
+    "outstanding, the table shows the faster of a client that sleeps and one that spins, for "
+    "every library; with one outstanding it shows both. When datagrams arrive quickly enough, a "
+    "server of this package busy-polls for 50 µs before it sleeps; the plain-socket servers block "
+    "in `recvfrom`, as a straightforward server would."
+    "\n\n"
+    "The nonces limit this test. A datagram holds 20 of these messages, and a side may send at "
+    "most 32,767 datagrams a second (see Bulk transfers), which makes 655,340 echoes a second in "
+    "the long run, and 983,010 in a run of 2 s that touches three seconds of the clock. With 32 "
+    "messages in two datagrams, some four fifths of either are possible."
+    "\n\n"
+    "mpgameserver 0.2.4 is measured with its defaults, and with its shortest tick and a client "
+    "that calls `update()` without a pause. Each of its sides still sends one datagram per "
+    "sixtieth of a second, which none of its documented settings changes, so 1,200 such echoes a "
+    "second are its limit.",
+    3: "The nonce consists of a packet number, one of 65,535, and the send time in whole seconds. "
+    "At most 32,767 datagrams may therefore share a second: with 1,024 B each, 33.5 MB/s in a long "
+    "transfer. A transfer of 10 s touches eleven seconds of the clock. A short one does not reach "
+    "the limit: 10 MB are 9,767 datagrams."
+    "\n\n"
+    "TCP over loopback does not encrypt, and moves up to 64 kB at a time. AES-GCM alone is the "
+    "upper bound for anything that seals datagrams of 1,024 B with a session's cipher: one core "
+    "seals them all, another opens them, and nothing else is done. It is measured in the same run, "
+    "and the slower of the two cores counts.",
+    4: "A crowd of bots runs on the other core. Each bot has its own address and, where there is "
+    "encryption, a session that began with a handshake. It sends 32 messages of 64 B a second. "
+    "Every message must be answered, and 99 of 100 within 40 ms of when it was due; in the "
+    "comparison with other libraries it is 100 ms for all of them. The largest crowd is found by "
+    "bisection, in six steps."
+    "\n\n"
+    "The bots share one socket; their datagrams are sealed before the run, and the replies opened "
+    "after it. The crowd itself is the limit if it uses 90 % of its core, falls 10 ms behind, or "
+    "drops what it should have read. It then tries again, and the table says so if that does not "
+    "help. The bots for mpgameserver 0.2.4 are this package's; those for pyenet and aioquic use "
+    "these libraries. ENet's throttle, which drops datagrams when round trips grow, is off. The "
+    "sockets of pyenet, aioquic and the plain servers have buffers as large as this package's.",
+    5: "An idle connection is measured as the growth of the server's process, as the system "
+    "reports it; its parts are what was requested from Python's allocators. A connection with "
+    "traffic has had 10 minutes of play in virtual time: 32 datagrams a second each way, one frame "
+    "in 50 lost, and a message of 5,000 B every 10 s."
+    "\n\n"
+    "Nothing grows with the length of play. The statistics have all of their bins from the start, "
+    "and the filter of message numbers has its 4 KiB from the 257th message on. The 65,536 "
+    "integers that serve as message numbers, 3.7 MB in each process, are created when the package "
+    "is imported."
+    "\n\n"
+    "For the comparison with other libraries, the growth of a server's process is measured with "
+    "connections that were made by handshakes. ENet allocates room for 4,095 peers in advance; its "
+    "figure includes that.",
+    7: "The failing AES-GCM is a `decrypt` call that raises.",
+    8: "The baseline is a `recvfrom` on the same socket that raises `BlockingIOError`.",
 }
 PLOTTED = {
     2: ("echo.svg", "echo of 64 B, 32 outstanding", "echoes per second"),
@@ -92,9 +100,9 @@ def _lines(results: dict[str, Any]) -> Iterator[str]:
     machine = results["machine"]
     yield "# Performance"
     yield ""
-    yield "Made by `make bench`, which measures all of it anew. Each value is the median of"
-    yield "repetitions that took turns with what it is held against, with the least and the most in"
-    yield "brackets: how far these are apart is how noisy the machine was."
+    yield "This page is generated by `make bench`, which repeats all measurements. Each value is"
+    yield "the median of repetitions that alternated with those of its baseline, with minimum and"
+    yield "maximum in brackets: the further apart these are, the noisier the machine was."
     yield ""
     yield (
         f"Measured on {results['date']}: {machine['processor']}, {machine['cores']} cores, "
@@ -111,7 +119,7 @@ def _lines(results: dict[str, Any]) -> Iterator[str]:
         if bars(results, what):
             yield f"![{what}](performance/{name})"
             yield ""
-        yield "| what | here | against | there | result | target | |"
+        yield "| measurement | this package | compared with | its value | result | target | |"
         yield "| --- | --- | --- | --- | --- | --- | --- |"
         for figure in results["figures"]:
             if figure["item"] == item:

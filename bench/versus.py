@@ -29,7 +29,7 @@ PIECE = 1024
 """Bytes of a large message that travel in a datagram."""
 WAYS_TO_WAIT = ("sleep", "spin")
 """What a client can do until something arrives."""
-BY_NONCES, BY_CIPHER = "all that the nonces allow in a run", "AES-GCM alone, a core each way"
+BY_NONCES, BY_CIPHER = "the nonce limit in such a run", "AES-GCM alone, a core each way"
 
 
 def echoes(
@@ -116,7 +116,7 @@ def bulk(repetitions: int) -> Iterator[Figure]:
             given = name if size == BULK_SIZE else f"{name}, given {size // 1000} kB"
             yield Figure(3, what, found[OURS], targets.get(name), given, spread, "MB/s", True)
     yield Figure(3, what, found[OURS], None, BY_CIPHER, Spread.of(alone), "MB/s", True)
-    yield Figure(3, "sent again or timed out in 10 MB", Spread.of(again), 0.0, unit="messages")
+    yield Figure(3, "retransmitted or timed out in 10 MB", Spread.of(again), 0.0, unit="messages")
 
 
 def sustained(seconds: float) -> Iterator[Figure]:
@@ -127,7 +127,14 @@ def sustained(seconds: float) -> Iterator[Figure]:
     rate = Spread.of([run["datagrams"] / run["seconds"]])
     bound = Spread.of([float(NONCES)])
     yield Figure(
-        3, f"datagrams of a transfer of {seconds:g} s", rate, 0.9, "the nonces", bound, "/s", True
+        3,
+        f"datagrams of a transfer of {seconds:g} s",
+        rate,
+        0.9,
+        "the nonce limit",
+        bound,
+        "/s",
+        True,
     )
 
 
@@ -157,4 +164,4 @@ def framed(frames: int) -> Iterator[Figure]:
     # A message leaves with the next update, which is its frame 0.
     for name, share in (("p50", 0.50), ("p99", 0.99)):
         value = Spread.of([float(taken[math.ceil(share * len(taken)) - 1])])
-        yield Figure(2, f"answer at 60 frames a second, {name}", value, 1.0, unit="frames")
+        yield Figure(2, f"reply at 60 frames a second, {name}", value, 1.0, unit="frames")
