@@ -130,6 +130,7 @@ class Reports:
         self._newest = talker.endpoint.sent_packets.newest
         self._acked: set[int] = set()
         self._carriers: dict[int, dict[int, set[int]]] = {}
+        self._packets_of_number: dict[int, set[int]] = {}
         self._counts: dict[int, int] = {}
         self._transfers: dict[int, int] = {}
 
@@ -139,9 +140,18 @@ class Reports:
         self._newest += 1
         assert header.seq == models.to_wire(self._newest)
         for message in messages:
+            if message.type == wire.APP and not message.payload:
+                self._check_probe(message)
+                continue
+            self._packets_of_number.setdefault(message.seq, set()).add(self._newest)
             if message.type in (wire.APP, wire.APP_FRAGMENT):
                 self._note_carried(message)
         return header
+
+    def _check_probe(self, message: wire.Message) -> None:
+        """Check that a probe of the path, an empty message, has the number of one that was acked."""
+        carriers = self._packets_of_number.get(message.seq, set())
+        assert carriers & self._acked, f"an empty message {message.seq} that repeats none"
 
     def _note_carried(self, message: wire.Message) -> None:
         index, part, count, payload = None, 1, 1, message.payload
