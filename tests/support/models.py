@@ -76,8 +76,9 @@ class ReceiveModel:
         if number > self.newest:
             if number - self.newest > self.MAX_JUMP:
                 return "too far ahead"
-            rises = since >= self._since_first(self.accepted[self.newest])
-            return "fresh" if rises and not self._is_in_doubt(number) else None
+            step = since - self._since_first(self.accepted[self.newest])
+            is_overfull = step == 0 and number - self._second_start > RING // 2
+            return "fresh" if step >= 0 and not self._is_in_doubt(number, is_overfull) else None
         if number < self.newest - self.WIDTH:
             return "behind"
         if number in self.accepted:
@@ -87,12 +88,13 @@ class ReceiveModel:
         fits = self._fits(number, since) and not self._is_in_doubt(number)
         return "fresh" if fits else None
 
-    def _is_in_doubt(self, number: int) -> bool:
+    def _is_in_doubt(self, number: int, is_overfull: bool = False) -> bool:
         """True where the sender's clock was set and the number may have been used in a lap before.
 
-        The first packet has the number RING and what is on the wire.
+        A second that is overfull, with more packets than half the ring, shows that it was set. The
+        first packet has the number RING and what is on the wire.
         """
-        return self.clock_was_set and number > 2 * RING
+        return (self.clock_was_set or is_overfull) and number > 2 * RING
 
     def _since_first(self, time: int) -> int:
         """Seconds since the time of the first packet, as RFC 1982 compares serial numbers."""
