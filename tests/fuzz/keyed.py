@@ -149,7 +149,7 @@ class Reports:
         return header
 
     def _check_probe(self, message: wire.Message) -> None:
-        """Check that a probe of the path, an empty message, has the number of one that was acked."""
+        """Check that an empty message, a probe of the path, has the number of an acked one."""
         carriers = self._packets_of_number.get(message.seq, set())
         assert carriers & self._acked, f"an empty message {message.seq} that repeats none"
 
