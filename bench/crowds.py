@@ -48,7 +48,7 @@ def has_two_cores() -> bool:
 
 
 def trial(library: Library, what: str, bots: int, seconds: float, use: str = "") -> Found:
-    """What so many bots find on a library's server."""
+    """The result of so many bots on a library's server."""
     with serving(*library.command("server", use or what)) as (port, key, process):
         return client(*library.crowd_command(what, port, key, bots, seconds, process))
 
@@ -95,7 +95,7 @@ def players(seconds: float, repetitions: int, trials: int) -> Iterator[Figure]:
 
 
 def of_players(runs: list[Largest]) -> Iterator[Figure]:
-    """What some searches have found, and what it was like for the largest crowds."""
+    """Yield the results of some searches, and the conditions for the largest crowds."""
     counts = Spread.of([float(run.players) for run in runs])
     name = f"{PLAYERS}, or the crowd can be" if any(run.by_crowd for run in runs) else PLAYERS
     yield Figure(4, name, counts, float(WANTED_PLAYERS), unit="players", at_least=True)
@@ -123,7 +123,7 @@ def others(seconds: float, trials: int) -> Iterator[Figure]:
 
 
 def beside(found: dict[str, Largest]) -> Iterator[Figure]:
-    """What this package serves beside each other library."""
+    """Yield what this package serves compared with each other library."""
     counts = {name: Spread.of([float(run.players)]) for name, run in found.items()}
     for name, run in found.items():
         if name != OURS:

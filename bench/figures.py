@@ -1,4 +1,4 @@
-"""What was measured, what it is held against, and whether it holds."""
+"""Measured values, their baselines, and targets."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from timing import Spread
 __all__ = ["BESIDE_OTHERS", "Figure", "readable", "spread_text"]
 
 BESIDE_OTHERS = "players that one core serves within 100 ms"
-"""What the figures of item 4 that compare libraries are about."""
+"""The measurement of item 4 that compares libraries."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Figure:
 
     @property
     def judged(self) -> float:
-        """What is held against the target."""
+        """The value that is compared with the target."""
         if self.baseline is None:
             return self.value.median
         return self.value.median / self.baseline.median if self.baseline.median else math.inf
@@ -46,7 +46,7 @@ class Figure:
 
     @property
     def verdict(self) -> str:
-        """Whether it holds, in words."""
+        """Return the outcome as a word."""
         return {True: "met", False: "MISSED", None: ""}[self.holds]
 
     @property

@@ -31,7 +31,7 @@ APP = 6
 
 
 def cipher() -> str:
-    """Whose AES-GCM the sessions use."""
+    """The library whose AES-GCM the sessions use."""
     return cipher_library()
 
 

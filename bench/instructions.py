@@ -35,13 +35,13 @@ PATIENCE = 300.0
 
 
 def build() -> str:
-    """What the counts depend on beside the code."""
+    """The conditions that the counts depend on besides the code."""
     python = f"{platform.python_implementation()} {platform.python_version()}"
     return f"{python} {platform.machine()}, {hotpath.cipher()}"
 
 
 def run_load(size: int, messages: int, count: int) -> None:
-    """What is counted: so many datagrams, reliable."""
+    """The counted work: so many datagrams, reliable."""
     hotpath.exchange(size, messages, RetryMode.RETRY_ON_TIMEOUT, count)()
 
 
@@ -73,7 +73,7 @@ def measure() -> dict[str, int]:
 
 
 def grown(found: dict[str, int], recorded: dict[str, int]) -> list[str]:
-    """What takes more instructions than it may."""
+    """Return the cases that take too many instructions."""
     return [
         f"{name}: {count:,} instructions, {count / recorded[name] - 1:+.1%}"
         for name, count in found.items()

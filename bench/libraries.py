@@ -1,4 +1,4 @@
-"""What is compared: the programs of each library, and what they can do.
+"""The compared libraries: their programs, and the programs' abilities.
 
 Each is a program of `peers/`, its server on one core and its client on the other. A library's own
 environment runs its programs; the bots of this package's protocol also play on the server of the
@@ -34,7 +34,7 @@ ENET, QUIC, TCP = "pyenet", "aioquic", "TCP socket"
 PUBLISHED, TUNED = "mpgameserver 0.2.4", "mpgameserver 0.2.4, shortest tick"
 BOTH_WAYS = ("sleep", "spin")
 ENET_PEERS = 4095
-"""What a host of ENet has room for, which it allocates in advance."""
+"""The peers that an ENet host allocates room for in advance."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Library:
     python: str
     program: tuple[str, ...]
     waits: tuple[str, ...] = ("sleep",)
-    """How its client of an echo can wait."""
+    """The ways in which its echo client can wait."""
     echoes: bool = True
     bulk_size: int = 0
     """Bytes of a bulk transfer; 0 where there is none."""

@@ -34,7 +34,7 @@ from mpgameserver.wire.session_cipher import session_cipher
 IDLE_LIMIT, TRAFFIC_LIMIT = 12.0, 40.0
 """kB of memory for a connection that is idle, and for one that plays."""
 FLAT = 1.05
-"""What ten minutes of play may take against two."""
+"""The memory that ten minutes of play may take, relative to two."""
 FRAME = 1 / 32
 LOST_EVERY = 50
 """Of so many frames one is lost."""
@@ -110,7 +110,7 @@ def play_memory(players: int, minutes: tuple[float, float]) -> tuple[float, floa
 
 
 def alone(function: Callable[..., Any], *arguments: Any) -> Any:
-    """What a function returns in a process of its own: nothing freed before is in its way."""
+    """Return a function's result from a process of its own, without memory freed before."""
     spawn = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(1, mp_context=spawn) as pool:
         return pool.submit(function, *arguments).result()

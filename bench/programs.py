@@ -37,7 +37,7 @@ def serving(*command: str) -> Iterator[Serving]:
 
 
 def client(*command: str) -> dict[str, Any]:
-    """What a client has found, which it prints as JSON."""
+    """Return the result of a client, which it prints as JSON."""
     done = subprocess.run(command, stdout=subprocess.PIPE, timeout=PATIENCE, check=True)
     found: dict[str, Any] = json.loads(done.stdout)
     return found

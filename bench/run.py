@@ -91,7 +91,7 @@ def frames(count: int, repetitions: int) -> Iterator[Figure]:
 
 
 def machine() -> dict[str, Any]:
-    """What the figures were measured on."""
+    """Describe the machine that the values were measured on."""
     return {
         "processor": _processor(),
         "cores": os.cpu_count(),

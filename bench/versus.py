@@ -28,7 +28,7 @@ MESSAGES = 20
 PIECE = 1024
 """Bytes of a large message that travel in a datagram."""
 WAYS_TO_WAIT = ("sleep", "spin")
-"""What a client can do until something arrives."""
+"""The ways in which a client can wait."""
 BY_NONCES, BY_CIPHER = "the nonce limit in such a run", "AES-GCM alone, a core each way"
 
 
@@ -39,7 +39,7 @@ def echoes(
     repetitions: int,
     ways: tuple[str, ...] = WAYS_TO_WAIT,
 ) -> dict[str, list[dict[str, Any]]]:
-    """What each library's echoes came to, the better of its ways to wait in each repetition."""
+    """Return each library's echoes, with the better of its ways to wait in each repetition."""
     compared = {name: each for name, each in compared.items() if {*ways} & {*each.waits}}
     found: dict[str, list[dict[str, Any]]] = {name: [] for name in compared}
     for _ in range(repetitions):

@@ -1,4 +1,4 @@
-"""What mpgameserver 0.2.4 has and this package does not: an import of it says what to use instead.
+"""Names of mpgameserver 0.2.4 that are not here: importing one says what to use instead.
 
 The names are those that the published package exports or documents; docs/moving-over.md has the
 same ones.

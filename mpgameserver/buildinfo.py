@@ -1,4 +1,4 @@
-"""Which build of the package this is, and whose cipher it uses.
+"""The kind of build of the installed package, and the library that encrypts.
 
 A number that was measured on a build with hooks says nothing about the package: whoever measures
 asks here first. The answer comes from a compiled module, not from what a build was asked to be.
@@ -21,7 +21,7 @@ _CORE = "mpgameserver._core."
 
 @dataclass(frozen=True)
 class BuildInfo:
-    """What `build_info` returns."""
+    """The result of `build_info`."""
 
     kind: Literal["release", "profile", "debug", "sanitize"]
     """release: no hooks; profile: cProfile sees the compiled functions; debug: with line tracing,
@@ -30,7 +30,7 @@ class BuildInfo:
     modules: tuple[str, ...]
     """The full names of the compiled modules that are loaded, in alphabetical order."""
     cipher: Literal["openssl", "cryptography"]
-    """What seals the packets of sessions, by AES-128-GCM. openssl: the library that the interpreter
+    """The library that seals the packets of sessions, by AES-128-GCM. openssl: the one that Python
     has loaded, called in C; cryptography: that package. The variable MPGAMESERVER_CIPHER, set to
     one of them, chooses; an impossible choice is an ImportError."""
     cipher_library: str

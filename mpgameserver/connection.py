@@ -55,7 +55,7 @@ class Timing:
     """Without an accepted packet, until the connection counts as dropped."""
 
     def contradiction(self) -> str | None:
-        """What cannot work about these intervals together; None if they can.
+        """Return why these intervals cannot work together, or None if they can.
 
         A server whose own idle timeout is longer must still keep its clients from dropping it. A
         message timeout below the keep-alive interval is no contradiction: a `BEST_EFFORT` message

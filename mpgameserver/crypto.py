@@ -46,7 +46,7 @@ __all__ = [
 ]
 
 PUBLIC_KEY_PREFIX = bytes.fromhex("3059301306072a8648ce3d020106082a8648ce3d03010703420004")
-"""What every public key starts with: the DER of the algorithm, then 04, an uncompressed point."""
+"""The first bytes of every public key: the DER of the algorithm, then 04, an uncompressed point."""
 PUBLIC_KEY_SIZE = 91
 """The length of every public key in DER, in bytes."""
 
@@ -70,7 +70,7 @@ class EllipticCurvePublicKey:
     __slots__ = ("_key",)
 
     InvalidSignature = InvalidSignature
-    """What `verify` raises."""
+    """The exception that `verify` raises."""
 
     def __init__(self, key: ec.EllipticCurvePublicKey) -> None:
         if not isinstance(key, ec.EllipticCurvePublicKey):

@@ -28,7 +28,7 @@ class _NamedInt(IntEnum):
 
 
 class ConnectionStatus(_NamedInt):
-    """Where a connection is in its life."""
+    """The state of a connection."""
 
     CONNECTING = 1
     """The client is attempting to connect; there are no session keys."""
@@ -44,7 +44,7 @@ class ConnectionStatus(_NamedInt):
 
 
 class RetryMode(_NamedInt):
-    """How hard one message is tried."""
+    """The delivery mode of a message."""
 
     RETRY_ON_TIMEOUT = -1
     """Sent again until it is acked or the connection ends."""
@@ -79,7 +79,7 @@ class PacketIdentifier(bytes, Enum):
 
 
 class DisconnectReason(Enum):
-    """Why a session on the server ended."""
+    """The reason why a session on the server has ended."""
 
     GOODBYE = "goodbye"
     """The client said goodbye."""
@@ -103,7 +103,7 @@ class DisconnectReason(Enum):
 
 
 class ConnectFailure(Enum):
-    """Why an attempt to connect did not succeed."""
+    """The reason why an attempt to connect failed."""
 
     TIMEOUT = "timeout"
     """Nothing answered in time."""

@@ -1,4 +1,4 @@
-"""What becomes of clients and servers in a process that was forked.
+"""Clients and servers in a forked process.
 
 The child has a copy of everything: the keys of sessions, the sockets, the locks as other threads
 held them. What it would seal would be sealed under keys and nonces that its parent uses, too, and
@@ -16,7 +16,7 @@ __all__ = ["Inherited", "end_in_child"]
 
 
 class Inherited(Protocol):
-    """What a child must not use."""
+    """An object that a forked child must not use."""
 
     def end_in_child(self) -> None:
         """End in a child that was just forked, maybe in the middle of a call of this.

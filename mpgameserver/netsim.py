@@ -103,7 +103,7 @@ class BurstLoss:
 
     @property
     def mean_length(self) -> float:
-        """How many datagrams the bad state lasts on average."""
+        """Mean number of datagrams in a burst."""
         return 1.0 / self.leave
 
 
@@ -126,13 +126,13 @@ class Blackout:
             raise ValueError(f"length must be 0 seconds or more, not {self.length!r}")
 
     def covers(self, now: float) -> bool:
-        """Whether a datagram sent at `now` is lost: from the start on, to before the end."""
+        """Return True if a datagram sent at `now` is lost: from the start on, to before the end."""
         return self.start <= now < self.start + self.length
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LinkConditions:
-    """What one direction of a link does to datagrams; by default, nothing.
+    """Conditions of one direction of a link; the default changes nothing.
 
     Fractions are of the datagrams of this direction, from 0.0 to 1.0 (0.05 is 5 %). Times are
     seconds, sizes are bytes of UDP payload. Wrong values raise ValueError, wrong types
@@ -160,7 +160,7 @@ class LinkConditions:
     """Seconds that a datagram waits at most for its turn under `rate`. One that would have to
     wait longer is lost (tail drop), so the queue holds about rate * queue bytes."""
     blackouts: tuple[Blackout, ...] = ()
-    """When everything is lost."""
+    """Periods in which everything is lost."""
     corrupt: float = 0.0
     """The fraction that arrives with one bit flipped."""
     truncate: float = 0.0
@@ -198,7 +198,7 @@ class LinkConditions:
 
 @dataclass(slots=True)
 class LinkStats:
-    """What happened on a link so far: datagrams, unless the name says bytes.
+    """Statistics of a link so far: datagrams, unless the name says bytes.
 
     At any time sent + duplicated + replayed = delivered + lost + those in flight.
     """
@@ -288,11 +288,11 @@ class Link:
 
     @property
     def in_flight(self) -> int:
-        """How many datagrams are under way: sent, and not yet received."""
+        """Number of datagrams in flight: sent, and not yet received."""
         return len(self._under_way)
 
     def next_arrival(self) -> float | None:
-        """When the next datagram is due (seconds, on the clock of `now`); None: none is."""
+        """Arrival time of the next datagram, on the clock of `now`; None if there is none."""
         return self._under_way[0][0] if self._under_way else None
 
     def send(self, datagram: bytes | bytearray, now: float) -> None:
@@ -345,7 +345,7 @@ class Link:
         )
 
     def _transmit(self, size: int, now: float) -> float | None:
-        """When the last byte has left the sender, or None when the datagram cannot leave."""
+        """Return the time when the last byte has left, or None if the datagram cannot leave."""
         conditions = self._conditions
         if conditions.max_datagram is not None and size > conditions.max_datagram:
             self._stats.lost_too_large += 1
@@ -420,13 +420,13 @@ class LinkPair:
         self.down: Link = Link(up if down is None else down, f"{seed}/down")
 
     def next_arrival(self) -> float | None:
-        """When the next datagram of either direction is due; None: nothing is under way."""
+        """Arrival time of the next datagram of either direction; None if none is in flight."""
         due = [time for link in (self.up, self.down) if (time := link.next_arrival()) is not None]
         return min(due, default=None)
 
 
 class _Fate(NamedTuple):
-    """What the random streams say about one datagram.
+    """The random decisions about one datagram.
 
     A float is where in its range an effect strikes, from 0.0 to below 1.0; None: it does not.
     """
@@ -472,7 +472,7 @@ class _BurstState:
         self._random = random.Random(f"{seed}/burst").random
 
     def draw(self) -> bool:
-        """Whether the next datagram is lost in a burst."""
+        """Return True if the next datagram is lost in a burst."""
         model = self._model
         if model is None:
             return False

@@ -1,4 +1,4 @@
-"""What `repr` shows of an object that was never made."""
+"""The `repr` of an object whose `__init__` has failed."""
 
 from __future__ import annotations
 

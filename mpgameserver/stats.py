@@ -1,4 +1,4 @@
-"""What a connection has done so far, in figures, and the figures per second as a plot."""
+"""Statistics of a connection, and a plot of them per second."""
 
 from __future__ import annotations
 
@@ -154,7 +154,7 @@ def plot_seconds(
 
 
 def _seconds_shown(bins: Sequence[Sequence[int]]) -> int:
-    """How many of the newest bins there are since the first in which anything happened."""
+    """Return the number of newest bins since the first in which anything happened."""
     seconds = len(bins[0])
     first = next((i for i, values in enumerate(zip(*bins, strict=True)) if any(values)), seconds)
     return min(seconds, max(seconds - first, MIN_PLOT_SECONDS))

@@ -58,7 +58,7 @@ _Address = Any  # what the socket module says and takes: 2 fields for IPv4, 4 fo
 
 @dataclass(frozen=True, slots=True)
 class ProxyStats:
-    """What went through a proxy so far, clients that are gone included."""
+    """Traffic of a proxy so far, including that of clients that have left."""
 
     clients: int
     """Clients at the moment."""
@@ -330,7 +330,7 @@ class _Lane:
     forward: Callable[[bytes], object]
     last_active: float
     planned: float = math.inf
-    """When the proxy looks at the link next."""
+    """Time at which the proxy looks at the link next."""
 
 
 @dataclass(slots=True)
@@ -340,7 +340,7 @@ class _Client:
     down: _Lane
 
     def expiry(self) -> float:
-        """When it is idle if nothing more comes; not while anything is under way."""
+        """Time at which the client is idle: not before the last datagram in flight has arrived."""
         silent = max(self.up.last_active, self.down.last_active) + CLIENT_IDLE_SECONDS
         due = (self.up.link.next_arrival(), self.down.link.next_arrival())
         return max([silent, *(time for time in due if time is not None)])

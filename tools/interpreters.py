@@ -18,7 +18,7 @@ from pathlib import Path
 __all__ = ["OLDEST", "Interpreter", "candidates", "find_interpreters"]
 
 OLDEST = (3, 10)
-"""What `requires-python` of pyproject.toml says."""
+"""Return `requires-python` of pyproject.toml."""
 ASKING_LIMIT = 20.0
 """Seconds for an answer: a wrapper that waits for somebody must not hold everything up."""
 
@@ -57,7 +57,7 @@ class Interpreter:
 
 
 def candidates(environment: dict[str, str] | None = None) -> Iterator[Path]:
-    """What may be an interpreter: what is called so on PATH, and in pyenv's versions."""
+    """Yield possible interpreters: by their name on PATH, and in pyenv's versions."""
     chosen = dict(os.environ) if environment is None else environment
     for folder in chosen.get("PATH", "").split(os.pathsep):
         if folder and Path(folder).is_dir():
@@ -88,7 +88,7 @@ def find_interpreters(paths: Iterable[Path]) -> tuple[list[Interpreter], dict[st
 
 
 def _ask(path: Path) -> dict | None:
-    """What an interpreter says of itself; None for what is none, or does not run."""
+    """Return an interpreter's description of itself, or None if it is none or does not run."""
     try:
         done = subprocess.run(
             [path, "-I", "-c", _ASK],

@@ -44,7 +44,7 @@ class StepError(Exception):
 
 @dataclass
 class Outcome:
-    """How far it went with one interpreter."""
+    """The progress with one interpreter."""
 
     interpreter: Interpreter
     wheel: Path | None = None
@@ -145,7 +145,7 @@ def pip(python: Path, *command: object) -> None:
 
 
 def run(*command: object, folder: Path | None = None) -> str:
-    """What a command prints; StepError when it fails.
+    """Return the output of a command. Raises StepError if it fails.
 
     Its tools are those of this environment, and no switch asks for another build.
     """
@@ -174,7 +174,7 @@ def run(*command: object, folder: Path | None = None) -> str:
 
 
 def as_table(outcomes: Sequence[Outcome]) -> Table:
-    """What became of each interpreter."""
+    """Return the outcome for each interpreter."""
     table = Table("Python", "wheel for", "kB", "tests", "s", "")
     for outcome in outcomes:
         wheel = outcome.wheel

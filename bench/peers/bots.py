@@ -69,7 +69,7 @@ class SocketBots(Swarm):
         super().__init__(count)
         self.socket = ManyAddresses(count, (HOST, port))
         self.kept: list[tuple[float, list[tuple[int, bytes]]]] = []
-        """What came, and when."""
+        """The datagrams that arrived, with their times."""
 
     def read(self) -> int:
         received = self.socket.receive()
@@ -89,7 +89,7 @@ class SocketBots(Swarm):
         raise NotImplementedError
 
     def stamps(self, bot: int, datagram: bytes) -> Iterator[float]:
-        """When the messages were due that a datagram answers."""
+        """Return the times at which the messages were due that a datagram answers."""
         raise NotImplementedError
 
     def settle(self) -> None:

@@ -33,7 +33,7 @@ RATE, IDLE_RATE = 32, 1
 """Messages and keep-alives of a bot per second."""
 MESSAGE_SIZE = 64
 STAMP = struct.Struct(">d")
-"""When a message was due, in seconds of the run: its first bytes."""
+"""The time at which a message was due, in seconds of the run: its first bytes."""
 BATCH = 64
 """Bots that share a turn, at most."""
 SPREAD = 0.0005
@@ -66,7 +66,7 @@ class Swarm:
         self.count = count
         self.delays = array("d")
         self.began = 0.0
-        """When the run began."""
+        """The time at which the run began."""
 
     @property
     def answered(self) -> int:
@@ -102,7 +102,7 @@ class Swarm:
 
 
 class Run(NamedTuple):
-    """What a crowd has done: messages, the most it was late, and its share of its core.
+    """The work of a crowd: messages, its greatest delay, and its share of its core.
 
     And the server's share of its own, and what was dropped, until the last answer.
     """
@@ -115,12 +115,12 @@ class Run(NamedTuple):
 
 
 def message(due: float) -> bytes:
-    """What a bot says when it is its turn."""
+    """Return the messages of a bot whose turn it is."""
     return STAMP.pack(due).ljust(MESSAGE_SIZE, b"\0")
 
 
 def batch_size(per_second: float) -> int:
-    """How many bots share a turn: a power of two, so that turns do not cross batches."""
+    """Return the number of bots that share a turn: a power of two, as batches are."""
     most = max(1, min(BATCH, int(per_second * SPREAD)))
     return 1 << most.bit_length() - 1
 
@@ -197,7 +197,7 @@ def cuts(delays: array[float]) -> tuple[float, float]:
 
 
 def play(swarm: Swarm, seconds: float, process: int) -> dict[str, Any]:
-    """What the answers to 32 messages a second of each bot were like."""
+    """Measure the replies to 32 messages a second of each bot."""
     play_for(swarm, SETTLING, process)
     done = play_for(swarm, seconds, process)
     p50, p99 = cuts(swarm.delays)
@@ -215,7 +215,7 @@ def play(swarm: Swarm, seconds: float, process: int) -> dict[str, Any]:
 
 
 def idle(swarm: Swarm, seconds: float, process: int) -> dict[str, Any]:
-    """How much of its core the server uses for bots that only keep alive."""
+    """Measure the share of its core that the server uses for bots that only keep alive."""
     run(swarm, swarm.rest, schedule(swarm.count, IDLE_RATE, SETTLING))
     used, began = processor_time(process), time.monotonic()
     done = run(swarm, swarm.rest, schedule(swarm.count, IDLE_RATE, seconds))

@@ -169,7 +169,7 @@ class ManyAddresses:
         self._socket.sendmsg([datagram], [(socket.IPPROTO_IP, IP_PKTINFO, note)], 0, self._server)
 
     def receive(self) -> list[tuple[int, bytes]]:
-        """What has arrived, up to a batch: for which bot, and the datagram."""
+        """Return the datagrams that have arrived, up to a batch, with the bot of each."""
         self._heads[:] = self._fresh
         count = self._recvmmsg(self._file, self._arrived.start, BATCH, 0, None)
         if count <= 0:

@@ -68,7 +68,7 @@ def connected(port: int, key: str) -> UdpClient:
 
 
 def polling(client: UdpClient):
-    """What waits until the client can read."""
+    """A wait until the client can read."""
     poll = select.poll()
     poll.register(client.fileno(), select.POLLIN)
     return poll

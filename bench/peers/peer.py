@@ -1,4 +1,4 @@
-"""What every program beside this one shares: its two commands, and how it counts.
+"""Shared by the programs beside this one: two commands, and the counting.
 
     PROGRAM server [USE]                              prints {"port": ..., "key": ...} when it is up
     PROGRAM echo PORT KEY OUTSTANDING SECONDS WAIT    prints {"rate": ..., "p50": ..., "p99": ...}
@@ -80,7 +80,7 @@ class Echo:
 
 
 class BulkCount:
-    """What a server keeps of a bulk transfer."""
+    """The part of a bulk transfer that a server keeps."""
 
     def __init__(self) -> None:
         self._left = -1

@@ -1,4 +1,4 @@
-"""How the plain sockets seal what they send: the same key, nonce and header for every datagram."""
+"""Sealing for the plain sockets: the same key, nonce and header for every datagram."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Why the compiled modules cannot be imported, in words that say what to do."""
+"""Explanation of why the compiled modules cannot be imported, with what to do about it."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ late once, by as much or by the time to the next timer; 20 system calls a second
 
 
 class Driven(Protocol):
-    """What a driver asks of what it drives."""
+    """The interface that a driver needs of the client or server that it drives."""
 
     @property
     def wants_write(self) -> bool:
@@ -32,7 +32,7 @@ class Driven(Protocol):
         """The file descriptors to wait for; the first is the one that is written to."""
 
     def next_timer(self) -> float:
-        """When the next turn is due, in seconds of `time.perf_counter`."""
+        """Time of the next turn, in seconds of `time.perf_counter`."""
 
 
 class Driver:

@@ -22,7 +22,7 @@ MAX_LINGERING_PER_HOST = 256
 
 
 class LingeringClients:
-    """Which clients are gone and have an event under way, in the order in which they left."""
+    """Clients that have left with an event still running, in the order in which they left."""
 
     def __init__(self) -> None:
         self._clients: dict[ServerClient, None] = {}

@@ -24,7 +24,7 @@ LONG = 3600.0
 
 
 class Watch(Protocol):
-    """What waits for sockets."""
+    """A wait for sockets."""
 
     def set(self, readers: set[int], writer: int | None) -> None:
         """Wait until any of `readers` can be read, or `writer`, one of them, takes more."""
@@ -112,7 +112,7 @@ def _close(duplicate: int) -> None:
 
 
 class _Descriptor(int):
-    """What a `Waiter` takes."""
+    """A descriptor that a `Waiter` accepts."""
 
     fileno = int.__int__
 

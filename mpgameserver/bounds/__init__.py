@@ -1,1 +1,1 @@
-"""What stays small whatever a peer sends: tables, sets and rates."""
+"""Tables, sets and rates that stay small whatever a peer sends."""

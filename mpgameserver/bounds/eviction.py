@@ -1,4 +1,4 @@
-"""Which entry leaves a full table that anybody can fill.
+"""Choice of the entry to evict from a full table that anyone can fill.
 
 To evict the oldest is certain death for an honest entry that needs longer than a flood takes to
 go round the table. To evict one at random leaves it a chance of surviving each arrival, however

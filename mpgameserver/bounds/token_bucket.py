@@ -1,4 +1,4 @@
-"""How often something may be done: so many times per second, and some at once."""
+"""A token bucket: a limit on how often something is done per second, and at once."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class TokenBucket:
         return True
 
     def next_time(self) -> float:
-        """When there is a token: a time that has passed if there is one already."""
+        """Time of the next token; in the past if there is one already."""
         return self._filled_at + max(1 - self._tokens, 0.0) / self.rate
 
     def _fill(self, now: float) -> None:

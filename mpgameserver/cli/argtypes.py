@@ -1,4 +1,4 @@
-"""What the options of the commands may be: types for argparse that say what was expected."""
+"""Types of command-line options for argparse, with errors that say what was expected."""
 
 from __future__ import annotations
 

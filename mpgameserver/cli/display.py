@@ -38,7 +38,7 @@ class Table:
 
 
 class Display(AbstractContextManager["Display"]):
-    """Where the user sees what goes on, between entering and leaving it; shows nothing itself."""
+    """A display of progress between entering and leaving it; this base class shows nothing."""
 
     interval: float = float("inf")
     """Seconds between two times to show something."""

@@ -82,7 +82,7 @@ def add_link_options(command: argparse.ArgumentParser) -> None:
 
 
 def link_conditions(arguments: argparse.Namespace, direction: str) -> LinkConditions:
-    """What the options say of one of the `DIRECTIONS`."""
+    """Return the conditions that the options set for one of the `DIRECTIONS`."""
     value = {option.name: _value(arguments, option, direction) for option in _OPTIONS}
     rate, burst_loss = value["rate"], value["burst-loss"]
     return LinkConditions(
@@ -106,7 +106,7 @@ def link_conditions(arguments: argparse.Namespace, direction: str) -> LinkCondit
 
 
 def _value(arguments: argparse.Namespace, option: _Option, direction: str) -> Any:
-    """What was given for the direction, else for both, else the default."""
+    """Return the value given for the direction, else for both, else the default."""
     for name in (f"{direction}-{option.name}", option.name):
         given = getattr(arguments, name.replace("-", "_"))
         if given is not None:

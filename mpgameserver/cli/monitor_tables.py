@@ -11,7 +11,7 @@ __all__ = ["MonitorView", "nothing_came"]
 
 
 def nothing_came(seconds: float) -> Table:
-    """What is to be shown when there were no new figures for so long."""
+    """Return the table to show when no new statistics have arrived for so many seconds."""
     reason = "its handler takes long, or it has stopped"
     return Table(("",), [], f"no figures for {seconds:.0f} s: {reason}")
 
@@ -128,7 +128,7 @@ class MonitorView:
 
 
 def _drops(figures: ServerFigures) -> dict[str, int]:
-    """What came to nothing, by reason: datagrams, and messages in datagrams that were accepted."""
+    """Drops by reason: datagrams, and messages in datagrams that were accepted."""
     messages = {
         "message repeated": figures.messages_repeated,
         "message discarded": figures.messages_discarded,

@@ -77,7 +77,7 @@ examples:
 
 @dataclass(frozen=True)
 class RelaySettings:
-    """What the command is asked to do."""
+    """The settings of the command."""
 
     listen: tuple[str, int]
     target: tuple[str, int]
@@ -85,16 +85,16 @@ class RelaySettings:
     down: LinkConditions
     seed: int
     seconds: float | None
-    """How long it works; None until interrupted."""
+    """The time to run; None until interrupted."""
 
 
 @dataclass(frozen=True)
 class RelayReport:
-    """What came of it."""
+    """The result of the command."""
 
     seed: int
     seconds: float
-    """How long it worked."""
+    """The time that it ran."""
     stats: ProxyStats
 
     def as_json(self) -> dict[str, Any]:
@@ -102,7 +102,7 @@ class RelayReport:
         return {"seed": self.seed, "seconds": self.seconds} | asdict(self.stats)
 
     def as_table(self) -> Table:
-        """What the links did, a row for each figure."""
+        """Return the statistics of the links, a row for each counter."""
         up, down = self.stats.up, self.stats.down
         rows = [
             (label, f"{getattr(up, field):,}", f"{getattr(down, field):,}")

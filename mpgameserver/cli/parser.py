@@ -1,4 +1,4 @@
-"""What all commands share: the parser, exit codes, the options that several have."""
+"""Shared by all commands: the parser, exit codes, and common options."""
 
 from __future__ import annotations
 

@@ -81,10 +81,10 @@ class EchoHandler(EventHandler):
 
 @dataclass(frozen=True)
 class Watched:
-    """How a server can be watched, beside what it tells."""
+    """Ways to watch a server, besides its log."""
 
     display: Display | None = None
-    """Where its figures are shown."""
+    """The display of its statistics."""
     channel_key: EllipticCurvePrivateKey | None = None
     """The key of those who may watch it from elsewhere; None for nobody."""
     channel_address: tuple[str, int] = DEFAULT_ADDRESS

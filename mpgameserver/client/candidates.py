@@ -47,13 +47,13 @@ class Candidate:
     number: int = 0
     """The packet number of its last CHALLENGE_RESP; 0 while none was sent."""
     sent_at: float = float("-inf")
-    """When that was sent."""
+    """Time at which that was sent."""
     is_repeated: bool = False
     """The server has sent the answer again."""
 
     @property
     def proof_due(self) -> float:
-        """When its CHALLENGE_RESP is to be sent; a time that has passed for the first one."""
+        """Time at which its CHALLENGE_RESP is due; in the past for the first one."""
         return self.sent_at + PROOF_INTERVAL
 
 
@@ -103,7 +103,7 @@ class CandidateTable:
             yield candidate
 
     def next_timer(self) -> float:
-        """When the next proof is due; infinity when there is no candidate."""
+        """Time of the next CHALLENGE_RESP; infinity if there is no candidate."""
         candidate = self._first()
         if candidate is None:
             return float("inf")

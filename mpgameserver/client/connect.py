@@ -127,7 +127,7 @@ class Attempt:
         return sockets if self._resolver is None else (*sockets, *self._resolver.filenos())
 
     def next_timer(self) -> float:
-        """When `update` has something to do, if nothing arrives before."""
+        """Time at which `update` is due if nothing arrives before."""
         due = (route.next_socket for route in self._routes)
         return min(self._deadline, self._handshake.next_timer(), *due)
 

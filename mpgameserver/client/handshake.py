@@ -58,7 +58,7 @@ _PACKET_TYPE_OFFSET = 12
 
 @dataclass(frozen=True)
 class EstablishedSession:
-    """What a handshake has led to."""
+    """The result of a handshake."""
 
     path: Hashable
     endpoint: Endpoint
@@ -93,7 +93,7 @@ class ClientHandshake:
         self.saw_wrong_key: bool = False
         """An answer came that another root key had signed."""
         self.drop_reason: str | None = None
-        """Why the last datagram came to nothing; None when it did not."""
+        """Reason why the last datagram was dropped; None if it was not."""
         self._trusted_key = trusted_key
         self._start = now
         self._wall_start = wall_start
@@ -130,7 +130,7 @@ class ClientHandshake:
         self._candidates.remove_path(path)
 
     def datagrams(self, now: float) -> list[tuple[Hashable, bytes]]:
-        """What should leave now: (path, datagram) pairs."""
+        """Return the datagrams to send now, as (path, datagram) pairs."""
         self._verifications = self._trials = 0
         leaving = [
             (path.key, self._hello_datagram(path, now))
@@ -161,7 +161,7 @@ class ClientHandshake:
         return endpoint.farewell(now)
 
     def next_timer(self) -> float:
-        """When `datagrams` has something next; infinity when nothing waits."""
+        """Time at which `datagrams` has something next; infinity if nothing waits."""
         paths = list(self._paths.values())  # at once: a finalizer may end a path
         hellos = [path.next_hello for path in paths]
         return min(*hellos, self._candidates.next_timer(), float("inf"))

@@ -1,4 +1,4 @@
-"""Where a client gets its time and its sockets."""
+"""A client's source of time and sockets."""
 
 from __future__ import annotations
 
@@ -42,4 +42,4 @@ class Network:
 
 
 SYSTEM = Network()
-"""What every client uses that is not in a test."""
+"""The network of every client outside of tests."""

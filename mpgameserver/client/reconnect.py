@@ -33,7 +33,7 @@ _ENDED = (ConnectionStatus.DISCONNECTED, ConnectionStatus.DROPPED)
 
 
 class ReconnectState(Enum):
-    """What a Reconnector is doing."""
+    """The state of a `Reconnector`."""
 
     CONNECTING = "connecting"
     """An attempt is in progress, or the next `update` begins one."""
@@ -102,14 +102,14 @@ class Reconnector:
 
     @property
     def state(self) -> ReconnectState:
-        """What it is doing now."""
+        """Current state."""
         if self._state is ReconnectState.WAITING and not self.delay_left:
             return ReconnectState.CONNECTING
         return self._state
 
     @property
     def failures(self) -> int:
-        """How many attempts in a row have failed; a connection that did not last counts as one."""
+        """Number of consecutive failed attempts; a connection that did not last counts as one."""
         return self._failures
 
     @property

@@ -44,14 +44,14 @@ MAX_CALLBACKS_PER_UPDATE = 4096
 """Callbacks of messages called in one `update`: a server that acks late, and all at once, must not
 hold the frame. The others are called in the next."""
 CLOSED_BY_OTHERS = frozenset({errno.EBADF, errno.ENOTSOCK})
-"""What the system calls of a socket say that something else in the process has closed."""
+"""Errors of a socket that something else in the process has closed."""
 MIN_WAIT = 0.001
 """Seconds that a blocking call waits at least, while the socket takes no more datagrams."""
 
 _LOG = logging.getLogger("mpgameserver.client")
 
 _ORDINARY_DROPS = frozenset({"repeated", "too late"})
-"""What an honest server on an honest network causes, and no log needs to tell."""
+"""Drops that an honest server on an honest network causes, and that need no log line."""
 
 
 class UdpClient:
@@ -178,7 +178,7 @@ class UdpClient:
 
     @property
     def failure(self) -> ConnectFailure | None:
-        """Why the last attempt to connect did not succeed; None if it did, or is under way."""
+        """Reason why the last attempt to connect failed; None if it succeeded or is in progress."""
         return self._failure
 
     def token(self) -> int:
@@ -209,7 +209,7 @@ class UdpClient:
         return () if self._socket is None else (self._socket.fileno(),)
 
     def next_timer(self) -> float:
-        """When `update` is due if nothing arrives before, in seconds of `time.perf_counter`.
+        """Time at which `update` is due if nothing arrives, in seconds of `time.perf_counter`.
 
         For programs that wait for `filenos` and have no frames; infinity while nothing is due.
         It may be earlier after any other call.

@@ -1,4 +1,4 @@
-"""Which hosts a server does not talk to."""
+"""The hosts and networks that a server does not talk to."""
 
 from __future__ import annotations
 

@@ -61,7 +61,7 @@ class ServerClient:
 
     @property
     def reason(self) -> DisconnectReason | None:
-        """Why the session has ended; None until the `disconnect` event."""
+        """Reason why the session has ended; None until the `disconnect` event."""
         return self._session.reason
 
     @property

@@ -55,7 +55,7 @@ class ServerSettings:
 
 
 class Serving(Protocol):
-    """What a context asks of the server that it is attached to."""
+    """The interface that a context needs of its server."""
 
     @property
     def clients(self) -> tuple[ServerClient, ...]:
@@ -230,7 +230,7 @@ class ServerContext:
 
     @property
     def limits(self) -> Limits:
-        """What clients and strangers may make the server hold and do.
+        """Limits on what clients and unknown addresses can make the server hold and do.
 
         Set it as a whole: `context.limits = replace(context.limits, clients=500)`, with the
         `replace` of the module `dataclasses`. Nobody is disconnected because there are more clients

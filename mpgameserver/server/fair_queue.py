@@ -20,7 +20,7 @@ _Place = tuple[Hashable, Hashable]
 
 
 class _Holders:
-    """Which places each group and party holds, and who holds the most, in constant time."""
+    """Index of the places of each group and party, which finds the largest in constant time."""
 
     def __init__(self) -> None:
         self._places: dict[Hashable, dict[_Place, None]] = {}

@@ -151,7 +151,7 @@ class HalfOpenTable:
         )
         self._tokens: set[int] = set()
         self.evicted: int = 0
-        """How many were evicted at a bound, before their time."""
+        """Number of handshakes that were evicted at a limit, before their timeout."""
 
     def __len__(self) -> int:
         return len(self._all)

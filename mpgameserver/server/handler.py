@@ -20,7 +20,7 @@ __all__ = [
 ]
 
 EventResult: TypeAlias = Awaitable[object] | None
-"""What an event returns: something to be awaited only where `mpgameserver.aio` serves."""
+"""The result of an event: an awaitable only where `mpgameserver.aio` serves."""
 
 _ARGUMENTS: dict[str, tuple[str, ...]] = {
     "starting": (),
@@ -35,7 +35,7 @@ EVENTS = tuple(_ARGUMENTS)
 """The names of the events of a handler."""
 
 SIMILAR = 0.85
-"""How alike names are that are taken for the same: `connects` is `connect`, `start` is itself."""
+"""The similarity from which a name is taken for a misspelt event: `connects`, but not `start`."""
 SIMILAR_BEHIND_A_PREFIX = 0.76
 """The same for `on_start` and `handle_connection`, which can hardly be anything but events."""
 _STEMS = {"message" if name == "handle_message" else name: name for name in EVENTS}
@@ -53,7 +53,7 @@ class EventHandler:
     """
 
     Client: TypeAlias = ServerClient
-    """What the events are given, for annotations."""
+    """The class of the clients that events get, for annotations."""
 
     def starting(self) -> EventResult:
         """The server listens, and is about to serve."""

@@ -57,14 +57,14 @@ class WaitingHellos:
         self._repeated = self._queue(limits)
         self._turn = 0
         self.evicted: int = 0
-        """How many lost their place to one of a host that had fewer; they are remembered."""
+        """Number of hellos that lost their place to one of a host with fewer; remembered."""
 
     def __len__(self) -> int:
         return self._new.size + self._repeated.size
 
     @property
     def put_off(self) -> int:
-        """How many that found no room are remembered."""
+        """Number of deferred hellos that are remembered."""
         return len(self._put_off)
 
     def add(self, hello: WaitingHello) -> bool:

@@ -1,4 +1,4 @@
-"""What the sessions of a server hold together, of each host, of its networks and in all.
+"""Bytes that the sessions of a server hold, per host, per network and in all.
 
 Three things grow with what a peer sends or does not ack: messages that wait for the handler,
 unfinished fragmented messages, and messages that wait to be sent or acked. Each has a budget of
@@ -15,7 +15,7 @@ from mpgameserver.transport.address import host_groups, host_of
 __all__ = ["HostBudgets"]
 
 PACKET_CHARGE = 96 << 10
-"""What one packet can ask for at most: its bytes, and the charge for each of 255 fragments."""
+"""The most that one packet can reserve: its bytes, and the overhead of 255 fragments."""
 
 
 class _Budgets:
@@ -96,7 +96,7 @@ class HostBudgets:
                 del self._groups[name]
 
     def largest_reassembly(self, session: Session) -> Session | None:
-        """Whose unfinished messages are to make room for those of a session.
+        """Return the session whose incomplete messages have to make room for those of another.
 
         The largest of its host or network, where that has its share; where all is taken, the
         largest of the one that holds the most for its shares. None when no session holds more than

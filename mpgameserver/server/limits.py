@@ -1,4 +1,4 @@
-"""What strangers and clients may make a server hold and do, each with its reason.
+"""Limits on what clients and unknown addresses can make a server hold and do.
 
 The defaults are for a server that carries a few thousand players, dozens of them behind one
 address.
@@ -31,10 +31,10 @@ class Limits:
     """Sessions of one host: several times the dozens of players that share a router, and few
     enough that it takes 32 hosts to fill a server."""
     send_queue_bytes: int = 16 * MIB
-    """What may wait to be sent to one client, each message charged some bytes more: the largest
+    """Bytes queued for one client, each message counted with some overhead: the largest
     message twice. A client that acks nothing makes it grow."""
     send_queues_bytes: int = 1024 * MIB
-    """What waits to be sent to all clients together, or to be acked by them: 128 kB for each of
+    """Bytes queued for all clients or not yet acked by them: 128 kB for each of
     8,192. Beyond it a client is sent nothing more, but for the 16 KiB that each may have."""
     send_queues_bytes_per_host: int = 256 * MIB
     """The same for the clients of one host: a dozen that are each sent the largest message."""

@@ -1,4 +1,4 @@
-"""What a server as a whole has done so far, in figures; of one that is measured more of them."""
+"""Statistics of a whole server, with more of them for one that is measured."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class ServerStats:
 
     @even_unmade
     def __repr__(self) -> str:
-        """What is not 0, by name."""
+        """The statistics that are not 0, by name."""
         counts = {each.name: getattr(self, each.name) for each in fields(self)}
         shown = ", ".join(f"{name}={count!r}" for name, count in counts.items() if count)
         return f"ServerStats({shown})"
@@ -106,13 +106,13 @@ class ServerFigures:
     messages_discarded: int = 0
     """Fragmented messages given up: their pieces contradicted each other, or stopped coming."""
     send_queue_bytes: int = 0
-    """What waits to be sent, of all clients."""
+    """Bytes queued, of all clients."""
     reassembly_bytes: int = 0
-    """What unfinished messages hold, of all clients."""
+    """Bytes of incomplete messages, of all clients."""
     inbox_bytes: int = 0
-    """What messages hold that wait for the handler, of all clients."""
+    """Bytes of messages waiting for the handler, of all clients."""
     unacked_bytes: int = 0
-    """What messages hold that wait to be sent or acked, of all clients."""
+    """Bytes of messages queued or not yet acked, of all clients."""
     events_running: int = 0
     """Events of the handler that are coroutines and under way, where `mpgameserver.aio` serves."""
     events_waiting: int = 0
@@ -133,7 +133,7 @@ class ServerFigures:
 
     @classmethod
     def from_bytes(cls, data: bytes) -> ServerFigures:
-        """What `to_bytes` made. Raises ProtocolError for what it cannot have made."""
+        """Decode what `to_bytes` encoded. Raises ProtocolError for any other bytes."""
         try:
             fields = json.loads(data)
             stats = ServerStats(**fields.pop("stats"))

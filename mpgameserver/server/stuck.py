@@ -1,4 +1,4 @@
-"""Where a thread stands that should have ended: which event of a handler has not returned."""
+"""Name of the event that keeps a thread from ending, because it has not returned."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ __all__ = [
 
 IpAddress = IPv4Address | IPv6Address
 SocketAddress = tuple[Any, ...]
-"""What the socket module says and takes: (host, port), with two more fields over IPv6."""
+"""An address of the socket module: (host, port), with two more fields over IPv6."""
 
 IPV4_UDP_HEADER = 28
 """Bytes of the headers of IPv4 and UDP."""
@@ -101,7 +101,7 @@ def host_of(address: SocketAddress) -> IpAddress:
 
 
 def host_group(host: IpAddress) -> bytes:
-    """What the addresses that one party can use have in common: IPv4 whole, IPv6 by /64."""
+    """Return the bits that all addresses of one host share: IPv4 whole, IPv6 by /64."""
     return host.packed if isinstance(host, IPv4Address) else host.packed[:_SUBSCRIBER_BYTES]
 
 

@@ -49,7 +49,7 @@ class ListeningSocket:
             self.datagrams: DatagramSocket | PlainSocket = datagram_socket(
                 self._socket, tells_local=self.address[0] in (_ANY_IPV4, _ANY_IPV6)
             )
-            """What moves its datagrams. Bound to all, it answers from the address spoken to."""
+            """The socket's datagram I/O. Bound to all addresses, it replies from the right one."""
             self.errors: SendErrorLog = SendErrorLog(self.datagrams, _LOG)
         except BaseException:
             self._socket.close()

@@ -115,7 +115,7 @@ def _would_block(error: OSError) -> bool:
 
 
 class PlainSocket:
-    """What `DatagramSocket` does, by the socket module: for platforms without it.
+    """A `DatagramSocket` by the socket module, for platforms without the compiled one.
 
     That is Windows, whose Python cannot tell which local address a datagram came to.
     """
@@ -191,7 +191,7 @@ class PlainSocket:
 def datagram_socket(
     sock: socket.socket, *, tells_local: bool = False
 ) -> DatagramSocket | PlainSocket:
-    """What moves the datagrams of a socket, and closes it: the best that the platform has.
+    """Return the datagram I/O of a socket, which also closes it: the platform's best.
 
     With `tells_local`, addresses have that of this host, too, where the platform tells it. A socket
     in memory, which has no descriptor, is moved by its own methods.
@@ -209,7 +209,7 @@ class SendErrorLog:
         self._log = LimitedLog(log)
 
     def counts(self) -> dict[str, int]:
-        """How often each error was met, by its name, such as "EPERM"."""
+        """Number of times that each error occurred, by its name, such as "EPERM"."""
         return {_name(number): n for number, n in self._datagrams.send_errors.items()}
 
     def report(self, now: float) -> int:
@@ -245,7 +245,7 @@ class ConnectedSocket:
             self._socket.connect(address)
             self.local_address: tuple[object, ...] = self._socket.getsockname()
             self.datagrams: DatagramSocket | PlainSocket = datagram_socket(self._socket)
-            """What moves its datagrams."""
+            """The socket's datagram I/O."""
         except BaseException:
             self._socket.close()
             raise

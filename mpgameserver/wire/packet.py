@@ -36,7 +36,7 @@ _SEALED_TYPES = frozenset(PacketType) - _CLEAR_TYPES - {PacketType.UNKNOWN}
 
 
 class BitField:
-    """Which of the newest sequence numbers were inserted: `current_seqnum` and `nbits` below it.
+    """A set of the newest sequence numbers: `current_seqnum` and the `nbits` below it.
 
     Raises ValueError where `nbits` is no multiple of 8 in 8...32760.
     """
@@ -100,9 +100,9 @@ class PacketHeader:
     """The checksum that ends a packet in the clear, in bytes."""
 
     isServer: bool = False
-    """Whether the sender is the server."""
+    """True if the sender is the server."""
     ctime: int = 0
-    """When it was sent, in whole seconds of the sender's Unix time."""
+    """Send time, in whole seconds of the sender's Unix time."""
     pkt_type: PacketType = PacketType.UNKNOWN
     seq: SeqNum = _NO_NUMBER
     ack: SeqNum = _NO_NUMBER

@@ -32,7 +32,7 @@ _told: set[str] = set()
 
 
 def _chosen(wanted: str | None, unavailable: str | None) -> Choice:
-    """Which cipher is used, by what the environment says and why OpenSSL cannot be called, or None.
+    """Choose a cipher by the environment's wish and the reason against OpenSSL, or None.
 
     Raises ImportError for a choice that is unknown or cannot be met.
     """

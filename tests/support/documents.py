@@ -26,7 +26,7 @@ HEADLESS = {
     "SDL_VIDEODRIVER": "dummy",
     "PYGLET_HEADLESS": "1",
 }
-"""What keeps a game from the screen and the loudspeakers."""
+"""Environment variables that keep a game from the screen and the loudspeakers."""
 
 _FENCED = re.compile(r"^```([^\n]*)\n(.*?)^```$", re.M | re.S)
 _NAME = re.compile(r"`(\w+\.py)`[^`\n]*:$")

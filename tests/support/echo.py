@@ -59,7 +59,7 @@ class EchoServer(EventHandler):
 
     @property
     def players(self) -> int:
-        """How many sessions there are."""
+        """Return the number of sessions."""
         return self._context.stats.clients
 
     def disconnect(self, client: ServerClient) -> None:

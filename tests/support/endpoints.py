@@ -172,7 +172,7 @@ class EndpointPair:
             self._advance(endpoint, outgoing.send, not arrived)
 
     def play(self, endpoint: Endpoint) -> None:
-        """What a game does between receiving and sending; here nothing."""
+        """Hook for a game's work between receiving and sending; here nothing."""
 
     def _advance(
         self, endpoint: Endpoint, send: Callable[[bytes, float], None], undisturbed: bool

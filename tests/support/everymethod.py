@@ -32,7 +32,7 @@ MAX_ARGUMENTS = 4
 MOST_OF_A_KIND = 3
 """Instances of a class that one way to make them contributes."""
 BUSY = {"spin"}
-"""What goes on for as long as it is told to."""
+"""Methods that go on for as long as they are told to."""
 KEY = bytes(16)
 
 
@@ -120,7 +120,7 @@ def constructors(kind: type) -> Iterator[Any]:
 
 
 def instances(kind: type, values: list[object]) -> Iterator[object]:
-    """What the constructors make of no arguments, and of those that some class takes."""
+    """Yield what the constructors make of no arguments, and of those that some class takes."""
     endpoint = next(value for value in values if isinstance(value, Endpoint))
     connection = next(value for value in values if isinstance(value, Connection))
     plausible: list[tuple[object, ...]] = [

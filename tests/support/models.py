@@ -1,4 +1,4 @@
-"""What the compiled modules do, once more in plain Python: obvious rather than quick.
+"""Models of the compiled modules in plain Python: obvious rather than quick.
 
 Each model remembers everything that it was ever given, so that it has no windows to slide, no
 bitmaps to grow and no wrap-around to get wrong. Ring arithmetic and bytes come from `wire`.
@@ -131,7 +131,7 @@ class ReceiveModel:
 
 @dataclass
 class SentRecord:
-    """What became of one packet sent."""
+    """The fate of one sent packet."""
 
     number: int
     sent_at: float

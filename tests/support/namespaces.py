@@ -34,7 +34,7 @@ def is_root() -> bool:
 
 
 def missing() -> str | None:
-    """Why there can be no namespaces here; None where there can."""
+    """Reason why there can be no namespaces here, or None."""
     if not is_root():
         return "network namespaces need Linux and root"
     programs = [name for name in ("ip", "nft") if shutil.which(name) is None]

@@ -1,4 +1,4 @@
-"""How long a test waits for what real sockets, threads and programs do."""
+"""The time that a test waits for real sockets, threads and programs."""
 
 PATIENCE = 60.0
 """Seconds: far more than anything takes, also on a machine that is four times slower or busy."""

@@ -19,7 +19,7 @@ SEALED, OPENED = 1, 2
 
 
 class Seals:
-    """What was sealed and opened under all the keys of a test."""
+    """A record of everything sealed and opened under the keys of a test."""
 
     def __init__(self) -> None:
         self.sealed = 0
@@ -30,12 +30,12 @@ class Seals:
 
     @property
     def keys(self) -> int:
-        """How many keys there were."""
+        """Number of keys."""
         return len(self._directions)
 
     @property
     def attempts(self) -> int:
-        """How many decryptions there were."""
+        """Number of decryptions."""
         return self.opened + self.refused
 
     def aead(self, key: bytes) -> RecordingAead:

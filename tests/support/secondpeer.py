@@ -18,7 +18,7 @@ from support import wire
 PACKETS_PER_SECOND = 32_767
 """Under one written second, so that no nonce comes twice."""
 SPAN = 32
-"""How far the newest packet may be ahead of the oldest whose fate is not known: what acks tell."""
+"""The most that the newest packet may be ahead of the oldest undecided one: what acks cover."""
 RESEND_AFTER = 0.35
 KEEP_ALIVE = 0.1
 PACKET_WINDOW = 1024
@@ -29,7 +29,7 @@ MESSAGES_UNACKED = 255
 
 
 class Numbers:
-    """Which numbers of a ring were had: the newest, and those behind it within the window."""
+    """The received numbers of a ring: the newest, and those behind it within the window."""
 
     def __init__(self, window: int) -> None:
         self._window = window
@@ -37,7 +37,7 @@ class Numbers:
         self._had: dict[int, None] = {}
 
     def step(self, number: int) -> int:
-        """How far a number is ahead of the newest."""
+        """Return the distance of a number ahead of the newest."""
         return wire.diff(number, self.newest) if self.newest else 1
 
     def is_new(self, number: int) -> bool:
@@ -88,7 +88,7 @@ class SecondPeer:
         self.acked: list[object] = []
         """The names of the reliable messages that have arrived whole, in the order of the acks."""
         self.delivered: list[tuple[int, bytes]] = []
-        """What has arrived: the message numbers, and the messages."""
+        """Return the received messages, by message number."""
         self.goodbye = False
         self._identifier = wire.TO_CLIENT if is_server else wire.TO_SERVER
         self._key, self._wall_start = key, wall_start
@@ -127,7 +127,7 @@ class SecondPeer:
             self._waiting.append(Outgoing(numbered, name, is_reliable))
 
     def datagrams(self, now: float) -> list[bytes]:
-        """What leaves now."""
+        """Return the datagrams to send now."""
         leaving = []
         self._give_up_packets(now)
         while (one := self._next_due(now)) is not None:

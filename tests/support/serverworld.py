@@ -73,7 +73,7 @@ class Recorder(EventHandler):
 
     @property
     def reasons(self) -> list[str]:
-        """Why clients left, in the order in which they did."""
+        """Reasons why clients left, in the order in which they did."""
         return [client.reason.value for (client,) in self.named("disconnect")]
 
 
@@ -160,7 +160,7 @@ class World(testing.World):
         raise AssertionError("the player did not get in")
 
     def client_of(self, player: Player) -> ServerClient:
-        """What the server's handler has for a player."""
+        """Return the handler's client of a player."""
         [client] = [c for c in self.engine.clients if c.token == player.token]
         return client
 

@@ -1,4 +1,4 @@
-"""What can be seen of an endpoint, and the proof that a refused datagram has changed none of it."""
+"""The observable state of an endpoint, and a check that a refused datagram changes none of it."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ def _coarse_monotonic() -> float:
 
 
 def _loopback_pair(*_: Any) -> tuple[socket.socket, socket.socket]:
-    """What `socket.socketpair` does there: two ends of a TCP connection."""
+    """A `socket.socketpair` as on Windows: two ends of a TCP connection."""
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as listener:
         listener.bind(("127.0.0.1", 0))
         listener.listen(1)

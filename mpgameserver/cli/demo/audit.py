@@ -19,7 +19,7 @@ Books = Sequence[tuple[Ledger, Ledger]]
 
 @dataclass(frozen=True)
 class Tally:
-    """What became of the messages of one kind in one direction, of all connections together."""
+    """The outcome of the messages of one kind in one direction, over all connections."""
 
     kind: str
     direction: str
@@ -83,7 +83,7 @@ def _throughput(sent: list[Sent], received: list[Received]) -> float | None:
 
 
 def problems_between(direction: str, sender: Ledger, receiver: Ledger) -> list[str]:
-    """What did not go as promised in one direction of one connection, a line each."""
+    """Broken promises in one direction of one connection, a line each."""
     problems = []
     if receiver.unreadable:
         problems.append(f"{direction}: {receiver.unreadable} messages that nobody sent")

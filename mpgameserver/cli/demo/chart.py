@@ -25,7 +25,7 @@ def nice_step(highest: float, steps: int = MAX_STEPS) -> float:
 
 
 class _Scale:
-    """Where the values of a chart are on it."""
+    """The mapping from values to positions on a chart."""
 
     def __init__(self, lines: Sequence[Values]) -> None:
         self.count = max(map(len, lines), default=0)

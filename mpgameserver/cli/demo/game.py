@@ -109,7 +109,7 @@ class _Game:
         self._do_frames(None, self._everybody_has_left)
 
     def report(self) -> DemoReport:
-        """What was found; not before the stack is closed, for the server's thread writes too."""
+        """Return the result. Close the stack first, since the server's thread writes too."""
         books = [(player.ledger, self._room.ledger_of(player.token)) for player in self._players]
         up, down = books, [(there, here) for here, there in books]
         retried_up = sum(player.client.stats().retransmitted for player in self._players)

@@ -1,4 +1,4 @@
-"""How the demo stands while it runs, as a table with a row per client."""
+"""Live table of the running demo, with a row per client."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ CHAT_INTERVAL = 0.5
 """Seconds between two lines of chat of one player."""
 
 PLACE = struct.Struct("!3f")
-"""Where a player is: metres east, north and up."""
+"""A player's position: metres east, north and up."""
 
 _WALK_RADIUS = 50.0
 _WALK_SPEED = 5.0
@@ -46,7 +46,7 @@ class Player:
         self.chat: list[bytes] = []
         """The lines of all players, in order."""
         self.problems: list[str] = []
-        """What went wrong with the connection itself."""
+        """Problems of the connection itself."""
         self._chat_order = InOrder()
         self._next_chat = 0.0
 

@@ -1,4 +1,4 @@
-"""What the demo was asked, and what it found: as tables to read, and for the json module."""
+"""The demo's settings and results, as tables to read and for the json module."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ __all__ = ["ClientResult", "DatagramTally", "DemoReport", "DemoSettings"]
 
 @dataclass(frozen=True)
 class DemoSettings:
-    """What the demo is asked to do."""
+    """The settings of a demo."""
 
     seconds: float
-    """How long the clients play."""
+    """The time that the clients play."""
     loss: float
     """Per cent of the datagrams of each direction."""
     latency: float
@@ -43,7 +43,7 @@ class DemoSettings:
 
 @dataclass(frozen=True)
 class DatagramTally:
-    """What the link did to the datagrams of one direction, of all clients together."""
+    """Effects of the link on the datagrams of one direction, over all clients."""
 
     direction: str
     sent: int
@@ -73,13 +73,13 @@ class DatagramTally:
 
 @dataclass(frozen=True)
 class ClientResult:
-    """What became of one client."""
+    """The outcome for one client."""
 
     number: int
     round_trip: float
     """Seconds, smoothed, at the end; 0.0 when there was none."""
     problems: tuple[str, ...]
-    """What went wrong, a line each."""
+    """Problems, a line each."""
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,7 @@ class DemoReport:
 
     @property
     def problems(self) -> list[str]:
-        """What went wrong, a line each; empty when the demo has succeeded."""
+        """Problems, a line each; empty if the demo has succeeded."""
         return [f"client {c.number}: {problem}" for c in self.clients for problem in c.problems]
 
     def as_json(self) -> dict[str, Any]:

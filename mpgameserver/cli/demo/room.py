@@ -15,7 +15,7 @@ from mpgameserver.server.handler import EventHandler
 __all__ = ["MAX_PLAYERS", "Member", "Progress", "Room"]
 
 MAX_PLAYERS = 64
-"""Where all of them are fits one datagram, which is what makes it fit to be sent unreliably."""
+"""The positions of all of them fit into one datagram, so they can be sent unreliably."""
 
 _NUMBER = struct.Struct("!H")
 
@@ -36,7 +36,7 @@ class Member:
 
 @dataclass(frozen=True)
 class Progress:
-    """How far the room is, all at one moment."""
+    """The progress of the room at one moment."""
 
     is_playing: bool = True
     members: dict[int, Counts] = field(default_factory=dict)

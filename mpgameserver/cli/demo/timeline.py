@@ -1,4 +1,4 @@
-"""What the clients of the demo saw of their links, second by second."""
+"""The links as the demo's clients saw them, second by second."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the players of the demo say to each other, and the books that each side keeps of it.
+"""The messages between the demo's players, and the ledgers that each side keeps of them.
 
 Every message starts with its kind, its sequence number among the messages of that kind, and the
 time when it was sent; both sides are in one process and read one clock. The sender notes a digest
@@ -30,7 +30,7 @@ class Kind(Enum):
     """A kind of message: the byte that it starts with, and how hard it is tried."""
 
     POSITION = (1, RetryMode.NONE)
-    """Where players are; the next one is on its way before a lost one could be sent again."""
+    """Positions of players; the next one is sent before a lost one could be retransmitted."""
     CHAT = (2, RetryMode.RETRY_ON_TIMEOUT)
     """A line of chat."""
     FILE = (3, RetryMode.RETRY_ON_TIMEOUT)
@@ -50,7 +50,7 @@ _KINDS = {kind.code: kind for kind in Kind}
 
 
 class Sent:
-    """What one side has sent of one kind."""
+    """Messages of one kind that one side has sent."""
 
     def __init__(self) -> None:
         self.digests: list[bytes] = []
@@ -58,7 +58,7 @@ class Sent:
         self.bytes: int = 0
         self.first_at: float | None = None
         self.calls: Counter[int] = Counter()
-        """How often the callback of each message was called, by sequence number."""
+        """Calls of each message's callback, by sequence number."""
         self.acked: set[int] = set()
         """The messages whose callback was called with True."""
 
@@ -77,11 +77,11 @@ class Sent:
 
 
 class Received:
-    """What one side has received of one kind."""
+    """Messages of one kind that one side has received."""
 
     def __init__(self) -> None:
         self.arrivals: Counter[int] = Counter()
-        """How often each message arrived, by sequence number."""
+        """Arrivals of each message, by sequence number."""
         self.digests: dict[int, bytes] = {}
         """Of each message, as it arrived last."""
         self.bytes: int = 0
@@ -100,7 +100,7 @@ class Received:
 
 @dataclass(frozen=True)
 class Counts:
-    """How many messages a side has sent and received, each counted once."""
+    """Numbers of messages that a side has sent and received, each counted once."""
 
     sent: dict[Kind, int]
     received: dict[Kind, int]
