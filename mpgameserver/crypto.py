@@ -62,9 +62,15 @@ _PemKeyT = TypeVar("_PemKeyT", "EllipticCurvePublicKey", "EllipticCurvePrivateKe
 class EllipticCurvePublicKey:
     """A P-256 public key: verifies signatures.
 
-    Two are equal, and hash alike, when they are the same point. Made by `fromPEM`, `fromBytes`
-    or `EllipticCurvePrivateKey.getPublicKey`; the constructor wraps a key of `cryptography`, and
-    raises TypeError for anything else and ValueError for another curve.
+    Get one from `fromPEM`, `fromBytes` or `EllipticCurvePrivateKey.getPublicKey`. Two keys are
+    equal, and have the same hash, if they are the same point.
+
+    Parameters:
+        key: a key of `cryptography` to wrap.
+
+    Raises:
+        TypeError: `key` is not such a key.
+        ValueError: `key` is of another curve.
     """
 
     __slots__ = ("_key",)
@@ -80,9 +86,11 @@ class EllipticCurvePublicKey:
 
     @staticmethod
     def fromPEM(pem: str | bytes) -> EllipticCurvePublicKey:
-        """The key in a PEM text ("BEGIN PUBLIC KEY").
+        """Return the key in a PEM text ("BEGIN PUBLIC KEY").
 
-        Raises TypeError for what is not text, and ValueError for what is not a P-256 public key.
+        Raises:
+            TypeError: `pem` is not a str or bytes.
+            ValueError: `pem` is not a P-256 public key.
         """
         data = _pem_bytes(pem)
         if b"PRIVATE KEY-----" in data:
@@ -91,33 +99,43 @@ class EllipticCurvePublicKey:
 
     @staticmethod
     def fromBytes(der: bytes) -> EllipticCurvePublicKey:
-        """The key in a DER SubjectPublicKeyInfo.
+        """Return the key in a DER SubjectPublicKeyInfo.
 
-        Raises ValueError for what is not a P-256 public key, a point off the curve included.
+        Raises:
+            TypeError: `der` is not bytes.
+            ValueError: `der` is not a P-256 public key; a point off the curve is not one either.
         """
         return _load(load_der_public_key, _require_bytes(der), EllipticCurvePublicKey)
 
     def getBytes(self) -> bytes:
-        """The key as a DER SubjectPublicKeyInfo: always `PUBLIC_KEY_SIZE` bytes."""
+        """Return the key as a DER SubjectPublicKeyInfo: always `PUBLIC_KEY_SIZE` bytes."""
         return self._key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
 
     def getPublicKeyPEM(self) -> str:
-        """The key as PEM text ("BEGIN PUBLIC KEY")."""
+        """Return the key as PEM text ("BEGIN PUBLIC KEY")."""
         pem = self._key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
         return pem.decode("ascii")
 
     def savePEM(self, path: str | os.PathLike[str]) -> None:
-        """Write the PEM text to a file that everybody can read (mode 0644).
+        """Write the PEM text to a file that everyone can read (mode 0644).
 
-        The file appears whole or not at all, and one that is there is replaced; a symbolic link is
-        replaced, not followed. Raises OSError, and then nothing changed.
+        The file appears whole or not at all. An existing file is replaced; so is a symbolic link,
+        which is not followed.
+
+        Raises:
+            OSError: the file cannot be written; nothing has changed.
         """
         _replace_file(path, self.getPublicKeyPEM(), 0o644)
 
     def verify(self, signature: bytes, data: bytes) -> None:
-        """Return if `signature` is the private key's ECDSA-SHA256 signature of `data`, in DER.
+        """Verify the private key's ECDSA-SHA256 signature of `data`.
 
-        Raises InvalidSignature if it is not, whatever its bytes.
+        Parameters:
+            signature: the signature, in DER.
+            data: the signed bytes.
+
+        Raises:
+            InvalidSignature: the signature is not valid, whatever its bytes.
         """
         try:
             self._key.verify(signature, data, _ECDSA_SHA256)
@@ -125,7 +143,7 @@ class EllipticCurvePublicKey:
             raise InvalidSignature("the key has not made this signature of this data") from None
 
     def curve(self) -> ec.EllipticCurve:
-        """The curve, as an object of `cryptography`; its `name` is "secp256r1"."""
+        """Return the curve, as an object of `cryptography`; its `name` is "secp256r1"."""
         return self._key.curve
 
     def __eq__(self, other: object) -> bool:
@@ -145,10 +163,17 @@ class EllipticCurvePublicKey:
 
 
 class EllipticCurvePrivateKey:
-    """A P-256 private key: signs, and exchanges secrets.
+    """A P-256 private key: signs, and agrees on secrets.
 
-    Its `repr` shows only a fingerprint of its public key. The constructor wraps a key of
-    `cryptography`, and raises TypeError for anything else and ValueError for another curve.
+    Get one from `new`, `fromPEM` or `fromBytes`. Its `repr` shows only a fingerprint of the public
+    key. It cannot be pickled or copied.
+
+    Parameters:
+        key: a key of `cryptography` to wrap.
+
+    Raises:
+        TypeError: `key` is not such a key.
+        ValueError: `key` is of another curve.
     """
 
     __slots__ = ("_key",)
@@ -161,15 +186,16 @@ class EllipticCurvePrivateKey:
 
     @staticmethod
     def new() -> EllipticCurvePrivateKey:
-        """A new key, from the system's random source."""
+        """Generate a key from the system's random source."""
         return EllipticCurvePrivateKey(ec.generate_private_key(ec.SECP256R1()))
 
     @staticmethod
     def fromPEM(pem: str | bytes) -> EllipticCurvePrivateKey:
-        """The key in an unencrypted PEM text ("BEGIN PRIVATE KEY" or "BEGIN EC PRIVATE KEY").
+        """Return the key in unencrypted PEM ("BEGIN PRIVATE KEY" or "BEGIN EC PRIVATE KEY").
 
-        Raises TypeError for what is not text, and ValueError for what is not a P-256 private key
-        or is protected by a password.
+        Raises:
+            TypeError: `pem` is not a str or bytes.
+            ValueError: `pem` is not a P-256 private key, or is protected by a password.
         """
         data = _pem_bytes(pem)
         if b"BEGIN PUBLIC KEY-----" in data:
@@ -178,46 +204,51 @@ class EllipticCurvePrivateKey:
 
     @staticmethod
     def fromBytes(der: bytes) -> EllipticCurvePrivateKey:
-        """The key in unencrypted DER, as `getBytes` writes it.
+        """Return the key in unencrypted DER, as `getBytes` writes it.
 
-        Raises ValueError for what is not a P-256 private key or is protected by a password.
+        Raises:
+            TypeError: `der` is not bytes.
+            ValueError: `der` is not a P-256 private key, or is protected by a password.
         """
         return _load(_LOAD_PRIVATE_DER, _require_bytes(der), EllipticCurvePrivateKey)
 
     def getBytes(self) -> bytes:
-        """The key in DER (PKCS #8, not encrypted): a secret."""
+        """Return the key in DER (PKCS #8, not encrypted): a secret."""
         return self._key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
 
     def getPrivateKeyPEM(self) -> str:
-        """The key as PEM text (PKCS #8, not encrypted): a secret."""
+        """Return the key as PEM text (PKCS #8, not encrypted): a secret."""
         pem = self._key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
         return pem.decode("ascii")
 
     def savePEM(self, path: str | os.PathLike[str]) -> None:
         """Write the PEM text to a file that only its owner can read or write (mode 0600).
 
-        The file appears whole or not at all, and one that is there is replaced together with its
-        mode; a symbolic link is replaced, not followed. Raises OSError, and then nothing changed.
+        The file appears whole or not at all. An existing file is replaced together with its mode;
+        so is a symbolic link, which is not followed.
+
+        Raises:
+            OSError: the file cannot be written; nothing has changed.
         """
         _replace_file(path, self.getPrivateKeyPEM(), 0o600)
 
     def getPublicKey(self) -> EllipticCurvePublicKey:
-        """The public half."""
+        """Return the public key."""
         return EllipticCurvePublicKey(self._key.public_key())
 
     def sign(self, data: bytes) -> bytes:
-        """The ECDSA-SHA256 signature of `data`, in DER: at most 72 bytes, different each time."""
+        """Return an ECDSA-SHA256 signature of `data` in DER: up to 72 bytes, random each time."""
         return self._key.sign(data, _ECDSA_SHA256)
 
     def exchange(self, peer: EllipticCurvePublicKey) -> bytes:
-        """The ECDH secret (32 bytes) shared with the holder of the peer's private key.
+        """Return the ECDH secret (32 bytes) shared with the holder of the peer's private key.
 
-        It is no key yet: see `handshake.session_key`.
+        It is not a key yet: see `handshake.session_key`.
         """
         return self._key.exchange(_ECDH, peer._key)
 
     def curve(self) -> ec.EllipticCurve:
-        """The curve, as an object of `cryptography`; its `name` is "secp256r1"."""
+        """Return the curve, as an object of `cryptography`; its `name` is "secp256r1"."""
         return self._key.curve
 
     def __reduce__(self) -> NoReturn:
@@ -234,13 +265,13 @@ class EllipticCurvePrivateKey:
 def load_public_key(
     source: EllipticCurvePublicKey | str | bytes | os.PathLike[str],
 ) -> EllipticCurvePublicKey:
-    """The public key that `source` is, holds, or names.
+    """Return the public key that `source` is, contains, or names.
 
-    A key object is returned as it is; a str or bytes that holds "-----BEGIN " is PEM text;
-    any other str, and an os.PathLike, is the path of a PEM file.
+    A key is returned unchanged. A str or bytes that contains "-----BEGIN " is PEM text; any other
+    str, and an os.PathLike, is the path of a PEM file.
 
-    Raises TypeError for anything else (a private key included), ValueError where there is no
-    P-256 public key in it, and OSError (FileNotFoundError) where the file cannot be read.
+    Raises TypeError for anything else (a private key included), ValueError if it contains no P-256
+    public key, and OSError (FileNotFoundError) if the file cannot be read.
     """
     return _load_key(EllipticCurvePublicKey, "public", source)
 
@@ -248,7 +279,7 @@ def load_public_key(
 def load_private_key(
     source: EllipticCurvePrivateKey | str | bytes | os.PathLike[str],
 ) -> EllipticCurvePrivateKey:
-    """The private key that `source` is, holds, or names, as `load_public_key` for a public one."""
+    """Return the private key that `source` is, contains, or names; compare `load_public_key`."""
     return _load_key(EllipticCurvePrivateKey, "private", source)
 
 

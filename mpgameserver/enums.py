@@ -1,4 +1,4 @@
-"""The enumerations that users and the wire share."""
+"""Enumerations shared by the public API and the wire protocol."""
 
 from __future__ import annotations
 
@@ -33,29 +33,29 @@ class ConnectionStatus(_NamedInt):
     CONNECTING = 1
     """The client is attempting to connect; there are no session keys."""
     CONNECTED = 2
-    """The session keys are set, and the other side has proved that it holds them."""
+    """The session is established: the peer has proved that it holds the session key."""
     DISCONNECTING = 3
-    """A goodbye is under way."""
+    """The connection is being closed."""
     DISCONNECTED = 4
-    """Not connected: never was, or ended by a goodbye or by a failed attempt."""
+    """Not connected: never was, was closed by either side, or the attempt failed."""
     DROPPED = 5
-    """The other side fell silent for longer than the connection allows, or the path to it drops
-    every datagram as large as a reliable message needs that was sent already."""
+    """Nothing arrived from the peer for the idle timeout, or the path drops every datagram as large
+    as a reliable message needs that was already sent."""
 
 
 class RetryMode(_NamedInt):
     """The delivery mode of a message."""
 
     RETRY_ON_TIMEOUT = -1
-    """Sent again until it is acked or the connection ends."""
+    """Retransmitted until it is acked or the connection ends."""
     NONE = 0
     """Sent once."""
     BEST_EFFORT = 1
-    """Sent again every keep-alive interval until it is acked or the message timeout has passed."""
+    """Resent every keep-alive interval until it is acked or the message timeout has passed."""
 
 
 class PacketType(_NamedInt):
-    """The kind of a message, and of the packet that it comes first in."""
+    """The type of a message, and of the packet whose first message it is."""
 
     UNKNOWN = 0
     CLIENT_HELLO = 1
@@ -68,7 +68,7 @@ class PacketType(_NamedInt):
 
 
 class PacketIdentifier(bytes, Enum):
-    """The first four bytes of a datagram: which way it travels."""
+    """The first four bytes of a datagram, which tell its direction."""
 
     TO_SERVER = b"FSOS"
     TO_CLIENT = b"FSOC"
@@ -82,50 +82,50 @@ class DisconnectReason(Enum):
     """The reason why a session on the server has ended."""
 
     GOODBYE = "goodbye"
-    """The client said goodbye."""
+    """The client disconnected."""
     TIMEOUT = "timeout"
-    """The client fell silent."""
+    """Nothing arrived from the client for the idle timeout."""
     KICKED = "kicked"
-    """The server's own code disconnected the client."""
+    """The server's program disconnected the client."""
     SHUTDOWN = "shutdown"
     """The server is stopping."""
     REPLACED = "replaced"
     """The client came back from the same address with a new session."""
     STALLED = "stalled"
-    """The client was there, but acked nothing for 10 s while more than 1 MiB waited for it."""
+    """The client sent packets but acked nothing for 10 s, while more than 1 MiB was queued."""
     EVICTED = "evicted"
-    """Unfinished messages of the client held more than those of any other, and had to make room."""
+    """The client's incomplete messages held the most memory, and had to make room for others."""
     KEY_LIMIT = "key limit"
-    """The session's key has sealed nearly as many packets as one key safely may: 2^28."""
+    """The session's key has sealed nearly as many packets as it safely may: 2^28."""
     PATH_MTU = "path MTU"
-    """The path dropped every datagram as large as a reliable message for the client needs, for 10 s
-    or more, while smaller ones arrived: that message could never be delivered."""
+    """For 10 s or more the path dropped every datagram as large as a reliable message needs, while
+    smaller ones arrived: that message could never be delivered."""
 
 
 class ConnectFailure(Enum):
     """The reason why an attempt to connect failed."""
 
     TIMEOUT = "timeout"
-    """Nothing answered in time."""
+    """No reply arrived in time."""
     REFUSED = "refused"
-    """Every address refused: no socket is bound to that port there."""
+    """Every address of the host refused: no socket is bound to the port."""
     WRONG_KEY = "wrong key"
-    """An answer came, signed by another key than the one that the client was given."""
+    """A reply was signed by another key than the one that the client was given."""
     UNRESOLVED = "unresolved name"
     """The host name has no address."""
     CANNOT_SEND = "cannot send"
-    """The system refused every datagram: a firewall, no route. The log has the error."""
+    """The system refused to send every datagram: a firewall, or no route. The log has the error."""
 
     @property
     def text(self) -> str:
-        """A sentence that can be shown to a player."""
+        """A sentence to show to the player."""
         return _FAILURE_TEXTS[self]
 
 
 _FAILURE_TEXTS = {
     ConnectFailure.TIMEOUT: "The server did not answer in time.",
     ConnectFailure.REFUSED: "No server is running on that port.",
-    ConnectFailure.WRONG_KEY: "The server does not have the key that was expected.",
+    ConnectFailure.WRONG_KEY: "The server does not have the expected key.",
     ConnectFailure.UNRESOLVED: "The host name could not be resolved.",
-    ConnectFailure.CANNOT_SEND: "This computer could not send to the server: firewall or no route.",
+    ConnectFailure.CANNOT_SEND: "This computer cannot send to the server: a firewall, or no route.",
 }

@@ -1,8 +1,8 @@
-"""Every error of this package: one small tree under `MpGameServerError`.
+"""All exceptions of this package: one small tree below `MpGameServerError`.
 
-Each is also the built-in error that it specialises, so that a caller can catch either.
-What the other side of a connection does wrong is never raised out of an `update()`;
-the protocol errors below reach only those who call a codec or a key class themselves.
+Each is also the built-in exception that fits it, so that a caller can catch either. Nothing that
+the peer does wrong is ever raised out of `update()`; the protocol errors below reach only those who
+call a codec or a key class themselves.
 """
 
 from __future__ import annotations
@@ -26,35 +26,35 @@ __all__ = [
 
 
 class MpGameServerError(Exception):
-    """The root of the errors of this package."""
+    """The base class of this package's exceptions."""
 
 
 class ProtocolError(MpGameServerError, ValueError):
-    """Bytes that break the rules of the wire protocol."""
+    """Bytes that violate the wire protocol."""
 
 
 class PacketError(ProtocolError):
-    """A datagram that is not a packet: the one error that the packet parser raises."""
+    """A datagram that is not a packet: the only exception that the packet parser raises."""
 
 
 class DuplicationError(ProtocolError):
-    """A sequence number that was inserted before, or that fell behind the filter."""
+    """A sequence number that was already inserted, or that is too old for the filter."""
 
 
 class HandshakeError(ProtocolError):
-    """A handshake message that is malformed, or whose signature or version does not hold."""
+    """A handshake message that is malformed or has an invalid signature or an unknown version."""
 
 
 class InvalidSignature(MpGameServerError, exceptions.InvalidSignature, ValueError):
-    """A signature that the key did not make of that data; `cryptography`'s error of this name."""
+    """A signature that is not the key's for this data; also `cryptography`'s `InvalidSignature`."""
 
 
 class NotConnectedError(MpGameServerError, ConnectionError):
-    """A message was given to a connection that is not connected; nothing was queued."""
+    """A message for a client that is not connected; nothing was queued."""
 
 
 class ConnectFailedError(MpGameServerError, ConnectionError):
-    """An attempt to connect has failed; `failure` says why, as a `ConnectFailure`."""
+    """An attempt to connect has failed; `failure`, a `ConnectFailure`, says why."""
 
     def __init__(self, message: str, failure: ConnectFailure | None = None) -> None:
         super().__init__(message)
@@ -62,8 +62,8 @@ class ConnectFailedError(MpGameServerError, ConnectionError):
 
 
 class ConnectionEndedError(MpGameServerError, ConnectionError):
-    """The connection has ended before what was waited for."""
+    """The connection ended before the awaited result."""
 
 
 class SendQueueFullError(MpGameServerError, BufferError):
-    """More waits to be sent than the send queue may hold; what was queued before is unharmed."""
+    """The send queue has no room for this message; messages queued before are unaffected."""

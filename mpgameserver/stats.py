@@ -36,36 +36,36 @@ def _no_drops() -> dict[str, int]:
 
 @dataclass(frozen=True, repr=False)
 class ConnectionStats:
-    """A snapshot of a connection's figures, which later traffic does not change.
+    """A snapshot of a connection's statistics, which later traffic does not change.
 
-    The lists have always 300 bins of one second each, the oldest first and the current second
-    last; seconds before the connection and seconds without traffic are 0. Packets are the sealed
-    ones, bytes are bytes of UDP payload.
+    The lists always have 300 bins of one second each, the oldest first and the current second last;
+    seconds before the connection and seconds without traffic are 0. Packets are the encrypted ones,
+    bytes are bytes of UDP payload.
     """
 
     acked: int = 0
-    """Packets sent that the other side reported as received."""
+    """Packets sent that the peer has acked."""
     assembled: int = 0
     """Packets created."""
     sent: int = 0
-    """Packets handed to the network; fewer than `assembled` while the network takes no more."""
+    """Packets handed to the network; fewer than `assembled` while the socket is not writable."""
     received: int = 0
     """Packets that arrived and were accepted."""
     dropped: int = 0
-    """Datagrams that arrived and were not accepted: duplicates, forgeries, malformed ones."""
+    """Datagrams that arrived and were dropped: duplicates, forgeries, malformed ones."""
     timeouts: int = 0
-    """Packets sent that owed an ack and were not acked within the message timeout."""
+    """Ack-eliciting packets sent that were not acked within the message timeout."""
     retransmitted: int = 0
-    """Messages, or pieces of one, that were sent again."""
+    """Messages or fragments that were retransmitted."""
     repeated_messages: int = 0
-    """Messages received that had been received before, and were not delivered again."""
+    """Duplicate messages, which were not delivered again."""
     discarded_messages: int = 0
-    """Fragmented messages given up: their pieces contradicted each other, or stopped coming."""
+    """Incomplete messages discarded: their fragments contradicted each other, or stopped coming."""
     drops: dict[str, int] = field(default_factory=_no_drops)
     """`dropped`, by reason."""
     send_errors: dict[str, int] = field(default_factory=dict)
     """Datagrams that the system refused to send, by the name of the error, such as "EPERM" (a
-    firewall) and "ENETUNREACH" (no route). Of a server's client empty: see `ServerStats`."""
+    firewall) and "ENETUNREACH" (no route). Empty for a server's client: see `ServerStats`."""
     bytes_sent: list[int] = field(default_factory=_zeros)
     """Bytes of the packets sent in each second."""
     bytes_recv: list[int] = field(default_factory=_zeros)
@@ -79,7 +79,7 @@ class ConnectionStats:
 
     @even_unmade
     def __repr__(self) -> str:
-        """The lifetime counts and the newest latency; the lists are 1,500 numbers."""
+        """Return the lifetime counts and the newest latency; the lists are 1,500 numbers."""
         counts = ", ".join(f"{name} {getattr(self, name)}" for name in _SUMMARY)
         latest = next((value for value in reversed(self.latency) if value), None)
         latency = "unknown" if latest is None else f"{latest} ms"
@@ -87,7 +87,7 @@ class ConnectionStats:
 
     @classmethod
     def of(cls, endpoint: Endpoint, now: float) -> ConnectionStats:
-        """The figures of an endpoint at the monotonic time `now`, in seconds."""
+        """Return the statistics of an endpoint at the monotonic time `now`, in seconds."""
         bytes_sent, bytes_recv, pkts_sent, pkts_recv, latency = endpoint.traffic.lists(now)
         return cls(
             acked=endpoint.acked,
@@ -108,12 +108,15 @@ class ConnectionStats:
         )
 
     def plot(self) -> Figure:
-        """Draw latency, packets and bytes per second of the session; the `matplotlib` figure.
+        """Draw the session's latency, packets and bytes per second.
 
-        It shows the time since the first packet, 300 seconds at most and 10 at least.
+        The plot covers the time since the first packet, at least 10 and at most 300 seconds.
 
-        It belongs to no window: `stats.plot().savefig("link.png")`. Raises ImportError where
-        matplotlib (the extra `plot`) is not installed.
+        Returns:
+            A matplotlib figure that belongs to no window: `stats.plot().savefig("link.png")`.
+
+        Raises:
+            ImportError: matplotlib (the extra `plot`) is not installed.
         """
         return plot_seconds(
             self.latency,
@@ -127,14 +130,20 @@ def plot_seconds(
     packets: Mapping[str, Sequence[int]],
     octets: Mapping[str, Sequence[int]],
 ) -> Figure:
-    """Three charts, one below the other, of bins of a second of which the last is now.
+    """Draw three charts, one below the other, of bins of a second of which the last is now.
 
-    The seconds before the first one with a packet are left out, but for `MIN_PLOT_SECONDS`.
+    The seconds before the first one with a packet are omitted, down to `MIN_PLOT_SECONDS`.
 
-    `latency` is in milliseconds, 0 where nothing was measured; `packets` and `octets` are counts,
-    by the name that a line is to have. The figure belongs to no window: `savefig` writes it.
+    Parameters:
+        latency: milliseconds, 0 where nothing was measured.
+        packets: counts, by the label of a line.
+        octets: counts, by the label of a line.
 
-    Raises ImportError, which names the extra, where matplotlib is not installed.
+    Returns:
+        A figure that belongs to no window: `savefig` writes it.
+
+    Raises:
+        ImportError: matplotlib is not installed; the message names the extra.
     """
     try:
         from matplotlib.figure import Figure
@@ -173,13 +182,13 @@ def _draw(axes: Axes, title: str, lines: Mapping[str, Sequence[float]]) -> None:
 
 
 def percentile(values: Sequence[float], percent: float) -> float:
-    """The smallest of `values` that at least `percent` per cent of them do not exceed.
+    """Return the smallest of `values` that at least `percent` per cent of them do not exceed.
 
-    This is the nearest-rank definition: the result is always one of the values. Raises
-    ValueError when there are none, or unless 0 < percent <= 100.
+    This is the nearest-rank definition: the result is always one of the values. Raises ValueError
+    if there are none, or unless 0 < percent <= 100.
     """
     if not values:
-        raise ValueError("no values, so no percentile")
+        raise ValueError("no values to take a percentile of")
     if not 0 < percent <= 100:
         raise ValueError(f"percent must be above 0 and at most 100, not {percent!r}")
     return sorted(values)[math.ceil(len(values) * percent / 100) - 1]

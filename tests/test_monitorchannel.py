@@ -217,7 +217,7 @@ class TestOverSockets:
         display = Recording()
         with pytest.raises(UnreachableError, match="the game's port: the channel") as raised:
             monitor(address, STRANGER, display)
-        assert "does not have the key that was expected" in str(raised.value)
+        assert "does not have the expected key" in str(raised.value)
         assert display.shown == []
 
     def test_one_that_is_thrown_out_is_told_why(

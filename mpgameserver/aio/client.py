@@ -25,11 +25,11 @@ TAKEN_AT_ONCE = 64
 
 
 class AsyncClient:
-    """A connection to a server; made by `connect`, and used in its event loop only.
+    """A connection to a server, made by `connect`. Use it only in its event loop.
 
-    An asynchronous iterator over the messages of the server, as (seqnum, message). Messages that
-    nobody takes stay in the connection's inbox, which is bounded: while it is full, what arrives
-    is not acked, and the server sends it again.
+    Iterate over it with `async for` to get the server's messages as (seqnum, message). Messages
+    that you do not take stay in the connection's inbox, which is bounded; while it is full, new
+    messages are not acked and the server retransmits them.
     """
 
     def __init__(self, client: UdpClient) -> None:
@@ -52,15 +52,20 @@ class AsyncClient:
         retry: int = -1,
         callback: Callable[[bool], object] | None = None,
     ) -> None:
-        """Queue a message, which leaves when the loop has its turn: `UdpClient.send`."""
+        """Queue a message, which leaves on the loop's next turn. See `UdpClient.send`."""
         self._client.send(msg, retry, callback)
         self._driver.soon()
 
     async def send_guaranteed(self, payload: bytes | bytearray | memoryview) -> None:
-        """Send a message and wait until it was acked, with all its fragments.
+        """Send a message and wait until it is acked, with all of its fragments.
 
-        Raises what `send` does, with nothing queued, and ConnectionEndedError when the
-        connection ends first. When it is cancelled the message is on its way nevertheless.
+        If it is cancelled, the message is still sent.
+
+        Raises:
+            NotConnectedError: the client is not connected; nothing was queued.
+            SendQueueFullError: too much is queued; nothing was queued.
+            ConnectionEndedError: the connection has ended before the ack.
+            OSError: something else in the process has closed the socket.
         """
         acked: asyncio.Future[bool] = self._loop.create_future()
         self.send(payload, callback=partial(_settle, acked))
@@ -72,12 +77,14 @@ class AsyncClient:
         return self
 
     async def __anext__(self) -> tuple[SeqNum, bytes]:
-        """The next message, in order of arrival.
+        """Return the next message, in order of arrival.
 
-        The loop has its turn after every few, however many have arrived.
+        The loop gets a turn after every 64 messages. The iteration ends when either side has
+        disconnected and every message was taken.
 
-        The iteration ends when either side has said goodbye and every message was taken.
-        Raises ConnectionEndedError, then, when the connection was dropped instead.
+        Raises:
+            ConnectionEndedError: the connection was dropped, and every message was taken.
+            OSError: something else in the process has closed the socket.
         """
         self._taken += 1
         if self._taken % TAKEN_AT_ONCE == 0:
@@ -94,33 +101,36 @@ class AsyncClient:
     # -- what it is like --------------------------------------------------------------------
 
     def connected(self) -> bool:
-        """True while messages can be sent."""
+        """Return True while messages can be sent."""
         return self._client.connected()
 
     def status(self) -> ConnectionStatus:
-        """The ConnectionStatus."""
+        """Return the state of the connection."""
         return self._client.status()
 
     def latency(self) -> float:
-        """The weighted average round trip in seconds, 0.0 before the first ack."""
+        """Return the smoothed round-trip time, in seconds; 0.0 before the first ack."""
         return self._client.latency()
 
     def stats(self) -> ConnectionStats:
-        """A snapshot of the figures of the connection."""
+        """Return a snapshot of the connection's statistics."""
         return self._client.stats()
 
     @property
     def pending(self) -> int:
-        """The bytes of messages that wait to be sent for the first time."""
+        """Bytes of queued messages that have not been sent yet."""
         return self._client.pending
 
     # -- the end ----------------------------------------------------------------------------
 
     async def disconnect(self) -> None:
-        """Disconnect once what was queued has arrived, and wait for that; up to 1 second.
+        """Disconnect after everything queued has been delivered, and wait for that; up to 1 second.
 
-        What is reliable is retransmitted until it is acked, as by `UdpClient.disconnect`.
-        What was received can still be read. Of no effect on a connection that is over.
+        Reliable messages are retransmitted until they are acked, as with `UdpClient.disconnect`.
+        Messages that have arrived can still be read. Idempotent.
+
+        Raises:
+            OSError: something else in the process has closed the socket.
         """
         self._client.disconnect()
         self._driver.soon()
@@ -193,15 +203,28 @@ async def connect(
     message_timeout: float | None = None,
     trace: str | os.PathLike[str] | None = None,
 ) -> AsyncIterator[AsyncClient]:
-    """Connect to the server at `addr`, a pair (host, port), for an `async with` block.
+    """Connect to a server for an `async with` block, which gets an `AsyncClient`.
 
-    The key and the trace are those of `UdpClient`, the times those of its setters, in seconds.
-    At the end of the block the client disconnects, after what was queued, for up to 1 second;
-    when the block raises or is cancelled it leaves at once. The socket is closed in any case.
+    At the end of the block the client disconnects after everything queued has been delivered, for
+    up to 1 second. If the block raises or is cancelled, it disconnects at once. The socket is
+    closed in any case.
 
-    Raises ConnectFailedError when there is no connection, with the reason as `failure`; TypeError
-    or ValueError for what is no address, key or time. Each call that waits raises the OSError of
-    `UdpClient.update` when something else in the process has closed the socket.
+    Parameters:
+        addr: a pair (host, port). The host is a name, an IPv4 or an IPv6 address.
+        server_public_key: the server's public key, its PEM text or the path of a PEM file; see
+            `UdpClient`.
+        connection_timeout: seconds that the attempt may take; 5 by default.
+        keep_alive_interval: seconds without sending after which a keep-alive is sent; 0.1 by
+            default.
+        message_timeout: seconds without an ack after which a message has timed out; 1 by default.
+        trace: a file to which a line is appended for each datagram.
+
+    Raises:
+        ConnectFailedError: the connection could not be established; `failure` says why.
+        TypeError: an argument has another type.
+        ValueError: an argument is not an address, a key, or a time above 0.
+        OSError: the key cannot be read or the trace not written; or something else in the process
+            has closed the socket, which every waiting call of the client raises.
     """
     core = UdpClient(server_public_key, trace=trace)
     if connection_timeout is not None:

@@ -48,24 +48,25 @@ class ReconnectState(Enum):
 
 
 class Reconnector:
-    """Keeps a client connected to a server: connects it, and again whenever that ends.
+    """Connects a client to a server, and reconnects it whenever the connection ends.
 
-    Call `update` once per frame in place of the client's own. Like the client, it belongs to one
-    thread.
+    Call `update` once per frame instead of the client's own. Like the client, use it from one
+    thread at a time.
 
     Parameters:
-        client: the client; it may be connected to `addr` already.
-        addr: the server, a pair (host, port) as `UdpClient.connect` takes it.
+        client: the client; it may already be connected to `addr`.
+        addr: the server, a pair (host, port) as for `UdpClient.connect`.
         first_delay: seconds before the first attempt after a connection has ended.
-        max_delay: seconds; the delays double with each failed attempt, up to this.
-        max_attempts: how many attempts in a row may fail before it gives up; None for no limit.
+        max_delay: seconds; the delay doubles with each failed attempt, up to this.
+        max_attempts: the number of consecutive attempts that may fail before it gives up; None for
+            no limit.
         rng: the source of the jitter.
         clock: the source of the time, in seconds; by default, the clock of `client`.
 
     Raises:
-        TypeError: `client` is no UdpClient, or an argument has another type.
-        ValueError: `addr` is no address of a server, a delay or `max_attempts` is not above 0, or
-            `max_delay` is below `first_delay`.
+        TypeError: `client` is not a UdpClient, or an argument has another type.
+        ValueError: `addr` is not an address of a server, a delay or `max_attempts` is not above 0,
+            or `max_delay` is below `first_delay`.
     """
 
     def __init__(
@@ -120,13 +121,13 @@ class Reconnector:
         return max(0.0, self._next_attempt - self._clock())
 
     def stop(self) -> None:
-        """Do not connect again. The client stays as it is: disconnect it yourself. Idempotent."""
+        """Stop reconnecting. The client stays as it is: disconnect it yourself. Idempotent."""
         self._state = ReconnectState.STOPPED
 
     def update(self) -> None:
         """Update the client, and connect it when that is due.
 
-        Raises what `UdpClient.update` raises.
+        It raises the same exceptions as `UdpClient.update`.
         """
         self._client.update()
         if self._state is ReconnectState.WAITING:

@@ -57,16 +57,23 @@ _ORDINARY_DROPS = frozenset({"repeated", "too late"})
 class UdpClient:
     """A connection to a server, over UDP.
 
-    `server_public_key` is the server's public key: an `EllipticCurvePublicKey`, its PEM text or
-    the path of a PEM file. Without one, whoever answers first is trusted, and nothing protects
-    from somebody in the middle.
+    Call `update` once per frame. Messages are not delivered in order. Use a client from one thread
+    at a time: calling it while another thread is in one of its calls raises RuntimeError. In a
+    forked child process the client looks as if it had never connected; the parent's is unaffected.
 
-    `trace` is a file to which a line is appended for each datagram; without it, that of the
-    variable MPGAMESERVER_TRACE, if it is set. Raises OSError where it cannot be written.
+    As a context manager it calls `forceDisconnect` at the end of the block.
 
-    Call `update` once per frame. Use it from one thread at a time: a call that is made while
-    another thread is in `update` is a RuntimeError. Delivery is not ordered. In a process that is
-    forked the copy is as one that never connected; the parent's is unharmed.
+    Parameters:
+        server_public_key: the server's public key, its PEM text or the path of a PEM file. Without
+            one the client trusts whoever replies first, and has no protection from a man in the
+            middle.
+        trace: a file to which a line is appended for each datagram; by default, the one that the
+            environment variable MPGAMESERVER_TRACE names, if it is set.
+
+    Raises:
+        TypeError: an argument has another type.
+        ValueError: `server_public_key` is PEM text or a file, but not of a P-256 public key.
+        OSError: the key cannot be read, or the trace cannot be written.
     """
 
     _network: Network = SYSTEM
@@ -118,20 +125,24 @@ class UdpClient:
     def connect(
         self, addr: tuple[str, int], callback: Callable[[bool], object] | None = None
     ) -> None:
-        """Start to connect to the server at `addr`, a pair (host, port).
+        """Start to connect to a server.
 
-        The host is a name, an IPv4 or an IPv6 address. `callback` is called once, from `update`:
-        with True when connected, with False when the attempt failed (`failure` says why) or was
-        ended by another call.
+        While the client is already trying the same (host, port), the attempt simply goes on, so a
+        frame loop may call this until the client is connected. Otherwise the client starts anew. It
+        first closes an existing connection with a DISCONNECT; the next `update` calls the callbacks
+        of that connection's messages, and of an attempt to reach another address, with False. If it
+        raises, nothing has changed.
 
-        While the client is already trying that same (host, port), the attempt simply goes on and
-        `callback` joins those that are told its outcome, so a frame loop may call this until it is
-        connected. Otherwise the client starts anew: a connection that exists is closed with a
-        DISCONNECT first, and the callbacks of its messages, and of an attempt to reach another
-        address, are called with False by the next `update`.
+        Parameters:
+            addr: a pair (host, port). The host is a name, an IPv4 or an IPv6 address.
+            callback: called once, from `update`: with True when connected, with False when the
+                attempt has failed (`failure` says why) or another call has ended it.
 
-        Raises TypeError or ValueError for what is no address, and ValueError for a keep-alive
-        interval that is not below the idle timeout of 5 s, with nothing changed.
+        Raises:
+            TypeError: `addr` is not a pair of a str and an int, or `callback` is not callable.
+            ValueError: `addr` is not an address of a server, or the keep-alive interval is not
+                below the idle timeout of 5 s.
+            RuntimeError: another thread is using the client.
         """
         address = server_address(addr)
         if callback is not None and not callable(callback):
@@ -165,11 +176,11 @@ class UdpClient:
         self._attempt = attempt
 
     def connected(self) -> bool:
-        """True while the client is connected to the server."""
+        """Return True while the client is connected to the server."""
         return self.status() == ConnectionStatus.CONNECTED
 
     def status(self) -> ConnectionStatus:
-        """The ConnectionStatus; DISCONNECTED before the first `connect`."""
+        """Return the state of the connection; DISCONNECTED before the first `connect`."""
         if self._attempt is not None:
             return ConnectionStatus.CONNECTING
         if self._connection is not None:
@@ -182,27 +193,27 @@ class UdpClient:
         return self._failure
 
     def token(self) -> int:
-        """The number that names this session on the server; 0 while not connected.
+        """Return the number that identifies this session on the server; 0 while not connected.
 
-        It is no credential: do not let it stand for who the player is.
+        It is not a credential: do not use it to decide who a player is.
         """
         if self._connection is not None and self._connection.is_live:
             return self._connection.token
         return 0
 
     def fileno(self) -> int:
-        """The file descriptor of the socket, for `select` and its kin; -1 while there is none.
+        """Return the socket's file descriptor, for `select` and the like; -1 if there is none.
 
-        It stays the same from when the client is connected until that connection has ended.
+        It stays the same from the moment the client is connected until the connection has ended.
         """
         if self._attempt is not None:
             return self._attempt.fileno()
         return -1 if self._socket is None else self._socket.fileno()
 
     def filenos(self) -> tuple[int, ...]:
-        """All the file descriptors to wait for: several while an attempt to connect is under way.
+        """Return all file descriptors to wait for: several while an attempt is in progress.
 
-        They may be others after an `update`, `connect` or call that ends the connection.
+        They may change with an `update`, a `connect`, or a call that ends the connection.
         """
         if self._attempt is not None:
             return self._attempt.filenos()
@@ -211,8 +222,8 @@ class UdpClient:
     def next_timer(self) -> float:
         """Time at which `update` is due if nothing arrives, in seconds of `time.perf_counter`.
 
-        For programs that wait for `filenos` and have no frames; infinity while nothing is due.
-        It may be earlier after any other call.
+        For programs that wait for `filenos` instead of running frames. Infinity while nothing is
+        due. Any other call may make it earlier.
         """
         if self._callbacks:
             return 0.0
@@ -222,7 +233,7 @@ class UdpClient:
 
     @property
     def wants_write(self) -> bool:
-        """True while the socket takes no more: `update` is due when it can be written, too."""
+        """True while the socket is not writable; `update` is also due when it becomes writable."""
         return self._pump is not None and self._pump.is_blocked
 
     # -- messages ---------------------------------------------------------------------------
@@ -235,16 +246,22 @@ class UdpClient:
     ) -> None:
         """Queue a message for the server; the next `update` sends it.
 
-        `msg` is any bytes-like object, of 0 bytes to the largest that can be fragmented
-        (8,389,011 bytes at the default MTU over IPv4), and is copied at once. `retry` is a
-        `RetryMode` or its number, RETRY_ON_TIMEOUT by default. `callback` is called once, from a
-        later `update` or a call that ends the connection: with True when the message, with all
-        its fragments, was acked; with False when it timed out (not with RETRY_ON_TIMEOUT) or the
-        connection ended.
+        If it raises, nothing was queued and the client stays usable.
 
-        Raises NotConnectedError unless connected; TypeError or ValueError for another type, retry
-        mode or length; SendQueueFullError while too much waits. Nothing is queued by these, and
-        the client stays usable.
+        Parameters:
+            msg: any bytes-like object, of 0 bytes to the largest that can be fragmented (8,389,011
+                bytes at the default MTU over IPv4). It is copied at once.
+            retry: a `RetryMode` or its number; RETRY_ON_TIMEOUT by default.
+            callback: called once, from a later `update` or from a call that ends the connection:
+                with True when the message, with all of its fragments, was acked; with False when it
+                timed out (never with RETRY_ON_TIMEOUT) or the connection has ended.
+
+        Raises:
+            NotConnectedError: the client is not connected.
+            SendQueueFullError: too much is queued; send again when some of it has left.
+            TypeError: an argument has another type.
+            ValueError: the message is too long, or `retry` is not a retry mode.
+            RuntimeError: another thread is using the client.
         """
         self._guard.check()
         if self._connection is None or self._attempt is not None:
@@ -256,17 +273,18 @@ class UdpClient:
         payload: bytes | bytearray | memoryview,
         callback: Callable[[bool], object] | None = None,
     ) -> None:
-        """Queue a message that is sent until it is acked: `send` with RETRY_ON_TIMEOUT."""
+        """Queue a message that is retransmitted until it is acked: `send` with RETRY_ON_TIMEOUT."""
         self.send(payload, RetryMode.RETRY_ON_TIMEOUT, callback)
 
     def hasMessages(self) -> bool:
-        """True while messages from the server wait to be read."""
+        """Return True while there are messages from the server to read."""
         return self._connection is not None and self._connection.endpoint.inbox_size > 0
 
     def getMessage(self) -> tuple[SeqNum, bytes]:
         """Take one message from the server: (seqnum, msg), in order of arrival.
 
-        Raises IndexError when none waits, connected or not.
+        Raises:
+            IndexError: there is none, whether connected or not.
         """
         self._guard.check()
         if not self.hasMessages():
@@ -275,7 +293,7 @@ class UdpClient:
         return self._connection.endpoint.take_message()
 
     def getMessages(self) -> list[tuple[SeqNum, bytes]]:
-        """Take all messages from the server, in order of arrival: a list of (seqnum, msg)."""
+        """Take all messages from the server: a list of (seqnum, msg) in order of arrival."""
         self._guard.check()
         if self._connection is None:
             return []
@@ -283,18 +301,15 @@ class UdpClient:
 
     @property
     def pending(self) -> int:
-        """The bytes of messages that wait to be sent for the first time."""
+        """Bytes of queued messages that have not been sent yet."""
         return 0 if self._connection is None else self._connection.pending
 
     def latency(self) -> float:
-        """The weighted average time from sending a packet until it is acked, in seconds.
-
-        0.0 before the first ack.
-        """
+        """Return the smoothed round-trip time, in seconds; 0.0 before the first ack."""
         return 0.0 if self._connection is None else self._connection.latency
 
     def stats(self) -> ConnectionStats:
-        """A snapshot of the figures of the current connection, or of the last one."""
+        """Return a snapshot of the statistics of the current connection, or of the last one."""
         if self._connection is None:
             return ConnectionStats()
         stats = ConnectionStats.of(self._connection.endpoint, self._network.now())
@@ -303,25 +318,42 @@ class UdpClient:
     # -- settings ---------------------------------------------------------------------------
 
     def setConnectionTimeout(self, timeout: float) -> None:
-        """Set how many seconds an attempt to connect may take; 5 by default.
+        """Set the time that an attempt to connect may take. It takes effect at the next `connect`.
 
-        It holds from the next `connect` on. TypeError or ValueError unless above 0.
+        Parameters:
+            timeout: seconds, above 0; 5 by default.
+
+        Raises:
+            TypeError: `timeout` is not a number.
+            ValueError: `timeout` is not above 0, or not finite.
         """
         self._connection_timeout = check_interval("timeout", timeout)
 
     def setKeepAliveInterval(self, interval: float) -> None:
-        """Set after how many seconds of saying nothing a keep-alive is sent; 0.1 by default.
+        """Set the time without sending after which a keep-alive is sent. It takes effect at once.
 
-        Messages with BEST_EFFORT are repeated at this interval. It holds at once. TypeError or
-        ValueError unless above 0; `connect` refuses one that is not below the idle timeout of 5 s.
+        BEST_EFFORT messages are resent at this interval, too.
+
+        Parameters:
+            interval: seconds, above 0; 0.1 by default. `connect` refuses an interval that is not
+                below the idle timeout of 5 s.
+
+        Raises:
+            TypeError: `interval` is not a number.
+            ValueError: `interval` is not above 0, or not finite.
         """
         self._timing.keep_alive = check_interval("interval", interval)
         self._retime()
 
     def setMessageTimeout(self, timeout: float) -> None:
-        """Set after how many seconds without an ack a message has timed out; 1 by default.
+        """Set the time without an ack after which a message has timed out. It takes effect at once.
 
-        It holds at once. TypeError or ValueError unless above 0.
+        Parameters:
+            timeout: seconds, above 0; 1 by default.
+
+        Raises:
+            TypeError: `timeout` is not a number.
+            ValueError: `timeout` is not above 0, or not finite.
         """
         self._timing.message = check_interval("timeout", timeout)
         self._retime()
@@ -336,18 +368,21 @@ class UdpClient:
     # -- the frame --------------------------------------------------------------------------
 
     def update(self) -> None:
-        """Receive and send; to be called once per frame.
+        """Receive and send; call it once per frame.
 
-        All that waits is sent in as many datagrams as it takes, as far as the server's acks
-        allow. Callbacks run in here, 4,096 at the most. Never blocks. What the network does is
-        never raised, only RuntimeError when it is called from a callback, or while another call
-        runs (by a finalizer or a log handler) or another thread uses the client, and OSError
-        (EBADF or ENOTSOCK) when something else in the process has closed the socket: the client
-        is DISCONNECTED then, and the callbacks of what was outstanding are called with False by
-        the next `update`.
+        It sends everything that is queued and that the server's acks allow, in as many datagrams as
+        it takes, and never blocks. Callbacks are called from here, at most 4,096 per call. Whatever
+        the network or the server does, nothing is raised.
 
-        What a signal's handler raises in here comes out of it, and loses no callback: those that
-        were not called yet are called by the next `update`.
+        An exception of a signal handler that runs in here propagates. No callback is lost: the next
+        `update` calls the rest.
+
+        Raises:
+            RuntimeError: it was called from a callback, while another call runs (from a finalizer
+                or a log handler), or while another thread uses the client.
+            OSError: something else in the process has closed the socket (EBADF or ENOTSOCK). The
+                client is DISCONNECTED then and can connect again; the next `update` calls the
+                outstanding callbacks with False.
         """
         self._guard.run(self._update_or_leave)
 
@@ -428,11 +463,11 @@ class UdpClient:
     # -- the end ----------------------------------------------------------------------------
 
     def disconnect(self) -> None:
-        """Disconnect from the server, once what was queued before has arrived.
+        """Disconnect from the server after everything queued before has been delivered.
 
-        The `update` calls to come, or `waitForDisconnect`, do it, for up to 1 second: what is
-        reliable is retransmitted until it is acked, all else leaves once. An attempt to connect
-        is given up. Idempotent.
+        The following `update` calls, or `waitForDisconnect`, do the work, for up to 1 second:
+        reliable messages are retransmitted until they are acked, all others are sent once. An
+        attempt to connect is aborted. Idempotent.
         """
         self._guard.check()
         self._exclusively(self._begin_disconnect)
@@ -444,10 +479,14 @@ class UdpClient:
             self._connection.disconnect(self._network.now())
 
     def waitForDisconnect(self) -> None:
-        """Disconnect, and wait for up to 1 second until the server has answered.
+        """Disconnect, and block for up to 1 second until the server has replied.
 
-        What is reliable and was queued before is retransmitted first, as by `disconnect`.
-        Callbacks run in here. Safe in any state; RuntimeError when it is called from a callback.
+        Reliable messages queued before are retransmitted first, as with `disconnect`. Callbacks are
+        called from here. Idempotent.
+
+        Raises:
+            RuntimeError: it was called from a callback, while another call runs, or while another
+                thread uses the client.
         """
         self._guard.check()
         self._refuse_inside("waitForDisconnect")
@@ -460,11 +499,11 @@ class UdpClient:
         self._run_callbacks()
 
     def forceDisconnect(self) -> None:
-        """Close the connection, or give up the attempt, at once.
+        """Close the connection, or abort the attempt to connect, at once.
 
-        The server is told by one datagram that it may or may not get. The callbacks of what is
-        outstanding are called with False before this returns. Safe in any state: while another
-        call runs (in a finalizer or a handler of the log) it takes effect right after that.
+        The server is notified by one datagram, which may get lost. Outstanding callbacks are called
+        with False before this returns. Idempotent. If another call is running (it was called from a
+        finalizer or a log handler), it takes effect right after that call.
         """
         self._guard.check()
         self._exclusively(self._leave)

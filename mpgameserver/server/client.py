@@ -1,4 +1,4 @@
-"""A client as the events of a server's handler get it."""
+"""A client, as the handler's events get it."""
 
 from __future__ import annotations
 
@@ -36,9 +36,10 @@ class ClientLog(_LoggerAdapter):
 class ServerClient:
     """A client that is connected to the server, or was.
 
-    `send`, `send_guaranteed` and `disconnect` may be called from any thread: what another one than
-    the handler's asks for is checked at once, and done on the handler's thread, in order. It can
-    be a key of a dict, and takes attributes of the game's own.
+    You can use it as a key of a dict, and set attributes of your own on it. `send`,
+    `send_guaranteed` and `disconnect` may be called from any thread. A call from another thread
+    than the handler's checks its arguments at once; the rest is done on the handler's thread, in
+    order.
     """
 
     def __init__(self, session: Session, addr: tuple[str, int]) -> None:
@@ -48,15 +49,15 @@ class ServerClient:
 
     @property
     def token(self) -> int:
-        """The number that names this session: no other client that is connected has it.
+        """The number that identifies this session; no two connected clients have the same.
 
-        It is no credential: do not let it stand for who the player is.
+        It is not a credential: do not use it to decide who a player is.
         """
         return self._session.connection.token
 
     @property
     def status(self) -> ConnectionStatus:
-        """CONNECTED, or how far the end has come: DISCONNECTING, DISCONNECTED or DROPPED."""
+        """CONNECTED, or the stage of its end: DISCONNECTING, DISCONNECTED or DROPPED."""
         return self._session.connection.status
 
     @property
@@ -66,20 +67,17 @@ class ServerClient:
 
     @property
     def latency(self) -> float:
-        """The weighted average time from sending a packet until it is acked, in seconds.
-
-        0.0 before the first ack.
-        """
+        """The smoothed round-trip time, in seconds; 0.0 before the first ack."""
         return self._session.connection.latency
 
     @property
     def stats(self) -> ConnectionStats:
-        """A snapshot of the session's figures."""
+        """A snapshot of the session's statistics."""
         return ConnectionStats.of(self._session.connection.endpoint, self._session.now)
 
     @property
     def log(self) -> _LoggerAdapter:
-        """Logs to "mpgameserver.server", with the client's address before each line."""
+        """The logger "mpgameserver.server", with the client's address before each line."""
         return ClientLog(_LOG, {"client": format_address(self.addr)})
 
     def send(
@@ -88,21 +86,27 @@ class ServerClient:
         retry: int = RetryMode.NONE,
         callback: Callable[[bool], object] | None = None,
     ) -> None:
-        """Queue a message for the client; it leaves when the handler returns.
+        """Queue a message for the client; it leaves when the event returns.
 
-        `payload` is any bytes-like object, of 0 bytes to the largest that can be fragmented
-        (8,389,011 bytes at the default MTU over IPv4), and is copied at once. `retry` is a
-        `RetryMode` or its number. `callback` is called once on the handler's thread: with True
-        when the message, with all its fragments, was acked; with False when it timed out (not
-        with RETRY_ON_TIMEOUT) or the session ended.
+        A message to a client that is not CONNECTED any more is dropped, and its callback gets
+        False: soon, but while the server runs not from within this call. If it raises, nothing was
+        queued and the client stays usable.
 
-        To a client that is not CONNECTED any more nothing is sent, and the callback is called
-        with False: soon, and not from here while the server runs.
+        Parameters:
+            payload: any bytes-like object, of 0 bytes to the largest that can be fragmented
+                (8,389,011 bytes at the default MTU over IPv4). It is copied at once.
+            retry: a `RetryMode` or its number; NONE by default.
+            callback: called once, on the handler's thread: with True when the message, with all of
+                its fragments, was acked; with False when it timed out (never with RETRY_ON_TIMEOUT)
+                or the session has ended.
 
-        Raises TypeError or ValueError for another type, retry mode or length, and
-        SendQueueFullError while too much waits. Nothing is queued by these, and the client stays
-        usable. On another thread nothing is raised for want of room: the callback is called with
-        False, and the message counts as `ServerStats.messages_refused`.
+        Raises:
+            SendQueueFullError: too much is queued, for this client, its host, or all clients; send
+                again when some of it has left. On another thread than the handler's this is not
+                raised: the callback gets False, and the message counts as
+                `ServerStats.messages_refused`.
+            TypeError: an argument has another type.
+            ValueError: the message is too long, or `retry` is not a retry mode.
         """
         self._session.send(payload, retry, callback)
 
@@ -111,15 +115,15 @@ class ServerClient:
         payload: bytes | bytearray | memoryview,
         callback: Callable[[bool], object] | None = None,
     ) -> None:
-        """Queue a message that is sent until it is acked: `send` with RETRY_ON_TIMEOUT."""
+        """Queue a message that is retransmitted until it is acked: `send` with RETRY_ON_TIMEOUT."""
         self.send(payload, RetryMode.RETRY_ON_TIMEOUT, callback)
 
     def disconnect(self) -> None:
-        """Disconnect the client, once what was queued for it has arrived.
+        """Disconnect the client after everything queued for it has been delivered.
 
-        What is reliable is retransmitted until it is acked, all else leaves once. From here on
-        nothing can be sent to it and no message of it is handled. The `disconnect` event follows
-        when it has answered, or after 1 second. Of no effect on one that is gone.
+        Reliable messages are retransmitted until they are acked, all others are sent once. From now
+        on nothing can be sent to the client, and none of its messages is handled. The `disconnect`
+        event follows when the client has replied, or after 1 second. Idempotent.
         """
         self._session.disconnect(DisconnectReason.KICKED)
 

@@ -1,4 +1,4 @@
-"""The context: a handler, the settings of the server that runs it, and the way to its clients."""
+"""The context: a handler, the settings of its server, and access to the clients."""
 
 from __future__ import annotations
 
@@ -74,26 +74,26 @@ class Serving(Protocol):
 
 
 class ServerContext:
-    """A handler, the settings of the server that runs it, and the way to its clients.
+    """A handler, the settings of the server that runs it, and access to its clients.
 
-    `root_key` is the private key that clients know the server by: they are given
-    `root_key.getPublicKey()`. It is an `EllipticCurvePrivateKey`, its PEM text or the path of a PEM
-    file. Without one a new key is made, which clients cannot know beforehand.
+    The setters, `call_soon_threadsafe` and `shutdown` may be called from any thread; everything
+    else before the server runs, or on the handler's thread. A setting takes effect when the running
+    event has returned, also for clients that are already connected. One server at a time can run a
+    context.
 
-    The setters, `call_soon_threadsafe` and `shutdown` may be called from any thread, all else
-    before the server runs or on the handler's thread. What a setter sets holds at once, also for
-    the clients that are connected: when the event that is running has returned. One server at a
-    time can run a context.
+    Parameters:
+        handler: an `EventHandler`, or any object with at least one of its events; events that it
+            lacks do nothing. A warning is given for a method whose name resembles an event's.
+        root_key: the server's private key, its PEM text or the path of a PEM file. Clients are
+            given `root_key.getPublicKey()`. Without one a new key is generated, which clients
+            cannot know beforehand.
+        limits: the most that clients and unknown addresses can make the server hold and do.
 
-    `handler` is an EventHandler, or any object with at least one of its events; those that it does
-    not have do nothing.
-
-    `limits` are what clients and strangers may make the server hold and do; see `Limits`.
-
-    Raises TypeError for an object without an event, for an event that cannot be called with its
-    arguments, for a class, and for what is no private key or no `Limits`; ValueError for text or a
-    file without a P-256 private key, and OSError where the file cannot be read. Warns of methods
-    whose names are nearly those of events.
+    Raises:
+        TypeError: `handler` is a class, has no event, or has one that cannot be called with its
+            arguments; `root_key` is not a private key; `limits` is not a `Limits`.
+        ValueError: the text or file does not contain a P-256 private key.
+        OSError: the file cannot be read.
     """
 
     def __init__(
@@ -131,12 +131,12 @@ class ServerContext:
 
     @property
     def clients(self) -> tuple[ServerClient, ...]:
-        """The clients that are connected now, in the order in which they came."""
+        """The clients that are connected now, in the order in which they connected."""
         return () if self._server is None else self._server.clients
 
     @property
     def stats(self) -> ServerStats:
-        """A snapshot of the server's figures; zeros while none runs this context."""
+        """A snapshot of the server's statistics; zeros while no server runs this context."""
         return ServerStats() if self._server is None else self._server.stats
 
     def broadcast(
@@ -145,12 +145,19 @@ class ServerContext:
         retry: int = RetryMode.NONE,
         exclude: Iterable[ServerClient] = (),
     ) -> None:
-        """Queue a message for every client that is connected, but for those in `exclude`.
+        """Queue a message for every connected client, except those in `exclude`.
 
-        A client for which too much waits already is left out, which is logged: one that is too
-        slow must not keep the message from the others.
+        A client whose send queue is full is skipped, which is logged: a client that is too slow
+        must not keep the message from the others.
 
-        Raises TypeError or ValueError as `ServerClient.send` does.
+        Parameters:
+            payload: any bytes-like object; see `ServerClient.send`.
+            retry: a `RetryMode` or its number; NONE by default.
+            exclude: clients that do not get the message.
+
+        Raises:
+            TypeError: an argument has another type.
+            ValueError: the message is too long, or `retry` is not a retry mode.
         """
         data = bytes(memoryview(payload))
         mode = RetryMode(retry)
@@ -166,10 +173,12 @@ class ServerContext:
                 self._slow_log.warning(server.now, "%r misses a broadcast: %s", client, error)
 
     def call_soon_threadsafe(self, fn: Callable[..., object], *args: object) -> None:
-        """Call `fn(*args)` on the handler's thread, soon, or once a server runs this context.
+        """Call `fn(*args)` on the handler's thread: soon, or once a server runs this context.
 
-        Calls are made in the order of their asking. What one raises is logged. TypeError for
-        what cannot be called.
+        Calls are made in the order in which they were requested. An exception in one is logged.
+
+        Raises:
+            TypeError: `fn` is not callable.
         """
         if not callable(fn):
             raise TypeError(f"fn must be callable, not {fn!r}")
@@ -177,9 +186,10 @@ class ServerContext:
         self.wake()
 
     def shutdown(self) -> None:
-        """Ask the server to stop: it says goodbye to every client, which takes up to 1 second.
+        """Ask the server to stop, and return at once. Idempotent.
 
-        Returns at once. When no server runs, the next one stops as soon as it has started.
+        The server disconnects every client, which takes up to 1 second. If no server runs this
+        context, the next one stops as soon as it has started.
         """
         self._is_shutting_down = True
         self.wake()
@@ -187,44 +197,85 @@ class ServerContext:
     # -- settings ---------------------------------------------------------------------------
 
     def setInterval(self, interval: float) -> None:
-        """Set how many seconds are between two `update` events; 1/60 by default.
+        """Set the time between two `update` events.
 
-        TypeError or ValueError unless above 0, here and below.
+        Parameters:
+            interval: seconds, above 0; 1/60 by default.
+
+        Raises:
+            TypeError: `interval` is not a number.
+            ValueError: `interval` is not above 0, or not finite.
         """
         self._set(interval=check_interval("interval", interval))
 
     def setKeepAliveInterval(self, interval: float) -> None:
-        """Set after how many seconds of saying nothing a keep-alive is sent; 0.1 by default.
+        """Set the time without sending after which a keep-alive is sent.
 
-        Messages with BEST_EFFORT are repeated at this interval. A server does not start with one
-        that is not below `setConnectionTimeout`; that of a client is 5.
+        BEST_EFFORT messages are resent at this interval, too.
+
+        Parameters:
+            interval: seconds, above 0; 0.1 by default. A server does not start with an interval
+                that is not below its own idle timeout (`setConnectionTimeout`) and its clients' of
+                5 s.
+
+        Raises:
+            TypeError: `interval` is not a number.
+            ValueError: `interval` is not above 0, or not finite.
         """
         self._set_timing(keep_alive=check_interval("interval", interval))
 
     def setConnectionTimeout(self, timeout: float) -> None:
-        """Set after how many seconds of silence a client is dropped; 5 by default."""
+        """Set the idle timeout: the time without a packet after which a client is dropped.
+
+        Parameters:
+            timeout: seconds, above 0; 5 by default.
+
+        Raises:
+            TypeError: `timeout` is not a number.
+            ValueError: `timeout` is not above 0, or not finite.
+        """
         self._set_timing(silence=check_interval("timeout", timeout))
 
     def setTempConnectionTimeout(self, timeout: float) -> None:
-        """Set how many seconds a handshake may take; 5 by default, as for a client's attempt.
+        """Set the time that a handshake may take from the server's first reply on.
 
-        It takes a round trip from the server's first answer on.
+        A handshake takes a round trip from then.
+
+        Parameters:
+            timeout: seconds, above 0; 5 by default, as long as a client's attempt.
+
+        Raises:
+            TypeError: `timeout` is not a number.
+            ValueError: `timeout` is not above 0, or not finite.
         """
         self._set(handshake_timeout=check_interval("timeout", timeout))
 
     def setMessageTimeout(self, timeout: float) -> None:
-        """Set after how many seconds without an ack a message has timed out; 1 by default."""
+        """Set the time without an ack after which a message has timed out.
+
+        Parameters:
+            timeout: seconds, above 0; 1 by default.
+
+        Raises:
+            TypeError: `timeout` is not a number.
+            ValueError: `timeout` is not above 0, or not finite.
+        """
         self._set_timing(message=check_interval("timeout", timeout))
 
     def setBlockList(self, blocklist: Iterable[BlockEntry]) -> None:
-        """Set which hosts get no answer: addresses and networks in CIDR form, IPv4 and IPv6.
+        """Replace the list of blocked hosts, which get no reply.
 
-        An IPv4-mapped one counts as the IPv4 one that it holds. It replaces the one before.
-        Clients that are connected from one of them are thrown out at once, with the reason
-        KICKED: one datagram tells them, nothing that was queued for them is sent any more, and no
-        message of theirs is handled. Handshakes with them are given up.
+        Connected clients that it blocks are disconnected at once, with the reason KICKED: each gets
+        a DISCONNECT, but nothing that was queued for it, and none of its messages is handled.
+        Handshakes in progress are aborted. If it raises, nothing has changed.
 
-        Raises TypeError or ValueError for what is no address and no network, and nothing changes.
+        Parameters:
+            blocklist: IPv4 and IPv6 addresses, and networks in CIDR form. An IPv4-mapped IPv6
+                address counts as its IPv4 address.
+
+        Raises:
+            TypeError: an entry has another type.
+            ValueError: an entry is neither an address nor a network.
         """
         self._set(blocklist=BlockList(blocklist))
 
@@ -232,9 +283,12 @@ class ServerContext:
     def limits(self) -> Limits:
         """Limits on what clients and unknown addresses can make the server hold and do.
 
-        Set it as a whole: `context.limits = replace(context.limits, clients=500)`, with the
-        `replace` of the module `dataclasses`. Nobody is disconnected because there are more clients
-        than the new limits allow. Raises TypeError for what is no `Limits`, and nothing changes.
+        Set it as a whole: `context.limits = replace(context.limits, clients=500)`, with
+        `dataclasses.replace`. No client is disconnected because there are more than the new limits
+        allow.
+
+        Raises:
+            TypeError: the new value is not a `Limits`; nothing has changed.
         """
         return self.settings.limits
 
@@ -243,26 +297,38 @@ class ServerContext:
         self._set(limits=_checked_limits(limits))
 
     def enableAccessLogs(self, path: str | os.PathLike[str] | None) -> None:
-        """Append a line to a file for each client that connects or disconnects; None: no more.
+        """Append a line to a file for each client that connects or disconnects.
 
-        Raises OSError where the file cannot be written, and nothing changes.
+        Parameters:
+            path: the file; None to stop.
+
+        Raises:
+            OSError: the file cannot be written; nothing has changed.
         """
         self.access_log = None if path is None else AccessLog(path)
 
     def setTrace(self, path: str | os.PathLike[str] | None) -> None:
-        """Append a line to a file for each datagram; None: no more.
+        """Append a line to a file for each datagram.
 
-        Until it is called, the file is that of the variable MPGAMESERVER_TRACE, if it is set.
-        It holds for the servers that are made from now on. Raises OSError where the file cannot
-        be written, and nothing changes.
+        It takes effect for servers that are made from now on. Until it is called, the file is the
+        one that the environment variable MPGAMESERVER_TRACE names, if it is set.
+
+        Parameters:
+            path: the file; None to stop.
+
+        Raises:
+            OSError: the file cannot be written; nothing has changed.
         """
         self.trace = None if path is None else PacketTrace(path)
 
     def enableMeter(self) -> ServerMeter:
-        """Measure the servers that are made from now on, for whoever watches them.
+        """Measure the servers that are made from now on.
 
-        It costs a few microseconds per datagram. `ServerMeter.figures` are to be asked for on the
-        handler's thread. The same meter each time.
+        It costs a few microseconds per datagram. Call `ServerMeter.figures` on the handler's
+        thread.
+
+        Returns:
+            The context's meter, the same one each time.
         """
         if self.meter is None:
             self.meter = ServerMeter()
@@ -288,7 +354,7 @@ class ServerContext:
     # -- the server's side ------------------------------------------------------------------
 
     def attach(self, server: Serving) -> None:
-        """Called by a server that starts. RuntimeError while another one runs this context."""
+        """Called by a starting server. Raises RuntimeError while another one runs this context."""
         if self._server is not None:
             raise RuntimeError("another server runs this context")
         self._server = server
@@ -299,7 +365,7 @@ class ServerContext:
         self._is_shutting_down = False
 
     def end_in_child(self) -> None:
-        """Be as one that no server runs: that is the parent process's."""
+        """Become a context that no server runs: its server is the parent process's."""
         self._settings_lock = threading.RLock()
         self._calls.clear()
         self.detach()

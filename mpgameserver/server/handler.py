@@ -1,4 +1,4 @@
-"""The handler: its events, and the mistakes in one that can be found beforehand."""
+"""The handler: its events, and the mistakes in one that can be detected beforehand."""
 
 from __future__ import annotations
 
@@ -42,47 +42,54 @@ _STEMS = {"message" if name == "handle_message" else name: name for name in EVEN
 
 
 class EventHandler:
-    """The game's side of a server: derive from it, and override what is needed.
+    """Your game's side of a server: derive from it and override the events that you need.
 
-    A handler may also be any other object that has some of these methods.
+    A handler can also be any other object that has some of these methods.
 
-    All events come from one thread, one at a time. What one raises is logged and concerns
-    nobody else. What an event queues for clients leaves when it returns.
+    Events are called from one thread, one at a time. An exception in an event is logged; other
+    clients are unaffected. Messages that an event queues leave when it returns.
 
-    Any event may be a coroutine function, where `mpgameserver.aio.serve` serves.
+    Under `mpgameserver.aio.serve`, any event may be a coroutine function.
     """
 
     Client: TypeAlias = ServerClient
     """The class of the clients that events get, for annotations."""
 
     def starting(self) -> EventResult:
-        """The server listens, and is about to serve."""
+        """Called when the server is listening and about to serve."""
 
     def shutdown(self) -> EventResult:
-        """The server has stopped: every client has had its `disconnect` event."""
+        """Called when the server has stopped, after every client's `disconnect` event."""
 
     def connect(self, client: ServerClient) -> EventResult:
-        """A client has connected, and can be sent messages."""
+        """Called when a client has connected; you can send it messages from now on."""
 
     def disconnect(self, client: ServerClient) -> EventResult:
-        """A client that had a `connect` event is gone; `client.reason` says why."""
+        """Called when a client that had a `connect` event has left; `client.reason` says why."""
 
     def update(self, delta_t: float) -> EventResult:
-        """Called once per interval; `delta_t` is the time since the last call, in seconds.
+        """Called once per interval. Calls that the server is too late for are skipped.
 
-        Calls that the server was too late for are left out, not made up for.
+        Parameters:
+            delta_t: seconds since the last call.
         """
 
     def handle_message(self, client: ServerClient, seqnum: int, msg: bytes = b"") -> EventResult:
-        """A message of a client has arrived. Messages arrive once each, but not in order.
+        """Called when a message from a client has arrived: once for each, but not in order.
 
-        `seqnum` is a `SeqNum`: the number under which the client sent it.
+        Parameters:
+            client: the sender.
+            seqnum: a `SeqNum`: the message number that the client gave it.
+            msg: the message.
         """
 
     def full(self, addr: tuple[str, int]) -> EventResult:
-        """A client was refused, because the server or what one host may have of it is full.
+        """Called when a client was refused because the server or the per-host limit is full.
 
-        Called at most once per second. `addr`, (host, port), may be forged.
+        It is called at most once per second.
+
+        Parameters:
+            addr: a pair (host, port), which may be spoofed.
         """
 
 
@@ -107,7 +114,7 @@ def check_handler(handler: object) -> None:
     """Check that an object can be a handler.
 
     Raises TypeError for a class, for an object without any event, and for an event that cannot be
-    called with its arguments. Warns of methods that are named nearly like an event.
+    called with its arguments. Warns of methods whose names resemble an event's.
     """
     if isinstance(handler, type):
         raise TypeError(

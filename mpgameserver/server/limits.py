@@ -15,73 +15,75 @@ MIB = 1 << 20
 
 @dataclass(frozen=True)
 class Limits:
-    """The caps of a server: `ServerContext(handler, key, limits=Limits(clients=500))`.
+    """The limits of a server: `ServerContext(handler, key, limits=Limits(clients=500))`.
 
-    A host is an IPv4 address or an IPv6 /64 throughout. What one host may have, an IPv6 /56 may
-    have twice and a /48 four times (`address.host_groups`), for one subscriber may have all the
-    /64s of either.
+    A host is an IPv4 address or an IPv6 /64 throughout. Each limit per host is also one per IPv6
+    /56, which may have twice as much, and per /48, which may have four times as much, because one
+    subscriber may have all the /64s of either.
 
-    Counts and bytes are ints above 0, rates are finite numbers above 0 per second: anything else
+    Counts and bytes are ints above 0, rates are finite numbers above 0 per second. Anything else
     raises TypeError or ValueError, which names the field.
     """
 
     clients: int = 8192
-    """Sessions. Twice what one core serves; a session takes some 13 kB while it is idle."""
+    """Sessions. Twice what one core serves; an idle session takes some 13 kB."""
     clients_per_host: int = 256
-    """Sessions of one host: several times the dozens of players that share a router, and few
-    enough that it takes 32 hosts to fill a server."""
+    """Sessions of one host: several times the dozens of players that share a router, while it takes
+    32 hosts to fill a server."""
     send_queue_bytes: int = 16 * MIB
-    """Bytes queued for one client, each message counted with some overhead: the largest
-    message twice. A client that acks nothing makes it grow."""
+    """Bytes queued for one client, each message counted with some overhead: the largest message
+    twice. A client that acks nothing makes the queue grow."""
     send_queues_bytes: int = 1024 * MIB
-    """Bytes queued for all clients or not yet acked by them: 128 kB for each of
-    8,192. Beyond it a client is sent nothing more, but for the 16 KiB that each may have."""
+    """Bytes queued for all clients or not yet acked by them: 128 kB for each of 8,192. Beyond it
+    nothing more is queued for a client, except the 16 KiB that each may have."""
     send_queues_bytes_per_host: int = 256 * MIB
     """The same for the clients of one host: a dozen that are each sent the largest message."""
     reassembly_bytes: int = 256 * MIB
-    """Unfinished fragmented messages of all clients together: what a dozen clients can hold at
-    the most, or 32 kB for each of 8,192. Beyond it the session that holds most, of the host that
-    holds most, is ended."""
+    """Bytes of incomplete messages of all clients: what a dozen clients can hold at most, or 32 kB
+    for each of 8,192. Beyond it the session that holds the most, of the host that holds the most,
+    is ended."""
     reassembly_bytes_per_host: int = 64 * MIB
-    """Those of one host: seven of the largest messages at once, and a quarter of the whole."""
+    """The same for the clients of one host: seven of the largest messages at once, and a quarter of
+    the total."""
     inboxes_bytes: int = 256 * MIB
-    """Messages of all clients that wait for the handler: what four clients can hold at the most.
-    Beyond it a client's packets are dropped, and not acked, but for 16 KiB that each may have."""
+    """Bytes of messages of all clients that wait for the handler: what four clients can hold at
+    most. Beyond it a client's packets are dropped and not acked, except for 16 KiB that each may
+    have."""
     inboxes_bytes_per_host: int = 128 * MIB
-    """Those of one host: one host cannot take the room of all others."""
+    """The same for the clients of one host, which cannot take the room of all others."""
     message_rate: float = 1_000_000.0
-    """Messages, fragments among them, that are taken per second from one client; those of one
-    second may come at once. Above what a client of this package sends on a fast machine, some
-    700,000 a second. Beyond it packets are dropped, and not acked."""
+    """Messages and fragments accepted per second from one client; a second's worth may come at
+    once. Above what a client of this package sends on a fast machine, some 700,000 a second. Beyond
+    it packets are dropped and not acked."""
     half_open: int = 4096
-    """Handshakes that wait for their CHALLENGE_RESP: more than `handshake_rate` opens within the
-    5 s that one may take. Some 3 kB each. At the cap a random one is evicted."""
+    """Handshakes that wait for their CHALLENGE_RESP: more than `handshake_rate` opens within the 5
+    s that one may take. Some 3 kB each. At the limit a random one is evicted."""
     half_open_per_host: int = 256
-    """Those of one host: dozens of players behind one router that all join a match at once. One
+    """The same for one host: dozens of players behind one router who all join a match at once. One
     host cannot evict the handshakes of all others."""
     half_open_per_address: int = 128
-    """Those of one host and port: hellos that are forged in a player's name, 100 a second, evict
-    his within a round trip of 0.2 s once in seven times. Each is a key to be tried on what claims
-    to be a proof, 1 us, as far as `handshakes.TRIALS_PER_SECOND` allows."""
+    """The same for one host and port: 100 hellos a second that are spoofed in a player's name evict
+    that player's within a round trip of 0.2 s once in seven times. Each is a key to try on a
+    supposed CHALLENGE_RESP, 1 us, within `handshakes.TRIALS_PER_SECOND`."""
     handshake_rate: float = 500.0
-    """New hellos answered per second. A handshake takes some 0.2 ms of public-key work in all:
-    a flood gets a tenth of a core at the most, and 2,500 players of a server that restarts are
-    in again within the 5 s that a client waits."""
+    """New hellos replied to per second. A handshake takes some 0.2 ms of public-key work in all: a
+    flood gets at most a tenth of a core, and 2,500 players of a server that restarts are back
+    within the 5 s that a client waits."""
     waiting_hellos: int = 256
-    """Hellos of each kind, repeated and new, that wait for that rate: half a second's. A client
-    repeats its hello after a quarter. Some 0.5 kB each."""
+    """Hellos of each kind, repeated and new, that wait for that rate: half a second's worth. A
+    client repeats its hello after a quarter of a second. Some 0.5 kB each."""
     waiting_hellos_per_host: int = 64
-    """Those of one host, of each kind: the players behind one router, and a quarter of the room
-    for the one host that floods."""
+    """The same for one host, of each kind: the players behind one router, and a quarter of the room
+    for one host that floods."""
     hellos_put_off: int = 16384
-    """Hellos remembered that found no room to wait, by a hash. A client repeats its hello after
-    0.25 s and is then preferred: enough at 60,000 hellos per second, more than one core reads.
-    Some 0.2 kB each."""
+    """Deferred hellos, which found no room to wait and are remembered by a hash. A client repeats
+    its hello after 0.25 s and is then preferred: enough for 60,000 hellos per second, more than one
+    core reads. Some 0.2 kB each."""
     answers_per_hello: int = 16
-    """Times that one hello is answered: a client repeats it until it has heard, a flood more
-    often. The answers share the packet numbers with the session that comes of them."""
+    """Replies to one hello: a client repeats it until it gets one, a flood more often. The replies
+    share their packet numbers with the session that results."""
     unsent_answers: int = 1024
-    """Datagrams that belong to no session and wait for the socket to take them; more are dropped
+    """Datagrams of no session that wait for the socket to become writable; further ones are dropped
     and counted."""
 
     def __post_init__(self) -> None:

@@ -325,7 +325,7 @@ def test_a_ping_of_a_server_with_another_key_fails(capsys, monkeypatch, tmp_path
     assert capsys.readouterr() == (
         "",
         f"mpgameserver ping: cannot connect to {address}: "
-        "The server does not have the key that was expected.\n",
+        "The server does not have the expected key.\n",
     )
 
 
