@@ -18,8 +18,10 @@ from mpgameserver._core.packet_header cimport HEADER_SIZE, NONCE_SIZE, TAG_SIZE
 
 __all__ = ["LIBRARY", "UNAVAILABLE", "NativeAesGcm"]
 
-cdef enum:
+cpdef enum:
     KEY_SIZE = 16
+
+cdef enum:
     MOST_BYTES = 1 << 30  # sizes are C ints to OpenSSL
 
 

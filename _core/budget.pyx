@@ -9,10 +9,6 @@ cimport cython
 
 __all__ = ["Budget", "Share"]
 
-# Bytes that a session may hold whatever the others do: a second of a busy game's messages. Of
-# 8,192 sessions it is 128 MiB.
-GUARANTEED = 16 * 1024
-
 # Bytes of one call from Python: no sum of what is charged can overflow.
 cdef Py_ssize_t MOST = <Py_ssize_t>1 << (8 * sizeof(Py_ssize_t) - 16)
 

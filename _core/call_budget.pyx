@@ -13,11 +13,7 @@ from libc.math cimport INFINITY
 __all__ = ["CallBudget"]
 
 # Seconds: as long as reading 256 datagrams takes. A tick and the other players wait that long.
-cdef double GO_TIMEOUT = 0.002
-
-CALLS_PER_GO = MAX_CALLS_PER_GO
-CALLS_PER_TURN = MAX_CALLS_PER_TURN
-GO_SECONDS = GO_TIMEOUT
+GO_TIMEOUT = 0.002
 
 cdef enum:
     LONGEST_STRIDE = 4      # calls between two looks at the clock

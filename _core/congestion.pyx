@@ -22,6 +22,9 @@ that loses packets at random, to send less loses no less.
 
 from libc.math cimport INFINITY, fabs, sqrt
 
+from mpgameserver._core.ack_frequency cimport BURST_SIZE
+from mpgameserver._core.receive_window cimport RECEIVE_WIDTH
+
 __all__ = ["CongestionWindow"]
 
 cdef double TARGET = 0.060          # seconds of queueing; LEDBAT++ section 4.4
@@ -29,7 +32,7 @@ cdef double OVERSHOT_PEAK = 0.75    # of the window: more than a burst was under
 cdef double OVERSHOT = 0.5          # undoes the doubling that filled the queue
 cdef double QUEUE_SHOWS = 0.75      # of the target; ends slow start (LEDBAT++ section 4.2)
 cdef double BASE_LIFETIME = 60.0    # seconds until a least round trip is forgotten: routes change
-cdef double INITIAL_WINDOW = 32.0   # a burst: see `ack_frequency`
+cdef double INITIAL_WINDOW = BURST_SIZE
 cdef double MIN_WINDOW = 8.0        # a game's own pace where others fill the queue
 cdef double GROWTH = 0.125          # of the window per round, at no queueing
 cdef double DECREASE = 0.7          # on loss with queueing; RFC 9438 section 4.6
@@ -169,7 +172,7 @@ cdef class CongestionWindow:
         else:
             self._slow_start = False
             self.packets += max(1.0, -excess * GROWTH * self.packets)
-        self.packets = min(self.packets, <double>MAX_WINDOW)
+        self.packets = min(self.packets, <double>RECEIVE_WIDTH)
 
     def acked(self):
         """A packet that owed an ack was acked."""

@@ -28,6 +28,7 @@ from libc.stdint cimport int8_t, int64_t
 from mpgameserver._core.drop_reason cimport ACCEPTED
 from mpgameserver._core.message cimport checked_message
 from mpgameserver._core.packet_cipher cimport MAX_KEY_PACKETS
+from mpgameserver._core.seqnum cimport HALF_RING
 
 from mpgameserver._core.endpoint import DROP_REASONS
 from mpgameserver.enums import ConnectionStatus
@@ -39,7 +40,7 @@ cdef enum:
     KEY_WARNING = MAX_KEY_PACKETS >> 1
     # What both sides can still send while a disconnect takes its second, at 32,767 packets under
     # each second that is written: the second may begin within one and end within the next.
-    KEY_RESERVE = 4 * 32768
+    KEY_RESERVE = 4 * (HALF_RING + 1)
 
 _LOG = logging.getLogger("mpgameserver.connection")
 

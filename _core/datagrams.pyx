@@ -26,23 +26,23 @@ from os import strerror
 __all__ = ["HAS_RUNS", "IS_NATIVE", "TELLS_LOCAL", "DatagramSocket", "forget_addresses"]
 
 cdef enum:
-    READ_SIZE = 65536  # more than any UDP payload, and than any run
     RUN_LENGTH = 64  # UDP_MAX_SEGMENTS of Linux before 6.9
     RUN_BYTES = 65000  # what one IP packet holds, less its headers
+
+cpdef enum:
+    RECEIVE_SIZE = 65536  # more than any UDP payload, and than any run
     # Errors that one read steps over: a port-unreachable message can be forged without end.
-    READ_ERRORS = 16
+    MAX_READ_ERRORS = 16
     # Of the 131,072 datagrams of a second from 4,096 players none makes its address anew; a flood
     # from forged addresses takes 7 MB.
-    KNOWN_ADDRESSES = 16384
+    MAX_KNOWN_ADDRESSES = 16384
 
 IS_NATIVE = bool(MPG_NATIVE)
 HAS_RUNS = bool(MPG_RUNS)
 TELLS_LOCAL = bool(MPG_LOCAL)
-MAX_KNOWN_ADDRESSES = KNOWN_ADDRESSES
-MAX_READ_ERRORS = READ_ERRORS
 
 # One read at a time: nothing releases the GIL between the read and the copy.
-cdef char _read_buffer[READ_SIZE]
+cdef char _read_buffer[RECEIVE_SIZE]
 
 cdef dict _addresses = {}   # what the kernel says -> the tuple of the socket module
 cdef dict _kernel_forms = {}   # and back
@@ -78,7 +78,7 @@ def forget_addresses():
 
 
 cdef int _know(tuple address, bytes key) except -1:
-    if len(_addresses) >= KNOWN_ADDRESSES:
+    if len(_addresses) >= MAX_KNOWN_ADDRESSES:
         forget_addresses()
     _addresses[key] = address
     _kernel_forms[address] = key
@@ -168,8 +168,8 @@ cdef class DatagramSocket:
             return self._next_of_rest()
         if self._fd < 0:
             return None
-        for _ in range(READ_ERRORS):
-            size = mpg_receive(self._fd, _read_buffer, READ_SIZE, sender, &segment)
+        for _ in range(MAX_READ_ERRORS):
+            size = mpg_receive(self._fd, _read_buffer, RECEIVE_SIZE, sender, &segment)
             if size >= 0:
                 break
             error = mpg_error()

@@ -9,16 +9,13 @@ it has played, and the other side can make it no larger than 4 KiB.
 from cpython.mem cimport PyMem_Calloc, PyMem_Free
 from libc.string cimport memset
 
-__all__ = ["DuplicateFilter"]
+from mpgameserver._core.seqnum cimport max_number
 
-MAX_WIDTH = MESSAGE_FILTER_WIDTH
-MAX_NUMBER = 1 << 62  # at the fastest rate a session reaches it in millions of years
+__all__ = ["DuplicateFilter"]
 
 cdef enum:
     WORD_BITS = 64
     FIRST_SIZE = 256
-
-cdef int64_t LARGEST = MAX_NUMBER
 
 
 cdef inline uint64_t _bit(int64_t number) noexcept nogil:
@@ -58,11 +55,11 @@ cdef class DuplicateFilter:
     cpdef bint insert(self, int64_t number) except -1:
         """Insert a number (1 or more); False, and nothing changed, when `contains` has it.
 
-        Raises ValueError for a number below 1 or above `MAX_NUMBER`, and MemoryError with nothing
+        Raises ValueError for a number below 1 or above 2^62, and MemoryError with nothing
         changed.
         """
-        if not 1 <= number <= LARGEST:
-            raise ValueError(f"number must be 1...{MAX_NUMBER}, not {number}")
+        if not 1 <= number <= max_number():
+            raise ValueError(f"number must be 1...{max_number()}, not {number}")
         if self.newest == 0:
             self._oldest = number
             self.newest = number

@@ -15,6 +15,7 @@ ever share a nonce, and the sender waits beyond that.
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from libc.math cimport INFINITY
 
+from mpgameserver._core.ack_frequency cimport MAX_ACK_DELAY_MS
 from mpgameserver._core.black_hole cimport (
     SIZE_CLASSES,
     SMALL,
@@ -25,7 +26,7 @@ from mpgameserver._core.black_hole cimport (
     on_unexplained_loss,
     size_class,
 )
-from mpgameserver._core.budget cimport Share
+from mpgameserver._core.budget cimport GUARANTEED, ITEM_COST, Share
 from mpgameserver._core.drop_reason cimport (
     ACCEPTED,
     FORGED,
@@ -78,7 +79,6 @@ from mpgameserver._core.send_queue cimport MAX_RIDER_BYTES, NARROW_SPAN, WIDE_SP
 from mpgameserver._core.sent_window cimport ACKED, OWES_ACK, PING, PROBE, SentPacket
 from mpgameserver._core.seqnum cimport HALF_RING, RING_SIZE, expand, to_wire
 
-from mpgameserver._core.budget import GUARANTEED
 from mpgameserver._core.seqnum import SeqNum
 
 cdef extern from "Python.h":
@@ -91,20 +91,15 @@ DROP_REASONS = (
     "malformed", "misdirected", "unexpected", "repeated", "too late", "implausible",
     "forged", "inbox full", "reassembly full",
 )
-# What waits to be read; a game that calls `getMessages` once per frame never comes near.
-MAX_INBOX_BYTES = 64 * 1024 * 1024
-
-cdef enum:
-    INBOX_LIMIT = 64 * 1024 * 1024
-    # What a message in the inbox costs beside its bytes, so that empty ones are bounded too.
-    INBOX_COST = 128
+cpdef enum:
+    # What waits to be read; a game that calls `getMessages` once per frame never comes near.
+    MAX_INBOX_BYTES = 64 * 1024 * 1024
 
 cdef double RIDE_INTERVAL = 0.010  # seconds: packets that leave together share their fate
 cdef double LOSSY = 0.01           # of the packets: from here on small messages ride again
 cdef double MAX_HEARD = 1.0        # seconds: of a silence, what counts as time to hear something
 # Seconds: with the keep-alive that carries it, and an ack that says nothing, no more than one.
 cdef double PING_INTERVAL = 0.5
-cdef double ACK_DELAY = 0.025      # RFC 9000's default max_ack_delay
 cdef double CLOCK_ROUNDING = 1e-6  # seconds: more than a double rounds the Unix time by
 
 
@@ -212,7 +207,7 @@ cdef class Endpoint:
     cpdef tuple take_message(self):
         """Take the oldest message received: (SeqNum, bytes). IndexError when there is none."""
         cdef tuple item = queue_pop(&self._inbox)
-        self.inbox_share.charge(-(PyBytes_GET_SIZE(item[1]) + INBOX_COST))
+        self.inbox_share.charge(-(PyBytes_GET_SIZE(item[1]) + ITEM_COST))
         return item
 
     def take_messages(self):
@@ -623,7 +618,7 @@ cdef class Endpoint:
                 messages += self.reassembler.is_new(&piece)
             fills_inbox |= view.message_type >= APP
         if fills_inbox and (
-            self.inbox_share.held >= INBOX_LIMIT or not self.inbox_share.has_room(1)
+            self.inbox_share.held >= MAX_INBOX_BYTES or not self.inbox_share.has_room(1)
         ):
             return INBOX_FULL
         if pieces and not self.reassembler.has_room(size, pieces, messages):
@@ -717,12 +712,12 @@ cdef class Endpoint:
         # It can be in no cycle: a full inbox must not cost a pause each time the collector looks.
         PyObject_GC_UnTrack(item)
         queue_append(&self._inbox, item)
-        self.inbox_share.charge(PyBytes_GET_SIZE(message) + INBOX_COST)
+        self.inbox_share.charge(PyBytes_GET_SIZE(message) + ITEM_COST)
         return 0
 
     cdef int _owe_ack(self, bint at_once) except -1:
         if self._acks_owed == 0:
-            self._ack_due_at = self._now + ACK_DELAY
+            self._ack_due_at = self._now + MAX_ACK_DELAY_MS / 1000.0
         if at_once:
             self._ack_due_at = self._now
         self._acks_owed += 1

@@ -16,23 +16,13 @@ from libc.math cimport INFINITY
 from libc.string cimport memcpy
 
 from mpgameserver._core.bigendian cimport get16, put16
-from mpgameserver._core.budget cimport Share
-from mpgameserver._core.packet cimport FRAGMENT_HEADER, MAX_PIECES, max_piece
+from mpgameserver._core.budget cimport ITEM_COST, Share
+from mpgameserver._core.packet cimport FRAGMENT_HEADER, MAX_FRAGMENTS, max_piece
 from mpgameserver._core.seqnum cimport RING_SIZE, check_number
 
 from mpgameserver.errors import PacketError
 
 __all__ = ["Reassembler", "split"]
-
-MAX_BYTES = MAX_REASSEMBLY_BYTES
-MAX_MESSAGES = MAX_REASSEMBLIES
-COST_OF_PIECE = PIECE_COST
-# A reliable sender repeats a lost piece at least every few seconds: so many losses in a row are no
-# lossy link, and the piece of an unreliable message never comes again. Of the time in which
-# nothing at all arrives, only a second counts: nobody can repeat a piece over a cut cable.
-REASSEMBLY_TIMEOUT = 60.0
-
-cdef double _TIMEOUT = REASSEMBLY_TIMEOUT
 
 cdef enum:
     # A message has room for a quarter more than came of it: so it is moved some 40 times while it
@@ -85,7 +75,7 @@ cdef bint read_piece_header(
 
 
 cdef inline bint _is_possible(const Piece *piece) noexcept nogil:
-    return 1 <= piece.index <= piece.count <= MAX_PIECES and piece.number != 0
+    return 1 <= piece.index <= piece.count <= MAX_FRAGMENTS and piece.number != 0
 
 
 def split(uint16_t number, bytes message not None, Py_ssize_t payload_limit):
@@ -104,9 +94,9 @@ def split(uint16_t number, bytes message not None, Py_ssize_t payload_limit):
     count = piece_count(len(message), payload_limit)
     if number == 0:
         raise ValueError("number must be 1...65535, not 0")
-    if count > MAX_PIECES:
+    if count > MAX_FRAGMENTS:
         raise ValueError(f"a message of {len(message)} bytes takes {count} pieces, "
-                         f"more than {MAX_PIECES}")
+                         f"more than {MAX_FRAGMENTS}")
     pieces = []
     piece.number = number
     piece.count = count
@@ -212,8 +202,8 @@ cdef class Reassembly:
 cdef class Reassembler:
     """Puts the pieces of messages together.
 
-    `held_bytes` is what the unfinished messages are charged: their bytes and `COST_OF_PIECE`
-    for each piece, at most `MAX_BYTES`. `discarded` counts messages that were given up.
+    `held_bytes` is what the unfinished messages are charged: their bytes and `ITEM_COST`
+    for each piece, at most `MAX_REASSEMBLY_BYTES`. `discarded` counts messages that were given up.
     """
 
     def __cinit__(self):
@@ -236,7 +226,7 @@ cdef class Reassembler:
         return 0
 
     def __len__(self):
-        """The number of unfinished messages, at most `MAX_MESSAGES`."""
+        """The number of unfinished messages, at most `MAX_REASSEMBLIES`."""
         return len(self._unfinished)
 
     cdef bint is_new(self, const Piece *piece) except -1:
@@ -245,7 +235,7 @@ cdef class Reassembler:
 
     cdef bint has_room(self, Py_ssize_t size, Py_ssize_t pieces, Py_ssize_t messages) except -1:
         """True when pieces of `size` bytes in all can be held, which begin so many messages."""
-        cdef Py_ssize_t cost = size + pieces * PIECE_COST
+        cdef Py_ssize_t cost = size + pieces * ITEM_COST
         if not self.share.has_room(cost):
             return False
         return self.share.held + cost <= MAX_REASSEMBLY_BYTES and (
@@ -288,10 +278,10 @@ cdef class Reassembler:
         elif reassembly.has(piece.index):
             return None
         self._note_growth(piece.number, reassembly)
-        reassembly.cost += size + PIECE_COST
+        reassembly.cost += size + ITEM_COST
         reassembly.last_arrival = now
         reassembly.newest_message = max(reassembly.newest_message, message_number)
-        self.share.charge(size + PIECE_COST)
+        self.share.charge(size + ITEM_COST)
         if piece.index == 1:
             reassembly.first_message = message_number
         try:
@@ -321,8 +311,8 @@ cdef class Reassembler:
         cdef Reassembly reassembly
         while self._unfinished:
             number, reassembly = next(iter(self._unfinished.items()))
-            if now < reassembly.last_arrival + _TIMEOUT:
-                return reassembly.last_arrival + _TIMEOUT
+            if now < reassembly.last_arrival + REASSEMBLY_TIMEOUT:
+                return reassembly.last_arrival + REASSEMBLY_TIMEOUT
             self.discarded += 1
             self.discard(number)
         return INFINITY

@@ -22,7 +22,7 @@ from mpgameserver._core.fifo cimport (
 )
 from mpgameserver._core.fragmenter cimport piece_count
 from mpgameserver._core.message cimport new_message
-from mpgameserver._core.packet cimport FRAGMENT_HEADER, MAX_PIECES, max_piece
+from mpgameserver._core.packet cimport FRAGMENT_HEADER, MAX_FRAGMENTS, max_piece
 from mpgameserver._core.packet_header cimport APP_FRAGMENT
 from mpgameserver._core.seqnum cimport ring_add
 
@@ -159,7 +159,7 @@ cdef void _plan(Transfer transfer, Py_ssize_t payload_limit):
     cdef Py_ssize_t rest = PyBytes_GET_SIZE(transfer.data) - transfer.offset
     cdef Py_ssize_t left
     if transfer.next_index == 1:
-        transfer.count = min(piece_count(rest, payload_limit), <uint32_t>MAX_PIECES)
+        transfer.count = min(piece_count(rest, payload_limit), <uint32_t>MAX_FRAGMENTS)
         transfer.unacked = transfer.count
         transfer.piece = max_piece(payload_limit)
     left = transfer.count - transfer.next_index + 1

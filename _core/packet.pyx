@@ -19,8 +19,6 @@ from mpgameserver.errors import PacketError
 
 __all__ = ["SizeLimits", "decode_payload", "encode_payload", "size_limits"]
 
-MAX_FRAGMENTS = MAX_PIECES
-_UDP_HEADER_V4 = 28
 _MAX_UDP_DATAGRAM = 65507
 
 
@@ -49,10 +47,10 @@ cdef Py_ssize_t max_message(Py_ssize_t payload_limit) noexcept nogil:
     """The largest message: 8,191 full pieces and a last one, which may be a full one too."""
     cdef Py_ssize_t piece = max_piece(payload_limit)
     cdef Py_ssize_t last = payload_limit - FRAGMENT_HEADER - 1
-    return (MAX_PIECES - 1) * piece + (last if last > piece else piece)
+    return (MAX_FRAGMENTS - 1) * piece + (last if last > piece else piece)
 
 
-def size_limits(mtu, ip_udp_header=_UDP_HEADER_V4):
+def size_limits(mtu, ip_udp_header=IPV4_UDP_HEADER):
     """The `SizeLimits` that follow from an MTU.
 
     `ip_udp_header` is 28 bytes over IPv4 and 48 over IPv6.

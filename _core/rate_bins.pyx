@@ -14,8 +14,6 @@ from mpgameserver._core.rounding cimport floor_integer
 
 __all__ = ["TrafficBins"]
 
-BINS = TRAFFIC_BINS
-
 
 cdef class TrafficBins:
     """Counts datagrams, bytes of UDP payload and round trips by the second they fell in.
@@ -26,7 +24,7 @@ cdef class TrafficBins:
 
     def __cinit__(self, double start):
         self._start = start
-        self._quiet = <QuietSecond *>PyMem_Calloc(TRAFFIC_BINS, sizeof(QuietSecond))
+        self._quiet = <QuietSecond *>PyMem_Calloc(BINS, sizeof(QuietSecond))
         if self._quiet == NULL:
             raise MemoryError
 
@@ -58,7 +56,7 @@ cdef class TrafficBins:
         if second <= self._current:
             return
         self._store()
-        for passed in range(max(self._current, second - TRAFFIC_BINS) + 1, second):
+        for passed in range(max(self._current, second - BINS) + 1, second):
             self._clear(passed)
         self._current = second
         memset(&self._counts, 0, sizeof(Second))
@@ -76,9 +74,9 @@ cdef class TrafficBins:
             self._clear(self._current)
             return
         if self._seconds != NULL:
-            self._seconds[self._current % TRAFFIC_BINS] = counts
+            self._seconds[self._current % BINS] = counts
             return
-        quiet = &self._quiet[self._current % TRAFFIC_BINS]
+        quiet = &self._quiet[self._current % BINS]
         quiet.bytes_sent = <uint16_t>counts.bytes_sent
         quiet.bytes_received = <uint16_t>counts.bytes_received
         quiet.packets_sent = <uint8_t>counts.packets_sent
@@ -97,9 +95,9 @@ cdef class TrafficBins:
                     floor_integer(self._latency_sum / self._latency_samples * 1000 + 0.5), 0xFFFF
                 )
         elif self._seconds != NULL:
-            counts = self._seconds[second % TRAFFIC_BINS]
+            counts = self._seconds[second % BINS]
         else:
-            quiet = &self._quiet[second % TRAFFIC_BINS]
+            quiet = &self._quiet[second % BINS]
             counts.bytes_sent = quiet.bytes_sent
             counts.bytes_received = quiet.bytes_received
             counts.packets_sent = quiet.packets_sent
@@ -109,18 +107,18 @@ cdef class TrafficBins:
 
     cdef void _clear(self, int64_t second) noexcept:
         if self._seconds != NULL:
-            memset(&self._seconds[second % TRAFFIC_BINS], 0, sizeof(Second))
+            memset(&self._seconds[second % BINS], 0, sizeof(Second))
         else:
-            memset(&self._quiet[second % TRAFFIC_BINS], 0, sizeof(QuietSecond))
+            memset(&self._quiet[second % BINS], 0, sizeof(QuietSecond))
 
     cdef bint _widen(self) noexcept:
         """Make every bin as wide as any second needs; False when there is no memory."""
         cdef int64_t second
-        cdef Second *seconds = <Second *>PyMem_Calloc(TRAFFIC_BINS, sizeof(Second))
+        cdef Second *seconds = <Second *>PyMem_Calloc(BINS, sizeof(Second))
         if seconds == NULL:
             return False
-        for second in range(max(self._current - TRAFFIC_BINS + 1, <int64_t>0), self._current):
-            seconds[second % TRAFFIC_BINS] = self._at(second)
+        for second in range(max(self._current - BINS + 1, <int64_t>0), self._current):
+            seconds[second % BINS] = self._at(second)
         PyMem_Free(self._quiet)
         self._quiet = NULL
         self._seconds = seconds
@@ -136,7 +134,7 @@ cdef class TrafficBins:
         cdef Second counts
         self._move_to(now)
         lists = ([], [], [], [], [])
-        for second in range(self._current - TRAFFIC_BINS + 1, self._current + 1):
+        for second in range(self._current - BINS + 1, self._current + 1):
             memset(&counts, 0, sizeof(Second))
             if second >= 0:
                 counts = self._at(second)
@@ -149,4 +147,4 @@ cdef class TrafficBins:
 
     def __sizeof__(self):
         cdef size_t bins = sizeof(QuietSecond) if self._seconds == NULL else sizeof(Second)
-        return object.__sizeof__(self) + TRAFFIC_BINS * bins
+        return object.__sizeof__(self) + BINS * bins

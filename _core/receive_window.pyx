@@ -21,8 +21,6 @@ from mpgameserver._core.seqnum cimport HALF_RING, RING_SIZE, expand, to_wire
 
 __all__ = ["ReceiveWindow"]
 
-WIDTH = RECEIVE_WIDTH
-MAX_SEQUENCE_JUMP = MAX_JUMP
 ARRIVALS = ("fresh", "duplicate", "behind", "out of time", "too far ahead")
 
 cdef enum:

@@ -6,11 +6,12 @@ the other side before it acks is part of it, since the wire format does not tell
 
 from libc.math cimport fabs
 
+from mpgameserver._core.ack_frequency cimport MAX_ACK_DELAY_MS
+
 __all__ = ["RoundTrip"]
 
 cdef double INITIAL_PROBE_DELAY = 0.25  # before any sample: a transatlantic round trip, doubled
 cdef double GRANULARITY = 0.010         # a frame late is no loss
-cdef double MAX_ACK_DELAY = 0.025       # RFC 9002's default, and what our own receiver waits
 
 
 cdef class RoundTrip:
@@ -48,4 +49,4 @@ cdef class RoundTrip:
         """
         if not self.measured:
             return INITIAL_PROBE_DELAY
-        return self.smoothed + max(4 * self.variation, GRANULARITY) + MAX_ACK_DELAY
+        return self.smoothed + max(4 * self.variation, GRANULARITY) + MAX_ACK_DELAY_MS / 1000.0

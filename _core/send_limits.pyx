@@ -16,11 +16,10 @@ that an ack reports.
 """
 
 from mpgameserver._core.ack_frequency cimport BURST_SIZE, LEAST_BURST, MESSAGE_ROOM
-from mpgameserver._core.congestion cimport MAX_WINDOW
 from mpgameserver._core.packet cimport PREFERRED_PIECE
-from mpgameserver._core.packet_header cimport MAX_MESSAGES
+from mpgameserver._core.packet_header cimport ACK_BITS, MAX_MESSAGES
+from mpgameserver._core.receive_window cimport RECEIVE_WIDTH
 from mpgameserver._core.send_queue cimport NARROW_SPAN
-from mpgameserver._core.packet_header cimport ACK_BITS
 
 __all__ = ["FlowControl"]
 
@@ -105,7 +104,7 @@ cdef class FlowControl:
         """True while a packet that begins with a message may leave ahead of a transfer's."""
         if self._probes_unanswered and span >= BURST_SIZE:
             return False
-        if span >= (MAX_WINDOW if self.cadence.is_frequent else ACK_BITS + 1):
+        if span >= (RECEIVE_WIDTH if self.cadence.is_frequent else ACK_BITS + 1):
             return False
         return now >= self.ahead_until()
 

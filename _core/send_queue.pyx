@@ -31,7 +31,7 @@ losses to show: each `COPY_INTERVAL` a packet leaves with redundant copies of wh
 from cpython.bytes cimport PyBytes_GET_SIZE
 from libc.math cimport INFINITY
 
-from mpgameserver._core.budget cimport Share
+from mpgameserver._core.budget cimport GUARANTEED, ITEM_COST, Share
 from mpgameserver._core.fifo cimport (
     Queue,
     queue_append,
@@ -53,12 +53,9 @@ from mpgameserver._core.packet_header cimport APP, DISCONNECT
 from mpgameserver._core.seqnum cimport check_number
 from mpgameserver._core.turns cimport AGAIN, FRAGMENTS, NEW, REPEATED, take_turn, whose_turn
 
-from mpgameserver._core.budget import GUARANTEED
 from mpgameserver.errors import SendQueueFullError
 
 __all__ = ["Outbox"]
-
-MAX_PENDING = MAX_PENDING_BYTES
 
 # Seconds between two packets of copies while a connection closes: 16 chances within a drain, of
 # which a link that loses a third takes all once in 40 million; fewer packets than a game sends.
@@ -106,18 +103,18 @@ cdef class Outbox:
         cdef Py_ssize_t size = len(data)
         cdef Message message
         cdef Transfer transfer
-        if self._charged + size + MESSAGE_COST > self.max_pending:
+        if self._charged + size + ITEM_COST > self.max_pending:
             raise SendQueueFullError(
                 f"{self.pending} bytes wait to be sent; a message of {size} more would exceed "
                 f"the limit of {self.max_pending}"
             )
-        if not self.share.has_room(size + MESSAGE_COST):
+        if not self.share.has_room(size + ITEM_COST):
             raise SendQueueFullError(
                 f"all clients, or those of this one's host, have their limit of bytes to be sent; "
                 f"{self.share.held} of them are this one's"
             )
-        self._charged += size + MESSAGE_COST
-        self.share.charge(size + MESSAGE_COST)
+        self._charged += size + ITEM_COST
+        self.share.charge(size + ITEM_COST)
         self.pending += size
         if size <= self._payload_limit:
             message = new_message(data, APP, mode)
@@ -224,7 +221,7 @@ cdef class Outbox:
         if message.size > limit:
             return None
         self.pending -= message.size
-        self._charged -= message.size + MESSAGE_COST
+        self._charged -= message.size + ITEM_COST
         return queue_pop(&self._waiting)
 
     cdef Message _take_fragment(self, Py_ssize_t limit):
@@ -233,7 +230,7 @@ cdef class Outbox:
             self.pending -= fragment.size
             self._charged -= fragment.size
             if fragment.index == fragment.transfer.count:
-                self._charged -= MESSAGE_COST
+                self._charged -= ITEM_COST
         return fragment
 
     cdef bint _has_unsent(self) noexcept:
@@ -300,7 +297,7 @@ cdef class Outbox:
             ):
                 queue_append(&self._deadlines, message)
             else:
-                self.share.charge(-(<Py_ssize_t>message.size + MESSAGE_COST))
+                self.share.charge(-(<Py_ssize_t>message.size + ITEM_COST))
                 return False
         if message.retry == BEST_EFFORT:
             queue_append(&self._repeating, message)
@@ -428,7 +425,7 @@ cdef class Outbox:
         message.data = None
         if transfer is None:
             if not message.travels_alone():
-                self.share.charge(-(<Py_ssize_t>message.size + MESSAGE_COST))
+                self.share.charge(-(<Py_ssize_t>message.size + ITEM_COST))
             if message.has_callback:
                 self._note_settled(message, acked)
             return 0
@@ -441,7 +438,7 @@ cdef class Outbox:
     cdef int _settle_transfer(self, Transfer transfer, bint acked) except -1:
         if not transfer.settled:
             transfer.settled = True
-            self.share.charge(-(PyBytes_GET_SIZE(transfer.data) + MESSAGE_COST))
+            self.share.charge(-(PyBytes_GET_SIZE(transfer.data) + ITEM_COST))
             if transfer.has_callback:
                 self._note_settled(transfer, acked)
         return 0

@@ -22,7 +22,7 @@ cdef double LATE_ACK = 4.0
 
 cdef enum:
     PACKET_THRESHOLD = 3   # RFC 9002 section 6.1.1: later packets acked that show a loss
-    FIRST_SENT_SLOTS = 32  # an ack reports as many below its number
+    FIRST_SENT_SLOTS = ACK_BITS
     MAX_SENT_SLOTS = 32768  # the packets of a second at the fastest rate
 
 

@@ -10,9 +10,6 @@ from operator import index
 
 __all__ = ["SeqNum", "expand_number", "wire_number"]
 
-MAXIMUM = RING_SIZE
-
-
 cdef uint16_t _wire(object value) except? 0:
     try:
         return <uint16_t?>value

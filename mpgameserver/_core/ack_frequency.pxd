@@ -3,6 +3,8 @@
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 
 cdef enum:
+    # What a receiver waits at most before it acks: RFC 9000's default.
+    MAX_ACK_DELAY_MS = 25
     # Packets that owe an ack, after which one is sent at once. An ack reports 33: each is reported
     # twice, and one ack may be lost.
     ACK_EVERY = 16

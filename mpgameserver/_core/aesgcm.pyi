@@ -4,6 +4,7 @@ from typing_extensions import Self
 
 __all__ = ["LIBRARY", "UNAVAILABLE", "NativeAesGcm"]
 
+KEY_SIZE: Final[int]
 LIBRARY: Final[str]
 UNAVAILABLE: Final[str | None]
 

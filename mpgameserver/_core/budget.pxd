@@ -1,5 +1,12 @@
 # What sessions hold together, and how much of it is whose.
 
+cpdef enum:
+    # Bytes that a session may hold whatever the others do: a second of a busy game's messages. Of
+    # 8,192 sessions it is 128 MiB.
+    GUARANTEED = 16 * 1024
+    # Bytes that a message or a fragment is charged besides its own: empty ones are bounded too.
+    ITEM_COST = 128
+
 cdef struct Account:
     Py_ssize_t limit, held    # bytes
     Account *wider            # what is held counts there, too; NULL: in no other

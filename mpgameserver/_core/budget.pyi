@@ -5,6 +5,7 @@ from typing_extensions import Self, disjoint_base
 __all__ = ["Budget", "Share"]
 
 GUARANTEED: Final[int]
+ITEM_COST: Final[int]
 
 @disjoint_base
 class Budget:

@@ -1,6 +1,6 @@
 # How many calls of the game's code may be made before others have their turn.
 
-cdef enum:
+cpdef enum:
     # Calls in one go, whatever they cost: 0.4 ms of the cheapest, and the packets of a fast sender.
     MAX_CALLS_PER_GO = 4096
     # Calls for one session before the next one has its turn: three packets of a busy game.

@@ -5,9 +5,9 @@ from typing_extensions import disjoint_base
 
 __all__ = ["CallBudget"]
 
-CALLS_PER_GO: Final[int]
-CALLS_PER_TURN: Final[int]
-GO_SECONDS: Final[float]
+MAX_CALLS_PER_GO: Final[int]
+MAX_CALLS_PER_TURN: Final[int]
+GO_TIMEOUT: Final[float]
 
 @disjoint_base
 class CallBudget:

@@ -2,9 +2,6 @@
 
 from libc.stdint cimport int64_t
 
-cdef enum:
-    MAX_WINDOW = 1024      # packets: the receive window's width
-
 cdef class CongestionWindow:
     cdef readonly double packets      # that may be under way
     cdef readonly double base_delay   # seconds: the least round trip of late

@@ -7,8 +7,9 @@ __all__ = ["HAS_RUNS", "IS_NATIVE", "TELLS_LOCAL", "DatagramSocket", "forget_add
 IS_NATIVE: Final[bool]
 HAS_RUNS: Final[bool]
 TELLS_LOCAL: Final[bool]
-MAX_KNOWN_ADDRESSES: Final[int]
+RECEIVE_SIZE: Final[int]
 MAX_READ_ERRORS: Final[int]
+MAX_KNOWN_ADDRESSES: Final[int]
 
 def forget_addresses() -> None: ...
 

@@ -2,7 +2,7 @@
 
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 
-cdef enum:
+cpdef enum:
     MESSAGE_FILTER_WIDTH = 32768  # all that look older on a ring of 65,535
 
 cdef class DuplicateFilter:

@@ -4,8 +4,7 @@ from typing_extensions import Self, disjoint_base
 
 __all__ = ["DuplicateFilter"]
 
-MAX_WIDTH: Final[int]
-MAX_NUMBER: Final[int]
+MESSAGE_FILTER_WIDTH: Final[int]
 
 @disjoint_base
 class DuplicateFilter:

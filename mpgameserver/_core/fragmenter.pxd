@@ -5,13 +5,15 @@ from libc.stdint cimport int64_t, uint16_t, uint32_t
 
 from mpgameserver._core.budget cimport Share
 
-cdef enum:
+cpdef enum:
     # Two of the largest messages at once, and half of one more.
     MAX_REASSEMBLY_BYTES = 20 * 1024 * 1024
     # Each unreliable one that lost a piece stays until it expires: a hundred a second do.
     MAX_REASSEMBLIES = 4096
-    # What a piece costs beside its bytes, so that a flood of empty pieces is bounded too.
-    PIECE_COST = 128
+    # Seconds. A reliable sender repeats a lost piece at least every few: so many losses in a row
+    # are no lossy link, and the piece of an unreliable message never comes again. Of the time in
+    # which nothing arrives at all, a second counts: nobody can repeat a piece over a cut cable.
+    REASSEMBLY_TIMEOUT = 60
 
 cdef struct Piece:
     uint16_t number   # of the fragmented message, on the wire

@@ -6,10 +6,9 @@ from mpgameserver._core.budget import Share
 
 __all__ = ["Reassembler", "split"]
 
-MAX_BYTES: Final[int]
-MAX_MESSAGES: Final[int]
-COST_OF_PIECE: Final[int]
-REASSEMBLY_TIMEOUT: Final[float]
+MAX_REASSEMBLY_BYTES: Final[int]
+MAX_REASSEMBLIES: Final[int]
+REASSEMBLY_TIMEOUT: Final[int]
 
 def split(number: int, message: bytes, payload_limit: int) -> list[bytes]: ...
 

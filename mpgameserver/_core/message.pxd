@@ -3,7 +3,7 @@
 from libc.stdint cimport int8_t, int64_t, uint8_t, uint16_t, uint32_t
 
 # The retry modes (twin of enums.RetryMode).
-cdef enum:
+cpdef enum:
     RETRY_ON_TIMEOUT = -1
     NO_RETRY = 0
     BEST_EFFORT = 1

@@ -2,13 +2,15 @@
 
 from libc.stdint cimport uint8_t, uint16_t
 
-cdef enum:
+cpdef enum:
     SINGLE_OVERHEAD = 2    # message number, of a message alone in its packet
     SHARED_OVERHEAD = 5    # length, message number and type, of each of two or more
     FRAGMENT_HEADER = 6    # fragmented-message number, index, count
     PREFERRED_PIECE = 1024  # leaves room in its datagram for a game's small messages
-    MAX_PIECES = 8192
+    MAX_FRAGMENTS = 8192
     MIN_MTU = 512          # a SERVER_HELLO (341 bytes) never exceeds the hello it answers
+    IPV4_UDP_HEADER = 28   # bytes of an MTU that the headers take
+    IPV6_UDP_HEADER = 48
 
 # Where one message lies in a payload.
 cdef struct MessageView:

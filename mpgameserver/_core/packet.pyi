@@ -3,7 +3,14 @@ from typing import Final, NamedTuple
 
 __all__ = ["SizeLimits", "decode_payload", "encode_payload", "size_limits"]
 
+SINGLE_OVERHEAD: Final[int]
+SHARED_OVERHEAD: Final[int]
+FRAGMENT_HEADER: Final[int]
+PREFERRED_PIECE: Final[int]
 MAX_FRAGMENTS: Final[int]
+MIN_MTU: Final[int]
+IPV4_UDP_HEADER: Final[int]
+IPV6_UDP_HEADER: Final[int]
 
 class SizeLimits(NamedTuple):
     datagram: int

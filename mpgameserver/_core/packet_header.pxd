@@ -2,7 +2,7 @@
 
 from libc.stdint cimport uint8_t, uint16_t, uint32_t
 
-cdef enum:
+cpdef enum:
     HEADER_SIZE = 20
     TYPE_OFFSET = 12
     NONCE_SIZE = 12     # the first bytes of the header: identifier, send time, packet number
@@ -12,7 +12,7 @@ cdef enum:
     MAX_MESSAGES = 255  # the count is one byte
 
 # The message and packet types, as on the wire (twin of enums.PacketType).
-cdef enum:
+cpdef enum:
     CLIENT_HELLO = 1
     SERVER_HELLO = 2
     CHALLENGE_RESP = 3

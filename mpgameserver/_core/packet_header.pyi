@@ -1,6 +1,21 @@
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 __all__ = ["HeaderFields", "decode_header", "encode_header"]
+
+HEADER_SIZE: Final[int]
+TYPE_OFFSET: Final[int]
+NONCE_SIZE: Final[int]
+TAG_SIZE: Final[int]
+CRC_SIZE: Final[int]
+ACK_BITS: Final[int]
+MAX_MESSAGES: Final[int]
+CLIENT_HELLO: Final[int]
+SERVER_HELLO: Final[int]
+CHALLENGE_RESP: Final[int]
+KEEP_ALIVE: Final[int]
+DISCONNECT: Final[int]
+APP: Final[int]
+APP_FRAGMENT: Final[int]
 
 class HeaderFields(NamedTuple):
     from_server: bool

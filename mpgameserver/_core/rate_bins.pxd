@@ -2,8 +2,8 @@
 
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t
 
-cdef enum:
-    TRAFFIC_BINS = 300
+cpdef enum:
+    BINS = 300
 
 cdef struct Second:
     uint32_t bytes_sent

@@ -2,9 +2,11 @@
 
 from libc.stdint cimport int32_t, int64_t, uint16_t, uint32_t, uint64_t
 
-cdef enum:
+cpdef enum:
     RECEIVE_WIDTH = 1024   # a packet up to this much late is still honest
     MAX_JUMP = 16384       # more is no honest gap: it takes half a second at the fastest rate
+
+cdef enum:
     RECEIVE_WORDS = 32     # 2048 bits: any RECEIVE_WIDTH + 1 numbers have words of their own
     SEGMENTS = 64          # eight laps of the ring
 

@@ -4,8 +4,8 @@ from typing_extensions import disjoint_base
 
 __all__ = ["ReceiveWindow"]
 
-WIDTH: Final[int]
-MAX_SEQUENCE_JUMP: Final[int]
+RECEIVE_WIDTH: Final[int]
+MAX_JUMP: Final[int]
 ARRIVALS: Final[tuple[str, ...]]
 
 @disjoint_base

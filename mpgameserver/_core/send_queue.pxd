@@ -18,7 +18,6 @@ cdef enum:
     MAX_RIDES = 2
     MAX_RIDER_BYTES = 256
     MAX_PENDING_BYTES = 64 * 1024 * 1024    # several of the largest messages
-    MESSAGE_COST = 128      # of one that waits, beside its bytes: empty ones are bounded too
 
 cdef class Outbox:
     cdef readonly list settled      # (callback, acked) of messages that are over

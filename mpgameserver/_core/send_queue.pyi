@@ -1,13 +1,10 @@
 from collections.abc import Callable
-from typing import Final
 
 from typing_extensions import Self, disjoint_base
 
 from mpgameserver._core.budget import Share
 
 __all__ = ["Outbox"]
-
-MAX_PENDING: Final[int]
 
 @disjoint_base
 class Outbox:

@@ -6,15 +6,20 @@
 
 from libc.stdint cimport int32_t, int64_t, uint16_t, uint32_t
 
-cdef enum:
+cpdef enum:
     RING_SIZE = 65535
     HALF_RING = 32767
 
 
+cdef inline int64_t max_number() noexcept nogil:
+    """The largest absolute number that is taken, so that sums and differences never overflow."""
+    return <int64_t>1 << 62
+
+
 cdef inline int check_number(int64_t number) except -1:
     """Refuse an absolute number of a caller in Python whose sums and differences may overflow."""
-    if not 0 <= number <= <int64_t>1 << 62:
-        raise ValueError(f"absolute number must be 0...{<int64_t>1 << 62}, not {number}")
+    if not 0 <= number <= max_number():
+        raise ValueError(f"absolute number must be 0...{max_number()}, not {number}")
     return 0
 
 

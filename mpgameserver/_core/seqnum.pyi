@@ -4,7 +4,8 @@ from typing_extensions import Self
 
 __all__ = ["SeqNum", "expand_number", "wire_number"]
 
-MAXIMUM: Final[int]
+RING_SIZE: Final[int]
+HALF_RING: Final[int]
 
 def wire_number(number: int) -> int: ...
 def expand_number(wire: int, near: int) -> int: ...

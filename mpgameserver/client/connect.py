@@ -15,14 +15,13 @@ import os
 import socket
 from dataclasses import dataclass
 
-from mpgameserver._core.packet import size_limits
+from mpgameserver._core.packet import IPV6_UDP_HEADER, size_limits
 from mpgameserver.client.handshake import ClientHandshake, EstablishedSession
 from mpgameserver.client.network import Network
 from mpgameserver.client.resolver import Resolver
 from mpgameserver.crypto import EllipticCurvePublicKey
 from mpgameserver.enums import ConnectFailure
 from mpgameserver.transport.address import (
-    IPV6_UDP_HEADER,
     format_address,
     host_and_port,
     host_of,

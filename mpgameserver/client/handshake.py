@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from random import Random, SystemRandom
 
 from mpgameserver._core.endpoint import DROP_REASONS, Endpoint
+from mpgameserver._core.packet_header import TYPE_OFFSET
 from mpgameserver.client.candidates import Candidate, CandidateTable
 from mpgameserver.crypto import EllipticCurvePrivateKey, EllipticCurvePublicKey
 from mpgameserver.enums import PacketType
@@ -53,7 +54,6 @@ MAX_FAREWELLS = 64
 """DISCONNECTs in all, unless there are more candidates, which are recorded answers then."""
 
 _FORGED = "forged"
-_PACKET_TYPE_OFFSET = 12
 
 
 @dataclass(frozen=True)
@@ -168,9 +168,7 @@ class ClientHandshake:
 
     def receive(self, path: Hashable, datagram: bytes, now: float) -> EstablishedSession | None:
         """Take a datagram that came over a path; the session when it proves one."""
-        if datagram[_PACKET_TYPE_OFFSET : _PACKET_TYPE_OFFSET + 1] == bytes(
-            [PacketType.SERVER_HELLO]
-        ):
+        if datagram[TYPE_OFFSET : TYPE_OFFSET + 1] == bytes([PacketType.SERVER_HELLO]):
             self.drop_reason = self._receive_hello(path, datagram, now)
             return None
         return self._open(path, datagram, now)

@@ -20,7 +20,7 @@ from collections import OrderedDict
 from dataclasses import dataclass
 
 from mpgameserver._core.endpoint import Endpoint
-from mpgameserver._core.packet_header import decode_header
+from mpgameserver._core.packet_header import HEADER_SIZE, TAG_SIZE, decode_header
 from mpgameserver.bounds.token_bucket import TokenBucket
 from mpgameserver.crypto import EllipticCurvePrivateKey
 from mpgameserver.enums import PacketType
@@ -52,7 +52,6 @@ TRIALS_PER_SECOND = 50_000.0
 in somebody's name gets a twentieth of a core at the most."""
 TRIALS_AT_ONCE = 2_500.0
 """Of them, as many as may be tried in one go: 2.5 ms."""
-_SEALED_OVERHEAD = 36  # header and tag
 
 
 class HelloRefused(Exception):
@@ -283,5 +282,5 @@ def _may_be_proof(datagram: bytes) -> bool:
         and not header.from_server
         and header.seq != 0
         and header.count > 0
-        and header.length == len(datagram) - _SEALED_OVERHEAD
+        and header.length == len(datagram) - HEADER_SIZE - TAG_SIZE
     )

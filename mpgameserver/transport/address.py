@@ -13,7 +13,12 @@ import socket
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Any
 
-from mpgameserver._core.packet import SizeLimits, size_limits
+from mpgameserver._core.packet import (
+    IPV4_UDP_HEADER,
+    IPV6_UDP_HEADER,
+    SizeLimits,
+    size_limits,
+)
 from mpgameserver.wire.packet import Packet
 
 __all__ = [
@@ -34,10 +39,6 @@ IpAddress = IPv4Address | IPv6Address
 SocketAddress = tuple[Any, ...]
 """An address of the socket module: (host, port), with two more fields over IPv6."""
 
-IPV4_UDP_HEADER = 28
-"""Bytes of the headers of IPv4 and UDP."""
-IPV6_UDP_HEADER = 48
-"""Bytes of the headers of IPv6 and UDP."""
 IPV6_LEAST_MTU = 1280
 """Bytes of a packet that every path of IPv6 carries (RFC 8200 section 5)."""
 _SUBSCRIBER_BYTES = 8  # the /64 that one subscriber of a network has at the least (RFC 6177)

@@ -9,13 +9,12 @@ import os
 import socket
 import sys
 
-from mpgameserver._core.datagrams import IS_NATIVE, MAX_READ_ERRORS, DatagramSocket
+from mpgameserver._core.datagrams import IS_NATIVE, MAX_READ_ERRORS, RECEIVE_SIZE, DatagramSocket
 from mpgameserver.transport.address import SocketAddress
 from mpgameserver.transport.ratelog import LimitedLog
 from mpgameserver.transport.trace import PacketTrace, PathTrace
 
 __all__ = [
-    "RECEIVE_SIZE",
     "ConnectedSocket",
     "PlainSocket",
     "SendErrorLog",
@@ -25,8 +24,6 @@ __all__ = [
 
 CLIENT_BUFFER_SIZE = 1 << 20
 """Bytes asked of the kernel for each direction: some 700 datagrams that wait for a frame."""
-RECEIVE_SIZE = 65536
-"""Larger than any UDP payload, so that nothing is ever cut."""
 
 _LOG = logging.getLogger("mpgameserver.client")
 _PLATFORM = "freebsd" if sys.platform.startswith("freebsd") else sys.platform

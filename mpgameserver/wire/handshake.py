@@ -26,7 +26,14 @@ from typing import NamedTuple
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from mpgameserver._core.packet_header import HeaderFields, decode_header, encode_header
+from mpgameserver._core.aesgcm import KEY_SIZE
+from mpgameserver._core.packet_header import (
+    CRC_SIZE,
+    HEADER_SIZE,
+    HeaderFields,
+    decode_header,
+    encode_header,
+)
 from mpgameserver.crypto import (
     PUBLIC_KEY_PREFIX,
     PUBLIC_KEY_SIZE,
@@ -59,10 +66,8 @@ PROTOCOL_VERSION = 1
 _VERSION = encode_integer(PROTOCOL_VERSION)
 SALT_SIZE = 16
 
-_HEADER_SIZE = 20
 _NUMBER_SIZE = 2
-_CRC_SIZE = 4
-CLEAR_OVERHEAD = _HEADER_SIZE + _NUMBER_SIZE + _CRC_SIZE
+CLEAR_OVERHEAD = HEADER_SIZE + _NUMBER_SIZE + CRC_SIZE
 """Bytes of a packet in the clear beside its message."""
 _FROM_SERVER = {PacketType.CLIENT_HELLO: False, PacketType.SERVER_HELLO: True}
 
@@ -79,7 +84,6 @@ _CHALLENGE_RESP_START = bytes.fromhex("0084000301")
 _HELLO_MARGIN = 22
 _TOKEN_BIT = 1 << 30
 _MAX_SIGNATURE_SIZE = 72  # a DER sequence of two integers of up to 33 bytes
-_SESSION_KEY_SIZE = 16
 _SESSION_KEY_INFO = b"01-secp256r1-sha256-aesgcm128-server-client"
 
 RandomBytes = Callable[[int], bytes]
@@ -141,15 +145,15 @@ def decode_clear_packet(datagram: bytes, packet_type: PacketType) -> ClearPacket
         raise PacketError(f"not a {packet_type.name}: {header}")
     if header.count != 1 or len(datagram) < CLEAR_OVERHEAD:
         raise PacketError(f"a packet in the clear of {len(datagram)} bytes: {header}")
-    if header.length != len(datagram) - _HEADER_SIZE - _CRC_SIZE:
+    if header.length != len(datagram) - HEADER_SIZE - CRC_SIZE:
         raise PacketError(f"length {header.length} in a datagram of {len(datagram)} bytes")
-    if _crc(datagram[:-_CRC_SIZE]) != datagram[-_CRC_SIZE:]:
+    if _crc(datagram[:-CRC_SIZE]) != datagram[-CRC_SIZE:]:
         raise PacketError("the CRC-32 does not match")
-    message_start = _HEADER_SIZE + _NUMBER_SIZE
-    message_seq = int.from_bytes(datagram[_HEADER_SIZE:message_start], "big")
+    message_start = HEADER_SIZE + _NUMBER_SIZE
+    message_seq = int.from_bytes(datagram[HEADER_SIZE:message_start], "big")
     if header.seq == 0 or message_seq == 0:
         raise PacketError("0 is no sequence number")
-    return ClearPacket(header, message_seq, datagram[message_start:-_CRC_SIZE])
+    return ClearPacket(header, message_seq, datagram[message_start:-CRC_SIZE])
 
 
 def _is_from_server(packet_type: PacketType) -> bool:
@@ -159,7 +163,7 @@ def _is_from_server(packet_type: PacketType) -> bool:
 
 
 def _crc(data: bytes) -> bytes:
-    return zlib.crc32(data).to_bytes(_CRC_SIZE, "big")
+    return zlib.crc32(data).to_bytes(CRC_SIZE, "big")
 
 
 def wire_time(wall_now: float) -> int:
@@ -342,7 +346,7 @@ def session_key(
     SERVER_HELLO; ValueError for a salt of another length than `SALT_SIZE`.
     """
     _check_salt(salt)
-    hkdf = HKDF(algorithm=SHA256(), length=_SESSION_KEY_SIZE, salt=salt, info=_SESSION_KEY_INFO)
+    hkdf = HKDF(algorithm=SHA256(), length=KEY_SIZE, salt=salt, info=_SESSION_KEY_INFO)
     return hkdf.derive(private_key.exchange(peer_key))
 
 

@@ -14,9 +14,18 @@ from typing import ClassVar
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from mpgameserver._core.aesgcm import KEY_SIZE
 from mpgameserver._core.duplicate_filter import DuplicateFilter
-from mpgameserver._core.packet import MAX_FRAGMENTS, decode_payload, encode_payload, size_limits
-from mpgameserver._core.packet_header import decode_header, encode_header
+from mpgameserver._core.packet import (
+    IPV4_UDP_HEADER,
+    MAX_FRAGMENTS,
+    SHARED_OVERHEAD,
+    SINGLE_OVERHEAD,
+    decode_payload,
+    encode_payload,
+    size_limits,
+)
+from mpgameserver._core.packet_header import NONCE_SIZE, decode_header, encode_header
 from mpgameserver._core.seqnum import SeqNum, expand_number, wire_number
 from mpgameserver.enums import PacketType, RetryMode
 from mpgameserver.errors import DuplicationError, PacketError
@@ -25,11 +34,7 @@ from mpgameserver.wire.handshake import decode_clear_packet, encode_clear_packet
 
 __all__ = ["BitField", "Packet", "PacketHeader", "PendingMessage", "SeqNum"]
 
-_NONCE_SIZE = 12
 _NO_NUMBER = SeqNum(0)
-_KEY_SIZE = 16
-_SINGLE_OVERHEAD = 2
-_SHARED_OVERHEAD = 5
 _RECV_MARGIN = 512  # how much longer than its own MTU a datagram is still read whole
 _CLEAR_TYPES = frozenset({PacketType.CLIENT_HELLO, PacketType.SERVER_HELLO})
 _SEALED_TYPES = frozenset(PacketType) - _CLEAR_TYPES - {PacketType.UNKNOWN}
@@ -189,7 +194,7 @@ class Packet:
     """
 
     MTU: ClassVar[int]
-    UDP_HEADER_SIZE: ClassVar[int] = 28
+    UDP_HEADER_SIZE: ClassVar[int] = IPV4_UDP_HEADER
     """The headers of IPv4 and UDP."""
     MAX_SIZE: ClassVar[int]
     """The longest datagram of a sealed packet."""
@@ -235,7 +240,7 @@ class Packet:
     @staticmethod
     def overhead(n: int) -> int:
         """The bytes that `n` messages take beside their own: 0, 2, then 5 for each."""
-        return _SINGLE_OVERHEAD if n == 1 else _SHARED_OVERHEAD * n
+        return SINGLE_OVERHEAD if n == 1 else SHARED_OVERHEAD * n
 
     @staticmethod
     def create(hdr: PacketHeader, msgs: Sequence[PendingMessage]) -> Packet:
@@ -282,7 +287,7 @@ class Packet:
         if self.hdr.pkt_type not in _SEALED_TYPES:
             raise ValueError("a packet of type UNKNOWN is never sent")
         header = self.hdr.to_bytes()
-        return header + cipher.encrypt(header[:_NONCE_SIZE], self.msg, header)
+        return header + cipher.encrypt(header[:NONCE_SIZE], self.msg, header)
 
     def total_size(self, key: bytes | None) -> int:
         """The length of `to_bytes(key)`, without the work; raises nothing."""
@@ -314,9 +319,9 @@ Packet.setMTU(1500)
 
 
 def _cipher(key: bytes | None) -> AESGCM:
-    if key is None or len(key) != _KEY_SIZE:
+    if key is None or len(key) != KEY_SIZE:
         given = "none" if key is None else f"{len(key)} bytes"
-        raise ValueError(f"a sealed packet needs a key of {_KEY_SIZE} bytes, {given} given")
+        raise ValueError(f"a sealed packet needs a key of {KEY_SIZE} bytes, {given} given")
     return AESGCM(key)
 
 
@@ -327,7 +332,7 @@ def _open(hdr: PacketHeader, cipher: AESGCM, datagram: bytes) -> bytes:
         raise PacketError(f"length {hdr.length} in a datagram of {len(datagram)} bytes")
     header, sealed = datagram[: PacketHeader.SIZE], datagram[PacketHeader.SIZE :]
     try:
-        return cipher.decrypt(header[:_NONCE_SIZE], sealed, header)
+        return cipher.decrypt(header[:NONCE_SIZE], sealed, header)
     except InvalidTag:
         raise PacketError("the packet does not open with this key") from None
 

@@ -10,7 +10,8 @@ import selectors
 import socket
 from collections import OrderedDict
 
-from mpgameserver.transport.sockets import RECEIVE_SIZE, new_udp_socket
+from mpgameserver._core.datagrams import RECEIVE_SIZE
+from mpgameserver.transport.sockets import new_udp_socket
 
 __all__ = ["Nat"]
 

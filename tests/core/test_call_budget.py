@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mpgameserver._core.call_budget import CALLS_PER_GO, GO_SECONDS, CallBudget
+from mpgameserver._core.call_budget import GO_TIMEOUT, MAX_CALLS_PER_GO, CallBudget
 
 
 class Clock:
@@ -33,13 +33,13 @@ def test_a_go_has_room_for_so_many_calls() -> None:
     budget = CallBudget()
     assert budget.left == 0
     budget.start(0.0)
-    for left in reversed(range(CALLS_PER_GO)):
+    for left in reversed(range(MAX_CALLS_PER_GO)):
         budget.count()
         assert budget.left == left
 
 
 def test_a_go_is_over_when_its_time_is() -> None:
-    assert 200 <= calls_of(GO_SECONDS / 200, Clock()) <= 204
+    assert 200 <= calls_of(GO_TIMEOUT / 200, Clock()) <= 204
 
 
 def test_one_slow_call_ends_it() -> None:
@@ -68,7 +68,7 @@ def test_the_next_go_has_room_again() -> None:
     budget.count()
     assert budget.left == 0
     budget.start(clock.now)
-    assert budget.left == CALLS_PER_GO
+    assert budget.left == MAX_CALLS_PER_GO
 
 
 def test_what_else_takes_time_ends_it_too() -> None:
@@ -76,7 +76,7 @@ def test_what_else_takes_time_ends_it_too() -> None:
     budget.clock = clock
     budget.start(clock.now)
     assert budget.read() == clock.now
-    assert budget.left == CALLS_PER_GO
-    clock.now += GO_SECONDS
+    assert budget.left == MAX_CALLS_PER_GO
+    clock.now += GO_TIMEOUT
     assert budget.read() == clock.now
     assert budget.left == 0

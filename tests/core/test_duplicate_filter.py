@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 from support import models
 
-from mpgameserver._core.duplicate_filter import MAX_WIDTH, DuplicateFilter
+from mpgameserver._core.duplicate_filter import MESSAGE_FILTER_WIDTH, DuplicateFilter
 
 # Where bitmaps of 64-bit words that double from 256 bits have their edges.
 EDGES = (1, 2, 63, 64, 65, 127, 128, 255, 256, 257, 511, 512, 1000, 16384, 32767, 32768)
@@ -124,7 +124,7 @@ def test_before_the_first_number_nothing_was_had():
 
 
 def test_the_width_is_that_of_half_the_ring_by_default():
-    assert DuplicateFilter().width == MAX_WIDTH == 32768
+    assert DuplicateFilter().width == MESSAGE_FILTER_WIDTH == 32768
 
 
 @pytest.mark.parametrize("width", [0, 32769, 2**32 - 1])

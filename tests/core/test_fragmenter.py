@@ -14,11 +14,10 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from support import models, wire
 from support.damage import prefixes
 
-from mpgameserver._core.budget import Budget
+from mpgameserver._core.budget import ITEM_COST, Budget
 from mpgameserver._core.fragmenter import (
-    COST_OF_PIECE,
-    MAX_BYTES,
-    MAX_MESSAGES,
+    MAX_REASSEMBLIES,
+    MAX_REASSEMBLY_BYTES,
     REASSEMBLY_TIMEOUT,
     Reassembler,
     split,
@@ -94,7 +93,7 @@ class ReassemblerMachine(RuleBasedStateMachine):
     def create(self):
         self.reassembler = Reassembler()
         self.model = models.ReassemblyModel(
-            MAX_BYTES, MAX_MESSAGES, COST_OF_PIECE, REASSEMBLY_TIMEOUT
+            MAX_REASSEMBLY_BYTES, MAX_REASSEMBLIES, ITEM_COST, REASSEMBLY_TIMEOUT
         )
         self.now, self.message = 0.0, 65536
 
@@ -206,7 +205,7 @@ class TestReassembler:
         reassembler.add(piece(6, 1, 2, b"another"), 8, 0.0)
         assert reassembler.add(piece(5, index, count, b"impossible"), 9, 0.0) is None
         assert (len(reassembler), reassembler.discarded) == (1, 1)
-        assert reassembler.held_bytes == len(b"another") + COST_OF_PIECE
+        assert reassembler.held_bytes == len(b"another") + ITEM_COST
 
     def test_0_is_no_fragmented_message_number(self):
         reassembler = Reassembler()
@@ -240,26 +239,26 @@ class TestReassembler:
 
     def test_only_so_many_messages_are_unfinished(self):
         reassembler = Reassembler()
-        for number in range(1, MAX_MESSAGES + 1):
+        for number in range(1, MAX_REASSEMBLIES + 1):
             reassembler.add(piece(number, 1, 3), number, 0.0)
-        for number in range(MAX_MESSAGES + 1, MAX_MESSAGES + 5000):
+        for number in range(MAX_REASSEMBLIES + 1, MAX_REASSEMBLIES + 5000):
             with pytest.raises(BufferError):
                 reassembler.add(piece(number, 1, 2), number, 0.0)
-        assert (len(reassembler), reassembler.discarded) == (MAX_MESSAGES, 0)
-        assert reassembler.held_bytes == MAX_MESSAGES * COST_OF_PIECE
+        assert (len(reassembler), reassembler.discarded) == (MAX_REASSEMBLIES, 0)
+        assert reassembler.held_bytes == MAX_REASSEMBLIES * ITEM_COST
 
     def test_at_the_bound_each_of_them_can_still_be_finished(self):
         reassembler = Reassembler()
-        for number in range(1, MAX_MESSAGES + 1):
+        for number in range(1, MAX_REASSEMBLIES + 1):
             reassembler.add(piece(number, 1, 2, b"a"), number, 0.0)
-        for number in range(1, MAX_MESSAGES + 1):
+        for number in range(1, MAX_REASSEMBLIES + 1):
             assert reassembler.add(piece(number, 2, 2, b"b"), 100, 0.0) == (number, b"ab")
         assert reassembler.held_bytes == 0
 
     @pytest.mark.parametrize("size", [0, 1024, 65_000])
     def test_the_unfinished_messages_hold_no_more_than_20_mib(self, size):
         reassembler, taken, refused = Reassembler(), 0, 0
-        for index in range(1, MAX_BYTES // (size + COST_OF_PIECE) + 200):
+        for index in range(1, MAX_REASSEMBLY_BYTES // (size + ITEM_COST) + 200):
             number = 1 + index // 8000
             data = piece(number, 1 + index % 8000, 8192, bytes(size))
             try:
@@ -268,11 +267,11 @@ class TestReassembler:
             except BufferError:
                 refused += 1
         assert refused >= 199
-        assert reassembler.held_bytes == taken * (size + COST_OF_PIECE) <= MAX_BYTES
+        assert reassembler.held_bytes == taken * (size + ITEM_COST) <= MAX_REASSEMBLY_BYTES
 
     def test_what_expired_makes_room(self):
         reassembler = Reassembler()
-        for number in range(1, MAX_MESSAGES + 1):
+        for number in range(1, MAX_REASSEMBLIES + 1):
             reassembler.add(piece(number, 1, 2), number, 0.0)
         reassembler.expire(REASSEMBLY_TIMEOUT)
         assert reassembler.add(piece(100, 1, 2), 100, REASSEMBLY_TIMEOUT) is None
@@ -293,7 +292,7 @@ class TestReassembler:
 
 class TestSharedBudget:
     def test_what_one_holds_leaves_less_for_the_others(self):
-        budget = Budget(3 * (100 + COST_OF_PIECE))
+        budget = Budget(3 * (100 + ITEM_COST))
         one, other = Reassembler(), Reassembler()
         one.share.join(Budget(1 << 20, budget))
         other.share.join(Budget(1 << 20, budget))

@@ -26,8 +26,9 @@ from support.endpoints import (
 )
 from support.visible import state
 
+from mpgameserver._core.budget import ITEM_COST
 from mpgameserver._core.endpoint import DROP_REASONS, Endpoint
-from mpgameserver._core.fragmenter import COST_OF_PIECE, MAX_BYTES, MAX_MESSAGES
+from mpgameserver._core.fragmenter import MAX_REASSEMBLIES, MAX_REASSEMBLY_BYTES
 from mpgameserver.enums import RetryMode
 from mpgameserver.netsim import LinkConditions
 from mpgameserver.stats import ConnectionStats
@@ -410,13 +411,13 @@ class TestFragmentFloods:
     def test_half_sent_messages_are_bounded_and_refused_unacked(self, peer):
         client = new_endpoint()
         verdicts = [self.send(client, peer, (n, 1, 2, b"half")) for n in range(1, 6001)]
-        assert verdicts.count(0) == MAX_MESSAGES == len(client.reassembler)
-        assert client.drops["reassembly full"] == 6000 - MAX_MESSAGES
-        assert client.received_packets.newest == models.expand(MAX_MESSAGES, 0)
+        assert verdicts.count(0) == MAX_REASSEMBLIES == len(client.reassembler)
+        assert client.drops["reassembly full"] == 6000 - MAX_REASSEMBLIES
+        assert client.received_packets.newest == models.expand(MAX_REASSEMBLIES, 0)
 
     def test_what_was_refused_may_come_again_once_there_is_room(self, peer):
         client = new_endpoint()
-        for number in range(1, MAX_MESSAGES + 1):
+        for number in range(1, MAX_REASSEMBLIES + 1):
             self.send(client, peer, (number, 1, 2, b"half"))
         late = peer.message(b"\xff\xff\0\1\0\1whole", wire.APP_FRAGMENT)
         datagram = peer.make(late)
@@ -429,25 +430,25 @@ class TestFragmentFloods:
         client, size = new_endpoint(), 60_000
         for index in range(1, 1000):
             self.send(client, peer, (1 + index % 60, index, 8192, bytes(size)))
-        assert MAX_BYTES - 61_000 < client.reassembler.held_bytes <= MAX_BYTES
-        assert client.drops["reassembly full"] == 999 - MAX_BYTES // (size + COST_OF_PIECE)
+        assert MAX_REASSEMBLY_BYTES - 61_000 < client.reassembler.held_bytes <= MAX_REASSEMBLY_BYTES
+        assert client.drops["reassembly full"] == 999 - MAX_REASSEMBLY_BYTES // (size + ITEM_COST)
 
     def test_messages_that_are_not_fragmented_pass_a_full_reassembly(self, peer):
         client = new_endpoint()
-        for number in range(1, MAX_MESSAGES + 100):
+        for number in range(1, MAX_REASSEMBLIES + 100):
             self.send(client, peer, (number, 1, 2, b"half"))
         assert client.receive(peer.make(peer.message(b"position")), 1.0) == 0
         assert messages_of(client) == [b"position"]
 
     def test_half_sent_messages_expire(self, peer):
         client = new_endpoint()
-        for number in range(1, MAX_MESSAGES + 100):
+        for number in range(1, MAX_REASSEMBLIES + 100):
             self.send(client, peer, (number, 1, 2, b"half"))
         for second in range(2, 70):
             client.receive(peer.make(), float(second))
         client.advance(70.0)
         assert (len(client.reassembler), client.reassembler.held_bytes) == (0, 0)
-        assert client.reassembler.discarded == MAX_MESSAGES
+        assert client.reassembler.discarded == MAX_REASSEMBLIES
         assert self.send(client, peer, (9, 1, 1, b"whole")) == 0
         assert messages_of(client) == [b"whole"]
 

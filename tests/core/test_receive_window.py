@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from support import models, wire
 
-from mpgameserver._core.receive_window import ARRIVALS, MAX_SEQUENCE_JUMP, WIDTH, ReceiveWindow
+from mpgameserver._core.receive_window import ARRIVALS, MAX_JUMP, RECEIVE_WIDTH, ReceiveWindow
 
 RING = models.RING
 MAX_PER_SECOND = 32767
@@ -70,12 +70,12 @@ class ReceiveWindowMachine(RuleBasedStateMachine):
     def wait(self, seconds):
         self.sender.wait(seconds)
 
-    @rule(count=st.integers(1, 40) | st.sampled_from((1023, 1024, 1025, 5000, MAX_SEQUENCE_JUMP)))
+    @rule(count=st.integers(1, 40) | st.sampled_from((1023, 1024, 1025, 5000, MAX_JUMP)))
     def lose_all_but_the_last(self, count):
         behind = (
             wire.diff(models.to_wire(self.sender.number), self.model.ack) if self.recorded else 0
         )
-        assert self.deliver(self.sender.send(min(count, MAX_SEQUENCE_JUMP - behind)))
+        assert self.deliver(self.sender.send(min(count, MAX_JUMP - behind)))
 
     @rule(count=st.integers(1, 100))
     def deliver_a_run(self, count):
@@ -167,12 +167,12 @@ class TestReceiveWindow:
         assert not any(window.receive(*packet) for packet in packets)
         assert window.ack_bits == ALL_BITS
 
-    @pytest.mark.parametrize("jump", [1, 63, 64, 65, 1024, 2047, 2048, 2049, MAX_SEQUENCE_JUMP])
+    @pytest.mark.parametrize("jump", [1, 63, 64, 65, 1024, 2047, 2048, 2049, MAX_JUMP])
     def test_after_a_jump_what_was_skipped_is_fresh_and_what_was_had_is_not(self, jump):
         window, sender = ReceiveWindow(), Sender(RING - 20)
         had = [sender.send() for _ in range(10)]
         assert all(window.receive(*packet) for packet in had)
-        skipped = [sender.send() for _ in range(jump - 1)][-WIDTH:]
+        skipped = [sender.send() for _ in range(jump - 1)][-RECEIVE_WIDTH:]
         assert window.receive(*sender.send())
         assert not any(window.receive(*packet) for packet in had)
         assert all(window.receive(*packet) for packet in skipped)
@@ -180,9 +180,9 @@ class TestReceiveWindow:
     def test_a_longer_jump_is_no_honest_gap(self):
         window = ReceiveWindow()
         window.receive(1, 100)
-        assert window.arrival(1 + MAX_SEQUENCE_JUMP, 100) == "fresh"
-        assert window.arrival(2 + MAX_SEQUENCE_JUMP, 200) == "too far ahead"
-        assert not window.receive(2 + MAX_SEQUENCE_JUMP, 200)
+        assert window.arrival(1 + MAX_JUMP, 100) == "fresh"
+        assert window.arrival(2 + MAX_JUMP, 200) == "too far ahead"
+        assert not window.receive(2 + MAX_JUMP, 200)
         assert window.ack == 1
 
     def test_an_older_number_does_not_carry_a_newer_time(self):
@@ -206,7 +206,7 @@ class TestReceiveWindow:
         assert not any(window.receive(*packet) for packet in first)
         assert all(window.receive(*packet) for packet in lost)
 
-    @pytest.mark.parametrize("ahead", [1, 1000, MAX_SEQUENCE_JUMP, 32767])
+    @pytest.mark.parametrize("ahead", [1, 1000, MAX_JUMP, 32767])
     def test_a_packet_of_half_a_lap_ago_is_not_taken_for_a_newer_one(self, ahead):
         window, sender, recorded = ReceiveWindow(), Sender(), []
         for _ in range(RING - ahead):

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import pytest
 from support import models
 
-from mpgameserver._core.receive_window import MAX_SEQUENCE_JUMP, WIDTH, ReceiveWindow
+from mpgameserver._core.receive_window import MAX_JUMP, RECEIVE_WIDTH, ReceiveWindow
 
 RING = models.RING
 PER_SECOND = 60
@@ -95,13 +95,13 @@ class Peer:
             self._replay(packet)
         for lap in range(1, 1 + self.number // RING):
             near = self.number - lap * RING
-            first = bisect_left(self.recorded, near - WIDTH - 2, key=lambda p: p.number)
-            last = bisect_left(self.recorded, near + MAX_SEQUENCE_JUMP, key=lambda p: p.number)
+            first = bisect_left(self.recorded, near - RECEIVE_WIDTH - 2, key=lambda p: p.number)
+            last = bisect_left(self.recorded, near + MAX_JUMP, key=lambda p: p.number)
             for packet in rng.sample(self.recorded[first:last], min(count, last - first)):
                 self._replay(packet)
 
     def _replay(self, packet: Packet) -> None:
-        if packet.accepted or self.number - packet.number > WIDTH:
+        if packet.accepted or self.number - packet.number > RECEIVE_WIDTH:
             assert not self.deliver(packet), f"{packet} was accepted by {self.window.newest}"
 
 

@@ -13,7 +13,7 @@ from support import wire
 from support.endpoints import EndpointPair, Outcomes, Peer, flush, messages_of, new_endpoint
 
 from mpgameserver._core.fragmenter import (
-    MAX_MESSAGES,
+    MAX_REASSEMBLIES,
     REASSEMBLY_TIMEOUT,
     Reassembler,
     split,
@@ -126,13 +126,13 @@ class TestTimersAreKeptToTheLastBit:
 class TestReassemblyCaps:
     def test_one_packet_of_many_pieces_keeps_within_the_cap(self) -> None:
         client, peer = new_endpoint(), Peer()
-        for batch in range(1, MAX_MESSAGES + 510, 255):
+        for batch in range(1, MAX_REASSEMBLIES + 510, 255):
             pieces = [
                 peer.message(number.to_bytes(2, "big") + b"\0\1\0\2", wire.APP_FRAGMENT)
                 for number in range(batch, batch + 255)
             ]
             client.receive(peer.make(*pieces), 0.0)
-        assert MAX_MESSAGES - 255 < len(client.reassembler) <= MAX_MESSAGES
+        assert MAX_REASSEMBLIES - 255 < len(client.reassembler) <= MAX_REASSEMBLIES
 
     def test_lost_unreliable_pieces_do_not_shut_out_reliable_messages(self, seed: int) -> None:
         """A 3 kB snapshot per frame, unreliable, at 5 % loss; a reliable 3 kB each second."""

@@ -9,16 +9,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support import models, wire
 
-from mpgameserver._core.seqnum import MAXIMUM, SeqNum, expand_number, wire_number
+from mpgameserver._core.seqnum import RING_SIZE, SeqNum, expand_number, wire_number
 
 CORNERS = (1, 2, 32766, 32767, 32768, 32769, 65534, 65535)
-on_ring = st.integers(1, MAXIMUM) | st.sampled_from(CORNERS)
+on_ring = st.integers(1, RING_SIZE) | st.sampled_from(CORNERS)
 steps = st.integers(-200_000, 200_000) | st.sampled_from((0, 65535, -65535, 10**30, -(10**30)))
 
 
 class TestRange:
     def test_the_largest_is_65535(self):
-        assert SeqNum.maximum() == MAXIMUM == 65535
+        assert SeqNum.maximum() == RING_SIZE == 65535
         assert isinstance(SeqNum.maximum(), SeqNum)
 
     @pytest.mark.parametrize("value", [0, *CORNERS])
@@ -77,10 +77,10 @@ class TestRing:
         assert (x <= y) is (step <= 0)
         assert (x == y) is (a == b)
 
-    @given(st.integers(0, MAXIMUM), steps)
+    @given(st.integers(0, RING_SIZE), steps)
     def test_plus_and_minus_stay_on_the_ring(self, a, step):
         assert SeqNum(a) + step == step + SeqNum(a) == SeqNum(a) - -step == wire.add(a, step)
-        assert 1 <= int(SeqNum(a) + step) <= MAXIMUM
+        assert 1 <= int(SeqNum(a) + step) <= RING_SIZE
         assert type(SeqNum(a) + step) is type(SeqNum(a) - step) is SeqNum
 
     @given(on_ring, steps)
@@ -96,10 +96,10 @@ class TestRing:
 
     def test_all_of_the_ring_is_walked_once(self):
         place, walked = SeqNum(0), []
-        for _ in range(MAXIMUM):
+        for _ in range(RING_SIZE):
             place += 1
             walked.append(place)
-        assert walked == list(range(1, MAXIMUM + 1))
+        assert walked == list(range(1, RING_SIZE + 1))
         assert place + 1 == 1
 
     def test_a_subclass_stays_what_it_is(self):

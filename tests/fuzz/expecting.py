@@ -11,10 +11,10 @@ import enum
 
 from support import models, wire
 
+from mpgameserver._core.budget import ITEM_COST
 from mpgameserver._core.fragmenter import (
-    COST_OF_PIECE,
-    MAX_BYTES,
-    MAX_MESSAGES,
+    MAX_REASSEMBLIES,
+    MAX_REASSEMBLY_BYTES,
     REASSEMBLY_TIMEOUT,
 )
 
@@ -35,7 +35,7 @@ class Reassembly(models.ReassemblyModel):
     """The model, where the packet as a whole was asked whether there is room."""
 
     def __init__(self) -> None:
-        super().__init__(MAX_BYTES, MAX_MESSAGES, COST_OF_PIECE, REASSEMBLY_TIMEOUT)
+        super().__init__(MAX_REASSEMBLY_BYTES, MAX_REASSEMBLIES, ITEM_COST, REASSEMBLY_TIMEOUT)
 
     def has_room(self, number: int, size: int) -> bool:
         return True
@@ -90,8 +90,8 @@ class Expectation:
         """True while the caps of reassembly are out of reach, however the room is counted."""
         pieces = [len(m.payload) for m in messages if m.type == wire.APP_FRAGMENT]
         return not pieces or (
-            self.unfinished + len(pieces) <= MAX_MESSAGES
-            and self.held_bytes + sum(pieces) + COST_OF_PIECE * len(pieces) <= MAX_BYTES
+            self.unfinished + len(pieces) <= MAX_REASSEMBLIES
+            and self.held_bytes + sum(pieces) + ITEM_COST * len(pieces) <= MAX_REASSEMBLY_BYTES
         )
 
     def take(

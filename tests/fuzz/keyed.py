@@ -18,7 +18,7 @@ from support.endpoints import KEY, GuardedAead
 from support.visible import checked
 
 from mpgameserver._core.endpoint import MAX_INBOX_BYTES
-from mpgameserver._core.fragmenter import MAX_BYTES, MAX_MESSAGES
+from mpgameserver._core.fragmenter import MAX_REASSEMBLIES, MAX_REASSEMBLY_BYTES
 
 MOST_STEPS = 200
 MOST_FLOODED = 400
@@ -27,7 +27,7 @@ a second. That of the inbox would take thrice as many; tests/core/test_hostile.p
 FLOODS = (8, 8, 8, 40, 40, 40, 40, MOST_FLOODED)
 FLOOD_SIZE = 60_000
 INBOX_COST = 128
-INBOX_MARGIN = 0xFFFF + 255 * INBOX_COST + MAX_BYTES
+INBOX_MARGIN = 0xFFFF + 255 * INBOX_COST + MAX_REASSEMBLY_BYTES
 """What the last packet that finds room may bring: its messages, or one whole fragmented one."""
 SECONDS = 1 << 32
 KINDS = (wire.APP, wire.APP_FRAGMENT, wire.KEEP_ALIVE, wire.CHALLENGE_RESP, wire.DISCONNECT)
@@ -326,7 +326,7 @@ class Peer:
             self._unread, self._unread_bytes = [], 0
         assert endpoint.repeated_messages == expected.repeated
         assert endpoint.goodbye_received == expected.goodbye
-        assert len(endpoint.reassembler) == expected.unfinished <= MAX_MESSAGES
-        assert endpoint.reassembler.held_bytes <= MAX_BYTES
+        assert len(endpoint.reassembler) == expected.unfinished <= MAX_REASSEMBLIES
+        assert endpoint.reassembler.held_bytes <= MAX_REASSEMBLY_BYTES
         for index, acked in self.talker.settle():
             assert not acked or self._reports.has_reported(index), f"message {index}: not acked"

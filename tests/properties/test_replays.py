@@ -15,7 +15,7 @@ from support.recordingaead import RING, Seals, recorded_sessions
 from support.serverworld import DEAD, Player, Recorder, World
 
 from mpgameserver._core.endpoint import DROP_REASONS, Endpoint
-from mpgameserver._core.receive_window import WIDTH
+from mpgameserver._core.receive_window import RECEIVE_WIDTH
 from mpgameserver.enums import ConnectionStatus, PacketType, RetryMode
 from mpgameserver.netsim import LinkConditions
 from mpgameserver.stats import ConnectionStats
@@ -130,7 +130,7 @@ def test_through_three_laps_of_the_counter(is_server, per_second, seed):
             attempts, honest = seals.attempts, 0
             for place, (sent, was_delivered, old) in enumerate(recorded):
                 verdict = receiver.receive(old, now)
-                is_late = not was_delivered and number - sent <= WIDTH
+                is_late = not was_delivered and number - sent <= RECEIVE_WIDTH
                 assert (verdict == 0) == is_late, f"{number - sent} late: {verdict}"
                 assert verdict == 0 or DROP_REASONS[verdict - 1] in OF_REPLAYS
                 recorded[place] = (sent, was_delivered or is_late, old)

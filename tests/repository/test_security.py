@@ -42,22 +42,12 @@ PYTHON = {
 
 NOT_BOUNDS = {
     "connection.CLIENT_IDLE_TIMEOUT": "what keep-alive intervals must be below",
-    "_core.duplicate_filter.MAX_NUMBER": "years of the fastest rate, so that sums are safe",
-    "_core.duplicate_filter.MAX_WIDTH": "MESSAGE_FILTER_WIDTH for Python",
-    "_core.datagrams.MAX_KNOWN_ADDRESSES": "KNOWN_ADDRESSES for Python",
-    "_core.datagrams.MAX_READ_ERRORS": "READ_ERRORS for Python",
-    "_core.endpoint.INBOX_LIMIT": "MAX_INBOX_BYTES for C",
     "_core.ack_frequency.MAX_TRIALS": "how often a receiver is tried",
     "_core.endpoint.MAX_HEARD": "shapes a timer",
     "_core.send_limits.MAX_PROBE_BACKOFF": "shapes a timer",
     "_core.send_limits.MAX_PROBE_DELAY": "shapes a timer",
-    "_core.fragmenter.MAX_BYTES": "MAX_REASSEMBLY_BYTES for Python",
-    "_core.fragmenter.MAX_MESSAGES": "MAX_REASSEMBLIES for Python",
     "_core.message.RETRY_ON_TIMEOUT": "a retry mode",
-    "_core.send_queue.MAX_PENDING": "MAX_PENDING_BYTES for Python",
-    "_core.packet.MAX_FRAGMENTS": "MAX_PIECES for Python",
-    "_core.rtt.MAX_ACK_DELAY": "shapes a timer",
-    "_core.receive_window.MAX_SEQUENCE_JUMP": "MAX_JUMP for Python",
+    "_core.ack_frequency.MAX_ACK_DELAY_MS": "shapes a timer",
     "client.connect.MAX_PATH_MTU": "tells a path from the loopback",
     "server.udpserver.MAX_WAIT": "how long the loop sleeps",
 }

@@ -11,7 +11,7 @@ import pytest
 from support.keyholder import KeyHolder
 from support.serverworld import Recorder, World
 
-from mpgameserver._core.call_budget import CALLS_PER_GO, CALLS_PER_TURN, GO_SECONDS
+from mpgameserver._core.call_budget import GO_TIMEOUT, MAX_CALLS_PER_GO, MAX_CALLS_PER_TURN
 from mpgameserver._core.pump import ServerPump
 from mpgameserver.enums import DisconnectReason, PacketType
 from mpgameserver.server import ServerClient
@@ -107,7 +107,7 @@ class TestOneReadingOfTheClock:
         server.run(0.1)
 
         def take_long() -> None:
-            server.world.now += GO_SECONDS
+            server.world.now += GO_TIMEOUT
 
         engine = server.world.engine
         before = len(server.handler.handled)
@@ -144,7 +144,7 @@ class TestOneClientThatFloods:
         server.run(0.4)
         delays = server.delays(honest)
         assert len(delays) == len(sent)
-        assert delays[-1] <= GO_SECONDS + 70 * COST
+        assert delays[-1] <= GO_TIMEOUT + 70 * COST
 
     def test_no_tick_is_missed_and_none_is_later_than_a_go(self) -> None:
         server = BusyServer(Costly())
@@ -154,7 +154,7 @@ class TestOneClientThatFloods:
         server.run(0.4)
         assert len(server.ticks) == 24
         late = [at - (first + i * INTERVAL) for i, at in enumerate(server.ticks)]
-        assert max(late) <= 2 * GO_SECONDS
+        assert max(late) <= 2 * GO_TIMEOUT
 
     def test_ticks_come_on_time_with_full_inboxes_and_slow_messages(self) -> None:
         server = BusyServer(Costly(cost=0.001))
@@ -165,7 +165,7 @@ class TestOneClientThatFloods:
         server.ticks.clear()
         server.run(0.5)
         gaps = [later - at for at, later in itertools.pairwise(server.ticks)]
-        assert max(gaps) <= INTERVAL + GO_SECONDS + 0.002
+        assert max(gaps) <= INTERVAL + GO_TIMEOUT + 0.002
 
     def test_nothing_is_lost_and_the_order_of_a_session_is_kept(self) -> None:
         server = BusyServer(Costly())
@@ -191,7 +191,7 @@ class TestOneClientThatFloods:
         server.run(0.02)
         clients = [client for _, client, _ in server.handler.handled]
         counts = [[clients[:end].count(c) for c in set(clients)] for end in range(200, 2000, 64)]
-        assert all(max(each) - min(each) <= 2 * CALLS_PER_TURN for each in counts)
+        assert all(max(each) - min(each) <= 2 * MAX_CALLS_PER_TURN for each in counts)
 
     def test_without_a_clock_a_go_ends_by_its_number_of_calls(self) -> None:
         world = World()
@@ -200,7 +200,7 @@ class TestOneClientThatFloods:
         for datagram, address in datagrams:
             world.engine.receive(datagram, address, world.now, world.wall_now)
         world.engine.advance(world.now)
-        assert CALLS_PER_GO <= len(world.handler.messages) <= 2 * CALLS_PER_GO
+        assert MAX_CALLS_PER_GO <= len(world.handler.messages) <= 2 * MAX_CALLS_PER_GO
         world.serve()
         assert len(world.handler.messages) == 100 * 255
 
@@ -260,7 +260,7 @@ class TestCallbacks:
         session.connection.endpoint.close()
         world.engine.touch(session)
         world.engine.serve_touched()
-        assert len(outcomes) == CALLS_PER_TURN
+        assert len(outcomes) == MAX_CALLS_PER_TURN
         world.serve()
         assert outcomes == [False] * 1000
 
@@ -303,5 +303,5 @@ class TestTheEnd:
         else:
             server.world.context.shutdown()
             server.run(1.1)
-        assert len(server.handler.handled) <= handled + CALLS_PER_TURN
+        assert len(server.handler.handled) <= handled + MAX_CALLS_PER_TURN
         assert [event[0] for event in server.handler.events[-2:]] == ["disconnect", "shutdown"]
