@@ -1,11 +1,10 @@
-"""A server's figures for Prometheus: the extra `metrics`.
+"""Statistics of a server for Prometheus: the extra `metrics`.
 
-    context = ServerContext(Game(), key)
-    with MetricsServer(context, ("127.0.0.1", 9474)):
-        UdpServer(context, ("0.0.0.0", 1474)).run()
+    context = ServerContext(Game(), key) with MetricsServer(context, ("127.0.0.1", 9474)):
+    UdpServer(context, ("0.0.0.0", 1474)).run()
 
-The figures are those of `ServerFigures` and `ServerStats`. Each reading asks the server's own
-thread for a snapshot, so whoever may read, may make it work: listen where only Prometheus can
+The statistics are those of `ServerFigures` and `ServerStats`. Each scrape asks the server's own
+thread for a snapshot, so whoever can scrape can make it work: listen where only Prometheus can
 reach it.
 """
 
@@ -41,21 +40,24 @@ _Labelled = dict[str, float]
 
 
 class ServerCollector(Collector):
-    """The figures of the server that runs a context, for a registry of `prometheus_client`.
+    """The statistics of a context's server, for a registry of `prometheus_client`.
 
-    It must be made before the server is. `mpgameserver_up` is 0, and nothing else is told, while
-    no server runs or its thread does not answer within 2 seconds. Not to be read on that thread.
+    Make it before the server. While no server runs, or its thread does not answer within 2 seconds,
+    `mpgameserver_up` is 0 and is the only metric. Do not collect on the server's own thread.
+
+    Parameters:
+        context: the context of the server.
     """
 
     def __init__(self, context: ServerContext) -> None:
         self._asker = FiguresAsker(context)
 
     def describe(self) -> Iterable[Metric]:
-        """Nothing: a registry must not ask for figures when this is registered."""
+        """Return nothing: a registry must not ask for statistics when this is registered."""
         return ()
 
     def collect(self) -> Iterator[Metric]:
-        """The metrics of a new snapshot."""
+        """Yield the metrics of a new snapshot."""
         figures = self._asker.wait(ANSWER_TIMEOUT)
         yield _gauge("up", "Whether a server runs and answers.", float(figures is not None))
         if figures is not None:
@@ -67,14 +69,21 @@ class ServerCollector(Collector):
 
 
 class MetricsServer:
-    """Answers Prometheus over HTTP on `addr`, a pair (host, port), in a few threads of its own.
+    """Serves metrics to Prometheus over HTTP, in a few threads of its own.
 
-    A context manager. It listens from the moment it is made until `close`, and must be made
-    before the server of the context is. `address` is the pair with the port that was taken.
+    Make it before the context's server. It listens from the moment it is made until `close`, and is
+    a context manager. `address` is the (host, port) that it listens on. Once it listens, a request
+    that finds no thread is refused, and one that finds no file descriptor waits.
 
-    Raises TypeError or ValueError for what is no such pair, OSError where it cannot be had, and
-    RuntimeError when no thread can be started; nothing is changed then. Once it listens, a request
-    that finds no thread is refused and one that finds no file descriptor waits.
+    Parameters:
+        context: the context of the server.
+        addr: a pair (host, port) to listen on; port 0 takes a free port.
+
+    Raises:
+        TypeError: `addr` is not such a pair.
+        ValueError: the port is out of range.
+        OSError: the address cannot be listened on.
+        RuntimeError: the system has no thread left. After any of these, nothing has changed.
     """
 
     def __init__(self, context: ServerContext, addr: tuple[str, int]) -> None:
@@ -96,7 +105,7 @@ class MetricsServer:
         self._server.set_app(make_wsgi_app(registry))
 
     def close(self) -> None:
-        """Stop to listen."""
+        """Stop listening."""
         if self._is_inherited:
             return
         self._server.shutdown()
@@ -104,7 +113,7 @@ class MetricsServer:
         self._server.server_close()
 
     def end_in_child(self) -> None:
-        """Listen no more: the threads are the parent process's."""
+        """Stop listening in the child: the threads are the parent process's."""
         self._is_inherited = True
         self._server.end_in_child()
 

@@ -1,12 +1,13 @@
-"""The way from a running server to those who watch it: a second, small server beside it.
+"""The connection between a running server and those who watch it: a second, small server.
 
 It speaks the same protocol on a port of its own, in a thread of its own, under a key that is for
-this only: the monitor's key. Both sides have the private key. The watcher trusts no server that
-does not have it, and proves in its first message, which only that server can open, that it has it
-too. Who says anything else, or nothing, is thrown out; so is who says anything more. Nothing that
-a watcher sends is ever more than compared, so the channel can only be read.
+this only: the monitor's key. Both sides have the private key. The watcher trusts only a server that
+has it, and proves in its first message, which only that server can decrypt, that it has it too. A
+watcher that sends anything else, nothing, or anything more is disconnected. A watcher's bytes are
+only ever compared, so the channel is read-only.
 
-The figures go to all watchers once a second. While nobody watches, the game's server is not asked.
+The statistics go to all watchers once a second. While nobody watches, the game's server is not
+asked for any.
 """
 
 from __future__ import annotations
@@ -61,20 +62,26 @@ def _to_be_signed(token: int) -> bytes:
 
 
 def make_proof(key: EllipticCurvePrivateKey, token: int) -> bytes:
-    """The first message of a watcher, in the session that has the token."""
+    """Return the first message of a watcher, in the session that has this token."""
     return key.sign(_to_be_signed(token))
 
 
 class MonitorChannel:
-    """Lets those who have the private key `key` watch the server that runs `context`.
+    """Lets whoever has its private key watch the server that runs a context.
 
-    It listens on `addr`, a pair (host, port), from `start` until `stop`, and can be a context
-    manager that does both. It has to be made before the server is. The key is an
-    `EllipticCurvePrivateKey`, its PEM text or the path of a PEM file. `mpgameserver genkey` makes
-    such a key, and `mpgameserver monitor` watches.
+    Make it before the server. It listens from `start` until `stop`, which a `with` block calls.
+    `mpgameserver genkey` makes a key for it, and `mpgameserver monitor` watches.
 
-    Raises ValueError for the key that players know the server by: whoever watches could pose as
-    the server with it; and TypeError or ValueError for what is no key or address.
+    Parameters:
+        context: the context of the server to watch.
+        key: the monitor's private key, its PEM text or the path of a PEM file.
+        addr: a pair (host, port) to listen on.
+
+    Raises:
+        ValueError: `key` is the server's own, with which a watcher could pose as the server; or it
+            is not a P-256 private key, or `addr` has a port out of range.
+        TypeError: an argument has another type.
+        OSError: the key's file cannot be read.
     """
 
     def __init__(
@@ -91,20 +98,21 @@ class MonitorChannel:
 
     @property
     def address(self) -> tuple[str, int]:
-        """(host, port) that it listens on; what it was given, before it has started."""
+        """The (host, port) that it listens on; before it has started, the given one."""
         return self._server.address
 
     def start(self) -> None:
-        """Listen.
+        """Start to listen. If it raises, nothing has changed and you can try again.
 
-        Raises OSError where the address cannot be had, which it names, or no file descriptor is
-        left, and RuntimeError when it runs already or no thread can be started. Nothing is changed
-        then, and it can be tried again. Once it listens it needs neither.
+        Raises:
+            OSError: the address, which the message names, cannot be listened on, or the process has
+                no file descriptor left.
+            RuntimeError: it is already running, or the system has no thread left.
         """
         self._server.start()
 
     def stop(self) -> None:
-        """Say goodbye to those who watch; up to 1 second."""
+        """Disconnect the watchers, which takes up to 1 second."""
         self._server.stop()
 
     def __enter__(self) -> MonitorChannel:
@@ -134,7 +142,7 @@ def _channel_context(asker: FiguresAsker, key: EllipticCurvePrivateKey) -> Serve
 
 
 class Watchers(EventHandler):
-    """The channel's handler: lets in who proves that it has the key, and tells them the figures."""
+    """The channel's handler: admits clients that have the key, and sends them statistics."""
 
     def __init__(self, asker: FiguresAsker, key: EllipticCurvePublicKey) -> None:
         self._asker = asker
@@ -149,14 +157,14 @@ class Watchers(EventHandler):
         self._deadlines[client] = self._now + PROOF_TIMEOUT
 
     def disconnect(self, client: ServerClient) -> None:
-        """Forget who is gone."""
+        """Forget a client that has left."""
         self._deadlines.pop(client, None)
         if client in self._watchers:
             self._watchers.remove(client)
             _LOG.info("%s has stopped to watch", format_address(client.addr))
 
     def handle_message(self, client: ServerClient, seqnum: int, msg: bytes = b"") -> None:
-        """Take a proof, once; there is nothing else to be said."""
+        """Accept a proof, once; no other message is valid."""
         if self._deadlines.pop(client, None) is None:
             self._refuse(client, "more than a proof was sent")
         elif len(self._watchers) >= MAX_WATCHERS:
@@ -169,7 +177,7 @@ class Watchers(EventHandler):
             _LOG.info("%s watches", format_address(client.addr))
 
     def update(self, delta_t: float) -> None:
-        """Hand on the figures, ask for new ones, and end those who have proved nothing."""
+        """Send statistics, request new ones, and end sessions without a proof."""
         self._now += delta_t
         for client in [c for c, deadline in self._deadlines.items() if self._now >= deadline]:
             del self._deadlines[client]

@@ -98,7 +98,7 @@ class BurstLoss:
 
     @property
     def mean_loss(self) -> float:
-        """The fraction of all datagrams that is lost in the long run."""
+        """The fraction of all datagrams that is lost on average."""
         return self.loss * self.enter / (self.enter + self.leave)
 
     @property
@@ -109,7 +109,7 @@ class BurstLoss:
 
 @dataclass(frozen=True, slots=True)
 class Blackout:
-    """A time in which everything that is sent is lost; what is under way still arrives."""
+    """A period in which everything that is sent is lost; datagrams in flight still arrive."""
 
     start: float
     """Seconds, on the clock that the link's `now` is read from."""
@@ -117,7 +117,7 @@ class Blackout:
     """Seconds; `math.inf` for a link that never comes back."""
 
     def __post_init__(self) -> None:
-        """Raise ValueError for times that make no sense, TypeError for what is no number."""
+        """Raise ValueError for times that make no sense, TypeError for anything but a number."""
         _require_number("start", self.start)
         if not math.isfinite(self.start):
             raise ValueError(f"start must be a finite number of seconds, not {self.start!r}")
@@ -135,8 +135,11 @@ class LinkConditions:
     """Conditions of one direction of a link; the default changes nothing.
 
     Fractions are of the datagrams of this direction, from 0.0 to 1.0 (0.05 is 5 %). Times are
-    seconds, sizes are bytes of UDP payload. Wrong values raise ValueError, wrong types
-    TypeError, when the object is made.
+    seconds, sizes are bytes of UDP payload.
+
+    Raises:
+        TypeError: a field has another type.
+        ValueError: a value is out of range; the message names the field.
     """
 
     loss: float = 0.0
@@ -236,7 +239,7 @@ class LinkStats:
 
     @property
     def lost(self) -> int:
-        """Lost for whatever cause."""
+        """Datagrams lost for any of these causes."""
         return (
             self.lost_random
             + self.lost_burst
@@ -247,16 +250,19 @@ class LinkStats:
         )
 
     def __add__(self, other: LinkStats) -> LinkStats:
-        """The two together."""
+        """Return the sum of both."""
         return LinkStats(*(a + b for a, b in zip(astuple(self), astuple(other), strict=True)))
 
 
 class Link:
     """One direction of a bad link.
 
-    `conditions` says how bad, and `seed` (an int or a str) decides everything that is random:
-    the same calls on a link with the same seed have the same results, on every machine. Not
-    for use by several threads at once.
+    The same calls on a link with the same seed have the same results, on every machine. Use it from
+    one thread at a time.
+
+    Parameters:
+        conditions: what happens to datagrams.
+        seed: decides everything that is random.
     """
 
     def __init__(self, conditions: LinkConditions, seed: int | str = 0) -> None:
@@ -296,10 +302,14 @@ class Link:
         return self._under_way[0][0] if self._under_way else None
 
     def send(self, datagram: bytes | bytearray, now: float) -> None:
-        """Put `datagram` on the link at `now` (seconds, on any clock that runs forward).
+        """Put a datagram on the link; its fate shows in `stats` and `receive`.
 
-        It is copied. What happens to it is not told here, but counted in `stats`. Raises
-        ValueError when it is larger than UDP can carry; the link is unchanged and usable then.
+        Parameters:
+            datagram: the bytes, which are copied.
+            now: the time in seconds, on any clock that runs forward.
+
+        Raises:
+            ValueError: it is larger than UDP can carry; the link is unchanged and usable.
         """
         size = len(datagram)
         if size > MAX_DATAGRAM:
@@ -318,7 +328,7 @@ class Link:
             self._let_through(bytes(datagram), departure, fate)
 
     def receive(self, now: float) -> list[bytes]:
-        """Take what has arrived by `now`: in order of arrival, those of one instant as sent."""
+        """Take what has arrived by `now`, in order of arrival, and of sending within an instant."""
         under_way = self._under_way
         arrived: list[bytes] = []
         size = 0
@@ -407,10 +417,12 @@ class Link:
 
 
 class LinkPair:
-    """The two directions of a bad link, each by itself.
+    """The two directions of a bad link, each with its own conditions and random decisions.
 
-    `up` is the way to the server, `down` the way to the client; without `down`, its
-    conditions are those of `up`. The directions share `seed`, but no random stream.
+    Parameters:
+        up: the conditions towards the server.
+        down: the conditions towards the client; those of `up` if not given.
+        seed: decides everything that is random.
     """
 
     def __init__(

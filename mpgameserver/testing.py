@@ -171,16 +171,16 @@ class _WatchedEvents(EventHandler):
 class World:
     """A server that runs a handler, and its clients, in virtual time.
 
-    The server begins to serve at once: the handler has had its `starting` event.
+    The server serves from the start: the handler has already had its `starting` event.
 
     Parameters:
-        handler: an EventHandler, any object with some of its events, or a ServerContext of one, for
-            a game that has settings or needs the context.
-        conditions: what each link does to the datagrams of either direction; nothing by default.
+        handler: an EventHandler, any object with some of its events, or a ServerContext, for a game
+            that has settings or needs the context.
+        conditions: the conditions of both directions of each client's link; perfect by default.
         seed: decides everything that is random about the links.
 
     Raises:
-        TypeError: as `ServerContext` does, and for events that are coroutine functions.
+        TypeError: `handler` is not a handler, or has events that are coroutine functions.
         RuntimeError: another server runs the context.
     """
 
@@ -216,14 +216,17 @@ class World:
 
     @property
     def address(self) -> tuple[str, int]:
-        """(host, port) of the server; any other address that a client connects to is its, too."""
+        """The server's (host, port); any other address leads a client to it as well."""
         return _SERVER_ADDRESS
 
     def client(self, conditions: LinkConditions | None = None) -> UdpClient:
         """Return a new client, on a host of its own, that has not begun to connect.
 
-        It is a `UdpClient` with the server's public key. `run` calls its `update`; to call it once
-        more does no harm. `conditions` are those of its link, if not the world's.
+        It is a `UdpClient` with the server's public key. `run` calls its `update`; calling it
+        yourself does no harm.
+
+        Parameters:
+            conditions: the conditions of its link; the world's by default.
         """
         number = len(self._clients) + 1
         host = f"10.{number >> 16}.{number >> 8 & 255}.{number & 255}"
@@ -233,9 +236,13 @@ class World:
         return client
 
     def connect(self, conditions: LinkConditions | None = None) -> UdpClient:
-        """Return a new client that is connected.
+        """Let time pass until a new client is connected, and return it.
 
-        Time passes until it is. Raises AssertionError, which names the seed, if the attempt fails.
+        Parameters:
+            conditions: the conditions of its link; the world's by default.
+
+        Raises:
+            AssertionError: it cannot connect; the message names the seed.
         """
         client = self.client(conditions)
         client.connect(self.address)
@@ -245,9 +252,10 @@ class World:
         return client
 
     def set_conditions(self, client: UdpClient, conditions: LinkConditions) -> None:
-        """Change what the link of a client does from now on; what is in flight on it is lost.
+        """Change the conditions of a client's link; datagrams in flight on it are lost.
 
-        Raises ValueError if the client is not of this world.
+        Raises:
+            ValueError: the client is not of this world.
         """
         network = self._network_of(client)
         network.conditions = conditions
@@ -255,9 +263,10 @@ class World:
             sock.relink()
 
     def server_client(self, client: UdpClient) -> ServerClient:
-        """Return the ServerClient that the handler's events are given for a client.
+        """Return the ServerClient that the handler's events get for a client.
 
-        Raises ValueError if the client is not connected.
+        Raises:
+            ValueError: the client is not connected.
         """
         for candidate in self.clients:
             if candidate.token == client.token():
@@ -293,10 +302,15 @@ class World:
         return WALL_START + self.now
 
     def run(self, seconds: float) -> None:
-        """Let time pass, in frames of `FRAME` seconds, rounded up.
+        """Let time pass.
 
-        Raises what an event of the handler raises, at the end of its frame; ValueError for a time
-        below 0 or without an end; RuntimeError in an event or a callback.
+        Parameters:
+            seconds: 0 or more; rounded up to frames of `FRAME` seconds.
+
+        Raises:
+            ValueError: `seconds` is below 0 or infinite.
+            RuntimeError: it was called from an event or a callback.
+            Exception: whatever an event of the handler raises, at the end of its frame.
         """
         if not 0 <= seconds < float("inf"):
             raise ValueError(f"seconds must be 0 or more, and finite, not {seconds!r}")
@@ -304,10 +318,16 @@ class World:
             self.frame()
 
     def run_until(self, condition: Callable[[], object], timeout: float = 10.0) -> None:
-        """Let time pass until `condition()` is true, asked before each frame.
+        """Let time pass until `condition()` is true; it is called before each frame.
 
-        Raises AssertionError, which names the seed, when it is not true after `timeout` seconds,
-        and what `run` raises.
+        Parameters:
+            condition: a function without arguments.
+            timeout: the longest time, in seconds.
+
+        Raises:
+            AssertionError: the condition is still false after `timeout`; the message names the
+                seed.
+            Exception: whatever `run` raises.
         """
         end = self.now + timeout
         while not condition():
@@ -316,9 +336,10 @@ class World:
             self.frame()
 
     def frame(self) -> None:
-        """Let one frame pass: each client has its `update`, then the server its turn.
+        """Let one frame pass: each client's `update`, then one tick of the server.
 
-        Raises what `run` raises.
+        Raises:
+            Exception: whatever `run` raises.
         """
         if self._is_in_frame:
             raise RuntimeError("time cannot pass within an event or a callback")
@@ -342,7 +363,7 @@ class World:
         return (math.floor(self.now / FRAME + 1e-6) + 1) / FRAMES_PER_SECOND
 
     def _serve(self, arrivals: Iterable[tuple[bytes, SocketAddress]]) -> None:
-        """Give the server its turns of one moment: it reads once, then works and sends."""
+        """Give the server its turns at one moment: it reads once, then works and sends."""
         for datagram, address in arrivals:
             if self._engine.receive(datagram, address, self.now, self.wall_now):
                 self._send()

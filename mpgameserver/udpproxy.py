@@ -77,14 +77,19 @@ class ProxyStats:
 class UdpProxy:
     """Forwards UDP between any number of clients and one server, over bad links.
 
-    `listen` and `target` are (host, port), IPv4 or IPv6 each by itself; port 0 listens on a
-    free port, which `address` tells. `up` are the conditions towards the server and `down`
-    those towards the clients, the same as `up` if not given; blackouts count in seconds from
-    now. `clock` returns seconds and runs forward.
+    It listens from the moment it is made. To make it forward, use it in a `with` block, which calls
+    `start`, or call `run_once` in a loop. Call `stop` at the end.
 
-    The proxy listens from the moment it is made; an address that cannot be had or resolved is
-    an OSError that names it. To let it work, either `start()` it, which a `with` block does
-    by itself, or call `run_once()` in a loop. Either way end with `stop()`.
+    Parameters:
+        listen: a pair (host, port), IPv4 or IPv6; port 0 takes a free port, which `address` has.
+        target: the server's (host, port), IPv4 or IPv6.
+        up: the conditions towards the server. Blackouts count from the making of the proxy.
+        down: the conditions towards the clients; those of `up` if not given.
+        seed: decides everything that is random.
+        clock: returns seconds, and runs forward.
+
+    Raises:
+        OSError: an address cannot be listened on or resolved; the message names it.
     """
 
     def __init__(
@@ -130,12 +135,12 @@ class UdpProxy:
 
     @property
     def address(self) -> tuple[str, int]:
-        """(host, port) that clients connect to, also after `stop()`."""
+        """The (host, port) that clients connect to, also after `stop()`."""
         return self._address
 
     @property
     def stats(self) -> ProxyStats:
-        """The counters so far. May be read from any thread, at any time."""
+        """The counters so far. You may read them from any thread, at any time."""
         with self._lock:
             up, down = self._gone
             for client in self._clients.values():
@@ -151,16 +156,20 @@ class UdpProxy:
             )
 
     def start(self) -> None:
-        """Forward in a thread from now on. RuntimeError if it was started or stopped before."""
+        """Start to forward, in a thread.
+
+        Raises:
+            RuntimeError: it was already started or stopped, or the system has no thread left.
+        """
         self._require_idle()
         thread = threading.Thread(target=self._run, name="UdpProxy", daemon=True)
         thread.start()
         self._thread = thread
 
     def stop(self) -> None:
-        """End the thread, if there is one, and close every socket; what is under way is lost.
+        """Stop forwarding and close every socket; datagrams in flight are lost. Idempotent.
 
-        Returns when all of it is done. May be called again, and without `start()`.
+        It returns when the thread, if there is one, has ended.
         """
         if self._stopped:
             return
@@ -171,7 +180,7 @@ class UdpProxy:
         self._close()
 
     def end_in_child(self) -> None:
-        """Be as one that was stopped: what it forwards is the parent process's."""
+        """Become a stopped proxy: its sockets are the parent process's."""
         self._stopped = True
         self._lock = threading.RLock()
         self._close()
@@ -184,10 +193,13 @@ class UdpProxy:
             own.close()
 
     def run_once(self, timeout: float | None = None) -> None:
-        """Wait until something arrives or is due, then read, and send on what is due by then.
+        """Wait until something arrives or is due, then forward what is due by then.
 
-        `timeout` is the longest wait in seconds: 0 for none, None for as long as it takes.
-        RuntimeError when `start()` or `stop()` was called.
+        Parameters:
+            timeout: the longest wait, in seconds: 0 for none, None for no limit.
+
+        Raises:
+            RuntimeError: `start()` or `stop()` was called.
         """
         self._require_idle()
         self._turn(math.inf if timeout is None else timeout)

@@ -43,7 +43,11 @@ _SEALED_TYPES = frozenset(PacketType) - _CLEAR_TYPES - {PacketType.UNKNOWN}
 class BitField:
     """A set of the newest sequence numbers: `current_seqnum` and the `nbits` below it.
 
-    Raises ValueError where `nbits` is no multiple of 8 in 8...32760.
+    Parameters:
+        nbits: a multiple of 8 from 8 to 32760.
+
+    Raises:
+        ValueError: `nbits` is anything else.
     """
 
     _MAX_BITS: ClassVar[int] = 32760  # more would reach numbers that look newer on the ring
@@ -53,12 +57,12 @@ class BitField:
             raise ValueError(f"nbits must be a multiple of 8 in 8...{self._MAX_BITS}, not {nbits}")
         self.nbits = nbits
         self.current_seqnum: SeqNum = SeqNum(0)
-        """The newest number inserted; 0 while there is none."""
+        """The newest number inserted; 0 if there is none."""
         self._filter = DuplicateFilter(nbits + 1)
 
     @property
     def bits(self) -> int:
-        """An int of `nbits` bits: the highest tells of `current_seqnum - 1`, bit 0 of the oldest.
+        """An int of `nbits` bits: the highest is for `current_seqnum - 1`, bit 0 for the oldest.
 
         With 32 bits it is the ack bits of a header whose ack is `current_seqnum`.
         """
@@ -70,18 +74,21 @@ class BitField:
         return value
 
     def insert(self, seqnum: int) -> None:
-        """Insert a number, 1...65535 (ValueError for another).
+        """Insert a number.
 
-        Raises DuplicationError, and changes nothing, for one that `contains` has.
+        Raises:
+            ValueError: the number is not from 1 to 65535.
+            DuplicationError: `contains` is already true for it; nothing has changed.
         """
         if not self._filter.insert(self._number(seqnum)):
-            raise DuplicationError(f"{int(seqnum)} was inserted before, or is too old to tell")
+            raise DuplicationError(f"{int(seqnum)} was already inserted, or is too old to decide")
         self.current_seqnum = SeqNum(wire_number(self._filter.newest))
 
     def contains(self, seqnum: int) -> bool:
-        """True for a number that was inserted, and for any more than `nbits` behind the newest.
+        """Return True for a number that was inserted, or is more than `nbits` behind the newest.
 
-        Raises ValueError for a number outside 1...65535.
+        Raises:
+            ValueError: the number is not from 1 to 65535.
         """
         return self._filter.newest > 0 and self._filter.contains(self._number(seqnum))
 
@@ -100,9 +107,9 @@ class PacketHeader:
 
     SIZE: ClassVar[int] = 20
     TAG_SIZE: ClassVar[int] = 16
-    """The tag that ends a sealed packet, in bytes."""
+    """The tag at the end of an encrypted packet, in bytes."""
     CRC_SIZE: ClassVar[int] = 4
-    """The checksum that ends a packet in the clear, in bytes."""
+    """The checksum at the end of an unencrypted packet, in bytes."""
 
     isServer: bool = False
     """True if the sender is the server."""
@@ -111,7 +118,7 @@ class PacketHeader:
     pkt_type: PacketType = PacketType.UNKNOWN
     seq: SeqNum = _NO_NUMBER
     ack: SeqNum = _NO_NUMBER
-    """The newest packet that the sender had received; 0: none."""
+    """The newest packet that the sender had received; 0 for none."""
     ack_bits: int = 0
     """Bit 31: `ack - 1` was received, bit 30: `ack - 2`, ... bit 0: `ack - 32`."""
     length: int = 0
@@ -123,9 +130,10 @@ class PacketHeader:
     def create(
         isServer: bool, ctime: int, pkt_type: PacketType, seq: int, ack: int, ack_bits: int
     ) -> PacketHeader:
-        """A header without a payload; `Packet.create` fills in `length` and `count`.
+        """Return a header without a payload; `Packet.create` fills in `length` and `count`.
 
-        Raises ValueError for a type that is none, or a sequence number outside 0...65535.
+        Raises:
+            ValueError: the type is unknown, or a sequence number is not from 0 to 65535.
         """
         return PacketHeader(
             bool(isServer),
@@ -138,15 +146,20 @@ class PacketHeader:
 
     @staticmethod
     def from_bytes(isServer: bool, datagram: bytes) -> PacketHeader:
-        """The header at the front of a datagram that reached the server, or a client.
+        """Decode the header of a datagram that a server or a client has received.
 
-        Here `isServer` is whether the receiver is the server; the attribute of the result tells of
-        the sender. Raises PacketError for what is no header, for an unknown type and for a packet
-        that travels the other way.
+        Parameters:
+            isServer: True if the receiver is the server. The attribute of the result is that of the
+                sender.
+            datagram: the received bytes.
+
+        Raises:
+            PacketError: the bytes are not a header, the packet type is unknown, or the packet
+                travels in the other direction.
         """
         fields = decode_header(datagram)
         if fields.from_server == bool(isServer):
-            raise PacketError(f"a packet that travels the other way: {fields}")
+            raise PacketError(f"a packet of the other direction: {fields}")
         try:
             pkt_type = PacketType(fields.packet_type)
         except ValueError:
@@ -163,7 +176,7 @@ class PacketHeader:
         )
 
     def to_bytes(self) -> bytes:
-        """The 20 bytes. Raises OverflowError for a number that its field does not hold."""
+        """Encode it in 20 bytes. Raises OverflowError for a number that its field cannot hold."""
         return encode_header(
             self.isServer,
             self.ctime,
@@ -178,7 +191,7 @@ class PacketHeader:
 
 @dataclass(slots=True)
 class PendingMessage:
-    """A message as a packet carries it; `callback` and `retry` do not travel."""
+    """A message as a packet carries it; `callback` and `retry` are not transmitted."""
 
     seq: SeqNum
     type: PacketType
@@ -188,7 +201,7 @@ class PendingMessage:
 
 
 class Packet:
-    """A header and its messages. Made by `create` or `from_bytes`; without arguments it is empty.
+    """A header and its messages, from `create` or `from_bytes`; empty without arguments.
 
     The sizes, in bytes, follow from the `MTU`, over IPv4; `setMTU` changes them for the process.
     """
@@ -197,16 +210,16 @@ class Packet:
     UDP_HEADER_SIZE: ClassVar[int] = IPV4_UDP_HEADER
     """The headers of IPv4 and UDP."""
     MAX_SIZE: ClassVar[int]
-    """The longest datagram of a sealed packet."""
+    """The longest datagram of an encrypted packet."""
     MAX_SIZE_CRC: ClassVar[int]
-    """The longest datagram of a packet in the clear."""
+    """The longest datagram of an unencrypted packet."""
     MAX_PAYLOAD_SIZE: ClassVar[int]
     """The longest message that is not fragmented."""
     MAX_FRAGMENT_SIZE: ClassVar[int]
-    """A full piece of a fragmented message."""
+    """A full fragment of a fragmented message."""
     MAX_FRAGMENTS: ClassVar[int] = MAX_FRAGMENTS
     RECV_SIZE: ClassVar[int]
-    """The longest datagram that is read whole: the other side's MTU may be larger."""
+    """The longest datagram that is read whole: the peer's MTU may be larger."""
 
     __slots__ = ("hdr", "msg", "msgs")
 
@@ -219,13 +232,18 @@ class Packet:
         self.hdr: PacketHeader = PacketHeader() if hdr is None else hdr
         self.msgs: list[PendingMessage] = list(msgs)
         self.msg: bytes = msg
-        """The payload: the messages as bytes, not sealed."""
+        """The payload: the messages as bytes, not encrypted."""
 
     @classmethod
     def setMTU(cls, mtu: int) -> None:
-        """Set the sizes that follow from an MTU in bytes, 512...65535.
+        """Set the sizes that follow from an MTU.
 
-        Raises TypeError for what is no int and ValueError for another; nothing changes then.
+        Parameters:
+            mtu: bytes, from 512 to 65535.
+
+        Raises:
+            TypeError: `mtu` is not an int.
+            ValueError: `mtu` is out of range. After either, nothing has changed.
         """
         if isinstance(mtu, bool) or not isinstance(mtu, int):
             raise TypeError(f"mtu must be an int, not {type(mtu).__name__}")
@@ -239,15 +257,16 @@ class Packet:
 
     @staticmethod
     def overhead(n: int) -> int:
-        """The bytes that `n` messages take beside their own: 0, 2, then 5 for each."""
+        """Return the bytes that `n` messages take besides their own: 0, 2, then 5 for each."""
         return SINGLE_OVERHEAD if n == 1 else SHARED_OVERHEAD * n
 
     @staticmethod
     def create(hdr: PacketHeader, msgs: Sequence[PendingMessage]) -> Packet:
-        """A packet of these messages; its header is a copy of `hdr` with `length` and `count`.
+        """Return a packet of these messages, with `length` and `count` in a copy of `hdr`.
 
-        Raises ValueError for more than 255 messages, for one that no packet holds, and for a
-        first message of another type than the header's, from which the receiver takes it.
+        Raises:
+            ValueError: there are more than 255 messages, one does not fit into a packet, or the
+                first has another type than the header, from which the receiver takes it.
         """
         if msgs and msgs[0].type != hdr.pkt_type:
             raise ValueError(f"a {hdr.pkt_type.name} packet that starts with {msgs[0].type!r}")
@@ -256,11 +275,13 @@ class Packet:
 
     @staticmethod
     def from_bytes(hdr: PacketHeader, key: bytes | None, datagram: bytes) -> Packet:
-        """The packet in a datagram of which `hdr` is the header.
+        """Decode a datagram whose header is `hdr`.
 
-        A hello is read in the clear, whatever the key; every other packet is opened with it.
-        Raises PacketError for a datagram that is no such packet, and ValueError where a key of 16
-        bytes is needed and `key` is none.
+        A hello is not encrypted and needs no key; every other packet is decrypted with it.
+
+        Raises:
+            PacketError: the datagram is not such a packet, or fails authentication.
+            ValueError: the packet is encrypted, and `key` is not 16 bytes.
         """
         if hdr.to_bytes() != datagram[: PacketHeader.SIZE]:
             raise PacketError("the header is that of another datagram")
@@ -272,14 +293,15 @@ class Packet:
         payload = _open(hdr, _cipher(key), datagram)
         messages = decode_payload(payload, hdr.count, hdr.pkt_type)
         if not _SEALED_TYPES.issuperset(message_type for _, message_type, _ in messages):
-            raise PacketError("a sealed packet with a message of a type that is never sealed")
+            raise PacketError("an encrypted packet with a message of an unencrypted type")
         return Packet(hdr, [_received(*message) for message in messages], payload)
 
     def to_bytes(self, key: bytes | None) -> bytes:
-        """The datagram: a hello in the clear, whatever the key; every other packet sealed with it.
+        """Encode the datagram. A hello is not encrypted and needs no key; every other packet is.
 
-        Raises ValueError where a key of 16 bytes is needed and `key` is none, for type UNKNOWN,
-        and for a hello that is not exactly one message or travels the wrong way.
+        Raises:
+            ValueError: the packet is encrypted, and `key` is not 16 bytes; its type is UNKNOWN; or
+                it is a hello with more or fewer than one message, or of the wrong direction.
         """
         if self.hdr.pkt_type in _CLEAR_TYPES:
             return self._to_clear_bytes()
@@ -290,7 +312,7 @@ class Packet:
         return header + cipher.encrypt(header[:NONCE_SIZE], self.msg, header)
 
     def total_size(self, key: bytes | None) -> int:
-        """The length of `to_bytes(key)`, without the work; raises nothing."""
+        """Return the length of `to_bytes(key)` without doing the work; it raises nothing."""
         clear = self.hdr.pkt_type in _CLEAR_TYPES
         end = PacketHeader.CRC_SIZE if clear else PacketHeader.TAG_SIZE
         return PacketHeader.SIZE + len(self.msg) + end

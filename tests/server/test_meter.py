@@ -296,7 +296,7 @@ class TestAsBytes:
         ids=lambda data: f"{data[:12]!r}",
     )
     def test_what_is_none_is_a_protocol_error(self, data: bytes) -> None:
-        with pytest.raises(ProtocolError, match="figures"):
+        with pytest.raises(ProtocolError, match="statistics"):
             ServerFigures.from_bytes(data)
 
 

@@ -79,7 +79,7 @@ class TestBitField:
         before = field.current_seqnum, field.bits
         for number in (7, 9):
             assert field.contains(number)
-            with pytest.raises(DuplicationError, match=f"{number} was inserted before"):
+            with pytest.raises(DuplicationError, match=f"{number} was already inserted"):
                 field.insert(number)
         assert (field.current_seqnum, field.bits) == before
         assert issubclass(DuplicationError, ProtocolError)
@@ -177,7 +177,7 @@ class TestPacketHeader:
     @pytest.mark.parametrize("is_server", [True, False])
     def test_a_packet_that_travels_the_other_way_is_refused(self, is_server):
         data = header(is_server=is_server).to_bytes()
-        with pytest.raises(PacketError, match="the other way"):
+        with pytest.raises(PacketError, match="the other direction"):
             PacketHeader.from_bytes(is_server, data)
 
     @pytest.mark.parametrize("kind", [8, 9, 255])
