@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sysconfig
 import threading
@@ -34,6 +35,12 @@ def pytest_sessionstart() -> None:
     installed = Path(sysconfig.get_path("platlib")).resolve()
     if not imported.is_relative_to(installed):
         raise pytest.UsageError(f"{imported} is not the installed package: use `make test`")
+
+
+def pytest_collection_finish() -> None:
+    """Keep the garbage collector from looking through the tests themselves again and again."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_report_header() -> str:

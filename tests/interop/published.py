@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import venv
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -69,16 +70,15 @@ def is_usable(interpreter: Path) -> bool:
 
 
 def new_environment(folder: Path) -> Path:
-    """Make an empty environment, and return its interpreter."""
-    made = run(Path(sys.executable), "-m", "venv", str(folder))
-    assert made.returncode == 0, made.stdout
+    """Make an empty environment, without a pip of its own, and return its interpreter."""
+    venv.create(folder, symlinks=True)
     return folder / "bin" / "python"
 
 
 def install(interpreter: Path) -> None:
     """Install the published package in the environment of an interpreter, or end the test."""
-    pip = ("-m", "pip", "install", "--retries", "2", "--timeout", "15", REQUIREMENT)
-    done = run(interpreter, *pip)
+    pip = ("-m", "pip", "--python", str(interpreter), "install")
+    done = run(Path(sys.executable), *pip, "--retries", "2", "--timeout", "15", REQUIREMENT)
     if done.returncode == 0:
         return
     if NO_NETWORK.search(done.stdout):

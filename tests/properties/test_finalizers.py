@@ -159,7 +159,6 @@ def world(request: pytest.FixtureRequest) -> Iterator[World]:
     world = World(request.param)
     threshold = gc.get_threshold()
     gc.collect()
-    gc.freeze()  # no collection looks at what the tests have loaded
     gc.disable()
     try:
         yield world
@@ -168,7 +167,6 @@ def world(request: pytest.FixtureRequest) -> Iterator[World]:
     finally:
         gc.set_threshold(*threshold)
         gc.enable()
-        gc.unfreeze()
         world.client.forceDisconnect()
         world.server.close()
 

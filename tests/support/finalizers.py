@@ -42,7 +42,6 @@ class CollectedSoon:
 
     def __enter__(self) -> list[BaseException]:
         gc.disable()
-        gc.freeze()  # no collection looks at what the tests have loaded
         gc.collect()  # empties the free lists: what is taken from them starts no collection
         for action in self.actions:
             Finalizing(action, self.raised)
@@ -54,4 +53,3 @@ class CollectedSoon:
     def __exit__(self, *_: object) -> None:
         gc.set_threshold(*self.threshold)
         gc.collect()
-        gc.unfreeze()

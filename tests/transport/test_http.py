@@ -14,6 +14,12 @@ from mpgameserver.transport import http
 from mpgameserver.transport.http import MAX_REQUESTS, BoundedHttpServer
 
 
+class Server(BoundedHttpServer):
+    """Queues all the connections of a test: one that finds no room is retried after a second."""
+
+    request_queue_size = 128
+
+
 @contextlib.contextmanager
 def running() -> Iterator[tuple[str, int]]:
     """A server that says hello."""
@@ -22,7 +28,7 @@ def running() -> Iterator[tuple[str, int]]:
         start_response("200 OK", [])
         return [b"hello"]
 
-    server = BoundedHttpServer(("127.0.0.1", 0))
+    server = Server(("127.0.0.1", 0))
     server.set_app(hello)
     thread = threading.Thread(target=lambda: server.serve_forever(poll_interval=0.02))
     thread.start()
