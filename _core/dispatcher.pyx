@@ -60,6 +60,9 @@ cdef class Switchboard:
     - `log_raised(name)`: log the exception that is being handled;
     - `apply_settings()`: those of the context are others;
     - `do_public_key_work()`: one piece of it; False when none waits.
+
+    An `observer` is told of every datagram: `sent(datagram, address)`,
+    `received(datagram, address)` and `dropped(datagram, address, reason)`.
     """
 
     def __cinit__(self, *_, **__):
@@ -74,10 +77,11 @@ cdef class Switchboard:
         self.messages_left = MAX_MESSAGES_PER_GO
         self.has_sent_all = True
 
-    def __init__(self, context, handler, dict sessions not None):
+    def __init__(self, context, handler, dict sessions not None, observer=None):
         self.context = context
         self.settings = context.settings
         self.handler = handler
+        self.observer = observer
         self._by_address = sessions
 
     # -- in ---------------------------------------------------------------------------------
@@ -95,6 +99,33 @@ cdef class Switchboard:
         return self.accept(datagram, address, now, wall_now)
 
     cdef bint accept(
+        self, bytes datagram, tuple address, double now, double wall_now
+    ) except -1:
+        if self.observer is None:
+            return self._accept(datagram, address, now, wall_now)
+        return self._accept_observed(datagram, address, now, wall_now)
+
+    cdef bint _accept_observed(
+        self, bytes datagram, tuple address, double now, double wall_now
+    ) except -1:
+        """The same, and tell the observer what became of it."""
+        cdef bytes before = self._arriving  # one that proves a handshake: another is taken with it
+        self._arriving = datagram
+        try:
+            return self._accept(datagram, address, now, wall_now)
+        finally:
+            if self._arriving is not None:
+                self.observer.received(datagram, address)
+            self._arriving = before
+
+    def note_drop(self, reason, tuple address):
+        """Tell the observer that a datagram was dropped: what is being received, or had waited."""
+        cdef bytes arriving = self._arriving
+        if self.observer is not None:
+            self._arriving = None
+            self.observer.dropped(arriving, address, reason)
+
+    cdef bint _accept(
         self, bytes datagram, tuple address, double now, double wall_now
     ) except -1:
         cdef uint8_t kind = 0
@@ -301,6 +332,12 @@ cdef class Switchboard:
         return self.make(now)
 
     cdef tuple make(self, double now):
+        cdef tuple leaving = self._next_leaving(now)
+        if self.observer is not None and leaving is not None:
+            self.observer.sent(leaving[0], leaving[1])
+        return leaving
+
+    cdef tuple _next_leaving(self, double now):
         cdef tuple leaving
         if now > self.now:
             self.now = now

@@ -1,7 +1,7 @@
 """Datagrams between a socket and its sessions: the loop that every one goes through.
 
 What a datagram lets leave, leaves before the next one is read. Where the carrier is a
-`DatagramSocket` and nobody watches, only the handler's own code is Python.
+`DatagramSocket` and there is no observer, only the handler's own code is Python.
 
 A carrier has `receive` or `receive_from`, `queue` and `flush`, as `DatagramSocket` has them. What
 it does not take stays here, and is what leaves first.
@@ -13,14 +13,29 @@ from libc.stdint cimport int64_t
 
 from mpgameserver._core.drop_reason cimport ACCEPTED
 
+from enum import IntEnum
+
 from mpgameserver._core.endpoint import DROP_REASONS
 
-__all__ = ["ClientPump", "Pump", "ServerPump"]
+__all__ = ["ClientPump", "Phase", "Pump", "ServerPump"]
 
 
 cdef enum:
     # What a client reads per frame, however many datagrams it comes in: some 2 ms.
     MAX_MESSAGES_PER_FRAME = 16384
+
+
+class Phase(IntEnum):
+    """What a server is at, as its observer is told."""
+
+    IDLE = 0
+    RECEIVE = 1
+    HANDLER = 2
+    SEND = 3
+
+
+cdef object _receiving = Phase.RECEIVE
+cdef object _sending = Phase.SEND
 
 
 cdef class Pump:
@@ -61,50 +76,62 @@ cdef class Pump:
         raise NotImplementedError
 
 
+@cython.final
 cdef class ServerPump(Pump):
-    """Moves the datagrams of an engine, a `Switchboard`; `clock` tells the monotonic time."""
+    """Moves the datagrams of an engine, a `Switchboard`; `clock` tells the monotonic time.
+
+    The observer of the engine is told whether the pump receives or sends.
+    """
 
     def __cinit__(self, Switchboard engine, carrier, clock):
-        kind = type(engine)
         self._engine = engine
         self._clock = clock
-        self._is_plain = (
-            kind.receive is Switchboard.receive
-            and kind.next_datagram is Switchboard.next_datagram
-        )
 
     def receive(self, int most, double now, double wall_now):
         """Let the engine take what has arrived, and send in between.
 
         At most `most` datagrams, and the messages that one go has room for.
         """
+        if self._engine.observer is None:
+            self._receive_all(most, now, wall_now)
+            return
+        before = self._engine.observer.phase(_receiving)
+        try:
+            self._receive_all(most, now, wall_now)
+        finally:
+            self._engine.observer.phase(before)
+
+    cdef int _receive_all(self, int most, double now, double wall_now) except -1:
         cdef int _
         cdef tuple arrival
         for _ in range(most):
             arrival = self._next_arrival()
             if arrival is None:
-                return
-            if self._take(arrival, now, wall_now):
+                break
+            if self._engine.accept(<bytes?>arrival[0], <tuple?>arrival[1], now, wall_now):
                 self.send()
             if self._engine.messages_left <= 0:
-                return
+                break
+        return 0
 
     cpdef void send(self) except *:
         """Send what is ready, as far as the carrier takes it."""
-        self._send_all(self._clock())
+        if self._engine.observer is None:
+            self._send_all(self._clock())
+            return
+        before = self._engine.observer.phase(_sending)
+        try:
+            self._send_all(self._clock())
+        finally:
+            self._engine.observer.phase(before)
 
     cdef tuple _next_arrival(self):
         if self._native is not None:
             return self._native.receive_from()
         return self._carrier.receive_from()
 
-    cdef bint _take(self, tuple arrival, double now, double wall_now) except -1:
-        if self._is_plain:
-            return self._engine.accept(<bytes?>arrival[0], <tuple?>arrival[1], now, wall_now)
-        return self._engine.receive(arrival[0], arrival[1], now, wall_now)
-
     cdef object _next_leaving(self, double now):
-        return self._engine.make(now) if self._is_plain else self._engine.next_datagram(now)
+        return self._engine.make(now)
 
     cdef bint _queue(self, object leaving, double now) except -1:
         if self._native is not None:

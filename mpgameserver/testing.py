@@ -34,8 +34,8 @@ from mpgameserver.enums import ConnectionStatus
 from mpgameserver.netsim import LinkConditions, LinkPair
 from mpgameserver.server.client import ServerClient
 from mpgameserver.server.context import ServerContext
+from mpgameserver.server.engine import ServerEngine
 from mpgameserver.server.handler import EVENTS, EventHandler, refuse_coroutines
-from mpgameserver.server.observed_engine import new_engine
 from mpgameserver.server.stats import ServerStats
 from mpgameserver.transport.address import SocketAddress
 
@@ -204,7 +204,9 @@ class World:
         refuse_coroutines(self.context.events, self.context.handler)
         self.context.settings.timing.check()
         self._events = _WatchedEvents(self.context.events)
-        self._engine = new_engine(self.context, lambda: None, self._events, lambda: _SERVER_ADDRESS)
+        self._engine = ServerEngine(
+            self.context, handler=self._events, local=lambda: _SERVER_ADDRESS
+        )
         self.context.attach(self)
         self._engine.start(self.now)
 

@@ -17,6 +17,8 @@ cdef class Switchboard:
     cdef public bint is_muted       # no message is handled any more
     cdef int messages_left          # to be read until the go is over
     cdef public object handler, context, settings
+    cdef readonly object observer   # None: nobody is told of each datagram
+    cdef bytes _arriving            # what is received and was not dropped, where somebody is
     cdef public int work_left       # pieces of public-key work until the next `advance`
     cdef public bint has_sent_all
     cdef dict _by_address             # by address
@@ -28,7 +30,14 @@ cdef class Switchboard:
     cdef bint accept(
         self, bytes datagram, tuple address, double now, double wall_now
     ) except -1
+    cdef bint _accept(
+        self, bytes datagram, tuple address, double now, double wall_now
+    ) except -1
+    cdef bint _accept_observed(
+        self, bytes datagram, tuple address, double now, double wall_now
+    ) except -1
     cdef tuple make(self, double now)
+    cdef tuple _next_leaving(self, double now)
     cdef bint _receive_sealed(self, Session session, bytes datagram, uint8_t kind) except -1
     cdef int _serve(self, Session session) except -1
     cdef int _serve_first(self) except -1

@@ -8,6 +8,7 @@ from mpgameserver._core.session import Session
 from mpgameserver._core.timers import Timers
 from mpgameserver.server.context import ServerContext, ServerSettings
 from mpgameserver.server.handler import EventHandler
+from mpgameserver.server.observer import ServerObserver
 
 __all__ = ["Switchboard"]
 
@@ -24,7 +25,10 @@ class Switchboard:
         context: ServerContext,
         handler: EventHandler,
         sessions: dict[tuple[Any, ...], Session],
+        observer: ServerObserver | None = None,
     ) -> None: ...
+    @property
+    def observer(self) -> ServerObserver | None: ...
     @property
     def now(self) -> float: ...
     @property
@@ -43,6 +47,7 @@ class Switchboard:
     def receive(
         self, datagram: bytes, address: tuple[Any, ...], now: float, wall_now: float
     ) -> bool: ...
+    def note_drop(self, reason: str, address: tuple[Any, ...]) -> None: ...
     def touch(self, session: Session) -> None: ...
     def serve_touched(self) -> None: ...
     def serve_waiting(self, until: float) -> None: ...

@@ -20,11 +20,10 @@ cdef class Pump:
 
 cdef class ServerPump(Pump):
     cdef Switchboard _engine
-    cdef bint _is_plain             # nobody watches what is received and sent
     cdef object _clock
 
+    cdef int _receive_all(self, int most, double now, double wall_now) except -1
     cdef tuple _next_arrival(self)
-    cdef bint _take(self, tuple arrival, double now, double wall_now) except -1
     cpdef void send(self) except *
 
 cdef class ClientPump(Pump):

@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from enum import IntEnum
 from typing import Any, Protocol, final, type_check_only
 
 from typing_extensions import Self, disjoint_base
@@ -6,7 +7,13 @@ from typing_extensions import Self, disjoint_base
 from mpgameserver._core.connection import Connection
 from mpgameserver._core.dispatcher import Switchboard
 
-__all__ = ["ClientPump", "Pump", "ServerPump"]
+__all__ = ["ClientPump", "Phase", "Pump", "ServerPump"]
+
+class Phase(IntEnum):
+    IDLE = 0
+    RECEIVE = 1
+    HANDLER = 2
+    SEND = 3
 
 @type_check_only
 class Carrier(Protocol):
@@ -38,7 +45,7 @@ class Pump:
     def is_blocked(self) -> bool: ...
     def flush(self) -> None: ...
 
-@disjoint_base
+@final
 class ServerPump(Pump):
     def __new__(cls, engine: Switchboard, carrier: Carrier, clock: Callable[[], float]) -> Self: ...
     def receive(self, most: int, now: float, wall_now: float) -> None: ...

@@ -32,6 +32,8 @@ from mpgameserver.server.handler import EventHandler
 from mpgameserver.server.handover import MESSAGE_COST, HandOver
 from mpgameserver.server.handshakes import HelloRefused, ProvedSession, ServerHandshakes
 from mpgameserver.server.host_budgets import HostBudgets
+from mpgameserver.server.meter import Phase
+from mpgameserver.server.observer import new_observer
 from mpgameserver.server.sessions import Session, SessionTable
 from mpgameserver.server.slow_events import SlowEventLog
 from mpgameserver.server.stats import ServerStats
@@ -81,12 +83,16 @@ def _nothing() -> None:
     pass
 
 
+def _no_address() -> SocketAddress:
+    return ("", 0)
+
+
 class ServerEngine(Switchboard):
     """The sessions of a server, the handshakes of those to come, and the handler's events.
 
     `now` is monotonic, in seconds, everywhere. `before_work` is called before public-key work,
     and sees to it that what was made until then has left. `handler` is whose events are called,
-    if not the context's.
+    if not the context's. `local` tells the address of the server's socket, for a trace.
     """
 
     def __init__(
@@ -94,9 +100,16 @@ class ServerEngine(Switchboard):
         context: ServerContext,
         before_work: Callable[[], None] = _nothing,
         handler: EventHandler | None = None,
+        local: Callable[[], SocketAddress] = _no_address,
     ) -> None:
-        self._sessions = SessionTable()
-        super().__init__(context, handler or context.events, self._sessions.by_address)
+        self.sessions: SessionTable = SessionTable()
+        observer, events = new_observer(context, local), handler or context.events
+        super().__init__(
+            context,
+            events if observer is None else observer.timed(events),
+            self.sessions.by_address,
+            observer,
+        )
         self.drops: Counter[str] = Counter()
         """Datagrams that came to nothing, by reason; see `ServerStats.drops`."""
         self.is_stopped: bool = False
@@ -106,8 +119,8 @@ class ServerEngine(Switchboard):
         self.send_errors: Callable[[], dict[str, int]] = dict
         """How often the socket met each error of sending: `ServerStats.send_errors`."""
         self._before_work = before_work
-        self._budgets = HostBudgets(self.settings.limits)
-        self._handshakes = ServerHandshakes(context.root_key, self._sessions, self.settings.limits)
+        self.budgets: HostBudgets = HostBudgets(self.settings.limits)
+        self._handshakes = ServerHandshakes(context.root_key, self.sessions, self.settings.limits)
         self._is_stopping = False
         self._is_inherited = False
         self._last_tick = self._next_tick = float("inf")
@@ -124,13 +137,15 @@ class ServerEngine(Switchboard):
         self._is_closed = False
         self.handover: HandOver = HandOver(context.wake)
         self.slow_events: SlowEventLog = SlowEventLog(self.calls.read)
+        if observer is not None:
+            observer.attach(self)
 
     @property
     def clients(self) -> tuple[ServerClient, ...]:
         """The clients that are connected and known to the handler, in the order of arrival."""
         return tuple(
             session.client
-            for session in self._sessions
+            for session in self.sessions
             if session.is_announced and session.connection.status == ConnectionStatus.CONNECTED
         )
 
@@ -144,7 +159,7 @@ class ServerEngine(Switchboard):
         """A snapshot of the figures of the server as a whole."""
         handshakes = self._handshakes
         return ServerStats(
-            clients=len(self._sessions),
+            clients=len(self.sessions),
             half_open=self.half_open,
             waiting_hellos=len(handshakes.waiting),
             hellos_put_off=handshakes.waiting.put_off,
@@ -208,17 +223,17 @@ class ServerEngine(Switchboard):
             return "no port"  # forged: it cannot be answered
         if self.settings.blocklist and host in self.settings.blocklist:
             return "blocked"
-        session = self._sessions.get(address)
+        session = self.sessions.get(address)
         if session is not None and session.predecessor is not None:
             return "busy"  # the handler has yet to learn of the one before
-        reason = self._sessions.no_room(address, host, self.settings.limits)
+        reason = self.sessions.no_room(address, host, self.settings.limits)
         if reason is not None:
             self._tell_full(reason, address)
         return reason
 
     def _tell_full(self, reason: str, address: SocketAddress) -> None:
         if reason == "full":
-            self._full_log.warning(self.now, "the server is full: %d clients", len(self._sessions))
+            self._full_log.warning(self.now, "the server is full: %d clients", len(self.sessions))
         else:
             share = self.settings.limits.clients_per_host
             self._full_log.warning(
@@ -231,8 +246,10 @@ class ServerEngine(Switchboard):
     def _queue_answer(self, datagram: bytes, address: SocketAddress) -> None:
         if len(self.answers) < self.settings.limits.unsent_answers:
             self.answers.push((datagram, address))
-        else:
-            self.drop("unsent", address)
+            return
+        self._count_drop("unsent", address)
+        if self.observer is not None:
+            self.observer.unsent(address)
 
     def receive_proof(self, datagram: bytes, address: SocketAddress) -> bool:
         """True when the datagram has proved a handshake, or waits for a key that will tell.
@@ -257,7 +274,7 @@ class ServerEngine(Switchboard):
 
     def _begin_session(self, proved: ProvedSession, address: SocketAddress) -> None:
         self._proved += 1
-        old = self._sessions.get(address)
+        old = self.sessions.get(address)
         if old is not None:
             self._replace(old)
         self._add_session(proved, address).predecessor = old
@@ -268,7 +285,7 @@ class ServerEngine(Switchboard):
         self.dispatch(session)
         session.ending = session.ending or DisconnectReason.REPLACED
         session.connection.abandon(self.now)  # nobody is left who could open its goodbye
-        self._sessions.remove(session)
+        self._forget(session)
         self.touch(session)
 
     def _add_session(self, proved: ProvedSession, address: SocketAddress) -> Session:
@@ -276,12 +293,23 @@ class ServerEngine(Switchboard):
         session = Session(connection, address, proved.client_key, self)
         self._limit(session)
         session.client = ServerClient(session, plain_address(address))
-        self._sessions.add(session)
-        self._budgets.add(session)
+        self.sessions.add(session)
+        self.budgets.add(session)
         self.touch(session)
         return session
 
+    def _forget(self, session: Session) -> None:
+        """Take a session that is over out of the table, once."""
+        if self.sessions.get(session.address) is session:
+            if self.observer is not None:
+                self.observer.ended(session)
+            self.sessions.remove(session)
+
     def drop(self, reason: str, address: SocketAddress) -> None:
+        self._count_drop(reason, address)
+        self.note_drop(reason, address)
+
+    def _count_drop(self, reason: str, address: SocketAddress) -> None:
         self.drops[reason] += 1
         if reason not in _ORDINARY_DROPS:
             self._drop_logs[reason].warning(
@@ -292,6 +320,16 @@ class ServerEngine(Switchboard):
 
     def advance(self, now: float) -> None:
         """Do what arrived and what the time asks for: the handler's events, and timeouts."""
+        if self.observer is None:
+            self._advance(now)
+            return
+        before = self.observer.phase(Phase.RECEIVE)
+        try:
+            self._advance(now)
+        finally:
+            self.observer.phase(before)
+
+    def _advance(self, now: float) -> None:
         self.set_now(now)
         self.apply_settings()
         self._handshakes.expire(self.now - self.settings.handshake_timeout)
@@ -307,7 +345,7 @@ class ServerEngine(Switchboard):
         self.serve_waiting(self._next_tick)
         self.work_left: int = WORK_PER_TURN
         self.has_sent_all = False
-        if self._is_stopping and not (self._sessions or self.waiting or self.is_stopped):
+        if self._is_stopping and not (self.sessions or self.waiting or self.is_stopped):
             self._stop()
 
     def next_timer(self) -> float:
@@ -321,7 +359,7 @@ class ServerEngine(Switchboard):
     def abort(self) -> None:
         """Stop at once: each client is told by one datagram, the handler as ever."""
         self._begin_to_stop()
-        for session in self._sessions:
+        for session in self.sessions:
             self._abandon(session)
         while not self.is_stopped:
             self.advance(self.now)
@@ -331,7 +369,7 @@ class ServerEngine(Switchboard):
         self._is_inherited = self.is_stopped = True
         self._handshakes.clear()
         self.answers.take_all()
-        for session in self._sessions:
+        for session in self.sessions:
             session.connection.disown()
         self.handover = HandOver(_nothing)
         self.handover.close()
@@ -402,10 +440,10 @@ class ServerEngine(Switchboard):
         if contradiction is not None and settings.timing != previous.timing:
             _LOG.warning("%s", contradiction)
         self._handshakes.limit(settings.limits)
-        self._budgets.limit(settings.limits)
+        self.budgets.limit(settings.limits)
         if not self._is_stopping:
             self._next_tick = min(self._next_tick, self.now + settings.interval)
-        for session in self._sessions:
+        for session in self.sessions:
             session.connection.retime(settings.timing)
             self._limit(session)
             self.make_ready(session)
@@ -420,7 +458,7 @@ class ServerEngine(Switchboard):
     def _enforce_blocklist(self) -> None:
         blocklist = self.settings.blocklist
         self._handshakes.block(blocklist)
-        for session in self._sessions:
+        for session in self.sessions:
             if host_of(session.address) in blocklist:
                 session.ending = session.ending or DisconnectReason.KICKED
                 self._abandon(session)
@@ -434,7 +472,7 @@ class ServerEngine(Switchboard):
 
     def make_room(self, session: Session) -> bool:
         """End the session whose unfinished messages hold the most, to make room for another's."""
-        largest = self._budgets.largest_reassembly(session)
+        largest = self.budgets.largest_reassembly(session)
         if largest is None:
             return False
         self._evicted += 1
@@ -456,21 +494,21 @@ class ServerEngine(Switchboard):
         self._is_stopping = self.is_muted = True
         self._next_tick = float("inf")
         self._handshakes.clear()
-        for session in self._sessions:
+        for session in self.sessions:
             session.say_goodbye(DisconnectReason.SHUTDOWN)
 
     def announce(self, session: Session) -> None:
         """Tell the handler of a session's arrival."""
         self._log_access(session, "connect")
         self._arrivals_log.info(
-            self.now, "%s has connected: %d clients", _Place(session.address), len(self._sessions)
+            self.now, "%s has connected: %d clients", _Place(session.address), len(self.sessions)
         )
         self.call_event("connect", self.handler.connect, session.client)
 
     def finish(self, session: Session) -> None:
         """The session is over: forget it, and tell the handler."""
-        self._sessions.remove(session)
-        self._budgets.remove(session)
+        self._forget(session)
+        self.budgets.remove(session)
         self.timers.cancel(session)
         reason, seconds = session.end(), self.now - session.connected_at
         self._log_access(session, f"disconnect {reason.value} after {seconds:.3f} s")

@@ -1,18 +1,19 @@
 """Measuring a server: where its time goes, and what all its sessions have done.
 
-An engine that is measured (`observed_engine`) tells the meter what it is at; one that is not does
-not know of it. All of it is used on the handler's thread only.
+The observer of an engine (`observer`) tells the meter what it is at; one that is not measured has
+none. All of it is used on the handler's thread only.
 """
 
 from __future__ import annotations
 
 import heapq
 from collections.abc import Callable, Coroutine, Iterator
-from enum import IntEnum
 from time import perf_counter
 from typing import Any, Protocol, TypeVar
 
-from mpgameserver.server.sessions import Session
+from mpgameserver._core.pump import Phase
+from mpgameserver.server.host_budgets import HostBudgets
+from mpgameserver.server.sessions import Session, SessionTable
 from mpgameserver.server.stats import ConnectionFigures, ServerFigures, ServerStats
 from mpgameserver.stats import percentile
 from mpgameserver.transport.address import format_address
@@ -23,15 +24,6 @@ MAX_CONNECTIONS_LISTED = 32
 """Sessions of which a snapshot tells each: as many as a terminal has lines."""
 
 _Result = TypeVar("_Result")
-
-
-class Phase(IntEnum):
-    """What a server is at."""
-
-    IDLE = 0
-    RECEIVE = 1
-    HANDLER = 2
-    SEND = 3
 
 
 class Measured(Protocol):
@@ -46,20 +38,12 @@ class Measured(Protocol):
         """A snapshot of the engine's own figures."""
 
     @property
-    def sessions(self) -> tuple[Session, ...]:
+    def sessions(self) -> SessionTable:
         """Those that are not over."""
 
     @property
-    def reassembly_bytes(self) -> int:
-        """What unfinished messages hold, of all clients."""
-
-    @property
-    def inbox_bytes(self) -> int:
-        """What messages hold that wait for the handler, of all clients."""
-
-    @property
-    def unacked_bytes(self) -> int:
-        """What messages hold that wait to be sent or acked, of all clients."""
+    def budgets(self) -> HostBudgets:
+        """What they hold together."""
 
 
 class Events(Protocol):
@@ -146,7 +130,7 @@ class ServerMeter:
         if engine is None:
             return ServerFigures()
         self.switch(self._phase)
-        sessions = engine.sessions
+        sessions = tuple(engine.sessions)
         totals = self._ended.with_all(sessions)
         trips = [trip for session in sessions if (trip := session.connection.latency)]
         return ServerFigures(
@@ -166,9 +150,9 @@ class ServerMeter:
             messages_repeated=totals.repeated,
             messages_discarded=totals.discarded,
             send_queue_bytes=sum(session.connection.pending for session in sessions),
-            reassembly_bytes=engine.reassembly_bytes,
-            inbox_bytes=engine.inbox_bytes,
-            unacked_bytes=engine.unacked_bytes,
+            reassembly_bytes=engine.budgets.reassembly,
+            inbox_bytes=engine.budgets.inboxes,
+            unacked_bytes=engine.budgets.send_queues,
             events_running=events.running if events else 0,
             events_waiting=events.waiting if events else 0,
             events_waiting_bytes=events.waiting_bytes if events else 0,

@@ -24,8 +24,8 @@ from mpgameserver._core.pump import ServerPump
 from mpgameserver.reprs import even_unmade
 from mpgameserver.server.client import ServerClient
 from mpgameserver.server.context import ServerContext
+from mpgameserver.server.engine import ServerEngine
 from mpgameserver.server.handler import EVENTS, EventHandler, refuse_coroutines
-from mpgameserver.server.observed_engine import carrier_of, new_engine
 from mpgameserver.server.stats import ServerStats
 from mpgameserver.server.stuck import where_stuck
 from mpgameserver.transport.address import format_address, host_and_port
@@ -130,7 +130,7 @@ class UdpServer:
         self._waits_to_write = False
         self._is_inherited = False
         self._previous_signals: dict[int, Any] = {}
-        self._engine = new_engine(
+        self._engine = ServerEngine(
             ctxt, lambda: self._pump.flush(), self._handler(), lambda: self.address
         )
         self._engine.calls.clock = time.perf_counter
@@ -142,8 +142,7 @@ class UdpServer:
             self._pipe.close()
             raise
         self._engine.send_errors = self._socket.errors.counts
-        carrier = carrier_of(self._socket.datagrams, ctxt.meter)
-        self._pump = ServerPump(self._engine, carrier, time.perf_counter)
+        self._pump = ServerPump(self._engine, self._socket.datagrams, time.perf_counter)
         forks.end_in_child(self)
 
     @even_unmade

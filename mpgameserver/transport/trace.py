@@ -2,7 +2,7 @@
 
 A line has the header, which everybody on the path could read, and never a payload or a key.
 Where a trace was asked for, what moves the datagrams has an observer that writes the lines: a
-client's is `PathTrace`, a server's is in `server.observed_engine`.
+client's is `PathTrace`, a server's is in `server.observer`.
 """
 
 from __future__ import annotations

@@ -457,17 +457,17 @@ class TestRoom:
         first.send(b"no piece")
         world.run(0.1)
         assert world.handler.messages == [b"no piece"]
-        assert 0 < world.engine._budgets.reassembly <= 10_000
+        assert 0 < world.engine.budgets.reassembly <= 10_000
         world.client_of(other).disconnect()
         world.run(1)
-        assert world.engine._budgets.reassembly == 0
+        assert world.engine.budgets.reassembly == 0
 
     def test_no_host_is_remembered_when_its_clients_are_gone(self) -> None:
         world = World()
         for port in range(1, 6):
             world.join("192.0.2.1", port).connection.disconnect(world.now)
         world.run(0.5)
-        assert not world.engine._sessions._per_host
+        assert not world.engine.sessions._per_host
 
 
 class Flood:
@@ -924,9 +924,9 @@ class TestTheEnd:
         world.run(6)
         assert len(world.handler.reasons) == 20
         engine = world.engine
-        assert (len(engine._sessions), len(engine.timers), engine.half_open) == (0, 0, 0)
-        assert not engine._sessions._tokens
-        assert not engine._sessions._client_keys
+        assert (len(engine.sessions), len(engine.timers), engine.half_open) == (0, 0, 0)
+        assert not engine.sessions._tokens
+        assert not engine.sessions._client_keys
 
 
 class TestStopping:

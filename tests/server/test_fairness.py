@@ -217,7 +217,7 @@ class TestRate:
     def test_what_is_beyond_the_rate_is_dropped_unacked_and_counted(self) -> None:
         world = World(limits=Limits(message_rate=100.0))
         peer = KeyHolder(world)
-        session = world.engine._sessions.get(peer.address)
+        session = world.engine.sessions.get(peer.address)
         assert session is not None
         before = session.connection.endpoint.received
         peer.send(*[peer.packet(*[b"x"] * 50) for _ in range(5)])
@@ -255,7 +255,7 @@ class TestCallbacks:
         client = world.client_of(player)
         for _ in range(1000):
             client.send(b"x", -1, outcomes.append)
-        session = world.engine._sessions.get(player.address)
+        session = world.engine.sessions.get(player.address)
         assert session is not None
         session.connection.endpoint.close()
         world.engine.touch(session)

@@ -34,7 +34,7 @@ SMALL = replace(
 
 
 def session_of(world: World, address: tuple[object, ...]) -> Session:
-    session = world.engine._sessions.get(address)
+    session = world.engine.sessions.get(address)
     assert session is not None
     return session
 
@@ -53,7 +53,7 @@ class TestReassembly:
         honest = world.join()
         for peer in peers:
             hold(peer, 20)
-        assert world.engine._budgets.reassembly <= SMALL.reassembly_bytes_per_host
+        assert world.engine.budgets.reassembly <= SMALL.reassembly_bytes_per_host
         honest.send(bytes(5000), 0)
         world.run(0.1)
         assert world.handler.messages == [bytes(5000)]
@@ -66,11 +66,11 @@ class TestReassembly:
         world = World(limits=limits)
         for host in range(1, 13):
             hold(KeyHolder(world, network.format(host), 5000), 10)
-            assert world.engine._budgets.reassembly <= shares * MIB
-        before = world.engine._budgets.reassembly
+            assert world.engine.budgets.reassembly <= shares * MIB
+        before = world.engine.budgets.reassembly
         assert before > (shares - 0.7) * MIB
         hold(KeyHolder(world, "2001:db8:1::1", 5000), 10)
-        assert world.engine._budgets.reassembly >= before + 10 * PIECE
+        assert world.engine.budgets.reassembly >= before + 10 * PIECE
 
     def test_one_network_that_has_all_of_it_pays_and_not_who_has_the_longest_message(self) -> None:
         limits = replace(SMALL, reassembly_bytes=8 * MIB, reassembly_bytes_per_host=2 * MIB)
@@ -95,7 +95,7 @@ class TestReassembly:
         hold(smaller, 16)
         hold(KeyHolder(world), 10)
         assert world.handler.reasons == []
-        assert world.engine._budgets.reassembly > SMALL.reassembly_bytes - 100_000
+        assert world.engine.budgets.reassembly > SMALL.reassembly_bytes - 100_000
         honest.send(bytes(50_000), 0)
         world.run(0.2)
         assert world.handler.messages == [bytes(50_000)]
@@ -111,7 +111,7 @@ class TestReassembly:
         hold(peer, 40)
         assert world.handler.reasons == []
         assert world.engine.drops["reassembly full"] > 0
-        assert world.engine._budgets.reassembly <= SMALL.reassembly_bytes_per_host
+        assert world.engine.budgets.reassembly <= SMALL.reassembly_bytes_per_host
 
     def test_a_client_at_its_own_bound_costs_nobody_else_anything(self) -> None:
         world = World()
@@ -129,8 +129,8 @@ class TestReassembly:
         hold(peer, 10)
         world.client_of(peer).disconnect()
         world.run(1.1)
-        assert world.engine._budgets.reassembly == 0
-        assert world.engine._budgets._groups == {}
+        assert world.engine.budgets.reassembly == 0
+        assert world.engine.budgets._groups == {}
 
 
 class TestSendQueues:
@@ -150,14 +150,14 @@ class TestSendQueues:
         queued = [self.fill(world, peer, 1000) for peer in peers]
         assert queued[0] > MIB
         assert all(GUARANTEED - 3000 < size <= GUARANTEED for size in queued[1:])
-        assert world.engine._budgets.send_queues <= 2 * MIB + 3 * GUARANTEED
+        assert world.engine.budgets.send_queues <= 2 * MIB + 3 * GUARANTEED
 
     def test_an_ipv6_network_has_as_much_as_a_few_hosts(self) -> None:
         world = World(limits=replace(SMALL, send_queues_bytes_per_host=MIB // 2))
         peers = [KeyHolder(world, f"2001:db8:0:{host:x}::1", 5000) for host in range(1, 7)]
         queued = [self.fill(world, peer, 1000) for peer in peers]
         assert queued[0] > MIB // 2 - 100_000
-        assert MIB - 100_000 < world.engine._budgets.send_queues <= MIB + 6 * GUARANTEED
+        assert MIB - 100_000 < world.engine.budgets.send_queues <= MIB + 6 * GUARANTEED
         assert all(size <= GUARANTEED for size in queued[3:])
 
     def test_those_of_all_hosts_too_and_an_honest_client_is_sent_its_messages(self) -> None:
@@ -165,7 +165,7 @@ class TestSendQueues:
         honest = world.join()
         for host in range(1, 8):
             self.fill(world, KeyHolder(world, f"192.0.2.{host}", 5000), 1000)
-        assert world.engine._budgets.send_queues <= 8 * MIB + 8 * GUARANTEED
+        assert world.engine.budgets.send_queues <= 8 * MIB + 8 * GUARANTEED
         for i in range(100):
             world.client_of(honest).send(b"%d" % i)
             world.frame()
@@ -180,11 +180,11 @@ class TestSendQueues:
             for retry in (-1, 0, 1):
                 client.send(bytes(size), retry)
                 client.send(bytes(size), retry, lambda _: None)
-        assert world.engine._budgets.send_queues > 6 * 6010
+        assert world.engine.budgets.send_queues > 6 * 6010
         world.flush()
-        assert world.engine._budgets.send_queues > 0
+        assert world.engine.budgets.send_queues > 0
         world.run(1.5)
-        assert world.engine._budgets.send_queues == 0
+        assert world.engine.budgets.send_queues == 0
 
     @pytest.mark.parametrize("how", ["disconnect", "vanish"])
     def test_the_end_of_a_session_gives_all_of_it_back(self, how: str) -> None:
@@ -198,7 +198,7 @@ class TestSendQueues:
             client.disconnect()
         world.run(6)
         assert len(world.handler.named("disconnect")) == 1
-        assert world.engine._budgets.send_queues == 0
+        assert world.engine.budgets.send_queues == 0
 
 
 class TestInboxes:
@@ -211,7 +211,7 @@ class TestInboxes:
                 datagram = peer.packet(*[bytes(200)] * 200)
                 world.engine.receive(datagram, peer.address, world.now, world.wall_now)
         assert world.engine.drops["inbox full"] > 0
-        assert world.engine._budgets.inboxes <= MIB + 3 * (GUARANTEED + 70_000)
+        assert world.engine.budgets.inboxes <= MIB + 3 * (GUARANTEED + 70_000)
         world.engine.advance(world.now)
         honest.send(b"heard")
         world.run(0.1)
@@ -224,7 +224,7 @@ class TestInboxes:
             for _ in range(20):
                 datagram = peer.packet(*[bytes(200)] * 200)
                 world.engine.receive(datagram, peer.address, world.now, world.wall_now)
-        assert MIB - 100_000 < world.engine._budgets.inboxes <= MIB + 11 * (GUARANTEED + 70_000)
+        assert MIB - 100_000 < world.engine.budgets.inboxes <= MIB + 11 * (GUARANTEED + 70_000)
 
     def test_all_hosts_together_have_one_too(self) -> None:
         world = World(limits=SMALL)
@@ -233,14 +233,14 @@ class TestInboxes:
             for _ in range(30):
                 datagram = peer.packet(*[bytes(200)] * 200)
                 world.engine.receive(datagram, peer.address, world.now, world.wall_now)
-        assert world.engine._budgets.inboxes <= 4 * MIB + 19 * (GUARANTEED + 70_000)
+        assert world.engine.budgets.inboxes <= 4 * MIB + 19 * (GUARANTEED + 70_000)
 
     def test_what_was_handled_is_given_back(self) -> None:
         world = World()
         peer = KeyHolder(world)
         peer.send(peer.packet(*[b"x"] * 255))
         assert len(world.handler.messages) == 255
-        assert world.engine._budgets.inboxes == 0
+        assert world.engine.budgets.inboxes == 0
 
 
 class TestAClientThatAcksNothing:
@@ -268,7 +268,7 @@ class TestAClientThatAcksNothing:
         assert client.reason is DisconnectReason.STALLED
         assert client.reason.value == "stalled"
         assert world.engine.stats.sessions_stalled == 1
-        assert world.engine._budgets.send_queues == 0
+        assert world.engine.budgets.send_queues == 0
         assert world.sent[-1][0][12] == wire.DISCONNECT
 
     def test_it_stays_while_no_more_than_a_mebibyte_waits(self) -> None:
@@ -312,6 +312,6 @@ class TestSettings:
         )
         world.serve()
         hold(peer, 10)
-        assert world.engine._budgets.reassembly <= 200_000
+        assert world.engine.budgets.reassembly <= 200_000
         with pytest.raises(SendQueueFullError, match="host"):
             world.client_of(peer).send(bytes(260_000))

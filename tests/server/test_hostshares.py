@@ -35,4 +35,4 @@ def test_shares_are_given_back() -> None:
         player.connection.disconnect(world.now)
         world.run(0.3)
         world.players.clear()
-    assert not world.engine._sessions._per_host
+    assert not world.engine.sessions._per_host

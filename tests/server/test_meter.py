@@ -8,13 +8,14 @@ import gc
 import pytest
 from support.serverworld import DEAD, Recorder, World
 
+from mpgameserver._core.pump import ServerPump
 from mpgameserver.errors import ProtocolError
 from mpgameserver.netsim import LinkConditions
 from mpgameserver.server import ThreadedServer
 from mpgameserver.server.context import ServerContext
+from mpgameserver.server.engine import ServerEngine
 from mpgameserver.server.handler import EventHandler
 from mpgameserver.server.meter import MAX_CONNECTIONS_LISTED, Phase, ServerMeter
-from mpgameserver.server.observed_engine import ObservedEngine, carrier_of
 from mpgameserver.server.snapshot import FiguresAsker
 from mpgameserver.server.stats import ServerFigures, ServerStats
 
@@ -42,9 +43,7 @@ class MeasuredWorld(World):
         super().__init__(handler, conditions or LinkConditions())
         self.clock = Clock()
         self.context.meter = self.meter = ServerMeter(self.clock)
-        self.engine = ObservedEngine(
-            self.context, lambda: None, self.context.handler, lambda: LOOPBACK
-        )
+        self.engine = ServerEngine(self.context)
         self.engine.start(self.now)
 
     @property
@@ -60,7 +59,7 @@ def clock() -> Clock:
 @pytest.fixture
 def meter(clock: Clock) -> ServerMeter:
     made = ServerMeter(clock)
-    made.attach(World().engine)  # type: ignore[arg-type]
+    made.attach(World().engine)
     return made
 
 
@@ -158,7 +157,10 @@ class TestTime:
         asyncio.run(main())
         gc.collect()
 
-    def test_the_system_calls_are_counted_too(self, clock: Clock, meter: ServerMeter) -> None:
+    def test_the_system_calls_are_counted_too(self) -> None:
+        world = MeasuredWorld()
+        clock = world.clock
+
         class Working:
             def receive_from(self) -> None:
                 clock.work(1)
@@ -171,11 +173,11 @@ class TestTime:
                 clock.work(100)
                 return True
 
-        carrier = carrier_of(Working(), meter)
-        assert carrier.receive_from() is None
-        assert carrier.queue(b"", LOOPBACK)
-        assert carrier.flush()
-        assert meter._seconds == [0, 1, 0, 110]
+        pump = ServerPump(world.engine, Working(), lambda: world.now)
+        world.engine.answers.push((b"", LOOPBACK))
+        pump.receive(1, world.now, world.wall_now)
+        pump.send()
+        assert world.meter._seconds == [0, 1, 0, 110]
 
 
 class TestFigures:
@@ -277,9 +279,7 @@ class TestFigures:
     def test_a_new_server_begins_from_zero(self) -> None:
         world = MeasuredWorld()
         world.join()
-        world.engine = ObservedEngine(
-            world.context, lambda: None, world.context.handler, lambda: LOOPBACK
-        )
+        world.engine = ServerEngine(world.context)
         assert world.figures.datagrams_received == 0
 
 

@@ -25,6 +25,7 @@ from support.patience import PATIENCE
 from support.serverworld import Recorder
 
 from mpgameserver._core.datagrams import TELLS_LOCAL
+from mpgameserver._core.pump import ServerPump
 from mpgameserver.client import UdpClient
 from mpgameserver.enums import ConnectionStatus, RetryMode
 from mpgameserver.server import EventHandler, ServerContext, ThreadedServer, UdpServer, slow_events
@@ -436,12 +437,15 @@ class TestUdpServer:
         refusals = itertools.cycle([True, True, False])
 
         class Reluctant:
-            def __init__(self, carrier: Any, meter: None) -> None:
+            def __init__(self, carrier: Any) -> None:
                 self.receive_from = carrier.receive_from
                 self.queue = lambda *leaving: not next(refusals) and carrier.queue(*leaving)
                 self.flush = lambda: not next(refusals) and carrier.flush()
 
-        monkeypatch.setattr("mpgameserver.server.udpserver.carrier_of", Reluctant)
+        monkeypatch.setattr(
+            "mpgameserver.server.udpserver.ServerPump",
+            lambda engine, carrier, clock: ServerPump(engine, Reluctant(carrier), clock),
+        )
         context = ServerContext(
             Recorder(handle_message=lambda client, message: client.send(message))
         )

@@ -24,7 +24,6 @@ from mpgameserver.crypto import EllipticCurvePrivateKey
 from mpgameserver.enums import PacketType
 from mpgameserver.server import ServerContext, ThreadedServer, UdpServer
 from mpgameserver.server.engine import ServerEngine
-from mpgameserver.server.observed_engine import ObservedEngine
 from mpgameserver.transport import trace as trace_module
 from mpgameserver.transport.trace import TRACE_VARIABLE, PacketTrace, open_trace
 
@@ -145,7 +144,7 @@ def test_without_a_trace_nothing_is_in_the_way(monkeypatch: pytest.MonkeyPatch) 
         client.connect(server.address)
         play(client, client.connected)
         assert server._server is not None
-        assert type(server._server._engine) is ServerEngine
+        assert server._server._engine.observer is None
         assert client._socket is not None
         assert client._socket.observer is None
         assert client._pump is not None
@@ -234,9 +233,7 @@ class TracedWorld(World):
     def __init__(self, path: Path) -> None:
         super().__init__(Recorder())
         self.context.setTrace(path)
-        self.engine = ObservedEngine(
-            self.context, lambda: None, self.context.handler, lambda: LOCAL
-        )
+        self.engine = ServerEngine(self.context, local=lambda: LOCAL)
         self.engine.start(self.now)
 
 
