@@ -13,17 +13,26 @@ from pathlib import Path
 
 import hypothesis
 import pytest
+from support.examples import examples
 
 import mpgameserver
 
 ROOT = Path(__file__).resolve().parent.parent
 OPEN_FILES = Path("/proc/self/fd")
+BEGINS = ("test_packaging.py", "test_our_client.py", "test_our_server.py", "test_published.py")
+"""Files whose fixtures take half a minute: begun first, they are in no worker's way at the end, and
+no worker takes half of a file from another, for which it would make the fixtures once more."""
 WATCHED_FILES = ("socket:", "pipe:", "anon_inode:")
 THREAD_GRACE = 2.0
 
 # The same examples in every run; `--hypothesis-profile=explore` looks for new ones.
 hypothesis.settings.register_profile(
-    "same", derandomize=True, database=None, deadline=None, print_blob=True
+    "same",
+    max_examples=examples(100),
+    derandomize=True,
+    database=None,
+    deadline=None,
+    print_blob=True,
 )
 hypothesis.settings.register_profile("explore", deadline=None, print_blob=True)
 hypothesis.settings.load_profile("same")
@@ -35,6 +44,10 @@ def pytest_sessionstart() -> None:
     installed = Path(sysconfig.get_path("platlib")).resolve()
     if not imported.is_relative_to(installed):
         raise pytest.UsageError(f"{imported} is not the installed package: use `make test`")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: item.path.name not in BEGINS)
 
 
 def pytest_collection_finish() -> None:

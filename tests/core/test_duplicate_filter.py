@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 from support import models
+from support.examples import examples
 
 from mpgameserver._core.duplicate_filter import MESSAGE_FILTER_WIDTH, DuplicateFilter
 
@@ -69,11 +70,11 @@ class AgainstTheModel(RuleBasedStateMachine):
 
 
 TestAgainstTheModel = AgainstTheModel.TestCase
-TestAgainstTheModel.settings = settings(max_examples=60, stateful_step_count=40)
+TestAgainstTheModel.settings = settings(max_examples=examples(40), stateful_step_count=40)
 
 
 @given(st.sampled_from(EDGES), st.lists(steps, min_size=1, max_size=8))
-@settings(max_examples=30)
+@settings(max_examples=examples(30))
 def test_all_of_the_filter_is_that_of_the_model(width, jumps):
     ours, model, number = DuplicateFilter(width), models.DuplicateModel(width), 1
     for jump in jumps:

@@ -24,6 +24,7 @@ from support.endpoints import (
     new_endpoint,
     paced,
 )
+from support.examples import examples
 
 from mpgameserver._core.endpoint import Endpoint
 from mpgameserver.enums import RetryMode
@@ -162,7 +163,7 @@ class TestCoalescing:
         assert counts == [255, 255, 90]
 
     @given(st.lists(st.integers(0, FULL), max_size=60))
-    @settings(max_examples=50)
+    @settings(max_examples=examples(50))
     def test_datagrams_are_as_full_as_their_messages_in_order_allow(self, sizes):
         client, peer, expected, room = new_endpoint(), Peer(), [], 0
         for size in sizes:

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 from support import models, wire
 from support.damage import prefixes
+from support.examples import examples
 
 from mpgameserver._core.budget import ITEM_COST, Budget
 from mpgameserver._core.fragmenter import (
@@ -131,7 +132,7 @@ class ReassemblerMachine(RuleBasedStateMachine):
 
 
 TestReassemblerMachine = ReassemblerMachine.TestCase
-TestReassemblerMachine.settings = settings(max_examples=60, stateful_step_count=40)
+TestReassemblerMachine.settings = settings(max_examples=examples(40), stateful_step_count=40)
 
 
 class TestReassembler:

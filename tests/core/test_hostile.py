@@ -24,6 +24,7 @@ from support.endpoints import (
     messages_of,
     new_endpoint,
 )
+from support.examples import examples
 from support.visible import state
 
 from mpgameserver._core.budget import ITEM_COST
@@ -85,7 +86,7 @@ class TestAnyBytes:
         | st.binary(max_size=1500).map(lambda data: b"FSOC" + data)
         | st.binary(min_size=40, max_size=1500)
     )
-    @settings(max_examples=200)
+    @settings(max_examples=examples(200))
     def test_noise_is_refused(self, data):
         assert_refused(busy_client(Peer()), data)
 
@@ -115,7 +116,7 @@ class TestAnyBytes:
         assert client.receive(datagram, 1.0) == 0
 
     @given(st.integers(0, 4), st.randoms(use_true_random=False))
-    @settings(max_examples=200)
+    @settings(max_examples=examples(200))
     def test_a_mutated_packet_is_refused(self, index, rng):
         peer = Peer()
         client = busy_client(peer)
@@ -319,7 +320,7 @@ class TestWrongPackets:
         assert_refused(client, peer.make(wire.Message(101, 6, b"good"), piece), "malformed")
 
     @given(st.binary(max_size=80), st.integers(0, 255), st.integers(0, 255))
-    @settings(max_examples=300)
+    @settings(max_examples=examples(300))
     def test_any_payload_is_what_the_second_codec_says(self, payload, count, kind):
         peer = Peer()
         client = new_endpoint()
@@ -478,12 +479,9 @@ class TestInboxFloods:
         client.take_messages()
         assert client.receive(peer.make(peer.message(b"next")), 1.0) == 0
 
-    @pytest.mark.parametrize("one_by_one", [False, True])
-    def test_empty_messages_are_bounded_too_and_reading_makes_room_for_as_many(
-        self, peer, one_by_one
-    ):
+    def test_empty_messages_are_bounded_too_and_reading_makes_room_for_as_many(self, peer):
         client = new_endpoint()
-        for _ in range(2):
+        for one_by_one in (False, True, False):
             while client.receive(peer.make(*(peer.message() for _ in range(255))), 1.0) == 0:
                 pass
             assert self.LIMIT // 128 <= client.inbox_size < self.LIMIT // 128 + 255

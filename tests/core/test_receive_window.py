@@ -9,6 +9,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from support import models, wire
+from support.examples import examples
 
 from mpgameserver._core.receive_window import ARRIVALS, MAX_JUMP, RECEIVE_WIDTH, ReceiveWindow
 
@@ -120,7 +121,7 @@ class ReceiveWindowMachine(RuleBasedStateMachine):
 
 
 TestReceiveWindowMachine = ReceiveWindowMachine.TestCase
-TestReceiveWindowMachine.settings = settings(max_examples=40, stateful_step_count=50)
+TestReceiveWindowMachine.settings = settings(max_examples=examples(40), stateful_step_count=50)
 
 
 class TestReceiveWindow:

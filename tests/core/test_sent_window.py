@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from support import models
+from support.examples import examples
 
 from mpgameserver._core.receive_window import ReceiveWindow
 from mpgameserver._core.sent_window import SentWindow
@@ -82,7 +83,7 @@ class SentWindowMachine(RuleBasedStateMachine):
 
 
 TestSentWindowMachine = SentWindowMachine.TestCase
-TestSentWindowMachine.settings = settings(max_examples=80, stateful_step_count=40)
+TestSentWindowMachine.settings = settings(max_examples=examples(40), stateful_step_count=40)
 
 
 def sent(count: int, previous: int = 0) -> SentWindow:

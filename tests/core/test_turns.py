@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.endpoints import EndpointPair, messages_of
+from support.examples import examples
 
 from mpgameserver._core.endpoint import Endpoint
 from mpgameserver.enums import RetryMode
@@ -166,7 +167,7 @@ PATHS = st.builds(
 )
 
 
-@settings(max_examples=25)
+@settings(max_examples=examples(25))
 @given(
     path=PATHS,
     size=st.integers(8, PACKET),
@@ -190,7 +191,7 @@ def test_the_queue_of_the_link_explains_what_a_transfer_adds(
     assert len(game.delays) >= due - 1 - game.way.stats.lost
 
 
-@settings(max_examples=20)
+@settings(max_examples=examples(20))
 @given(
     path=PATHS,
     size=st.integers(PACKET + 1, 8_000),

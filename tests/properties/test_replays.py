@@ -106,8 +106,7 @@ class TestInItsSession:
         assert (len(world.handler.clients), world.engine.half_open) == (1, 0)
 
 
-@pytest.mark.parametrize("per_second", [60, 1000, 32_767])
-@pytest.mark.parametrize("is_server", [False, True])
+@pytest.mark.parametrize(("is_server", "per_second"), [(False, 60), (True, 1000), (False, 32_767)])
 def test_through_three_laps_of_the_counter(is_server, per_second, seed):
     """At every quarter of a lap all that was recorded is sent again; some of it was withheld."""
     rng, seals, now = random.Random(seed), Seals(), 0.0

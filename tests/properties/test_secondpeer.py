@@ -158,7 +158,7 @@ class Talk:
     ours_is_server=st.booleans(),
     before=BEFORE,
 )
-@settings(max_examples=400)
+@settings(max_examples=150)
 def test_the_two_agree_on_every_script(script, conditions, seed, ours_is_server, before):
     talk = Talk(conditions, seed, ours_is_server, before)
     for frames, speeches in script:
@@ -173,12 +173,12 @@ def test_the_two_agree_on_every_script(script, conditions, seed, ours_is_server,
 
 @pytest.mark.parametrize("ours_is_server", [False, True])
 @pytest.mark.parametrize("before", [0, 65_400])
-def test_three_thousand_messages_each_way_on_a_bad_link(ours_is_server, before, seed):
+def test_a_thousand_messages_each_way_on_a_bad_link(ours_is_server, before, seed):
     conditions = LinkConditions(
         loss=0.1, duplicate=0.1, latency=0.03, jitter=0.02, corrupt=0.02, replay=0.02
     )
     talk = Talk(conditions, seed, ours_is_server, before)
-    for number in range(3000):
+    for number in range(1000):
         for by_us in (True, False):
             mode = RetryMode.NONE if number % 5 == 0 else RetryMode.RETRY_ON_TIMEOUT
             talk.say(by_us, (20, 200, 20, 1500)[number % 4], mode)

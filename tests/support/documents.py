@@ -125,7 +125,8 @@ def wait_until_it_listens(port: int) -> None:
 def environment(**extra: str) -> dict[str, str]:
     """That of a shell in which the tested package's environment is the active one."""
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    return os.environ | {"PATH": path, "PYTHONUNBUFFERED": "1"} | HEADLESS | extra
+    settings = {"PYTHONUNBUFFERED": "1", "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+    return os.environ | {"PATH": path} | settings | HEADLESS | extra
 
 
 @contextmanager
