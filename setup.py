@@ -43,7 +43,7 @@ def extensions(kind: str) -> list[Extension]:
         flags += ["/Od", "/Z7"] if os.name == "nt" else ["-O0", "-g3", "-UNDEBUG"]
     elif kind == "sanitize":
         links = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
-        flags += ["-O1", "-g", "-UNDEBUG", "-fno-omit-frame-pointer", *links]
+        flags += ["-O1", "-g1", "-UNDEBUG", "-fno-omit-frame-pointer", *links]
     c = {"define_macros": macros, "extra_compile_args": flags, "extra_link_args": links}
     c.update(include_dirs=["_core"], depends=["_core/openssl.h", "_core/udp.h", "_core/wipe.h"])
     c.update(libraries=LIBRARIES)

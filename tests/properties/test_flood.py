@@ -34,7 +34,7 @@ PLAYERS = 50
 DATAGRAMS_PER_SECOND = 2800
 MESSAGES_PER_SECOND = 20
 HELLOS_PER_SECOND = 5000
-ROUNDS = 5
+ROUNDS = 3
 SECONDS = 3.0
 SETTLE = 0.3
 NEWCOMER_PATIENCE = 5.0
@@ -282,6 +282,6 @@ def test_a_player_and_the_tick_hardly_notice_a_client_that_floods(tmp_path: Path
         each = ", ".join(f"{latency * 1000:.2f}" for latency, _ in rounds)
         print(f"p99 of the round trip, {what}: median {latencies[-1] * 1000:.2f} ms of {each}")
         print(f"ticks missed, {what}: {[missed_ticks(told['ticks'], span) for _, span in rounds]}")
-    assert told["handled"] > 100 * DATAGRAMS_PER_SECOND  # the flood was no idle one
+    assert told["handled"] > 20 * ROUNDS * DATAGRAMS_PER_SECOND  # the flood was no idle one
     assert latencies[1] <= 2 * max(latencies[0], UNNOTICED_IN_A_FRAME)
     assert missed[1] <= missed[0]
