@@ -21,11 +21,13 @@ from functools import partial
 from mpgameserver.aio.driver import Driver
 from mpgameserver.aio.lingering import LingeringClients
 from mpgameserver.enums import ConnectionStatus
+from mpgameserver.reprs import even_unmade
 from mpgameserver.server.client import ServerClient
-from mpgameserver.server.context import ServerContext
+from mpgameserver.server.context import ServerContext, require_context
 from mpgameserver.server.handler import EventHandler
+from mpgameserver.server.loop import ServerLoop
 from mpgameserver.server.meter import Phase, ServerMeter
-from mpgameserver.server.udpserver import UdpServer, require_context
+from mpgameserver.server.stats import ServerStats
 from mpgameserver.transport.address import host_groups, host_of
 from mpgameserver.transport.listening import numeric_address
 from mpgameserver.transport.ratelog import LimitedLog
@@ -365,33 +367,71 @@ class AsyncEvents(EventHandler):
         return [line.running for line in self._lines.values() if line.running is not None]
 
 
-class AsyncServer(UdpServer):
+class AsyncServer:
     """A server in an asyncio loop; made by `serve`, and used in its loop only.
 
     `stop`, as everything of the context that may be, can be called from any thread.
     """
 
     def __init__(self, ctxt: ServerContext, addr: tuple[str, int]) -> None:
-        self._loop = asyncio.get_running_loop()
+        self._asyncio = asyncio.get_running_loop()
         self._stopped = asyncio.Event()
         self._error: OSError | None = None
         self._events = AsyncEvents(require_context(ctxt).events, ctxt.meter)
-        super().__init__(ctxt, addr, install_signals=False)
+        self._loop = ServerLoop(ctxt, addr, self._events, lambda: self._driver.soon())
         if ctxt.meter is not None:
             ctxt.meter.watch(self._events)
         self._driver = Driver(self, self._turn)
 
-    def _handler(self) -> EventHandler:
-        return self._events
+    @even_unmade
+    def __repr__(self) -> str:
+        return self._loop.describe(self)
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """(host, port) that it listens on; also after it has stopped."""
+        return self._loop.socket.address
+
+    @property
+    def clients(self) -> tuple[ServerClient, ...]:
+        """The clients that are connected, in the order of arrival."""
+        return self._loop.engine.clients
+
+    @property
+    def stats(self) -> ServerStats:
+        """The figures of the server as a whole."""
+        return self._loop.engine.stats
+
+    @property
+    def now(self) -> float:
+        """The monotonic time of the server, in seconds."""
+        return self._loop.engine.now
+
+    def fileno(self) -> int:
+        """The file descriptor of the socket; -1 once it has stopped."""
+        return self._loop.socket.fileno()
 
     def filenos(self) -> tuple[int, ...]:
         """The file descriptor of the socket; none once it has stopped."""
         return () if self.fileno() < 0 else (self.fileno(),)
 
+    def next_timer(self) -> float:
+        """When the next turn is due, in seconds of `time.perf_counter`."""
+        return self._loop.next_timer()
+
+    @property
+    def wants_write(self) -> bool:
+        """True while the socket takes no more."""
+        return self._loop.is_blocked
+
     def wake(self) -> None:
         """Have a turn soon; from any thread."""
         with contextlib.suppress(RuntimeError):  # the loop is closed
-            self._loop.call_soon_threadsafe(self._driver.soon)
+            self._asyncio.call_soon_threadsafe(self._driver.soon)
+
+    def stop(self) -> None:
+        """Ask the server to stop; from any thread, any number of times. Returns at once."""
+        self._loop.stop()
 
     async def wait_stopped(self) -> None:
         """Wait until the server has stopped: by `stop` or `ServerContext.shutdown`.
@@ -402,12 +442,16 @@ class AsyncServer(UdpServer):
         if self._error is not None:
             raise self._error
 
+    def _begin(self) -> None:
+        """Call the event `starting`, whose end `_start` waits for."""
+        self._loop.begin(self)
+
     async def _start(self) -> None:
         """Serve, once `starting` is over. What that raises is raised, and nothing is served."""
         try:
             await self._events.started()
         except Exception:
-            self._give_up()
+            self._loop.release()
             raise
         finally:
             try:
@@ -426,13 +470,13 @@ class AsyncServer(UdpServer):
 
     async def _abandon(self) -> None:
         self._driver.close()
-        self.close()
+        self._loop.close()
         self._stopped.set()
         await self._events.cancel()
 
     def _turn(self) -> None:
         try:
-            serves = self.update()
+            serves = self._loop.update(self)
         except OSError as error:
             self._error = error
             self._driver.close()
@@ -443,11 +487,6 @@ class AsyncServer(UdpServer):
             raise
         if not serves:
             self._stopped.set()
-
-    def _note_queued(self) -> None:
-        """What is queued between two turns leaves in one of its own."""
-        if not self._is_updating:
-            self._driver.soon()
 
 
 async def _looked_up(addr: tuple[str, int]) -> tuple[str, int]:

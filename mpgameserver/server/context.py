@@ -26,7 +26,7 @@ from mpgameserver.server.stats import ServerStats
 from mpgameserver.transport.ratelog import LimitedLog
 from mpgameserver.transport.trace import PacketTrace, open_trace
 
-__all__ = ["ServerContext", "ServerSettings"]
+__all__ = ["ServerContext", "ServerSettings", "require_context"]
 
 _LOG = logging.getLogger("mpgameserver.server")
 
@@ -386,3 +386,10 @@ class ServerContext:
         server = self._server
         if server is not None:
             server.wake()
+
+
+def require_context(ctxt: object) -> ServerContext:
+    """`ctxt`, when it is a ServerContext. Raises TypeError that says what was given."""
+    if not isinstance(ctxt, ServerContext):
+        raise TypeError(f"ctxt must be a ServerContext, not {ctxt!r}")
+    return ctxt

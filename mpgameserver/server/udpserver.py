@@ -1,8 +1,7 @@
-"""The server on a socket: one loop, in the caller's thread or in one of its own.
+"""The server on a socket, served in the caller's thread or in one of its own.
 
-The loop reads what has arrived, up to a cap, lets the engine work, and sends until the kernel
-takes no more. What it waits for is the socket, the engine's next timer, or a byte in the wake
-pipe, by which other threads and signals ask for attention.
+Between two turns of the loop it waits for the socket, the engine's next timer, or a byte in the
+wake pipe, by which other threads and signals ask for attention.
 """
 
 from __future__ import annotations
@@ -20,22 +19,18 @@ from types import TracebackType
 from typing import Any
 
 from mpgameserver import forks
-from mpgameserver._core.pump import ServerPump
 from mpgameserver.reprs import even_unmade
 from mpgameserver.server.client import ServerClient
-from mpgameserver.server.context import ServerContext
-from mpgameserver.server.engine import ServerEngine
-from mpgameserver.server.handler import EVENTS, EventHandler, refuse_coroutines
+from mpgameserver.server.context import ServerContext, require_context
+from mpgameserver.server.handler import EVENTS, refuse_coroutines
+from mpgameserver.server.loop import ServerLoop, State, describe
 from mpgameserver.server.stats import ServerStats
 from mpgameserver.server.stuck import where_stuck
-from mpgameserver.transport.address import format_address, host_and_port
-from mpgameserver.transport.listening import ListeningSocket
+from mpgameserver.transport.address import host_and_port
 from mpgameserver.transport.poll import EagerWaiter, Waiter
 
 __all__ = ["ThreadedServer", "UdpServer"]
 
-MAX_READS = 256
-"""Datagrams read before the handler, the tick and the sending have their turn: some 2 ms."""
 FORCING_INTERRUPTS = 3
 """SIGINTs after which one is a KeyboardInterrupt in whatever event is running."""
 STOP_TIMEOUT = 30.0
@@ -92,18 +87,6 @@ def _stop_signals() -> list[int]:
     return [getattr(signal, name) for name in names if hasattr(signal, name)]
 
 
-def require_context(ctxt: object) -> ServerContext:
-    if not isinstance(ctxt, ServerContext):
-        raise TypeError(f"ctxt must be a ServerContext, not {ctxt!r}")
-    return ctxt
-
-
-def describe(server: object, state: str, addr: tuple[str, int], clients: int) -> str:
-    """The repr of a server: what it does, where, and for how many."""
-    counted = "1 client" if clients == 1 else f"{clients} clients"
-    return f"<{type(server).__name__} {state} on {format_address(addr)}, {counted}>"
-
-
 class UdpServer:
     """A server that runs the handler of a context, for the clients that come to `addr`.
 
@@ -120,40 +103,26 @@ class UdpServer:
         self, ctxt: ServerContext, addr: tuple[str, int], install_signals: bool = True
     ) -> None:
         self._context = require_context(ctxt)
+        refuse_coroutines(ctxt.events, ctxt.handler)
         self._install_signals = install_signals
-        self._lock = threading.RLock()  # over the two flags; a signal may come while it is held
-        self._has_run = False
-        self._is_driven = False
-        self._is_over = False
-        self._is_updating = False
-        self._is_wanted = False
-        self._waits_to_write = False
-        self._is_inherited = False
         self._previous_signals: dict[int, Any] = {}
-        self._engine = ServerEngine(
-            ctxt, lambda: self._pump.flush(), self._handler(), lambda: self.address
-        )
-        self._engine.calls.clock = time.perf_counter
         self._interrupts = 0
         self._pipe = _WakePipe()
         try:
-            self._socket = ListeningSocket(addr)
+            self._loop = ServerLoop(ctxt, addr, ctxt.events, on_closed=self._pipe.close)
         except BaseException:
             self._pipe.close()
             raise
-        self._engine.send_errors = self._socket.errors.counts
-        self._pump = ServerPump(self._engine, self._socket.datagrams, time.perf_counter)
         forks.end_in_child(self)
 
     @even_unmade
     def __repr__(self) -> str:
-        state = "stopped" if self._is_over else "serving" if self._has_run else "listening"
-        return describe(self, state, self.address, len(self.clients))
+        return self._loop.describe(self)
 
     @property
     def address(self) -> tuple[str, int]:
         """(host, port) that it listens on; also after it has stopped."""
-        return self._socket.address
+        return self._loop.socket.address
 
     def run(self) -> None:
         """Serve until `stop`, `ServerContext.shutdown` or a signal.
@@ -176,7 +145,7 @@ class UdpServer:
 
     def fileno(self) -> int:
         """The file descriptor of the socket, for `select` and its kin; -1 once it has stopped."""
-        return self._socket.fileno()
+        return self._loop.socket.fileno()
 
     def next_timer(self) -> float:
         """When `update` is due if nothing arrives before, in seconds of `time.perf_counter`.
@@ -184,16 +153,12 @@ class UdpServer:
         0.0 before the first `update`, and when a message was queued or something was asked of the
         context since the last one; infinity when the server has stopped.
         """
-        if self._is_over:
-            return float("inf")
-        if self._is_wanted or not self._has_run:
-            return 0.0
-        return self._engine.next_timer()
+        return self._loop.next_timer()
 
     @property
     def wants_write(self) -> bool:
         """True while the socket takes no more: `update` is due when it can be written, too."""
-        return self._pump.is_blocked
+        return self._loop.is_blocked
 
     def update(self) -> bool:
         """Serve what has arrived and what the time asks for, without waiting: `run` in pieces.
@@ -206,62 +171,7 @@ class UdpServer:
         runs the context. OSError as `run`: the server has stopped, and is closed. The first call
         raises what the event `starting` raises, as `run` does.
         """
-        self._refuse_in_event("update")
-        if self._has_run and not self._is_driven:
-            raise RuntimeError("this server has run; a new one is needed")
-        try:
-            self._with_events(self._drive)
-        except OSError:
-            self.close()
-            raise
-        if self._engine.is_stopped:
-            self.close()
-        return not self._is_over
-
-    def _begin(self) -> None:
-        """Serve by `update` from now on, unless it was stopped before."""
-        if self._claim():
-            self._is_driven = True
-            self._engine.on_queued = self._note_queued
-            try:
-                self._start_engine()
-            except BaseException:
-                self._give_up()
-                raise
-
-    def _drive(self) -> None:
-        if not self._is_driven:
-            self._begin()
-        if not self._is_over:
-            self._is_wanted = False
-            self._update()
-
-    def _start_engine(self) -> None:
-        _LOG.info("listening on %s", format_address(self.address))
-        self._engine.start(time.perf_counter())
-
-    def _give_up(self) -> None:
-        """Close without an event: the server has not started, or has stopped."""
-        with self._lock:
-            if not self._is_over:
-                self._context.detach()
-                self._close()
-
-    def _with_events(self, work: Callable[[], None]) -> None:
-        try:
-            self._is_updating = True
-            work()
-        finally:
-            self._is_updating = False
-
-    def _note_queued(self) -> None:
-        """A client that had nothing to be sent has something now."""
-        if not self._is_updating:  # else it leaves with the update
-            self._is_wanted = True
-
-    def _refuse_in_event(self, name: str) -> None:
-        if self._is_updating:
-            raise RuntimeError(f"{name}() was called from an event of the handler")
+        return self._loop.update(self)
 
     def close(self) -> None:
         """Stop at once, where `update` serves: each client is told by one datagram.
@@ -269,131 +179,73 @@ class UdpServer:
         Of no effect the second time; RuntimeError in an event of the handler, and when `run`
         serves: both end by `stop`.
         """
-        if self._has_run and not self._is_driven:
-            raise RuntimeError("run() serves: use stop()")
-        self._refuse_in_event("close")
-        if self._is_over:
-            return
-        try:
-            if self._is_driven and not self._engine.is_stopped:
-                self._with_events(self._abort)
-        finally:
-            if self._is_driven:
-                self._give_up()
-            else:
-                self._close()
+        self._loop.close()
 
     def stop(self) -> None:
         """Ask `run` or the `update` calls to end, or see to it that none begins. Returns at once.
 
         From any thread, any number of times.
         """
-        with self._lock:
-            if self._is_over:
-                return
-            if self._has_run:
-                self._context.shutdown()
-            else:
-                self._close()
+        self._loop.stop()
 
     # -- what the context asks --------------------------------------------------------------
 
     @property
     def clients(self) -> tuple[ServerClient, ...]:
         """The clients that are connected, in the order of arrival."""
-        return self._engine.clients
+        return self._loop.engine.clients
 
     @property
     def stats(self) -> ServerStats:
         """The figures of the server as a whole."""
-        return self._engine.stats
+        return self._loop.engine.stats
 
     @property
     def now(self) -> float:
         """The monotonic time of the loop, in seconds."""
-        return self._engine.now
+        return self._loop.engine.now
 
     def wake(self) -> None:
         """End the loop's wait."""
-        if self._is_driven:
-            self._is_wanted = True
+        if self._loop.state is State.DRIVEN:
+            self._loop.want_turn()
         else:
             self._pipe.wake()
 
-    # -- the loop ---------------------------------------------------------------------------
-
-    def _handler(self) -> EventHandler:
-        """Whose events the engine calls."""
-        refuse_coroutines(self._context.events, self._context.handler)
-        return self._context.events
+    # -- serving until the end --------------------------------------------------------------
 
     def _claim(self) -> bool:
         """Make the context this server's own; False when it was stopped before."""
-        with self._lock:
-            if self._is_inherited:
-                raise RuntimeError("this server is the parent process's; a new one is needed")
-            if self._has_run:
-                raise RuntimeError("this server has run; a new one is needed")
-            if self._is_over:
-                return False
-            self._context.settings.timing.check()
-            self._context.attach(self)
-            self._has_run = True
-            return True
+        return self._loop.claim(self, State.RUNNING)
 
     def _run(self, on_started: Callable[[], object] = lambda: None) -> None:
         with self._signals():  # until the end: a second signal must harm nothing
             try:
                 self._serve(on_started)
             finally:
-                self._give_up()
+                self._loop.release()
 
     def _serve(self, on_started: Callable[[], object]) -> None:
-        engine = self._engine
-        self._start_engine()
+        loop = self._loop
+        loop.start()
         on_started()
-        if engine.is_stopped:  # in a process that `starting` has forked
+        if loop.is_over:  # in a process that `starting` has forked
             return
         try:
-            waiter = EagerWaiter(self._socket.datagrams.spin, self._socket, self._pipe)
-            self._update()
-            while not engine.is_stopped:
+            waiter = EagerWaiter(loop.socket.datagrams.spin, loop.socket, self._pipe)
+            loop.turn()
+            while not loop.engine.is_stopped:
                 self._wait(waiter)
-                self._update()
+                loop.turn()
         finally:
-            if not engine.is_stopped:
-                self._abort()
-
-    def _abort(self) -> None:
-        """Tell every client, and the handler, that it is over."""
-        self._engine.abort()
-        self._pump.send()
+            if not loop.engine.is_stopped:
+                loop.abort()
 
     def _wait(self, waiter: Waiter) -> None:
-        is_blocked = self._pump.is_blocked
-        if is_blocked or self._waits_to_write:
-            waiter.want_write(self._socket, is_blocked)
-            self._waits_to_write = is_blocked
-        seconds = min(max(self._engine.next_timer() - time.perf_counter(), 0.0), MAX_WAIT)
+        waiter.want_write(self._loop.socket, self._loop.is_blocked)
+        seconds = min(max(self._loop.next_timer() - time.perf_counter(), 0.0), MAX_WAIT)
         if self._pipe.fileno() in waiter.wait(seconds):
             self._pipe.drain()
-
-    def _update(self) -> None:
-        """Read, work, send."""
-        now = time.perf_counter()
-        self._pump.receive(MAX_READS, now, time.time())
-        self._engine.advance(now)
-        self._engine.slow_events.end_go(now)
-        self._pump.send()
-        if self._socket.datagrams.unreported_error:
-            self._socket.errors.report(now)
-
-    def _close(self) -> None:
-        if self._has_run and not self._is_inherited:
-            _LOG.info("the server on %s has stopped", format_address(self.address))
-        self._is_over = True
-        self._socket.close()
-        self._pipe.close()
 
     @contextlib.contextmanager
     def _signals(self) -> Iterator[None]:
@@ -415,11 +267,7 @@ class UdpServer:
                 signal.signal(number, handler)
 
     def end_in_child(self) -> None:
-        """Stop without a datagram or an event: the sessions are the parent process's."""
-        self._lock = threading.RLock()
-        self._is_inherited = True
-        self._engine.end_in_child()
-        self._close()
+        """Leave the signals to the program: the server is the parent process's."""
         self._restore_signals()
 
     def _on_signal(self, number: int, frame: object) -> None:
@@ -499,7 +347,7 @@ class ThreadedServer:
             thread.start()
         except BaseException:  # no thread is left
             self._server = None
-            server._give_up()
+            server._loop.release()
             raise
         self._thread = thread
         try:

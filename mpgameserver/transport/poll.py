@@ -44,6 +44,8 @@ class Waiter:
     def want_write(self, sock: _HasFileno, wanted: bool) -> None:
         """From here on the wait also ends when the socket takes more, or no longer does."""
         descriptor = sock.fileno()
+        if wanted == (self._writable == descriptor):
+            return
         self._writable = descriptor if wanted else None
         if self._poll is not None:
             self._poll.modify(descriptor, select.POLLIN | (select.POLLOUT if wanted else 0))

@@ -945,7 +945,7 @@ class TestPolling:
             ):
                 await client.send_guaranteed(b"x")
                 await asyncio.sleep(0.1)  # what is owed, such as an ack, leaves meanwhile
-                turns = Turns(client._client, "update"), Turns(server, "update")
+                turns = Turns(client._client, "update"), Turns(server._loop, "turn")
                 await asyncio.sleep(0.2)
                 assert max(turn.count for turn in turns) <= 2
 
@@ -960,7 +960,7 @@ class TestPolling:
             async with aio.serve(context, LOOPBACK) as server, to(context, server) as client:
                 await client.send_guaranteed(b"x")
                 await asyncio.sleep(0.1)
-                turns = Turns(client._client, "update"), Turns(server, "update")
+                turns = Turns(client._client, "update"), Turns(server._loop, "turn")
                 before = client.stats()
                 await asyncio.sleep(0.5)
                 after = client.stats()

@@ -551,7 +551,7 @@ def test_an_event_loop_goes_on_in_the_parent():
                         print(client.status().name, server.fileno(), len(sockets() - own))
                         client._abandon()
                         server._driver.close()
-                        server.close()
+                        server._loop.close()
 
                     print(in_child(look))
                     await client.send_guaranteed(b"still here")

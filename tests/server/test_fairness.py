@@ -16,7 +16,7 @@ from mpgameserver._core.pump import ServerPump
 from mpgameserver.enums import DisconnectReason, PacketType
 from mpgameserver.server import ServerClient
 from mpgameserver.server.limits import Limits
-from mpgameserver.server.udpserver import MAX_READS
+from mpgameserver.server.loop import MAX_READS
 
 INTERVAL = 1 / 60
 MAX_MESSAGES_PER_GO = 16_384

@@ -261,12 +261,12 @@ class Handler(EventHandler):
 
 signal.signal(signal.SIGTERM, signal.SIG_DFL)
 server = UdpServer(ServerContext(Handler()), ("127.0.0.1", 0))
-close = server._close
+close = server._loop._close
 def slow_close():
     close()
     print("closed", flush=True)
     time.sleep(0.2)
-server._close = slow_close
+server._loop._close = slow_close
 try:
     server.run()
 finally:

@@ -443,7 +443,7 @@ class TestUdpServer:
                 self.flush = lambda: not next(refusals) and carrier.flush()
 
         monkeypatch.setattr(
-            "mpgameserver.server.udpserver.ServerPump",
+            "mpgameserver.server.loop.ServerPump",
             lambda engine, carrier, clock: ServerPump(engine, Reluctant(carrier), clock),
         )
         context = ServerContext(
@@ -718,7 +718,7 @@ class TestErrorsOfSending:
         server = UdpServer(ServerContext(Recorder()), LOOPBACK)
         server.update()
         for _ in range(3):
-            server._engine.answers.push((b"x", ("255.255.255.255", 9)))
+            server._loop.engine.answers.push((b"x", ("255.255.255.255", 9)))
             server.update()
         assert server.stats.send_errors == {"EACCES": 3}
         assert server.stats.drops == {}

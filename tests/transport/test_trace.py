@@ -144,7 +144,7 @@ def test_without_a_trace_nothing_is_in_the_way(monkeypatch: pytest.MonkeyPatch) 
         client.connect(server.address)
         play(client, client.connected)
         assert server._server is not None
-        assert server._server._engine.observer is None
+        assert server._server._loop.engine.observer is None
         assert client._socket is not None
         assert client._socket.observer is None
         assert client._pump is not None
