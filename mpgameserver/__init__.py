@@ -82,7 +82,7 @@ else:  # with a __getattr__ in its sight, a type checker takes every name
     def __getattr__(name: str) -> object:
         if name == "TwistedServer":
             if not is_import():
-                text = "TwistedServer is deprecated: it is called UdpServer"
+                text = "TwistedServer is deprecated: use UdpServer"
                 warnings.warn(text, DeprecationWarning, stacklevel=2)
             return UdpServer
         if name not in REPLACEMENTS:

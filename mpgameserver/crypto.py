@@ -94,7 +94,7 @@ class EllipticCurvePublicKey:
         """
         data = _pem_bytes(pem)
         if b"PRIVATE KEY-----" in data:
-            raise ValueError("a public key is needed here, and this PEM text is a private key")
+            raise ValueError("expected a public key, but this PEM text is a private key")
         return _load(load_pem_public_key, data, EllipticCurvePublicKey)
 
     @staticmethod
@@ -140,7 +140,7 @@ class EllipticCurvePublicKey:
         try:
             self._key.verify(signature, data, _ECDSA_SHA256)
         except exceptions.InvalidSignature:
-            raise InvalidSignature("the key has not made this signature of this data") from None
+            raise InvalidSignature("the signature is not this key's for this data") from None
 
     def curve(self) -> ec.EllipticCurve:
         """Return the curve, as an object of `cryptography`; its `name` is "secp256r1"."""
@@ -199,7 +199,7 @@ class EllipticCurvePrivateKey:
         """
         data = _pem_bytes(pem)
         if b"BEGIN PUBLIC KEY-----" in data:
-            raise ValueError("a private key is needed here, and this PEM text is a public key")
+            raise ValueError("expected a private key, but this PEM text is a public key")
         return _load(_LOAD_PRIVATE_PEM, data, EllipticCurvePrivateKey)
 
     @staticmethod

@@ -59,7 +59,7 @@ class ServerCollector(Collector):
     def collect(self) -> Iterator[Metric]:
         """Yield the metrics of a new snapshot."""
         figures = self._asker.wait(ANSWER_TIMEOUT)
-        yield _gauge("up", "Whether a server runs and answers.", float(figures is not None))
+        yield _gauge("up", "1 if a server replies, otherwise 0.", float(figures is not None))
         if figures is not None:
             yield from _sessions(figures)
             yield from _loop(figures)
@@ -134,31 +134,27 @@ def _sessions(figures: ServerFigures) -> Iterator[Metric]:
     trips = {"0.5": figures.latency_median, "0.99": figures.latency_p99}
     yield _gauge(
         "latency_seconds",
-        "The smoothed round trips of the clients: their median and 99th percentile.",
+        "Smoothed round-trip times of the clients: median and 99th percentile.",
         {quantile: trip for quantile, trip in trips.items() if trip is not None},
         "quantile",
     )
-    yield _gauge("send_queue_bytes", "What waits to be sent.", figures.send_queue_bytes)
-    yield _gauge("reassembly_bytes", "What unfinished messages hold.", figures.reassembly_bytes)
+    yield _gauge("send_queue_bytes", "Bytes queued for clients.", figures.send_queue_bytes)
+    yield _gauge("reassembly_bytes", "Bytes of incomplete messages.", figures.reassembly_bytes)
+    yield _gauge("inbox_bytes", "Bytes of messages waiting for the handler.", figures.inbox_bytes)
+    yield _gauge("unacked_bytes", "Bytes of queued and unacked messages.", figures.unacked_bytes)
     yield _gauge(
-        "inbox_bytes", "What messages hold that wait for the handler.", figures.inbox_bytes
-    )
-    yield _gauge(
-        "unacked_bytes", "What messages hold that wait to be sent or acked.", figures.unacked_bytes
-    )
-    yield _gauge(
-        "waiting_sessions", "Sessions that wait for a turn.", figures.stats.waiting_sessions
+        "waiting_sessions", "Sessions waiting for their turn.", figures.stats.waiting_sessions
     )
     yield _counter(
         "sessions_ended",
-        "Sessions ended for what they held or did not ack, by reason.",
+        "Sessions ended because they held too much or did not ack, by reason.",
         {"stalled": figures.stats.sessions_stalled, "evicted": figures.stats.sessions_evicted},
         "reason",
     )
-    yield _gauge("events_running", "Coroutine events under way.", figures.events_running)
-    yield _gauge("events_waiting", "Events that wait for those.", figures.events_waiting)
-    yield _gauge("events_waiting_bytes", "What they hold.", figures.events_waiting_bytes)
-    yield _counter("events_dropped", "Those of clients that were gone.", figures.events_dropped)
+    yield _gauge("events_running", "Coroutine events in progress.", figures.events_running)
+    yield _gauge("events_waiting", "Events waiting for coroutine events.", figures.events_waiting)
+    yield _gauge("events_waiting_bytes", "Bytes of those.", figures.events_waiting_bytes)
+    yield _counter("events_dropped", "Waiting events of clients that left.", figures.events_dropped)
 
 
 def _loop(figures: ServerFigures) -> Iterator[Metric]:
@@ -166,7 +162,7 @@ def _loop(figures: ServerFigures) -> Iterator[Metric]:
     yield _counter("ticks", "Update events of the handler.", figures.ticks)
     yield _counter(
         "busy_seconds",
-        "Time of the server's thread, by what it was spent on.",
+        "Time of the server's thread, by phase.",
         {
             "receive": figures.receive_seconds,
             "handler": figures.handler_seconds,
@@ -183,24 +179,24 @@ def _traffic(figures: ServerFigures) -> Iterator[Metric]:
     )
     octets: _Labelled = {"in": figures.bytes_received, "out": figures.bytes_sent}
     yield _counter("bytes", "Bytes of UDP payload, by direction.", octets, "direction")
-    yield _counter("packets_sent", "Packets of sessions sent.", figures.packets_sent)
-    yield _counter("packets_acked", "Those that were acked.", figures.packets_acked)
+    yield _counter("packets_sent", "Packets sent by sessions.", figures.packets_sent)
+    yield _counter("packets_acked", "Packets acked.", figures.packets_acked)
     yield _counter(
         "packets_timed_out",
-        "Those not acked in time.",
+        "Packets not acked in time.",
         figures.packets_timed_out,
     )
     yield _counter(
-        "retransmissions", "Messages, or pieces of one, sent again.", figures.retransmitted
+        "retransmissions", "Messages and fragments retransmitted.", figures.retransmitted
     )
     drops: _Labelled = dict(figures.stats.drops)
-    yield _counter("drops", "Datagrams that came to nothing, by reason.", drops, "reason")
+    yield _counter("drops", "Datagrams dropped, by reason.", drops, "reason")
     messages: _Labelled = {
         "repeated": figures.messages_repeated,
         "discarded": figures.messages_discarded,
     }
     yield _counter(
-        "message_drops", "Messages of accepted packets that came to nothing.", messages, "reason"
+        "message_drops", "Messages of accepted packets that were dropped.", messages, "reason"
     )
 
 
@@ -211,15 +207,15 @@ def _send_errors(figures: ServerFigures) -> Iterator[Metric]:
 
 def _handshakes(figures: ServerFigures) -> Iterator[Metric]:
     stats = figures.stats
-    yield _gauge("half_open", "Handshakes that wait for their proof.", stats.half_open)
-    yield _gauge("waiting_hellos", "Hellos that wait to be answered.", stats.waiting_hellos)
-    yield _gauge("hellos_put_off", "Hellos that found no room to wait.", stats.hellos_put_off)
+    yield _gauge("half_open", "Handshakes waiting for their CHALLENGE_RESP.", stats.half_open)
+    yield _gauge("waiting_hellos", "Hellos waiting for a reply.", stats.waiting_hellos)
+    yield _gauge("hellos_put_off", "Hellos deferred for want of room.", stats.hellos_put_off)
     yield _counter("hellos_answered", "Handshakes begun.", stats.hellos_answered)
-    yield _counter("answers_repeated", "Answers sent again.", stats.answers_repeated)
-    yield _counter("key_exchanges", "Keys made for proofs.", stats.key_exchanges)
+    yield _counter("answers_repeated", "Replies repeated.", stats.answers_repeated)
+    yield _counter("key_exchanges", "Session keys computed.", stats.key_exchanges)
     yield _counter("handshakes_proved", "Handshakes that became sessions.", stats.handshakes_proved)
-    yield _counter("handshakes_evicted", "Handshakes given up early.", stats.handshakes_evicted)
-    yield _counter("messages_refused", "Messages of threads given up.", stats.messages_refused)
+    yield _counter("handshakes_evicted", "Handshakes evicted.", stats.handshakes_evicted)
+    yield _counter("messages_refused", "Messages of other threads dropped.", stats.messages_refused)
 
 
 def _gauge(name: str, text: str, value: float | _Labelled, label: str = "") -> Metric:

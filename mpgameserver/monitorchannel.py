@@ -92,7 +92,7 @@ class MonitorChannel:
     ) -> None:
         key = load_private_key(key)
         if key.getPublicKey() == context.root_key.getPublicKey():
-            raise ValueError("the monitor needs a key of its own, not that of the server")
+            raise ValueError("the monitor needs a key of its own, not the server's")
         addr = host_and_port(addr, least_port=0)  # before the context is changed
         self._server = ThreadedServer(_channel_context(FiguresAsker(context), key), addr)
 
@@ -161,27 +161,27 @@ class Watchers(EventHandler):
         self._deadlines.pop(client, None)
         if client in self._watchers:
             self._watchers.remove(client)
-            _LOG.info("%s has stopped to watch", format_address(client.addr))
+            _LOG.info("%s has stopped watching", format_address(client.addr))
 
     def handle_message(self, client: ServerClient, seqnum: int, msg: bytes = b"") -> None:
         """Accept a proof, once; no other message is valid."""
         if self._deadlines.pop(client, None) is None:
-            self._refuse(client, "more than a proof was sent")
+            self._refuse(client, "it sent more than a proof")
         elif len(self._watchers) >= MAX_WATCHERS:
-            self._refuse(client, "enough watch already")
+            self._refuse(client, "too many are watching already")
         elif not self._is_proof(client, msg):
-            self._refuse(client, "what was sent is no proof of the key")
+            self._refuse(client, "it does not have the key")
         else:
             self._watchers.add(client)
             self._next_question = self._now
-            _LOG.info("%s watches", format_address(client.addr))
+            _LOG.info("%s is watching", format_address(client.addr))
 
     def update(self, delta_t: float) -> None:
         """Send statistics, request new ones, and end sessions without a proof."""
         self._now += delta_t
         for client in [c for c, deadline in self._deadlines.items() if self._now >= deadline]:
             del self._deadlines[client]
-            self._refuse(client, "no proof came")
+            self._refuse(client, "it sent no proof of the key")
         figures = self._asker.take()
         if figures is not None:
             message = figures.to_bytes()

@@ -20,6 +20,6 @@ def even_unmade(shows: Callable[[Any], str]) -> Callable[[Any], str]:
         try:
             return shows(self)
         except AttributeError:
-            return f"<{type(self).__name__}, not initialised>"
+            return f"<{type(self).__name__}, not initialized>"
 
     return shown

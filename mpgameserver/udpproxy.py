@@ -220,7 +220,7 @@ class UdpProxy:
         if self._stopped:
             raise RuntimeError("this proxy was stopped; make a new one")
         if self._thread is not None:
-            raise RuntimeError("this proxy was started, and forwards in its own thread")
+            raise RuntimeError("this proxy was started and forwards in its own thread")
 
     def _now(self) -> float:
         return self._clock() - self._started

@@ -120,7 +120,7 @@ class TestProof:
         assert not channel.is_in(player)
         assert player.messages == []
         assert channel.asker.questions == 0
-        assert "no proof of the key" in caplog.text
+        assert "does not have the key" in caplog.text
 
     def test_silence_ends_the_session(self, channel: Channel) -> None:
         player = channel.join()
@@ -208,14 +208,14 @@ class TestOverSockets:
         finally:
             is_over.set()
         assert display.shown
-        assert all(shown[0].caption.startswith("no figures for") for shown in display.shown)
+        assert all(shown[0].caption.startswith("no statistics for") for shown in display.shown)
 
     def test_another_key_never_connects(
         self, address: tuple[str, int], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr("mpgameserver.client.udpclient.CONNECTION_TIMEOUT", 0.3)
         display = Recording()
-        with pytest.raises(UnreachableError, match="the game's port: the channel") as raised:
+        with pytest.raises(UnreachableError, match="the monitor channel") as raised:
             monitor(address, STRANGER, display)
         assert "does not have the expected key" in str(raised.value)
         assert display.shown == []
@@ -228,7 +228,7 @@ class TestOverSockets:
         caplog: pytest.LogCaptureFixture,
     ) -> None:
         monkeypatch.setattr("mpgameserver.cli.monitor.make_proof", lambda key, token: b"no proof")
-        with caplog.at_level(logging.CRITICAL), pytest.raises(UnreachableError, match="enough"):
+        with caplog.at_level(logging.CRITICAL), pytest.raises(UnreachableError, match="too many"):
             monitor(address, key, Recording())
 
     def test_it_is_bounded(self, context: ServerContext, key: EllipticCurvePrivateKey) -> None:

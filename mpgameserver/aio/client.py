@@ -93,7 +93,7 @@ class AsyncClient:
             if self._is_over:
                 self._raise_error()
                 if self._client.status() == ConnectionStatus.DROPPED:
-                    raise ConnectionEndedError("the connection has been dropped")
+                    raise ConnectionEndedError("the connection was dropped")
                 raise StopAsyncIteration
             await self._wait()
         return self._client.getMessage()
@@ -161,7 +161,7 @@ class AsyncClient:
         if not await outcome:
             self._raise_error()
             failure = self._client.failure
-            reason = "The attempt was ended." if failure is None else failure.text
+            reason = "The attempt was aborted." if failure is None else failure.text
             raise ConnectFailedError(f"no connection to {format_address(addr)}: {reason}", failure)
 
     def _turn(self) -> None:

@@ -19,14 +19,14 @@ from mpgameserver.cli.parser import EXIT_FAILED, EXIT_INTERRUPTED, CommandParser
 __all__ = ["main"]
 
 _DESCRIPTION = """\
-Encrypted messages over UDP for multiplayer games: see them work, measure them, make keys.
+Encrypted messages over UDP for multiplayer games: a demo, measuring tools, and keys.
 """
 
 _EPILOG = """\
 exit codes:
-  0    it did what it was asked to do
-  1    it did not: the help of each command says what that means
-  2    the command line makes no sense
+  0    success
+  1    failure; see the help of each command
+  2    invalid command line
   130  interrupted
 
 examples:
@@ -80,7 +80,7 @@ def new_parser() -> argparse.ArgumentParser:
         "--version",
         action="version",
         version=_version(),
-        help="tell the version, the kind of build, whose cipher seals packets, and exit",
+        help="show the version, the kind of build and the cipher library, and exit",
     )
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for command in COMMANDS:

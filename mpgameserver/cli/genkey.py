@@ -12,16 +12,16 @@ from mpgameserver.crypto import EllipticCurvePrivateKey, EllipticCurvePublicKey
 __all__ = ["register", "run", "write_key_pair"]
 
 _DESCRIPTION = """\
-Make the key pair of a server: OUT is the private key, which stays on the server and which only
-its owner may read (mode 0600); OUT.pub is the public key, which the clients are given. Both are
-PEM files. Nothing is ever overwritten.
+Make the key pair of a server. OUT is the private key, which stays on the server and only its
+owner can read (mode 0600); OUT.pub is the public key for the clients. Both are PEM files. Existing
+files are never overwritten.
 """
 
 _EPILOG = """\
 exit codes:
   0    both files are written
-  1    neither is: one is there already, or cannot be written
-  2    the command line makes no sense
+  1    neither is: one already exists, or cannot be written
+  2    invalid command line
 
 example:
   mpgameserver genkey server.pem
@@ -60,7 +60,7 @@ def _create(key: EllipticCurvePrivateKey | EllipticCurvePublicKey, path: Path) -
             path.unlink(missing_ok=True)
             raise
     except FileExistsError:
-        raise FileExistsError(f"{str(path)!r} exists, and is not overwritten") from None
+        raise FileExistsError(f"{str(path)!r} exists and is not overwritten") from None
     except OSError as error:
         raise OSError(error.errno, f"cannot write {str(path)!r}: {error.strerror}") from error
 

@@ -41,16 +41,23 @@ def _parse_blackout(text: str) -> Blackout:
 # Within these bounds every combination makes a link: a fraction of at most a half fits bursts of
 # any length, and what is held back is held back for some time.
 _OPTIONS = (
-    _Option("loss", _PER_CENT, 0.0, "lost, in per cent, each datagram by itself"),
-    _Option("burst-loss", number(float, 0, 50), 0.0, "lost in bursts, in per cent, beside --loss"),
-    _Option("burst-length", number(float, 1, 10_000), 4.0, "datagrams that a burst has on average"),
-    _Option("duplicate", _PER_CENT, 0.0, "that arrive twice, in per cent"),
-    _Option("latency", _MILLISECONDS, 0.0, "from sending to arrival, in milliseconds, one way"),
-    _Option("jitter", _MILLISECONDS, 0.0, "by how much that varies up and down, in milliseconds"),
+    _Option("loss", _PER_CENT, 0.0, "datagrams lost at random, in per cent"),
+    _Option(
+        "burst-loss", number(float, 0, 50), 0.0, "lost in bursts in addition to --loss, in per cent"
+    ),
+    _Option("burst-length", number(float, 1, 10_000), 4.0, "mean length of a burst, in datagrams"),
+    _Option("duplicate", _PER_CENT, 0.0, "datagrams duplicated, in per cent"),
+    _Option("latency", _MILLISECONDS, 0.0, "one-way latency, in milliseconds"),
+    _Option("jitter", _MILLISECONDS, 0.0, "variation of the latency up and down, in milliseconds"),
     _Option("reorder", _PER_CENT, 0.0, "held back so that later ones overtake them, in per cent"),
-    _Option("reorder-delay", number(float, 1, 10_000), 30.0, "for how long, in milliseconds"),
-    _Option("rate", number(float, 1, 10_000_000), None, "what it carries, in kB/s (1,000 bytes)"),
-    _Option("queue", _MILLISECONDS, 100.0, "longest wait for a turn under --rate, in milliseconds"),
+    _Option(
+        "reorder-delay",
+        number(float, 1, 10_000),
+        30.0,
+        "how long those are held back, in milliseconds",
+    ),
+    _Option("rate", number(float, 1, 10_000_000), None, "bandwidth, in kB/s (1,000 bytes)"),
+    _Option("queue", _MILLISECONDS, 100.0, "longest time in the queue of --rate, in milliseconds"),
     _Option(
         "blackout",
         _parse_blackout,
@@ -59,16 +66,16 @@ _OPTIONS = (
         "START:LENGTH",
         is_repeatable=True,
     ),
-    _Option("corrupt", _PER_CENT, 0.0, "that arrive with a bit flipped, in per cent"),
-    _Option("truncate", _PER_CENT, 0.0, "that arrive cut short, in per cent"),
-    _Option("replay", _PER_CENT, 0.0, "with which an older one arrives once more, in per cent"),
-    _Option("max-datagram", number(int, 0, MAX_DATAGRAM), None, "bytes; larger ones are lost"),
+    _Option("corrupt", _PER_CENT, 0.0, "datagrams with a bit flipped, in per cent"),
+    _Option("truncate", _PER_CENT, 0.0, "datagrams truncated, in per cent"),
+    _Option("replay", _PER_CENT, 0.0, "datagrams that bring a replay of an older one, in per cent"),
+    _Option("max-datagram", number(int, 0, MAX_DATAGRAM), None, "bytes; larger datagrams are lost"),
 )
 
 
 def add_link_options(command: argparse.ArgumentParser) -> None:
     """Add every option three times: for both directions, and for each. The help shows the first."""
-    group = command.add_argument_group("what the link does to datagrams")
+    group = command.add_argument_group("conditions of the link")
     for option in _OPTIONS:
         told = f" (default: {option.default:g})" if option.default else ""
         for prefix in ("", *(f"{direction}-" for direction in DIRECTIONS)):

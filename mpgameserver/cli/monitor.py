@@ -37,25 +37,25 @@ FRAME = 0.05
 
 _DESCRIPTION = """\
 Watch a running server: its clients, where the time of a tick goes, datagrams and bytes per second,
-the median and the 99th percentile of latency, what is lost and sent again, what waits, and what
-was dropped and why. On a terminal it is a table that is redrawn, if rich is installed (pip install
-rich); elsewhere it is a line for each second.
+the median and the 99th percentile of latency, losses and retransmissions, queues, and drops by
+reason. On a terminal it shows a live table if rich is installed (pip install rich), and otherwise
+prints a line per second.
 
-The server must have a channel for it (serve --monitor-key, or MonitorChannel in a program). The
-key is a private key that both have, and that is for this only. Nothing can be changed by it.
+The server must have a monitor channel (serve --monitor-key, or MonitorChannel in a program). The
+key is a private key that both sides have, used for nothing else. The channel is read-only.
 """
 
 _EPILOG = """\
 exit codes:
   0    the time is over, or it was interrupted
-  1    there was no connection, it ended, or the server did not take the key
-  2    the command line makes no sense, or the key cannot be read
+  1    the connection failed or ended, or the server did not accept the key
+  2    invalid command line, or the key cannot be read
 
 examples:
   mpgameserver monitor 127.0.0.1:1475 --key monitor.pem
   mpgameserver monitor 127.0.0.1:1475 --key monitor.pem --seconds 60 > figures.txt
 
-of a server that was started so:
+for a server that was started with:
   mpgameserver genkey monitor.pem
   mpgameserver serve --key server.pem --monitor-key monitor.pem
 """
@@ -85,7 +85,7 @@ def monitor(
             reason = (
                 f"the connection ended: {client.status().name.lower()}"
                 if has_shown
-                else "it has another key, or enough watch already"
+                else "it has another key, or too many are watching already"
             )
             raise UnreachableError(f"{format_address(address)}: {reason}")
         client.waitForDisconnect()
@@ -98,8 +98,8 @@ def _reach_channel(client: UdpClient, address: tuple[str, int]) -> None:
         if client.failure is not ConnectFailure.WRONG_KEY:
             raise
         raise UnreachableError(
-            f"{error} If {address[1]} is the game's port: the channel for monitors has its own, "
-            f"{DEFAULT_ADDRESS[1]} by default."
+            f"{error} If {address[1]} is the game's port: the monitor channel has a port of its "
+            f"own, {DEFAULT_ADDRESS[1]} by default."
         ) from None
 
 
@@ -156,21 +156,21 @@ def register(commands: Commands) -> None:
         "address",
         metavar="HOST:PORT",
         type=argtypes.address(1),
-        help="where the server's channel for monitors listens",
+        help="address of the server's monitor channel",
     )
     command.add_argument(
         "--key",
         metavar="FILE",
         type=argtypes.key(EllipticCurvePrivateKey.fromPEM),
         required=True,
-        help="the private key of the channel",
+        help="private key of the channel",
     )
     command.add_argument(
         "--seconds",
         metavar="N",
         type=argtypes.number(float, 0.1, argtypes.MAX_SECONDS),
         default=math.inf,
-        help="how long to watch (default: until interrupted)",
+        help="time to watch, in seconds (default: until interrupted)",
     )
     command.set_defaults(run=run)
 

@@ -12,8 +12,8 @@ __all__ = ["MonitorView", "nothing_came"]
 
 def nothing_came(seconds: float) -> Table:
     """Return the table to show when no new statistics have arrived for so many seconds."""
-    reason = "its handler takes long, or it has stopped"
-    return Table(("",), [], f"no figures for {seconds:.0f} s: {reason}")
+    reason = "its handler is slow, or it has stopped"
+    return Table(("",), [], f"no statistics for {seconds:.0f} s: {reason}")
 
 
 class MonitorView:
@@ -81,20 +81,20 @@ class MonitorView:
             ("latency, median", f"{milliseconds(now.latency_median)} ms"),
             ("latency, p99", f"{milliseconds(now.latency_p99)} ms"),
             ("packets lost", f"{timed_out:.1%}"),
-            ("sent again", f"{self._rate('retransmitted'):,.0f}/s"),
+            ("retransmitted", f"{self._rate('retransmitted'):,.0f}/s"),
         ]
         return Table(("links", ""), rows, "")
 
     def _queues(self) -> Table:
         now, stats = self._now, self._now.stats
         rows = [
-            ("to be sent", f"{kilobytes(now.send_queue_bytes)} kB"),
-            ("to be handled", f"{kilobytes(now.inbox_bytes)} kB"),
-            ("unfinished messages", f"{kilobytes(now.reassembly_bytes)} kB"),
+            ("send queues", f"{kilobytes(now.send_queue_bytes)} kB"),
+            ("unread messages", f"{kilobytes(now.inbox_bytes)} kB"),
+            ("incomplete messages", f"{kilobytes(now.reassembly_bytes)} kB"),
             ("events", f"{now.events_waiting:,}"),
             ("half-open handshakes", f"{stats.half_open:,}"),
             ("hellos", f"{stats.waiting_hellos:,}"),
-            ("hellos put off", f"{stats.hellos_put_off:,}"),
+            ("hellos deferred", f"{stats.hellos_put_off:,}"),
         ]
         return Table(("waiting", ""), rows, "")
 
@@ -121,7 +121,7 @@ class MonitorView:
         left_out = self._now.stats.clients - len(listed)
         columns = (
             *("client", "for s", "trip ms", "sent", "received"),
-            *("lost", "sent again", "dropped", "waiting kB"),
+            *("lost", "resent", "dropped", "queued kB"),
         )
         more = f"and {left_out:,} with shorter round trips" if left_out > 0 else ""
         return Table(columns, list(map(_connection_row, listed)), more)
@@ -132,7 +132,7 @@ def _drops(figures: ServerFigures) -> dict[str, int]:
     messages = {
         "message repeated": figures.messages_repeated,
         "message discarded": figures.messages_discarded,
-        "message of one gone": figures.events_dropped,
+        "message, client gone": figures.events_dropped,
     }
     return figures.stats.drops | {reason: count for reason, count in messages.items() if count}
 

@@ -48,25 +48,26 @@ _ROWS = (
 """Of the table: what people read, and the field of LinkStats."""
 
 _DESCRIPTION = f"""\
-Put a bad link between a server and its clients, whatever they are programmed in: a UDP proxy.
+A UDP proxy that puts a bad link between a server and its clients, in whatever language they are
+written.
 
-Clients connect to the address that it prints, and what they send goes on to the server that --to
-names. Each client, {MAX_CLIENTS} at most at a time, has a link of its own and meets the server
-from a port of its own. What the links did so far is told while they work, and at the end.
+Clients connect to the address that it prints, and it forwards their datagrams to the server given
+by --to. Each client, at most {MAX_CLIENTS} at a time, has its own link, and its own port towards
+the server. Statistics are shown while it runs, and at the end.
 
-An option of the link holds for both directions. With up- or down- before its name it is for the
-way to the server, or for the way to the clients, and goes before the one for both:
---loss 5 --up-loss 20 loses 20 % on the way to the server and 5 % on the way back.
+A link option applies to both directions. With the prefix up- or down- it applies to the direction
+towards the server or the clients, and takes precedence:
+--loss 5 --up-loss 20 loses 20 % towards the server and 5 % towards the clients.
 """
 
 _EPILOG = """\
-The same seed does the same to each client's datagrams, clients counted in the order in which they
-appear. Blackouts count from the start of the program.
+The same seed gives each client the same link, by the order in which clients appear. Blackouts
+count from the start of the program.
 
 exit codes:
   0    the time is over, or it was interrupted or terminated
-  1    it cannot listen, or the server's name has no address
-  2    the command line makes no sense
+  1    it cannot listen, or cannot resolve the server's name
+  2    invalid command line
 
 examples:
   mpgameserver netsim --to localhost:1474 --loss 10 --latency 50
@@ -187,14 +188,14 @@ def register(commands: Commands) -> None:
         metavar="HOST:PORT",
         default=("127.0.0.1", 0),
         type=argtypes.address(0),
-        help="where clients connect to; port 0 is a free one (default: 127.0.0.1:0)",
+        help="address for clients to connect to; port 0 takes a free one (default: 127.0.0.1:0)",
     )
     add_seed(command, "of the links")
     command.add_argument(
         "--seconds",
         metavar="N",
         type=argtypes.number(float, 0.1, argtypes.MAX_SECONDS),
-        help="how long it works, in seconds (default: until interrupted)",
+        help="time to run, in seconds (default: until interrupted)",
     )
     add_json(command)
     add_link_options(command)

@@ -66,7 +66,7 @@ def add_seed(command: argparse.ArgumentParser, what: str) -> None:
         "--seed",
         metavar="N",
         type=argtypes.number(int, -math.inf, math.inf),
-        help=f"seed {what}, a whole number (default: another each time, shown)",
+        help=f"seed {what}, a whole number (default: a new one each time, shown)",
     )
 
 

@@ -28,7 +28,7 @@ __all__ = ["ping", "register", "run"]
 INTERVAL = 1.0
 """Seconds from one message to the next."""
 PATIENCE = 1.0
-"""Seconds that an answer to the last message is waited for."""
+"""Seconds to wait for a reply to the last message."""
 
 _MESSAGE = struct.Struct("!I28x")
 """The sequence number, in a message of the size that a game's usually has."""
@@ -36,18 +36,18 @@ _MESSAGE = struct.Struct("!I28x")
 _DESCRIPTION = f"""\
 Measure the round trip to a server that echoes, as `mpgameserver serve` does.
 
-A message of 32 bytes leaves every {INTERVAL:.0f} s, with RetryMode.NONE. For each answer a line
-tells the time from sending to reading in milliseconds. At the end come the messages sent,
-received and lost, and the minimum, mean, maximum and 99th percentile of the times. Answers are
-waited for until {PATIENCE:.0f} s after the last message.
+It sends a message of 32 bytes every {INTERVAL:.0f} s, with RetryMode.NONE, and prints the time
+from sending to reading for each reply, in milliseconds. At the end it waits {PATIENCE:.0f} s for
+replies, and prints the messages sent, received and lost, and the minimum, mean, maximum and 99th
+percentile of the times.
 """
 
 _EPILOG = """\
 exit codes:
-  0    an answer came, or more
-  1    no answer came, or there was no connection: nobody answers, another key, ...
-  2    the command line makes no sense, or the key cannot be read
-  130  interrupted before there was a connection; later, Ctrl-C ends the measuring
+  0    at least one reply arrived
+  1    no reply arrived, or the connection failed: no server, another key, ...
+  2    invalid command line, or the key cannot be read
+  130  interrupted while connecting; later, Ctrl-C ends the measurement
 
 examples:
   mpgameserver ping game.example.org:1474 --key server.pem.pub
@@ -123,7 +123,7 @@ class _RoundTrips:
             sequence = _MESSAGE.unpack(message)[0] if len(message) == _MESSAGE.size else 0
             sent_at = self._sent_at.pop(sequence, None)
             if sent_at is None:
-                self._tell(f"{len(message)} bytes that are no answer")
+                self._tell(f"{len(message)} bytes that are not a reply")
                 continue
             self.times.append(now - sent_at)
             self._tell(f"{len(message)} bytes: seq={sequence} time={_ms(now - sent_at)} ms")
@@ -157,13 +157,13 @@ def register(commands: Commands) -> None:
         "--key",
         metavar="FILE",
         type=argtypes.key(EllipticCurvePublicKey.fromPEM),
-        help="the server's public key (default: whoever answers is trusted)",
+        help="the server's public key (default: trust whoever replies)",
     )
     command.add_argument(
         "--count",
         metavar="N",
         type=argtypes.number(int, 1, 2**32 - 1),
-        help="how many messages to send (default: until interrupted)",
+        help="number of messages to send (default: until interrupted)",
     )
     command.set_defaults(run=run)
 

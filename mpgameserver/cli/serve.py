@@ -27,23 +27,23 @@ from mpgameserver.transport.address import format_address
 __all__ = ["EchoHandler", "Watched", "register", "run", "serve"]
 
 _DESCRIPTION = """\
-Run an echo server: each message goes back to its sender as it came, once, with RetryMode.NONE.
+Run an echo server: it sends each message back to its sender, unchanged, with RetryMode.NONE.
 
-It prints its address and its public key, and a line for each client that comes or goes. It serves
-until SIGINT (Ctrl-C) or SIGTERM, and says goodbye to every client then.
+It prints its address and its public key, and a line for each client that connects or disconnects.
+It serves until SIGINT (Ctrl-C) or SIGTERM, and then disconnects every client.
 """
 
 _EPILOG = """\
 exit codes:
   0    stopped by a signal
-  1    it cannot serve: no such address here, or the port is in use
-  2    the command line makes no sense, or the key cannot be read
+  1    it cannot serve: not an address of this host, or the port is in use
+  2    invalid command line, or the key cannot be read
 
 examples:
-  mpgameserver serve                                all IPv4 addresses, a key for this time
-  mpgameserver serve --host :: --key server.pem     IPv4 and IPv6, a key that the clients have
+  mpgameserver serve                                all IPv4 addresses, a new key
+  mpgameserver serve --host :: --key server.pem     IPv4 and IPv6, a key that the clients know
   mpgameserver serve --host 127.0.0.1 --port 0      loopback, a free port
-  mpgameserver serve --monitor                      with a live table of what it does
+  mpgameserver serve --monitor                      with a live table
 """
 
 
@@ -112,7 +112,7 @@ def serve(
         if watched.channel_key is not None:
             channel = MonitorChannel(context, watched.channel_key, watched.channel_address)
             stack.enter_context(channel)
-            handler.greeting = [f"to be watched at {format_address(channel.address)}"]
+            handler.greeting = [f"monitor channel on {format_address(channel.address)}"]
         asker = None if watched.display is None else FiguresAsker(context)
         server = UdpServer(context, address)
         handler.greeting = [
@@ -144,7 +144,7 @@ def register(commands: Commands) -> None:
         "--key",
         metavar="FILE",
         type=argtypes.key(EllipticCurvePrivateKey.fromPEM),
-        help="private key, as genkey writes it (default: a new key each time)",
+        help="private key made by genkey (default: a new key each time)",
     )
     command.add_argument(
         "--tick",
@@ -154,13 +154,13 @@ def register(commands: Commands) -> None:
         help="ticks per second (default: 60)",
     )
     command.add_argument(
-        "--monitor", action="store_true", help="show live figures, as the command monitor does"
+        "--monitor", action="store_true", help="show live statistics, as the command monitor does"
     )
     command.add_argument(
         "--monitor-key",
         metavar="FILE",
         type=argtypes.key(EllipticCurvePrivateKey.fromPEM),
-        help="let those who have this private key watch it with the command monitor",
+        help="let whoever has this private key watch with the command monitor",
     )
     host, port = DEFAULT_ADDRESS
     command.add_argument(
@@ -168,7 +168,7 @@ def register(commands: Commands) -> None:
         metavar="HOST:PORT",
         type=argtypes.address(0),
         default=DEFAULT_ADDRESS,
-        help=f"where it listens for them (default: {host}:{port})",
+        help=f"address of the monitor channel (default: {host}:{port})",
     )
     command.set_defaults(run=run)
 
@@ -177,7 +177,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Run the command, and return its exit code."""
     logging.basicConfig(level=logging.WARNING)
     if arguments.monitor_key is not None and _is_same(arguments.monitor_key, arguments.key):
-        return fail("serve", "--monitor-key must be another key than --key", EXIT_USAGE)
+        return fail("serve", "--monitor-key must differ from --key", EXIT_USAGE)
     display = open_display(sys.stdout) if arguments.monitor else None
     serve(
         (arguments.host, arguments.port),

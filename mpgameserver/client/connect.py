@@ -209,7 +209,7 @@ class Attempt:
             new_socket = self._network.new_socket(route.family)
             sock = ConnectedSocket(new_socket, route.address, self._trace)
         except OSError as error:
-            _LOG.info("no way to %s: %s", format_address(plain_address(route.address)), error)
+            _LOG.info("cannot reach %s: %s", format_address(plain_address(route.address)), error)
             route.next_socket = now + FRESH_PORT_DELAY
             self._note_sending(error.errno or errno.EINVAL)
             return

@@ -288,7 +288,7 @@ class UdpClient:
         """
         self._guard.check()
         if not self.hasMessages():
-            raise IndexError("no message waits")
+            raise IndexError("there is no message")
         assert self._connection is not None
         return self._connection.endpoint.take_message()
 

@@ -58,7 +58,7 @@ class AccessLog:
         `now` is monotonic. Raises OSError.
         """
         time = datetime.now(timezone.utc).isoformat(timespec="milliseconds")
-        before = f" ({self._untold} lines before were left out)" if self._untold else ""
+        before = f" ({self._untold} lines before were omitted)" if self._untold else ""
         if self._admits(host, now) and self._append(f"{time} {line}{before}\n".encode()):
             self._untold = 0
         else:

@@ -28,7 +28,7 @@ class BlockList:
 
     def __init__(self, entries: Iterable[BlockEntry] = ()) -> None:
         if isinstance(entries, (str, bytes)) or not isinstance(entries, Iterable):
-            raise TypeError(f"a block list is a collection of addresses, not {entries!r}")
+            raise TypeError(f"a block list must be a collection of addresses, not {entries!r}")
         # By version and prefix length: the first bits of the networks that are in.
         self._prefixes: dict[int, dict[int, set[int]]] = {4: {}, 6: {}}
         for entry in entries:
@@ -50,15 +50,13 @@ class BlockList:
 
 def _as_network(entry: BlockEntry) -> _Network:
     if not isinstance(entry, (str, IPv4Address, IPv6Address, IPv4Network, IPv6Network)):
-        raise TypeError(f"an entry of a block list is an address or a network, not {entry!r}")
+        raise TypeError(f"an entry of a block list must be an address or a network, not {entry!r}")
     try:
         network = ip_network(entry)
     except ValueError as error:
         raise ValueError(f"not an entry of a block list: {error}") from None
     if "%" in str(entry):
-        raise ValueError(
-            f"an entry of a block list has no scope, for it holds on every interface: {entry!s}"
-        )
+        raise ValueError(f"an entry of a block list must not have a scope: {entry!s}")
     if isinstance(network, IPv6Network) and network.subnet_of(_MAPPED):
         first = IPv4Address(int(network.network_address) & 0xFFFFFFFF)
         return IPv4Network((first, network.prefixlen - _MAPPED.prefixlen))

@@ -175,7 +175,7 @@ def _warn_of_near_misses(handler: object) -> None:
         event = _near(name, missing)
         if event is not None and callable(inspect.getattr_static(handler, name)):
             warnings.warn(
-                f"{type(handler).__name__}.{name} is no event of a handler: did you mean {event}?",
+                f"{type(handler).__name__}.{name} is not an event: did you mean {event}?",
                 stacklevel=4,
             )
 

@@ -48,5 +48,5 @@ class SlowEventLog:
     def _judge(self, name: str, seconds: float, now: float) -> None:
         if seconds > SLOW_EVENT:
             self._logs[name].warning(
-                now, "%s blocked the server for %.2f s: nobody is served meanwhile", name, seconds
+                now, "%s blocked the server for %.2f s, and all its clients", name, seconds
             )

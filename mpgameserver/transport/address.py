@@ -76,7 +76,7 @@ def resolve(
     try:
         found = _look_up(host, port, flags)
     except (LookupError, UnicodeError) as error:
-        raise socket.gaierror(socket.EAI_NONAME, f"no name for IDNA: {error}") from error
+        raise socket.gaierror(socket.EAI_NONAME, f"not a valid IDNA name: {error}") from error
     return [(family, address) for family, _, _, _, address in found]
 
 

@@ -88,7 +88,7 @@ def _set_options(sock: socket.socket, options: tuple[_Option, ...]) -> None:
             sock.setsockopt(*option)
 
 
-_TOO_SMALL = "the kernel gives a socket's %s buffer %d of the %d bytes asked for%s"
+_TOO_SMALL = "the kernel gives a socket's %s buffer %d of the %d bytes requested%s"
 
 
 def _given_buffer(sock: socket.socket, option: int, wanted: int) -> int:

@@ -144,7 +144,7 @@ def decode_clear_packet(datagram: bytes, packet_type: PacketType) -> ClearPacket
     if header.packet_type != packet_type or header.from_server != from_server:
         raise PacketError(f"not a {packet_type.name}: {header}")
     if header.count != 1 or len(datagram) < CLEAR_OVERHEAD:
-        raise PacketError(f"a packet in the clear of {len(datagram)} bytes: {header}")
+        raise PacketError(f"an unencrypted packet of {len(datagram)} bytes: {header}")
     if header.length != len(datagram) - HEADER_SIZE - CRC_SIZE:
         raise PacketError(f"length {header.length} in a datagram of {len(datagram)} bytes")
     if _crc(datagram[:-CRC_SIZE]) != datagram[-CRC_SIZE:]:
@@ -152,13 +152,13 @@ def decode_clear_packet(datagram: bytes, packet_type: PacketType) -> ClearPacket
     message_start = HEADER_SIZE + _NUMBER_SIZE
     message_seq = int.from_bytes(datagram[HEADER_SIZE:message_start], "big")
     if header.seq == 0 or message_seq == 0:
-        raise PacketError("0 is no sequence number")
+        raise PacketError("0 is not a sequence number")
     return ClearPacket(header, message_seq, datagram[message_start:-CRC_SIZE])
 
 
 def _is_from_server(packet_type: PacketType) -> bool:
     if packet_type not in _FROM_SERVER:
-        raise ValueError(f"only a hello goes in the clear, not {packet_type!r}")
+        raise ValueError(f"only a hello is sent unencrypted, not {packet_type!r}")
     return _FROM_SERVER[packet_type]
 
 
@@ -288,7 +288,7 @@ class ServerHello:
         if len(signature) > _MAX_SIGNATURE_SIZE:
             raise HandshakeError(f"a signature of {len(signature)} bytes")
         if len(salt) != SALT_SIZE or not _is_token(token):
-            raise HandshakeError(f"a salt of {len(salt)} bytes, or a token that is none")
+            raise HandshakeError(f"a salt of {len(salt)} bytes, or an invalid token")
         return cls(root_key_der, ephemeral_key_der, salt, token, signature)
 
     def verify(self, trusted: EllipticCurvePublicKey | None) -> None:
@@ -305,10 +305,8 @@ class ServerHello:
             key.verify(self.signature, self.signed)
         except InvalidSignature:
             if trusted is not None and trusted.getBytes() != self.root_key_der:
-                raise WrongKeyError(
-                    "the server has another root key than the trusted one"
-                ) from None
-            raise HandshakeError("the signature of the SERVER_HELLO does not verify") from None
+                raise WrongKeyError("the server's root key is not the trusted one") from None
+            raise HandshakeError("the signature of the SERVER_HELLO is invalid") from None
 
     def ephemeral_key(self) -> EllipticCurvePublicKey:
         """The server's key. Raises HandshakeError for a point that is not on the curve."""

@@ -356,7 +356,7 @@ def _open(hdr: PacketHeader, cipher: AESGCM, datagram: bytes) -> bytes:
     try:
         return cipher.decrypt(header[:NONCE_SIZE], sealed, header)
     except InvalidTag:
-        raise PacketError("the packet does not open with this key") from None
+        raise PacketError("the packet fails authentication with this key") from None
 
 
 def _received(seq: int, message_type: int, payload: bytes) -> PendingMessage:

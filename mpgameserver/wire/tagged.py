@@ -21,7 +21,7 @@ def encode_integer(value: int) -> bytes:
     """A tagged integer. Raises ValueError for one of more than 63 bits and a sign."""
     size = _integer_size(value)
     if not size:
-        raise ValueError(f"must fit in 63 bits and a sign, not {value!r}")
+        raise ValueError(f"must have at most 63 bits and a sign, not {value!r}")
     return _INTEGER_TAGS[size] + value.to_bytes(size, "big", signed=True)
 
 
@@ -55,17 +55,17 @@ class TaggedReader:
     def expect(self, prefix: bytes) -> None:
         """Read exactly these bytes."""
         if self._take(len(prefix)) != prefix:
-            raise HandshakeError(f"the message does not go on with {prefix.hex()}")
+            raise HandshakeError(f"the message does not continue with {prefix.hex()}")
 
     def integer(self) -> int:
         """Read an integer."""
         tag = int.from_bytes(self._take(2), "big")
         if tag not in _INTEGER_SIZES:
-            raise HandshakeError(f"tag {tag} where an integer belongs")
+            raise HandshakeError(f"tag {tag} where an integer is expected")
         size = _INTEGER_SIZES[tag]
         value = int.from_bytes(self._take(size), "big", signed=True)
         if _integer_size(value) != size:
-            raise HandshakeError(f"the integer {value} in {size} bytes, not its shortest form")
+            raise HandshakeError(f"the integer {value} in {size} bytes, not in its shortest form")
         return value
 
     def byte_string(self) -> bytes:

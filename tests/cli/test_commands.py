@@ -209,7 +209,7 @@ def test_genkey_overwrites_nothing(capsys, tmp_path):
     out, err = capsys.readouterr()
     assert (out, err) == (
         "",
-        f"mpgameserver genkey: '{tmp_path / 'key'}' exists, and is not overwritten\n",
+        f"mpgameserver genkey: '{tmp_path / 'key'}' exists and is not overwritten\n",
     )
     assert before == ((tmp_path / "key").read_bytes(), (tmp_path / "key.pub").read_bytes())
 
@@ -248,7 +248,7 @@ def test_a_server_can_be_watched_by_who_has_the_key(start, serving):
     channel = ("--monitor-key", "monitor.pem", "--monitor-listen", "127.0.0.1:0")
     server, _, _ = serving("--host", "127.0.0.1", *channel)
     line = server.stdout.readline()
-    address = re.fullmatch(r"to be watched at (\S+)\n", line)[1]
+    address = re.fullmatch(r"monitor channel on (\S+)\n", line)[1]
     code, out, err = run(start, "monitor", address, "--key", "monitor.pem", "--seconds", "1")
     assert (code, err) == (0, "")
     assert re.match(r"up \d+ s, 0 clients, \d+ ticks/s, load ", out)
@@ -269,7 +269,7 @@ def test_a_server_and_its_monitor_have_a_key_each(start):
     code, _, err = run(start, "serve", "--key", "key", "--monitor-key", "key")
     assert (code, err) == (
         2,
-        "mpgameserver serve: --monitor-key must be another key than --key\n",
+        "mpgameserver serve: --monitor-key must differ from --key\n",
     )
 
 
@@ -277,7 +277,7 @@ def test_a_monitor_needs_the_private_key(start):
     assert run(start, "genkey", "key")[0] == 0
     code, _, err = run(start, "monitor", "127.0.0.1:1475", "--key", "key.pub")
     assert code == 2
-    assert "a private key is needed" in err
+    assert "expected a private key" in err
 
 
 def test_a_server_stops_at_an_interrupt(serving):
@@ -358,7 +358,7 @@ def test_a_ping_takes_only_its_own_messages_for_answers():
     lines: list[str] = []
     with ThreadedServer(ServerContext(Babbler()), ("127.0.0.1", 0)) as server:
         assert ping(server.address, None, 1, lines.append)
-    assert "5 bytes that are no answer" in lines
+    assert "5 bytes that are not a reply" in lines
     assert "1 sent, 1 received, 0.0 % lost" in lines
 
 

@@ -78,14 +78,14 @@ def test_the_links_are_summed_up(tables: dict[str, Table]) -> None:
         ("latency, median", "40.0 ms"),
         ("latency, p99", "250 ms"),
         ("packets lost", "1.0%"),
-        ("sent again", "10/s"),
+        ("retransmitted", "10/s"),
     ]
 
 
 def test_what_waits_is_told(tables: dict[str, Table]) -> None:
     rows = dict(tables["waiting"].rows)
-    assert rows["to be sent"] == "123 kB"
-    assert rows["unfinished messages"] == "4.0 kB"
+    assert rows["send queues"] == "123 kB"
+    assert rows["incomplete messages"] == "4.0 kB"
     assert rows["events"] == "7"
     assert rows["half-open handshakes"] == "2"
 
@@ -151,7 +151,7 @@ def test_a_terminal_has_all_the_tables(
     with RichDisplay(stream) as display:
         display.show(*MonitorView().take(NOW))
     text = stream.getvalue()
-    for words in ("up 12 s", "handler", "kB/s", "p99", "unfinished", "busy", "192.0.2.1:5000"):
+    for words in ("up 12 s", "handler", "kB/s", "p99", "incomplete", "busy", "192.0.2.1:5000"):
         assert words in text
     assert "and 39 with shorter round trips" in text
 

@@ -107,4 +107,4 @@ def test_so_can_what_raised_as_it_was_made() -> None:
     with pytest.raises(TypeError) as error:
         ServerContext(Game)
     made = [entry.frame.f_locals.get("self") for entry in error.traceback]
-    assert "<ServerContext, not initialised>" in map(repr, made)
+    assert "<ServerContext, not initialized>" in map(repr, made)

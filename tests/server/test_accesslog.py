@@ -72,7 +72,7 @@ def test_a_host_has_a_rate_of_lines_and_the_next_line_tells_what_is_missing(path
     assert log.left_out == 100
     log.write("another host", OTHER, 0.0)
     log.write("a line of the next second", HOST, 1.0)
-    assert lines(path)[-2].endswith(" another host (100 lines before were left out)")
+    assert lines(path)[-2].endswith(" another host (100 lines before were omitted)")
     assert lines(path)[-1].endswith(" a line of the next second")
 
 
@@ -105,7 +105,7 @@ def test_all_hosts_together_have_a_rate_of_lines(
 def test_a_day_of_the_longest_lines_is_less_than_it_is_said_to_be() -> None:
     address = "[fe80:ffff:ffff:ffff:ffff:ffff:ffff:ffff%interface123456]:65535"
     line = f"2026-01-01T00:00:00.000+00:00 {address} disconnect key limit after 1234567.123 s\n"
-    longest = len(line) + len(" (123456 lines before were left out)")
+    longest = len(line) + len(" (123456 lines before were omitted)")
     assert longest <= 180
     assert LINES_PER_SECOND * 86400 * 180 < 0.8e9
 
@@ -129,7 +129,7 @@ def test_the_file_has_a_bound_whoever_wrote_it(
     assert sum(log.left_out for log in logs) == 20 - len(lines(path))
     path.rename(tmp_path / "access.log.1")
     logs[0].write("after it was moved away", HOST, 0.0)
-    assert re.search(r"after it was moved away \(\d+ lines before were left out\)$", lines(path)[0])
+    assert re.search(r"after it was moved away \(\d+ lines before were omitted\)$", lines(path)[0])
 
 
 def test_how_many_hosts_are_known_is_bounded(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -107,7 +107,7 @@ def test_a_method_named_nearly_like_an_event_is_told_with_the_right_name(
 ) -> None:
     for make in (handler_with, subclass_with):
         handler = make(**{name: ignore, "update" if event != "update" else "full": ignore})
-        with pytest.warns(UserWarning, match=f"Game.{name} is no event.*mean {event}") as told:
+        with pytest.warns(UserWarning, match=f"Game.{name} is not an event.*mean {event}") as told:
             ServerContext(handler)
         assert told[0].filename == __file__
 

@@ -32,24 +32,24 @@ MAX_PROBLEMS_SHOWN = 20
 _DESCRIPTION = f"""\
 Run a server and clients in one process, over a bad link on loopback.
 
-Each client plays at 60 frames a second. In each it tells its position (unreliable), twice a
-second it says a line of chat (reliable), and a file of 1 MiB goes each way (reliable). The server
-tells everybody's position in each of its ticks, and passes the chat on to all.
+Each client plays at 60 frames a second. It sends its position in every frame (unreliable) and a
+line of chat twice a second (reliable); a file of 1 MiB goes each way (reliable). The server sends
+everybody's position in every tick, and passes the chat on to everybody.
 
-When the seconds are over, the demo waits for up to {WAIT_LIMIT:.0f} s for what is outstanding.
-Then it shows what became of the datagrams and of the messages: how many were sent, delivered,
-lost and duplicated; how many messages, or pieces of one, were retried; the median and the 99th
-percentile of the time from sending to reading; and the bytes delivered per second.
+After that, the demo waits up to {WAIT_LIMIT:.0f} s for outstanding messages. Then it shows how
+many datagrams and messages were sent, delivered, lost and duplicated; how many messages and
+fragments were retransmitted; the median and the 99th percentile of the time from sending to
+reading; and the bytes delivered per second.
 """
 
 _EPILOG = """\
-The same seed makes the same link: it loses, duplicates and delays the same datagrams, counted by
-client and direction.
+The same seed makes the same link: for each client and direction it loses, duplicates and delays
+the same datagrams.
 
 exit codes:
-  0    every reliable byte arrived exactly once, and every callback came exactly once
-  1    not so; lines below the tables, or `problems` in the JSON, say what went wrong
-  2    the command line makes no sense
+  0    every reliable byte arrived exactly once, and every callback was called once
+  1    otherwise; lines below the tables, or `problems` in the JSON, say what went wrong
+  2    invalid command line
   130  interrupted
 
 examples:
@@ -63,7 +63,7 @@ examples:
 def register(commands: Commands) -> None:
     """Add the command to the parser."""
     command = add_command(
-        commands, "demo", "play over a bad link, and see what arrives", _DESCRIPTION, _EPILOG
+        commands, "demo", "play over a bad link and see what arrives", _DESCRIPTION, _EPILOG
     )
 
     def add(name: str, low: float, high: float, default: float, text: str) -> None:
@@ -75,23 +75,23 @@ def register(commands: Commands) -> None:
             help=f"{text} (default: {default:g})",
         )
 
-    add("seconds", 0.1, argtypes.MAX_SECONDS, 8.0, "how long the clients play, in seconds")
-    add("loss", 0, 100, 5.0, "lost, in per cent of the datagrams of each direction")
-    add("latency", 0, 10_000, 25.0, "from sending to arrival, in milliseconds, one way")
-    add("jitter", 0, 10_000, 5.0, "by how much that varies up and down, in milliseconds")
-    add("duplicate", 0, 100, 2.0, "duplicated, in per cent of the datagrams of each direction")
+    add("seconds", 0.1, argtypes.MAX_SECONDS, 8.0, "time that the clients play, in seconds")
+    add("loss", 0, 100, 5.0, "datagrams lost in each direction, in per cent")
+    add("latency", 0, 10_000, 25.0, "one-way latency, in milliseconds")
+    add("jitter", 0, 10_000, 5.0, "variation of the latency up and down, in milliseconds")
+    add("duplicate", 0, 100, 2.0, "datagrams duplicated in each direction, in per cent")
     command.add_argument(
         "--clients",
         metavar="N",
         type=argtypes.number(int, 1, MAX_PLAYERS),
         default=4,
-        help=f"how many clients play, at most {MAX_PLAYERS} (default: 4)",
+        help=f"number of clients, at most {MAX_PLAYERS} (default: 4)",
     )
     command.add_argument(
         "--report",
         metavar="FILE",
         type=argtypes.new_file,
-        help="write a page of HTML with charts; it needs no network to be read",
+        help="write an HTML page with charts, which can be read offline",
     )
     add_seed(command, "of the link and the files")
     add_json(command)
@@ -127,7 +127,7 @@ def run(arguments: argparse.Namespace) -> int:
 def _verdict(problems: Sequence[str]) -> list[str]:
     """The last lines of the demo."""
     if not problems:
-        return ["every reliable byte arrived exactly once, and every callback came exactly once"]
+        return ["every reliable byte arrived exactly once, and every callback was called once"]
     lines = [f"failed: {problem}" for problem in problems[:MAX_PROBLEMS_SHOWN]]
     if len(problems) > MAX_PROBLEMS_SHOWN:
         lines.append(f"... and {len(problems) - MAX_PROBLEMS_SHOWN} problems more")

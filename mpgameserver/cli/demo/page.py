@@ -55,9 +55,9 @@ def _body(report: DemoReport) -> Iterator[str]:
     yield from _verdict(report.problems)
     yield "<h2>The link</h2>"
     yield _table(_conditions(report.settings))
-    yield "<h2>What the clients saw, second by second</h2>"
+    yield "<h2>The links, second by second</h2>"
     yield from _charts(report.timeline)
-    yield '<p class="note">Time counts from the first packet; the last second is no whole one.</p>'
+    yield '<p class="note">Time counts from the first packet; the last second is incomplete.</p>'
     yield "<h2>What was delivered</h2>"
     for part in report.as_tables():
         if part:
@@ -73,7 +73,7 @@ def _verdict(problems: list[str]) -> Iterator[str]:
     else:
         yield (
             '<p class="verdict">Every reliable byte arrived exactly once, and every callback '
-            "came exactly once.</p>"
+            "was called once.</p>"
         )
 
 

@@ -124,8 +124,8 @@ class DemoReport:
         )
         yield ""
         yield (
-            f"played {self.played:.1f} s, then waited {self.waited:.1f} s for what was "
-            f"outstanding; {self.frames} frames, {self.frames_left_out} more left out"
+            f"played {self.played:.1f} s, then waited {self.waited:.1f} s for outstanding "
+            f"messages; {self.frames} frames, {self.frames_left_out} skipped"
         )
 
 

@@ -185,7 +185,7 @@ def test_without_json_the_seed_the_tables_and_the_verdict_are_printed(capsys, sm
     wanted = ["datagrams", "up", "down", "messages", "position", "chat", "file"]
     assert [word for word in dict.fromkeys(first_words) if word in wanted] == wanted
     assert lines[-1] == (
-        "every reliable byte arrived exactly once, and every callback came exactly once"
+        "every reliable byte arrived exactly once, and every callback was called once"
     )
 
 
