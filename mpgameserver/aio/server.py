@@ -47,7 +47,7 @@ MAX_KEPT_BYTES = 64 << 10
 """Those of a client that is gone, the first ones: what a player says last is handled, and whoever
 comes and goes leaves no more than this behind."""
 EVENT_COST = 512
-"""What an event that waits costs beside its bytes, so that empty messages are bounded, too."""
+"""Bytes counted for a waiting event besides its own, so that empty messages are bounded too."""
 MAX_EVENTS_AT_ONCE = 64
 """Waiting events of one client that are called before the loop has its turn."""
 SETTLE_TIMEOUT = 30.0
@@ -80,7 +80,7 @@ class _Line:
 
     @property
     def charge(self) -> int:
-        """What waits, as it counts against the bounds of a host and of all."""
+        """Waiting bytes, as counted against the limits per host and of all clients."""
         return self.size + EVENT_COST * len(self.events)
 
     def put(self, event: _Event) -> None:
@@ -253,7 +253,7 @@ class AsyncEvents(EventHandler):
         if stuck is None:
             return
         self._logs["stuck"].warning(
-            self._loop.time(), "%r is gone, and its event does not end: cancelled", stuck
+            self._loop.time(), "%r has left and its event does not end: cancelled", stuck
         )
         others.discard(stuck)
         line = self._lines[stuck]
@@ -277,7 +277,7 @@ class AsyncEvents(EventHandler):
         return True
 
     def _called(self, event: Callable[[], object]) -> object:
-        """What an event returns that is not called by the engine, which would measure it."""
+        """Call an event that the engine does not call and measure itself; return its result."""
         return event() if self._meter is None else self._meter.timed(Phase.HANDLER, event)()
 
     def _timed(self, awaitable: Awaitable[object]) -> Awaitable[object]:
@@ -368,9 +368,9 @@ class AsyncEvents(EventHandler):
 
 
 class AsyncServer:
-    """A server in an asyncio loop; made by `serve`, and used in its loop only.
+    """A server in an asyncio event loop, made by `serve`. Use it only in its loop.
 
-    `stop`, as everything of the context that may be, can be called from any thread.
+    `stop`, like everything of the context that is thread-safe, may be called from any thread.
     """
 
     def __init__(self, ctxt: ServerContext, addr: tuple[str, int]) -> None:
@@ -389,17 +389,17 @@ class AsyncServer:
 
     @property
     def address(self) -> tuple[str, int]:
-        """(host, port) that it listens on; also after it has stopped."""
+        """The (host, port) that it listens on; also after it has stopped."""
         return self._loop.socket.address
 
     @property
     def clients(self) -> tuple[ServerClient, ...]:
-        """The clients that are connected, in the order of arrival."""
+        """The clients that are connected, in the order in which they connected."""
         return self._loop.engine.clients
 
     @property
     def stats(self) -> ServerStats:
-        """The figures of the server as a whole."""
+        """A snapshot of the server's statistics."""
         return self._loop.engine.stats
 
     @property
@@ -408,20 +408,20 @@ class AsyncServer:
         return self._loop.engine.now
 
     def fileno(self) -> int:
-        """The file descriptor of the socket; -1 once it has stopped."""
+        """Return the socket's file descriptor; -1 once it has stopped."""
         return self._loop.socket.fileno()
 
     def filenos(self) -> tuple[int, ...]:
-        """The file descriptor of the socket; none once it has stopped."""
+        """Return the socket's file descriptor; none once it has stopped."""
         return () if self.fileno() < 0 else (self.fileno(),)
 
     def next_timer(self) -> float:
-        """When the next turn is due, in seconds of `time.perf_counter`."""
+        """Time of the next turn, in seconds of `time.perf_counter`."""
         return self._loop.next_timer()
 
     @property
     def wants_write(self) -> bool:
-        """True while the socket takes no more."""
+        """True while the socket is not writable."""
         return self._loop.is_blocked
 
     def wake(self) -> None:
@@ -430,13 +430,15 @@ class AsyncServer:
             self._asyncio.call_soon_threadsafe(self._driver.soon)
 
     def stop(self) -> None:
-        """Ask the server to stop; from any thread, any number of times. Returns at once."""
+        """Ask the server to stop, and return at once. Idempotent; may be called from any thread."""
         self._loop.stop()
 
     async def wait_stopped(self) -> None:
-        """Wait until the server has stopped: by `stop` or `ServerContext.shutdown`.
+        """Wait until the server has stopped, by `stop` or `ServerContext.shutdown`.
 
-        Raises the OSError of `UdpServer.update` when that has stopped it.
+        Raises:
+            OSError: something else in the process has closed the socket, which has stopped the
+                server.
         """
         await self._stopped.wait()
         if self._error is not None:
@@ -500,20 +502,30 @@ async def _looked_up(addr: tuple[str, int]) -> tuple[str, int]:
 
 @asynccontextmanager
 async def serve(ctxt: ServerContext, addr: tuple[str, int]) -> AsyncIterator[AsyncServer]:
-    """Serve the clients that come to `addr` within an `async with` block.
+    """Serve clients for the duration of an `async with` block, which gets an `AsyncServer`.
 
-    Any event of the context's handler may be a coroutine function. `starting` is over before any
-    other comes, and all others are before `shutdown` comes. One client's events come in order and
-    one at a time; `update` and `full` are left out while the one before runs. What one raises is
-    logged. A client of which too many messages wait for its handler is disconnected; of those
-    that still wait when a client has gone, only the first 64 KiB are handled.
+    Any event of the handler may be a coroutine function. `starting` finishes before any other event
+    begins, and all others finish before `shutdown` begins. The events of one client run in order,
+    one at a time; `update` and `full` are skipped while the previous one is running. An exception
+    in an event is logged. A client with too many messages waiting for its handler is disconnected.
+    When a client has left, only the first 64 KiB of its waiting messages are handled.
 
-    At the end of the block, and when it raises or is cancelled, every client gets a goodbye, which
-    takes up to 1 second, and the events that run come to their end, for up to 30 seconds. Then,
-    or when the block is cancelled once more, they are cancelled.
+    At the end of the block, even if it raises or is cancelled, every client is disconnected, which
+    takes up to 1 second, and running events may finish within 30 seconds. After that, or if the
+    block is cancelled a second time, they are cancelled.
 
-    Raises what `UdpServer` does, and what `starting` raises: then the server does not start. At
-    the end of the block it raises, as `AsyncServer.wait_stopped`, what its `update` has raised.
+    Parameters:
+        ctxt: the context.
+        addr: a pair (host, port), as for `UdpServer`.
+
+    Raises:
+        TypeError: `ctxt` is not a ServerContext, or `addr` is not such a pair.
+        ValueError: the port is out of range, or the keep-alive interval is not below the idle
+            timeouts.
+        RuntimeError: another server runs the context.
+        OSError: the address, which the message names, cannot be listened on; or, at the end of the
+            block, something else in the process has closed the socket.
+        Exception: whatever the event `starting` raises; the server does not start.
     """
     server = AsyncServer(ctxt, await _looked_up(addr))
     try:

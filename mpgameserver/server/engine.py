@@ -64,7 +64,7 @@ _LOG = logging.getLogger("mpgameserver.server")
 _CLIENT_HELLO, _CHALLENGE_RESP = PacketType.CLIENT_HELLO, PacketType.CHALLENGE_RESP
 _DISCONNECT = PacketType.DISCONNECT
 _ORDINARY_DROPS = frozenset({"repeated", "too late", "no session", "late hello"})
-"""What honest clients on an honest network cause, and no log needs to tell."""
+"""Drops that honest clients on an honest network cause, and that need no log line."""
 
 
 class _Place:
@@ -117,7 +117,7 @@ class ServerEngine(Switchboard):
         self.on_queued: Callable[[], None] = _nothing
         """Called when the handler has queued something for a client that had nothing to send."""
         self.send_errors: Callable[[], dict[str, int]] = dict
-        """How often the socket met each error of sending: `ServerStats.send_errors`."""
+        """Counts of the socket's send errors by name: `ServerStats.send_errors`."""
         self._before_work = before_work
         self.budgets: HostBudgets = HostBudgets(self.settings.limits)
         self._handshakes = ServerHandshakes(context.root_key, self.sessions, self.settings.limits)
@@ -216,7 +216,7 @@ class ServerEngine(Switchboard):
             self.drop(reason, address)
 
     def _refusal(self, address: SocketAddress, host: IpAddress) -> str | None:
-        """Why no handshake is begun with an address; None where one is."""
+        """Return the reason to refuse a handshake with an address, or None."""
         if self._is_stopping:
             return "stopping"
         if address[1] == 0:
@@ -237,7 +237,7 @@ class ServerEngine(Switchboard):
         else:
             share = self.settings.limits.clients_per_host
             self._full_log.warning(
-                self.now, "the host of %s has its share: %d clients", _Place(address), share
+                self.now, "refused %s: its host already has %d clients", _Place(address), share
             )
         if self.now >= self._next_full_event:
             self._next_full_event = self.now + FULL_EVENT_INTERVAL
@@ -349,7 +349,7 @@ class ServerEngine(Switchboard):
             self._stop()
 
     def next_timer(self) -> float:
-        """When `advance` has something to do, if nothing arrives before."""
+        """Time at which `advance` is due if nothing arrives before."""
         if self.has_touched or self.waiting or self.handover:
             return self.now
         # While the network takes no more, answers need not be made either.
@@ -513,7 +513,11 @@ class ServerEngine(Switchboard):
         reason, seconds = session.end(), self.now - session.connected_at
         self._log_access(session, f"disconnect {reason.value} after {seconds:.3f} s")
         self._departures_log.info(
-            self.now, "%s is gone: %s after %.1f s", _Place(session.address), reason.value, seconds
+            self.now,
+            "%s has left: %s after %.1f s",
+            _Place(session.address),
+            reason.value,
+            seconds,
         )
         self.call_event("disconnect", self.handler.disconnect, session.client)
 
@@ -605,7 +609,7 @@ class ServerEngine(Switchboard):
         except SendQueueFullError as error:
             self._messages_refused += 1
             self._refused_log.warning(
-                self.now, "%r misses a message of another thread: %s", session.client, error
+                self.now, "%r misses a message from another thread: %s", session.client, error
             )
             if callback is not None:
                 self.call("a message callback", callback, False)

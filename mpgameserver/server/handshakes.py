@@ -60,7 +60,7 @@ class HelloRefused(Exception):
 
 @dataclass(frozen=True)
 class ProvedSession:
-    """What a handshake has led to."""
+    """The result of a handshake."""
 
     endpoint: Endpoint
     token: int
@@ -243,7 +243,7 @@ class ServerHandshakes:
         return bool(self._proofs or self.waiting)
 
     def next_work(self) -> float:
-        """When there is public-key work to do: a time that has passed if there is now."""
+        """Time of the next public-key work; in the past if there is some now."""
         if not self.has_work:
             return float("inf")
         return float("-inf") if self._proofs else self._bucket.next_time()

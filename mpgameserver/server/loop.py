@@ -29,7 +29,7 @@ _LOG = logging.getLogger("mpgameserver.server")
 
 
 class State(Enum):
-    """What a loop is at; `_NEXT` has the ways from one to another."""
+    """The state of a loop; `_NEXT` has the transitions."""
 
     LISTENING = auto()
     """Nobody serves yet."""
@@ -96,7 +96,7 @@ class ServerLoop:
 
     @property
     def state(self) -> State:
-        """What it is at."""
+        """The state of the loop."""
         return self._state
 
     @property
@@ -105,7 +105,7 @@ class ServerLoop:
         return self._state not in _NEXT
 
     def describe(self, server: object) -> str:
-        """The repr of a server that has this loop: what it does, where, and for how many."""
+        """Return the `repr` of a server with this loop: its state, address and client count."""
         is_new = self._state is State.LISTENING
         state = "stopped" if self.is_over else "listening" if is_new else "serving"
         return describe(server, state, self.socket.address, len(self.engine.clients))
@@ -122,11 +122,11 @@ class ServerLoop:
         """
         with self._lock:
             if self._state is State.INHERITED:
-                raise RuntimeError("this server is the parent process's; a new one is needed")
+                raise RuntimeError("this server is the parent process's; make a new one")
             if self._state is State.CLOSED:
                 return False
             if self._state is not State.LISTENING:
-                raise RuntimeError("this server has run; a new one is needed")
+                raise RuntimeError("this server has already run; make a new one")
             self._context.settings.timing.check()
             self._context.attach(server)
             self._enter(state)
@@ -183,7 +183,7 @@ class ServerLoop:
             self.socket.errors.report(now)
 
     def next_timer(self) -> float:
-        """When a turn is due if nothing arrives before; infinity when it is over."""
+        """Time at which a turn is due if nothing arrives before; infinity when it is over."""
         if self.is_over:
             return float("inf")
         if self._is_wanted or self._state is State.LISTENING:
@@ -224,7 +224,7 @@ class ServerLoop:
         """
         self._refuse_in_event("update")
         if self._state in (State.RUNNING, State.RAN):
-            raise RuntimeError("this server has run; a new one is needed")
+            raise RuntimeError("this server has already run; make a new one")
         try:
             self._in_turn(lambda: self._drive(server))
         except OSError:
@@ -272,6 +272,6 @@ class ServerLoop:
 
 
 def describe(server: object, state: str, addr: tuple[str, int], clients: int) -> str:
-    """The repr of a server: what it does, where, and for how many."""
+    """Return the `repr` of a server: its state, address and number of clients."""
     counted = "1 client" if clients == 1 else f"{clients} clients"
     return f"<{type(server).__name__} {state} on {format_address(addr)}, {counted}>"

@@ -27,7 +27,7 @@ _Result = TypeVar("_Result")
 
 
 class Measured(Protocol):
-    """What a meter asks of the engine that it is attached to."""
+    """The interface that a meter needs of its engine."""
 
     @property
     def now(self) -> float:
@@ -43,11 +43,11 @@ class Measured(Protocol):
 
     @property
     def budgets(self) -> HostBudgets:
-        """What they hold together."""
+        """Bytes that they hold, per host, per network and in all."""
 
 
 class Events(Protocol):
-    """What a meter asks of who keeps events that wait for coroutines."""
+    """The interface that a meter needs of the queue of events that wait for coroutines."""
 
     @property
     def running(self) -> int:
@@ -165,7 +165,7 @@ class ServerMeter:
 
 
 class _TimedSteps(Coroutine[Any, Any, _Result]):
-    """What `ServerMeter.timed_steps` returns.
+    """The result of `ServerMeter.timed_steps`.
 
     No coroutine around the other one: cancelled before its first step, it would never begin that,
     of which Python warns.
@@ -200,7 +200,7 @@ class _TimedSteps(Coroutine[Any, Any, _Result]):
 
 
 class _Totals:
-    """What sessions have done, added up."""
+    """Sums of the statistics of sessions."""
 
     def __init__(self) -> None:
         self.sent = self.acked = self.timed_out = self.retransmitted = 0

@@ -41,7 +41,7 @@ class SessionTable:
         return token in self._tokens
 
     def no_room(self, address: SocketAddress, host: IpAddress, limits: Limits) -> str | None:
-        """Which cap forbids another session at an address: "full", "host full", or None.
+        """Return the limit that forbids another session at an address: "full" or "host full".
 
         None where it would replace one.
         """

@@ -88,15 +88,22 @@ def _stop_signals() -> list[int]:
 
 
 class UdpServer:
-    """A server that runs the handler of a context, for the clients that come to `addr`.
+    """A server that runs a context's handler for the clients that connect to an address.
 
-    `addr` is a pair (host, port): an IPv4 or IPv6 address or a name, "::" for both versions, and
-    port 0 for a free port. It listens from the moment it is made; `run` serves. With
-    `install_signals`, and in the main thread, SIGINT and SIGTERM end `run`, and on Windows SIGBREAK
-    (Ctrl-Break, and the closing of the console).
+    It listens from the moment it is made; `run` serves.
 
-    Raises TypeError or ValueError for what is no such pair, TypeError for a handler whose events
-    are coroutine functions, and an OSError that names the address where it cannot be had.
+    Parameters:
+        ctxt: the context.
+        addr: a pair (host, port): an IPv4 or IPv6 address or a name; "::" for both IPv4 and IPv6;
+            port 0 for a free port.
+        install_signals: in the main thread, let SIGINT and SIGTERM end `run`, and on Windows
+            SIGBREAK (Ctrl-Break, or closing the console).
+
+    Raises:
+        TypeError: `ctxt` is not a ServerContext, `addr` is not such a pair, or an event of the
+            handler is a coroutine function.
+        ValueError: the port is out of range.
+        OSError: the address, which the message names, cannot be listened on.
     """
 
     def __init__(
@@ -121,22 +128,25 @@ class UdpServer:
 
     @property
     def address(self) -> tuple[str, int]:
-        """(host, port) that it listens on; also after it has stopped."""
+        """The (host, port) that it listens on; also after it has stopped."""
         return self._loop.socket.address
 
     def run(self) -> None:
-        """Serve until `stop`, `ServerContext.shutdown` or a signal.
+        """Serve until `stop`, `ServerContext.shutdown` or a signal. A server can run once.
 
-        Before it returns it has disconnected every client, for up to 1 second. Further signals
-        change nothing until it returns; but the third SIGINT (Ctrl-C) raises KeyboardInterrupt,
-        wherever the handler is. It can be called once: RuntimeError the second time, and while
-        another server runs the context, and in a process forked since the server was made. In one
-        that is forked by an event it returns as soon as that does, and the parent's server is
-        unharmed. What the event `starting` raises is raised, and the server does not start.
+        Before it returns, it disconnects every client, which takes up to 1 second. Further signals
+        have no effect until it returns, except that the third SIGINT (Ctrl-C) raises
+        KeyboardInterrupt wherever the handler is. In a child process that an event has forked, it
+        returns as soon as the event does; the parent's server is unaffected.
 
-        Raises OSError (EBADF or ENOTSOCK) when something else in the process has closed the
-        server's descriptors. No client can be told; the handler has had its last events, and a
-        new server is needed.
+        Raises:
+            RuntimeError: it has already run, another server runs the context, or the process was
+                forked since the server was made.
+            ValueError: the keep-alive interval is not below the idle timeouts.
+            OSError: something else in the process has closed the server's descriptors (EBADF or
+                ENOTSOCK). Clients are not notified; the handler has had its last events. Make a new
+                server.
+            Exception: whatever the event `starting` raises; the server does not start.
         """
         if self._claim():
             self._run()
@@ -144,47 +154,52 @@ class UdpServer:
     # -- in somebody else's loop ------------------------------------------------------------
 
     def fileno(self) -> int:
-        """The file descriptor of the socket, for `select` and its kin; -1 once it has stopped."""
+        """Return the socket's file descriptor, for `select` and the like; -1 when stopped."""
         return self._loop.socket.fileno()
 
     def next_timer(self) -> float:
-        """When `update` is due if nothing arrives before, in seconds of `time.perf_counter`.
+        """Time at which `update` is due if nothing arrives, in seconds of `time.perf_counter`.
 
-        0.0 before the first `update`, and when a message was queued or something was asked of the
-        context since the last one; infinity when the server has stopped.
+        It is 0.0 before the first `update`, and when a message was queued or the context was called
+        since the last one; infinity when the server has stopped.
         """
         return self._loop.next_timer()
 
     @property
     def wants_write(self) -> bool:
-        """True while the socket takes no more: `update` is due when it can be written, too."""
+        """True while the socket is not writable; `update` is also due when it becomes writable."""
         return self._loop.is_blocked
 
     def update(self) -> bool:
-        """Serve what has arrived and what the time asks for, without waiting: `run` in pieces.
+        """Serve what has arrived and what is due, without blocking, in an event loop of yours.
 
-        To be called when the socket can be read and when `next_timer` has come, until it returns
-        False: the server has stopped. The first call begins to serve. What other threads ask for
-        waits for the next call, one interval at the most. A call reads 256 datagrams at the most.
+        Call it when the socket is readable and when `next_timer` has come, until it returns False.
+        The first call starts to serve. Calls from other threads wait for the next `update`, at most
+        one interval. One call reads at most 256 datagrams.
 
-        RuntimeError in an event of the handler, when `run` was called, and while another server
-        runs the context. OSError as `run`: the server has stopped, and is closed. The first call
-        raises what the event `starting` raises, as `run` does.
+        Returns:
+            False when the server has stopped.
+
+        Raises:
+            RuntimeError: it was called from an event of the handler, `run` was called before, or
+                another server runs the context.
+            OSError: as for `run`; the server has stopped and is closed.
+            Exception: on the first call, whatever the event `starting` raises.
         """
         return self._loop.update(self)
 
     def close(self) -> None:
-        """Stop at once, where `update` serves: each client is told by one datagram.
+        """Stop a server that `update` serves, at once: each client gets one DISCONNECT. Idempotent.
 
-        Of no effect the second time; RuntimeError in an event of the handler, and when `run`
-        serves: both end by `stop`.
+        Raises:
+            RuntimeError: it was called from an event of the handler, or `run` serves; use `stop`.
         """
         self._loop.close()
 
     def stop(self) -> None:
-        """Ask `run` or the `update` calls to end, or see to it that none begins. Returns at once.
+        """Ask `run` or the `update` calls to end, or keep them from starting. Idempotent.
 
-        From any thread, any number of times.
+        It returns at once and may be called from any thread.
         """
         self._loop.stop()
 
@@ -192,12 +207,12 @@ class UdpServer:
 
     @property
     def clients(self) -> tuple[ServerClient, ...]:
-        """The clients that are connected, in the order of arrival."""
+        """The clients that are connected, in the order in which they connected."""
         return self._loop.engine.clients
 
     @property
     def stats(self) -> ServerStats:
-        """The figures of the server as a whole."""
+        """A snapshot of the server's statistics."""
         return self._loop.engine.stats
 
     @property
@@ -282,11 +297,16 @@ class UdpServer:
 class ThreadedServer:
     """A `UdpServer` in a thread of its own.
 
-    It can be a context manager, which starts and stops it. After `stop` it can be started again.
-    `name` and `daemon` are those of its thread, as `threading.Thread` has them; they are set before
-    `start`.
+    As a context manager it starts and stops the server. After `stop` it can be started again.
+    `name` and `daemon` are those of its thread, as in `threading.Thread`; set them before `start`.
 
-    Raises TypeError or ValueError for what is no context and no address.
+    Parameters:
+        ctxt: the context.
+        addr: a pair (host, port), as for `UdpServer`.
+
+    Raises:
+        TypeError: `ctxt` is not a ServerContext, or `addr` is not such a pair.
+        ValueError: the port is out of range.
     """
 
     def __init__(self, ctxt: ServerContext, addr: tuple[str, int]) -> None:
@@ -307,14 +327,15 @@ class ThreadedServer:
 
     @property
     def address(self) -> tuple[str, int]:
-        """(host, port) that it listens on; what it was given, before it has started."""
+        """The (host, port) that it listens on; before it has started, the given one."""
         return self._addr if self._server is None else self._server.address
 
     @property
     def daemon(self) -> bool:
         """True, the default, if the program may end while the server runs.
 
-        Raises RuntimeError when it is set while it runs.
+        Raises:
+            RuntimeError: it was set while the server runs.
         """
         return self._daemon
 
@@ -325,10 +346,17 @@ class ThreadedServer:
         self._daemon = bool(daemonic)
 
     def start(self) -> None:
-        """Listen, and serve in a new thread; returns when the event `starting` has.
+        """Listen, and serve in a new thread; return when the event `starting` has returned.
 
-        Raises what `UdpServer` does, an OSError that names the address among it, what `starting`
-        raises, and RuntimeError when it runs already.
+        If it raises, the server has not started, and you can start it again.
+
+        Raises:
+            RuntimeError: it is already running, another server runs the context, or the system has
+                no thread left.
+            TypeError: an event of the handler is a coroutine function.
+            ValueError: the keep-alive interval is not below the idle timeouts.
+            OSError: the address, which the message names, cannot be listened on.
+            Exception: whatever the event `starting` raises.
         """
         if self.is_alive():
             raise RuntimeError("this server is running")
@@ -358,12 +386,17 @@ class ThreadedServer:
             raise
 
     def stop(self, timeout: float = STOP_TIMEOUT) -> None:
-        """Disconnect every client and return when the thread has ended; up to 1 second.
+        """Disconnect every client, up to 1 s, and return when the thread has ended. Idempotent.
 
-        Of no effect unless it is running. On the handler's own thread it only asks for the stop.
-        Raises what has ended the loop, if anything has. An event that does not return holds it
-        up: after `timeout` seconds that is a TimeoutError that names the event. The thread goes
-        on then, `stop` can be called again, and a program that ends does not wait for it.
+        On the handler's own thread it only requests the stop.
+
+        Parameters:
+            timeout: the longest time to wait for an event that does not return, in seconds.
+
+        Raises:
+            TimeoutError: an event, which the message names, has not returned. The thread goes on,
+                `stop` can be called again, and the program can end without waiting for it.
+            Exception: whatever has ended the loop, if anything has.
         """
         server, thread = self._server, self._thread
         if server is None or thread is None:
@@ -380,13 +413,17 @@ class ThreadedServer:
             raise error
 
     def is_alive(self) -> bool:
-        """True from `start` until the server has stopped, whoever has stopped it."""
+        """Return True from `start` until the server has stopped, for whatever reason."""
         return self._thread is not None and self._thread.is_alive()
 
     def join(self, timeout: float | None = None) -> None:
-        """Wait until the server has stopped, or for so many seconds: `is_alive` tells which.
+        """Wait until the server has stopped; `is_alive` tells if it has.
 
-        Raises RuntimeError before it is started, and on the handler's own thread.
+        Parameters:
+            timeout: the longest time to wait, in seconds; None for no limit.
+
+        Raises:
+            RuntimeError: it was not started, or this is the handler's own thread.
         """
         if self._thread is None:
             raise RuntimeError("cannot join a server before it is started")
@@ -405,7 +442,7 @@ class ThreadedServer:
                 has_begun.set_exception(error)
 
     def end_in_child(self) -> None:
-        """Be as one that was never started: the thread is the parent process's."""
+        """Become a server that was never started: the thread is the parent process's."""
         self._server = self._thread = self._error = None
 
     def __enter__(self) -> ThreadedServer:

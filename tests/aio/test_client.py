@@ -306,7 +306,7 @@ class TestClient:
                 await client.send_guaranteed(b"heard")
                 server._driver.close()
                 sending = asyncio.ensure_future(client.send_guaranteed(b"unheard"))
-                with pytest.raises(ConnectionEndedError, match="has been dropped"):
+                with pytest.raises(ConnectionEndedError, match="was dropped"):
                     await next_of(client)
                 with pytest.raises(ConnectionEndedError, match="acked"):
                     await sending

@@ -468,7 +468,7 @@ def test_a_server_made_before_the_fork_does_not_run_in_the_child():
         print(in_child(run))
         server.close()
     """
-    text = "this server is the parent process's; a new one is needed"
+    text = "this server is the parent process's; make a new one"
     assert lines_of(program) == [text, text, "0"]
 
 

@@ -390,7 +390,7 @@ class TestRoom:
         assert [player.connection for player in refused] == [None] * 2
         assert all(player.connection is not None for player in guests)
         assert world.engine.drops["host full"] > 0
-        assert "has its share: 2 clients" in caplog.text
+        assert "its host already has 2 clients" in caplog.text
         assert len(world.handler.named("full")) > 0
         inside[0].connection.disconnect(world.now)
         world.run(1)
@@ -1212,7 +1212,7 @@ class TestHandingOver:
         world.run(0.5)
         assert sorted(outcomes) == [False, False, True, True]
         assert world.stats.messages_refused == 2
-        assert "misses a message of another thread" in caplog.text
+        assert "misses a message from another thread" in caplog.text
 
     def test_a_turn_makes_only_so_many_calls(self) -> None:
         world = World()
@@ -1246,7 +1246,7 @@ class TestArrivalsInTheLog:
         world.run(0.5)
         lines = [record.message for record in caplog.records]
         assert lines[0] == "192.0.2.1:5000 has connected: 1 clients"
-        assert lines[1].startswith("192.0.2.1:5000 is gone: goodbye after 0.")
+        assert lines[1].startswith("192.0.2.1:5000 has left: goodbye after 0.")
         assert {record.levelname for record in caplog.records} == {"INFO"}
 
     def test_a_crowd_fills_no_disk_and_is_counted(self, caplog: pytest.LogCaptureFixture) -> None:

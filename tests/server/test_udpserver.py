@@ -393,7 +393,7 @@ class TestUdpServer:
         context = ServerContext(Recorder(update=lambda delta_t: context.shutdown()))
         server = UdpServer(context, LOOPBACK)
         server.run()
-        with pytest.raises(RuntimeError, match="has run"):
+        with pytest.raises(RuntimeError, match="has already run"):
             server.run()
 
     def test_what_is_no_exception_ends_it_and_the_clients_are_told(self) -> None:
