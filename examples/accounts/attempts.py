@@ -1,4 +1,4 @@
-"""How often somebody may try: guessing passwords must not be a matter of patience."""
+"""A limit on attempts, so that guessing passwords is not just a matter of patience."""
 
 from __future__ import annotations
 

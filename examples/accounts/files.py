@@ -1,4 +1,4 @@
-"""Where each program finds its files.
+"""The files of each program.
 
 All of them lie in one folder here. Elsewhere, each machine has only those that it needs.
 """

@@ -23,8 +23,8 @@ Clock = Callable[[], float]
 
 
 class Gate:
-    """Who waits at the gate, and since when. Times at the gate are monotonic; those of tokens are
-    of the wall clock."""
+    """Clients waiting at the gate, and since when. Times at the gate are monotonic; those of tokens
+    are of the wall clock."""
 
     def __init__(self, checker: TokenChecker, patience: float = PATIENCE) -> None:
         self._checker, self._patience = checker, patience
@@ -85,7 +85,7 @@ class GuardedHandler(EventHandler):
         self._gate.arrive(client, self._clock())
 
     def handle_message(self, client: ServerClient, seqnum: int, msg: bytes = b"") -> None:
-        """What comes first is a token, what comes from a player is the game's."""
+        """Take a client's first message as its token, and a player's as the game's."""
         if self._gate.holds(client):
             self._admit(client, msg)
         elif client in self._players:

@@ -21,7 +21,7 @@ class LoginError(Exception):
 
 @dataclass(frozen=True)
 class Ticket:
-    """What it takes to get into the game."""
+    """Everything that it takes to get into the game."""
 
     name: str
     token: bytes
@@ -62,7 +62,7 @@ class AccountService:
 
 
 def _reason_of(error: urllib.error.HTTPError) -> str:
-    """What the service says; something else may answer in its place."""
+    """Return the service's reason; something else may have replied in its place."""
     try:
         return str(json.load(error)["error"])
     except (ValueError, KeyError, TypeError):

@@ -26,7 +26,7 @@ Sheet holds to be equal."""
 
 
 def hashed(password: str, cost: Cost = DEFAULT_COST) -> str:
-    """What to keep of a password: the parameters, a new salt and the hash."""
+    """Return the text to store for a password: the parameters, a new salt and the hash."""
     salt = os.urandom(SALT_BYTES)
     parts = [str(cost.log_n), str(cost.r), str(cost.p), _text(salt)]
     return "$".join([*parts, _text(_scrypt(password, salt, cost))])

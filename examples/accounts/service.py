@@ -21,7 +21,7 @@ from mpgameserver import EllipticCurvePublicKey
 
 @dataclass(frozen=True)
 class GameAddress:
-    """What a player needs to know of the game server."""
+    """The game server's address and public key, as a player needs them."""
 
     host: str
     port: int
@@ -34,7 +34,7 @@ class GameAddress:
 
 @dataclass(frozen=True)
 class Answer:
-    """What to answer a request."""
+    """The response to a request."""
 
     status: HTTPStatus
     body: Mapping[str, object]

@@ -37,7 +37,7 @@ class TokenError(Exception):
 
 @dataclass(frozen=True)
 class Token:
-    """What a token says."""
+    """The content of a token."""
 
     player: str
     game: bytes
@@ -51,13 +51,13 @@ class Token:
 
     @classmethod
     def decode(cls, body: bytes) -> Token:
-        """What a body that was signed says."""
+        """Decode the signed part of a token."""
         game, number, end = _BODY.unpack(body[: _BODY.size])
         return cls(body[_BODY.size :].decode(), game, number, end / 1000)
 
 
 def game_of(key: EllipticCurvePublicKey) -> bytes:
-    """What a game is called in tokens: the fingerprint of its server's public key."""
+    """Return a game's identifier in tokens: the fingerprint of its server's public key."""
     return hashlib.sha256(key.getBytes()).digest()
 
 
@@ -104,7 +104,7 @@ class TokenChecker:
         return token.player
 
     def _opened(self, data: bytes) -> Token:
-        """What a token says that the service has signed."""
+        """Return the content of a token that the service has signed."""
         try:
             if len(data) > MAX_TOKEN_BYTES:
                 raise ValueError("too long")

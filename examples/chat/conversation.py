@@ -55,7 +55,7 @@ class Conversation:
         return encode_request(self._asked, request)
 
     def heard(self, message: bytes) -> list[str]:
-        """What to show now that a message has come; ValueError for what is none."""
+        """Return the lines to show for a message. Raises ValueError for an invalid one."""
         return [_shown(line) for line in self._lines.take(*decode_line(message))]
 
 

@@ -7,12 +7,12 @@ from typing import Generic, TypeVar
 T = TypeVar("T")
 
 MAX_EARLY = 1024
-"""What may wait for something before it: far more than a network reorders, and a cap for those who
-leave a number out for ever."""
+"""Items that may wait for an earlier one: far more than a network reorders, and a limit for peers
+that leave a number out for ever."""
 
 
 class InOrder(Generic[T]):
-    """What was numbered from 1 without gaps, and sent by reliable messages."""
+    """Items numbered from 1 without gaps, and sent as reliable messages."""
 
     def __init__(self) -> None:
         self._next = 1

@@ -1,4 +1,4 @@
-"""Who is in which room, and who is to be told what. Nothing here knows a network.
+"""The rooms: their members, and the lines to deliver. There is no network code here.
 
 A member is whatever stands for somebody: on the server a client, in a test a name. What a call
 returns are deliveries: pairs of a member and a line that is to be told to it, in order.

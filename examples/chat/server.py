@@ -31,7 +31,7 @@ from mpgameserver import (
 
 @dataclass
 class Peer:
-    """What is counted of a client: what came from it, and how many lines it was told."""
+    """Counters of a client: the messages from it, and the lines sent to it."""
 
     requests: InOrder[Request] = field(default_factory=InOrder)
     told: int = 0

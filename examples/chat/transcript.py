@@ -1,4 +1,4 @@
-"""What was said, in a file: a server that is started again still knows it."""
+"""A file of everything said, which a restarted server reads again."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ MAX_TEXT = 1000
 MAX_BYTES = 8192
 """Of a message: a line of the longest characters, and the words before it."""
 NAME = re.compile(r"[A-Za-z0-9_-]{1,20}")
-"""What nicknames and rooms may be called."""
+"""Valid names of people and rooms."""
 NOBODY = "-"
 """The nickname of lines that the server itself says, and the room of those that concern none."""
 _UNPRINTABLE = {"Cc", "Cs", "Zl", "Zp"}
@@ -27,7 +27,7 @@ other people's terminals, a lone surrogate cannot be printed at all, and a line 
 
 
 class Verb(Enum):
-    """What a client can ask for."""
+    """The requests of a client."""
 
     NICK = "nick"
     JOIN = "join"
@@ -36,7 +36,7 @@ class Verb(Enum):
 
 
 class Kind(Enum):
-    """What the server can tell."""
+    """The kinds of lines that the server sends."""
 
     SAID = "said"
     NOTICE = "notice"
@@ -45,7 +45,7 @@ class Kind(Enum):
 
 @dataclass(frozen=True)
 class Request:
-    """What somebody wants: a name for `NICK` and `JOIN`, a text for `SAY`, nothing for `WHO`."""
+    """A request: with a name for `NICK` and `JOIN`, a text for `SAY`, nothing for `WHO`."""
 
     verb: Verb
     text: str = ""

@@ -1,4 +1,4 @@
-"""What the command lines take."""
+"""Command-line options."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which piece of a file is to be sent next. Nothing here knows a network."""
+"""Choice of the piece of a file to send next. There is no network code here."""
 
 from __future__ import annotations
 

@@ -18,13 +18,13 @@ from star.rules import Direction, Place
 
 @dataclass(frozen=True)
 class View:
-    """What there is to draw, each thing where it is to be drawn."""
+    """Everything to draw, with its position."""
 
     number: int
     """The own player's; 0 before it has joined."""
     players: dict[int, Place]
     heard: dict[int, Place]
-    """Where the newest snapshot has the others: later than they are drawn, and in leaps."""
+    """Positions of the others in the newest snapshot: later than they are drawn, and in leaps."""
     star: Place | None
     scores: tuple[Score, ...]
 
@@ -41,7 +41,7 @@ class Game:
         self._own = Prediction()
 
     def join(self) -> bytes:
-        """What to send, reliably, as soon as there is a connection."""
+        """Return the message to send, reliably, as soon as the client is connected."""
         return Join(self._name).encode()
 
     def receive(self, message: bytes, now: float) -> None:
@@ -61,7 +61,7 @@ class Game:
         return None if moves is None else moves.encode()
 
     def view(self, now: float) -> View:
-        """What there is to draw: the own player as it is, all else as it was a moment ago."""
+        """Return what to draw: your own player as it is, all else as it was a moment ago."""
         seen, newest = self._timeline.seen(now), self._timeline.newest
         if seen is None or newest is None:
             return View(self._number, {}, {}, None, self._scores.lines)

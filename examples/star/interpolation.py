@@ -84,6 +84,6 @@ class Timeline:
 
 
 def share(before: Snapshot, after: Snapshot, tick: float) -> float:
-    """How far a tick is on the way between two snapshots, from 0 to 1."""
+    """Return the position of a tick between two snapshots, from 0 to 1."""
     ticks = after.tick - before.tick
     return min(max((tick - before.tick) / ticks, 0.0), 1.0) if ticks else 0.0

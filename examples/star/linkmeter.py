@@ -1,4 +1,4 @@
-"""What the link is doing now, from counters that only ever grow."""
+"""Current rates of a link, from counters that only ever grow."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SPAN = 20
 
 @dataclass(frozen=True)
 class LinkFigures:
-    """What is shown of the link. Lost is a share, from 0 to 1; the rest is per second."""
+    """The link statistics that are shown. Lost is a share, from 0 to 1; the rest is per second."""
 
     lost_up: float = 0.0
     lost_down: float = 0.0

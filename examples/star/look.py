@@ -1,4 +1,4 @@
-"""What both windows show in the same way: colours and texts."""
+"""Colours and texts that both windows share."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def link_lines(figures: LinkFigures, latency: float) -> list[str]:
 
 
 def banner(client: UdpClient) -> str:
-    """What to say in the middle of the window; nothing while all is well."""
+    """Return the text for the middle of the window; empty while all is well."""
     if client.connected():
         return ""
     if client.failure is not None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class PlayerOptions:
-    """Where to play, and as whom."""
+    """The server to play on, and the player's name."""
 
     server: tuple[str, int]
     key: Path

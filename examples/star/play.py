@@ -28,7 +28,7 @@ def frame(session: Session, screen: Screen, direction: Direction, now: float) ->
 
 
 def direction_of(keys: pygame.key.ScancodeWrapper) -> Direction:
-    """Where the arrow keys point."""
+    """Return the direction of the arrow keys."""
     return (
         keys[pygame.K_RIGHT] - keys[pygame.K_LEFT],
         keys[pygame.K_DOWN] - keys[pygame.K_UP],

@@ -1,4 +1,4 @@
-"""Where the own player is before the server has said so.
+"""Prediction of your own player's position, before the server has confirmed it.
 
 A step is made at once, and remembered until a snapshot has it. Each snapshot puts the player where
 the server has it, and the steps that it does not know yet are made again from there. On a good
@@ -48,7 +48,7 @@ class Prediction:
             self._place = place
 
     def moves(self) -> Moves | None:
-        """What to send: all steps that the server is not known to have."""
+        """Return the message to send: all steps that the server is not known to have."""
         if not self._steps:
             return None
         return Moves(self._number - len(self._steps) + 1, tuple(self._steps))

@@ -1,4 +1,4 @@
-"""What client and server say to each other, as bytes.
+"""The messages between client and server, as bytes.
 
 State (`Moves`, `Snapshot`) is sent unreliably and has a number: it may be lost, and it may come
 late. What has to arrive (`Join`, `Welcome`, `Scores`) is sent reliably; it arrives once, but in
@@ -130,7 +130,7 @@ class Snapshot:
     newest_step: int
     """The number of the newest step of this client that is in it."""
     holder: int
-    """Who has the star; 0: nobody."""
+    """The player who holds the star; 0 for nobody."""
     star: Place
     places: dict[int, Place]
     """Of the players, by number."""

@@ -15,11 +15,11 @@ RADIUS = 14.0
 TICK = 1 / 60
 """Seconds."""
 STEP = 4.0
-"""How far a player goes in a tick."""
+"""The distance that a player moves in a tick."""
 TICKS_PER_POINT = 60
-"""How long the star is to be held for a point."""
+"""The time to hold the star for a point."""
 SAFE_TICKS = 45
-"""How long nobody can take the star from who has just got it."""
+"""The time in which nobody can take the star from a player who has just got it."""
 MAX_STEPS_SAVED = 15
 """Steps that a player may make at once: what is held up on the way for a quarter of a second comes
 in a heap. Who sends more steps than there are ticks gains nothing by it."""
@@ -30,7 +30,7 @@ Direction = tuple[int, int]
 
 
 def moved(place: Place, direction: Direction) -> Place:
-    """Where a player is after one step, at most at the edge of the field."""
+    """Return a player's position after one step, at most at the edge of the field."""
     x, y = direction
     length = math.hypot(x, y) or 1.0
     return (

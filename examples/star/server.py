@@ -35,7 +35,7 @@ from star.rules import TICK, Arena
 
 @dataclass
 class Seat:
-    """What the server knows of a client that plays."""
+    """The server's record of a client that plays."""
 
     number: int
     newest_step: int = 0

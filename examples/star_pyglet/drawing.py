@@ -106,7 +106,7 @@ class Panel:
 
     @property
     def text(self) -> str:
-        """What it shows."""
+        """The text that it shows."""
         return str(self._text.text)
 
     def show(self, lines: Sequence[str]) -> None:

@@ -16,7 +16,7 @@ from swarm.script import Script
 
 @dataclass
 class Tally:
-    """What became of the asks of all bots."""
+    """The outcome of the requests of all bots."""
 
     asked: int = 0
     delays: list[float] = field(default_factory=list)
@@ -47,7 +47,7 @@ class Bot:
 
     @property
     def due(self) -> float:
-        """When `turn` is due if nothing arrives before, on the clock of `time.monotonic`."""
+        """Time at which `turn` is due if nothing arrives before, in seconds of `time.monotonic`."""
         return min(self.client.next_timer(), self._next_ask)
 
     def play(self, first: float) -> None:

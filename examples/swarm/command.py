@@ -27,7 +27,7 @@ HEADERS = ("bots", "asks/s", "median", "p99", "lost", "not there", "late", "own 
 
 @dataclass(frozen=True)
 class Ramp:
-    """How the load grows, and what is asked of the server."""
+    """The growth of the load, and the demands on the server."""
 
     step: int
     """Bots by which it grows."""

@@ -18,7 +18,7 @@ from swarm.script import Script
 AT_A_TIME = 32
 """Bots that connect at the same time: fewer than a server lets one host have under way."""
 SOCKETS_PER_ATTEMPT = 2
-"""What a client may have open while it connects to one address."""
+"""Sockets that a client may have open while it connects to one address."""
 MIN_DELAY = 0.0005
 """Seconds from a turn to the next: a socket that takes no more must not keep the loop spinning."""
 PATIENCE = 1.0
@@ -27,11 +27,11 @@ PATIENCE = 1.0
 
 @dataclass
 class _Seat:
-    """What the loop knows of a bot."""
+    """The loop's record of a bot."""
 
     bot: Bot
     planned: float = float("inf")
-    """When it has its next turn."""
+    """Time of its next turn."""
     watched: set[int] = field(default_factory=set)
     """The descriptors that are waited for."""
 

@@ -1,4 +1,4 @@
-"""What a step of the ramp has found, and what that says. Nothing here knows a network."""
+"""The result of a step of the ramp, and its interpretation. There is no network code here."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Step:
 
 
 def own_limit(step: Step) -> str | None:
-    """Why a step says nothing of the server; None when it does."""
+    """Return why a step says nothing about the server; None if it does."""
     if step.late > BEHIND:
         return f"it sends {step.late * 1000:.0f} ms late"
     if step.busy > BUSY:
@@ -49,7 +49,7 @@ def own_limit(step: Step) -> str | None:
 
 
 def server_limit(step: Step, latest: float) -> str | None:
-    """What the server could not do for a step; None when all were served."""
+    """Return what the server could not do in a step; None if all bots were served."""
     if step.unconnected:
         return f"{step.unconnected:,} of them could not connect, or stay so"
     if step.lost:
@@ -62,7 +62,7 @@ def server_limit(step: Step, latest: float) -> str | None:
 
 @dataclass(frozen=True)
 class Finding:
-    """What the whole ramp has found."""
+    """The result of the whole ramp."""
 
     text: str
     is_of_the_server: bool
@@ -70,7 +70,7 @@ class Finding:
 
 
 def finding(steps: Sequence[Step], latest: float) -> Finding:
-    """What the steps, of which all but the last were served, have found."""
+    """Return the result of the steps, of which all but the last were served."""
     served = steps[-2].bots if len(steps) > 1 else 0
     last = steps[-1]
     if last.unconnected == last.bots:

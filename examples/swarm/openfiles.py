@@ -1,11 +1,11 @@
-"""How many files a process may have open: each bot has a socket."""
+"""The limit on open files of a process: each bot has a socket."""
 
 from __future__ import annotations
 
 import contextlib
 
 SPARE = 64
-"""What a process has open beside."""
+"""Files that a process has open besides."""
 
 
 class TooFewFilesError(Exception):

@@ -1,4 +1,4 @@
-"""What a bot does. Derive from `Script`, and hand your class to `swarm.command.main`."""
+"""The behaviour of a bot. Derive from `Script`, and pass your class to `swarm.command.main`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class Ask:
     """A message that the server is to answer."""
 
     key: Hashable
-    """What the answer is known by."""
+    """The key by which the reply is recognized."""
     message: bytes
     retry: RetryMode = RetryMode.NONE
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-FOLDERS = ("mpgameserver", "bench", "tools", "tests/support")
+FOLDERS = ("mpgameserver", "bench", "tools", "examples", "tests/support")
 SOURCES = sorted(path for name in FOLDERS for path in (ROOT / name).rglob("*.py"))
 
 QUESTION = re.compile(r"(What|Who|Whom|Whose|Whether|How)\b")
