@@ -35,16 +35,16 @@ from mpgameserver.transport.ratelog import LimitedLog
 __all__ = ["DEFAULT_ADDRESS", "MonitorChannel", "make_proof"]
 
 DEFAULT_ADDRESS = ("127.0.0.1", 1475)
-"""Loopback: to be reached from elsewhere has to be asked for."""
+"""Loopback: access from elsewhere has to be requested."""
 MAX_WATCHERS = 4
 """Those who get the figures; each costs a few datagrams a second."""
 MAX_CHANNEL_CLIENTS = 32
-"""Sessions, most of which strangers may have made: each has `PROOF_TIMEOUT` to prove itself."""
+"""Sessions, most of them perhaps from unknown addresses: each has `PROOF_TIMEOUT` for its proof."""
 MAX_CHANNEL_CLIENTS_PER_HOST = 8
 PROOF_TIMEOUT = 2.0
 """Seconds from the handshake to the proof; then a session is ended."""
 MAX_CHANNEL_REASSEMBLY = 64 << 10
-"""Bytes of unfinished messages: no message of a watcher is long enough to be fragmented."""
+"""Bytes of incomplete messages: no message of a watcher is long enough to be fragmented."""
 MAX_CHANNEL_QUEUE = 1 << 20
 """Bytes that may wait to be sent to a watcher that acks nothing: a minute's figures."""
 CHANNEL_HANDSHAKE_RATE = 20.0

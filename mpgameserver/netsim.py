@@ -40,11 +40,11 @@ MAX_DATAGRAM = 65_527
 """Bytes: the largest payload that UDP can carry (over IPv6; RFC 768 and RFC 8200)."""
 
 MAX_IN_FLIGHT = 65_536
-"""Datagrams under way in one link. A receiver that stopped reading must not fill the memory;
+"""Datagrams in flight on one link. A receiver that stopped reading must not fill the memory;
 6,000 datagrams a second over a delay of 10 s fit."""
 
 MAX_IN_FLIGHT_BYTES = 16 * 1024 * 1024
-"""Bytes under way in one link, for the same reason: 2 MB/s over a delay of 8 s fit."""
+"""Bytes in flight on one link, for the same reason: 2 MB/s over a delay of 8 s fit."""
 
 MAX_RECORDED = 512
 """Datagrams kept for replay in one link: 0.75 MB of the usual size, 32 MB at the very most."""

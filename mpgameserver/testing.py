@@ -135,7 +135,7 @@ class _LinkNetwork(Network):
         return arrived
 
     def deliver(self, datagram: bytes, port: int) -> None:
-        """Put a datagram of the server on the link of a port; nobody has it if that is closed."""
+        """Put a datagram of the server on the link of a port; it is lost if the port is closed."""
         sock = self.sockets.get(port)
         if sock is not None and not sock.is_closed:
             sock.links.down.send(datagram, self.now())

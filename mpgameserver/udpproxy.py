@@ -41,7 +41,7 @@ MAX_CLIENTS = 256
 
 CLIENT_IDLE_SECONDS = 60.0
 """A client is forgotten when it and the server have been silent for so long: longer than any
-connection of this package survives silence."""
+connection of this package survives without packets."""
 
 READS_PER_TURN = 64
 """Datagrams read from one socket before the due ones are sent on and others have their turn."""

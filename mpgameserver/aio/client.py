@@ -179,7 +179,7 @@ class AsyncClient:
                 waiter.set_result(None)
 
     async def _wait(self) -> None:
-        """Wait until a message has arrived or the connection is over."""
+        """Wait until a message has arrived or the connection has ended."""
         waiter: asyncio.Future[None] = self._loop.create_future()
         self._waiters.add(waiter)
         try:

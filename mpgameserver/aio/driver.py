@@ -15,7 +15,7 @@ __all__ = ["Driver"]
 MIN_DELAY = 0.001
 """Seconds to a timer at least: loops count in milliseconds, and would call too early."""
 BLOCKED_DELAY = 0.1
-"""The same while the socket takes no more: what is due then waits for that."""
+"""The same while the socket is not writable: whatever is due waits for that."""
 RENEWAL_INTERVAL = 0.1
 """Seconds between two registrations of the same sockets at least. A loop that has dropped one is
 late once, by as much or by the time to the next timer; 20 system calls a second cost nothing."""
@@ -26,7 +26,7 @@ class Driven(Protocol):
 
     @property
     def wants_write(self) -> bool:
-        """The socket takes no more."""
+        """True while the socket is not writable."""
 
     def filenos(self) -> tuple[int, ...]:
         """The file descriptors to wait for; the first is the one that is written to."""

@@ -1,4 +1,4 @@
-"""Clients that are gone while the handler still has an event of theirs under way.
+"""Clients that have left while one of their events is still running.
 
 A coroutine may save to a database what a player has had: it is left to come to its end. One that
 never does keeps the session in memory, and a client that comes and goes could leave as many of

@@ -3,7 +3,7 @@
 The engine calls an `AsyncEvents` as its handler. What an event of the game's handler returns is
 looked at: a coroutine becomes a task, and the events of that client that come meanwhile wait in
 its line, so that each client's come in order and one at a time. Clients do not wait for each other.
-Nothing is served before `starting` is over, and `shutdown` comes when all others are.
+Nothing is served before `starting` has finished, and `shutdown` comes when all others have.
 """
 
 from __future__ import annotations
@@ -127,7 +127,7 @@ class AsyncEvents(EventHandler):
         self._start = self._game.starting()
 
     async def started(self) -> None:
-        """Wait until `starting` is over. Raises what it raises."""
+        """Wait until `starting` has finished. Raises what it raises."""
         if inspect.isawaitable(self._start):
             await self._timed(self._start)
 
@@ -288,7 +288,7 @@ class AsyncEvents(EventHandler):
 
     @property
     def running(self) -> int:
-        """Events that are under way."""
+        """Events in progress."""
         return len(self._lines)
 
     @property
@@ -449,7 +449,7 @@ class AsyncServer:
         self._loop.begin(self)
 
     async def _start(self) -> None:
-        """Serve, once `starting` is over. What that raises is raised, and nothing is served."""
+        """Serve, once `starting` has finished. Raises what it raises; nothing is served then."""
         try:
             await self._events.started()
         except Exception:

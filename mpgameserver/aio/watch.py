@@ -1,7 +1,7 @@
 """Waits for sockets on behalf of an event loop: in the loop, or in a thread where it cannot.
 
 The proactor loop, which Windows has by default, waits for operations that it has begun itself, and
-not for sockets that somebody else reads. There a thread waits, and wakes the loop. Whichever it
+not for sockets that other code reads. There a thread waits, and wakes the loop. Whichever it
 is: once something can be used, the loop calls `ready`, and `set` is to be called after that.
 """
 

@@ -108,7 +108,7 @@ class MonitorView:
         return Table(("dropped", "per s", "in all"), rows or [("nothing", "", "")], "")
 
     def _send_errors(self) -> list[Table]:
-        """No table while there is none: what they tell of is rare."""
+        """No table while there are none: they are rare."""
         before, seconds = self._before.stats.send_errors, self._since("uptime")
         rows = [
             (name, f"{_share(count - before.get(name, 0), seconds):,.1f}", f"{count:,}")

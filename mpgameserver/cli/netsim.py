@@ -25,7 +25,7 @@ from mpgameserver.udpproxy import MAX_CLIENTS, ProxyStats, UdpProxy
 __all__ = ["RelayReport", "RelaySettings", "register", "relay", "run"]
 
 LOOK_INTERVAL = 0.1
-"""Seconds between two looks at whether there is something to show, or the time is over."""
+"""Seconds between two checks for something to show, or the end of the time."""
 
 _ROWS = (
     ("sent", "sent"),
@@ -36,7 +36,7 @@ _ROWS = (
     ("  in blackouts", "lost_blackout"),
     ("  queue full", "lost_queue"),
     ("  too large", "lost_too_large"),
-    ("  too many under way", "lost_cap"),
+    ("  too many in flight", "lost_cap"),
     ("duplicated", "duplicated"),
     ("held back", "reordered"),
     ("bit flipped", "corrupted"),
@@ -128,7 +128,7 @@ class RelayReport:
 
 
 def relay(settings: RelaySettings, display: Display) -> RelayReport:
-    """Forward until the time is over, or SIGINT or SIGTERM comes; tell what the links did.
+    """Forward until the time is over, or SIGINT or SIGTERM comes; report what the links did.
 
     Raises OSError, which names the address, when it cannot listen or the target has no address.
     """

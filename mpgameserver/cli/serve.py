@@ -86,7 +86,7 @@ class Watched:
     display: Display | None = None
     """The display of its statistics."""
     channel_key: EllipticCurvePrivateKey | None = None
-    """The key of those who may watch it from elsewhere; None for nobody."""
+    """The key of the monitor channel; None for no channel."""
     channel_address: tuple[str, int] = DEFAULT_ADDRESS
 
 

@@ -27,7 +27,7 @@ interval of hellos: a candidate that is evicted and comes back then never reuses
 
 PROOFS_REPEATED_PER_SECOND = 250
 """CHALLENGE_RESPs of all candidates that are sent again: 17 kB/s, and twice as many as recorded
-answers that somebody repeats in a flood of 120 a second."""
+replies that an attacker repeats in a flood of 120 a second."""
 PROOFS_REPEATED_AT_ONCE = 16
 """Of them, as many as may leave together."""
 

@@ -39,7 +39,7 @@ ADDRESS_INTERVAL = 0.25
 FRESH_PORT_DELAY = 1.0
 """Seconds before an address is tried from one more port."""
 MAX_DATAGRAMS_PER_READ = 64
-"""Datagrams that one socket is read for in one frame, while nobody has proved anything."""
+"""Datagrams read from one socket in one frame, while no sender is verified."""
 MAX_PATH_MTU = 9216
 """Bytes of a packet: the jumbo frames of an Ethernet. What takes more, such as the loopback, is no
 path on which anything is lost for its size."""
@@ -85,7 +85,7 @@ class _Route:
 class Attempt:
     """An attempt to reach the server at `addr`, until it succeeds or fails.
 
-    `failure` is None while it is under way. `close` ends it, but for the socket of a session
+    `failure` is None while it is in progress. `close` ends it, but for the socket of a session
     that was established.
     """
 
@@ -164,7 +164,7 @@ class Attempt:
             return
         if kept is not None:
             self._handshake.remove_path(kept)
-        with contextlib.suppress(OSError):  # closed by somebody else: nobody is told
+        with contextlib.suppress(OSError):  # closed by something else: the server is not notified
             for path, datagram in self._handshake.farewells(self._now):
                 assert isinstance(path, ConnectedSocket)
                 path.send(datagram)

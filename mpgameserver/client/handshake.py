@@ -144,7 +144,7 @@ class ClientHandshake:
     def farewells(self, now: float) -> list[tuple[Hashable, bytes]]:
         """A DISCONNECT of each candidate that may have a session on its server: the attempt ends.
 
-        Each leaves a few times, for nobody stays to find out whether it was lost.
+        Each is sent a few times, because nothing remains that could detect a loss.
         """
         started = [c for c in self._candidates.take_started() if c.path in self._paths]
         copies = max(1, min(FAREWELL_COPIES, MAX_FAREWELLS // max(1, len(started))))

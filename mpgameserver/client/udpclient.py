@@ -46,7 +46,7 @@ hold the frame. The others are called in the next."""
 CLOSED_BY_OTHERS = frozenset({errno.EBADF, errno.ENOTSOCK})
 """Errors of a socket that something else in the process has closed."""
 MIN_WAIT = 0.001
-"""Seconds that a blocking call waits at least, while the socket takes no more datagrams."""
+"""Seconds that a blocking call waits at least, while the socket is not writable."""
 
 _LOG = logging.getLogger("mpgameserver.client")
 
@@ -452,7 +452,7 @@ class UdpClient:
             self._close_socket()
 
     def _run_callbacks(self, most: int = sys.maxsize) -> int:
-        """Call the callbacks of all that is over, each once, whatever they raise or call.
+        """Call the callbacks of completed messages, each once, whatever they raise or call.
 
         No more than `most` of them; the next call goes on. Returns how many were called.
         """
@@ -511,13 +511,13 @@ class UdpClient:
             self._run_callbacks()
 
     def _leave(self) -> None:
-        """End whatever is under way; its callbacks become due."""
+        """End the attempt or the connection; its callbacks become due."""
         self._end_attempt(False)
         if self._connection is None:
             return
         last = self._connection.abandon(self._network.now())
         if last is not None and self._socket is not None:
-            with contextlib.suppress(OSError):  # closed by somebody else: nobody is told
+            with contextlib.suppress(OSError):  # closed by something else
                 self._socket.send(last)
         self._callbacks.collect(self._connection)
         self._close_socket()

@@ -16,7 +16,7 @@ from mpgameserver.transport.address import IpAddress, host_groups
 __all__ = ["AccessLog"]
 
 MAX_LOG_BYTES = 1 << 30
-"""Of the file: some ten million lines. Beyond it lines are left out until it is moved away."""
+"""Of the file: some ten million lines. Beyond it lines are omitted until it is moved away."""
 HOST_LINES_PER_SECOND = 2.0
 """Of one host, in the long run: a player that comes or goes every half a second."""
 HOST_LINES_AT_ONCE = 512
@@ -38,7 +38,7 @@ class AccessLog:
     """Appends lines to a file, each with the time in UTC before it.
 
     The file is opened for each line, so that it can be moved away at any time. The first line
-    after some that were left out says how many there were.
+    after omitted ones says how many there were.
 
     Raises OSError where the file cannot be written.
     """

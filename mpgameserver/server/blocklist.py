@@ -21,7 +21,7 @@ class BlockList:
     An entry is an address ("192.0.2.1", "2001:db8::1"), a network in CIDR form ("192.0.2.0/24")
     or an object of `ipaddress`. An IPv4-mapped one counts as the IPv4 one that it holds.
 
-    Raises TypeError for what is no collection of these, and ValueError for text that is neither,
+    Raises TypeError for anything but a collection of these, ValueError for text that is neither,
     for a network with bits set behind its prefix, and for an address with a scope ("fe80::1%eth0"):
     an entry holds on every interface.
     """

@@ -52,7 +52,7 @@ WORK_PER_TURN = 1
 """Hellos answered and keys exchanged in one turn at most: 0.15 ms, in which no session is served.
 Each more of them adds as much to the round trips of players while there is a flood."""
 FULL_EVENT_INTERVAL = 1.0
-"""Seconds between two `full` events: anybody can cause them, from any address."""
+"""Seconds between two `full` events: anyone can cause them, from any address."""
 
 REFUSED_DELAY = 0.01
 """Seconds until the callback of a message to a client that is gone: one that sends again and again
@@ -111,7 +111,7 @@ class ServerEngine(Switchboard):
             observer,
         )
         self.drops: Counter[str] = Counter()
-        """Datagrams that came to nothing, by reason; see `ServerStats.drops`."""
+        """Datagrams dropped, by reason; see `ServerStats.drops`."""
         self.is_stopped: bool = False
         """The handler has had its `shutdown` event, and there is nothing more to do."""
         self.on_queued: Callable[[], None] = _nothing
@@ -299,7 +299,7 @@ class ServerEngine(Switchboard):
         return session
 
     def _forget(self, session: Session) -> None:
-        """Take a session that is over out of the table, once."""
+        """Take a session that has ended out of the table, once."""
         if self.sessions.get(session.address) is session:
             if self.observer is not None:
                 self.observer.ended(session)
@@ -471,7 +471,7 @@ class ServerEngine(Switchboard):
         self.touch(session)
 
     def make_room(self, session: Session) -> bool:
-        """End the session whose unfinished messages hold the most, to make room for another's."""
+        """End the session whose incomplete messages hold the most, to make room for another's."""
         largest = self.budgets.largest_reassembly(session)
         if largest is None:
             return False
@@ -506,7 +506,7 @@ class ServerEngine(Switchboard):
         self.call_event("connect", self.handler.connect, session.client)
 
     def finish(self, session: Session) -> None:
-        """The session is over: forget it, and tell the handler."""
+        """The session has ended: forget it, and notify the handler."""
         self._forget(session)
         self.budgets.remove(session)
         self.timers.cancel(session)
@@ -615,7 +615,7 @@ class ServerEngine(Switchboard):
                 self.call("a message callback", callback, False)
 
     def hand_over_disconnect(self, session: Session, reason: DisconnectReason) -> None:
-        """Say goodbye to a client when this thread has its turn."""
+        """Disconnect a client when this thread has its turn."""
         self.handover.put(0, session.say_goodbye, reason)
 
     # -- out --------------------------------------------------------------------------------

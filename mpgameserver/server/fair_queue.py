@@ -1,4 +1,4 @@
-"""A bounded queue in which nobody waits behind all that somebody else has put in.
+"""A bounded queue in which no party waits behind everything that another has put in.
 
 When it is full, a newcomer takes the place of an item of whoever has the most in it, if that is
 more than the newcomer would have then. So a few that fill it keep nobody out, and whoever has one

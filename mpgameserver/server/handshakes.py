@@ -49,7 +49,7 @@ FREE_TRIALS = 8
 less than it takes to read one. No honest address has more handshakes in progress."""
 TRIALS_PER_SECOND = 50_000.0
 """Keys that are tried for all addresses that have more, 1 µs each: whoever forges hellos and proofs
-in somebody's name gets a twentieth of a core at the most."""
+in someone's name gets at most a twentieth of a core."""
 TRIALS_AT_ONCE = 2_500.0
 """Of them, as many as may be tried in one go: 2.5 ms."""
 

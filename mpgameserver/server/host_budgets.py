@@ -1,7 +1,7 @@
 """Bytes that the sessions of a server hold, per host, per network and in all.
 
 Three things grow with what a peer sends or does not ack: messages that wait for the handler,
-unfinished fragmented messages, and messages that wait to be sent or acked. Each has a budget of
+incomplete fragmented messages, and queued or unacked messages. Each has a budget of
 all sessions, one per host, and over IPv6 one for the /56 and the /48 that the host is in.
 """
 
@@ -46,7 +46,7 @@ class HostBudgets:
 
     @property
     def reassembly(self) -> int:
-        """The bytes that unfinished messages hold."""
+        """Bytes of incomplete messages."""
         return self._all.reassembly.held
 
     @property
@@ -88,7 +88,7 @@ class HostBudgets:
         return group
 
     def remove(self, session: Session) -> None:
-        """Forget a session that is over and holds nothing any more."""
+        """Forget a session that has ended and holds nothing any more."""
         for name, _ in host_groups(host_of(session.address)):
             group = self._groups[name]
             group.sessions.discard(session)

@@ -51,7 +51,7 @@ class Events(Protocol):
 
     @property
     def running(self) -> int:
-        """Events that are under way."""
+        """Events in progress."""
 
     @property
     def waiting(self) -> int:
@@ -121,7 +121,7 @@ class ServerMeter:
         return _TimedSteps(self, phase, coroutine)
 
     def note_end(self, session: Session) -> None:
-        """A session is over; what it has done stays in the figures."""
+        """A session has ended; its counts stay in the statistics."""
         self._ended.add(session)
 
     def figures(self) -> ServerFigures:

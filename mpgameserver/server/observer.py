@@ -87,7 +87,7 @@ class ServerObserver:
             self._trace.dropped("out", self._local(), address, "unsent")
 
     def ended(self, session: Session) -> None:
-        """A session is over."""
+        """A session has ended."""
         self._meter.note_end(session)
 
 

@@ -1,4 +1,4 @@
-"""Warns of events that block the server, for nobody is served while one runs."""
+"""Warns of events that block the server, because no client is served while one runs."""
 
 from __future__ import annotations
 

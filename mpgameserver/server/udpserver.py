@@ -151,7 +151,7 @@ class UdpServer:
         if self._claim():
             self._run()
 
-    # -- in somebody else's loop ------------------------------------------------------------
+    # -- in another event loop ---------------------------------------------------------------
 
     def fileno(self) -> int:
         """Return the socket's file descriptor, for `select` and the like; -1 when stopped."""
@@ -264,7 +264,7 @@ class UdpServer:
 
     @contextlib.contextmanager
     def _signals(self) -> Iterator[None]:
-        """Let signals stop the server, if that was asked for and is possible."""
+        """Let signals stop the server, if that is wanted and possible."""
         wanted = self._install_signals and threading.current_thread() is threading.main_thread()
         self._previous_signals = {
             number: signal.signal(number, self._on_signal)

@@ -33,7 +33,7 @@ there, and must not keep the thread busy."""
 
 
 class SilentHandler(WSGIRequestHandler):
-    """Logs no requests: anybody can make them."""
+    """Logs no requests: anyone can make them."""
 
     def log_message(self, format: str, *args: Any) -> None:  # the base class names it so
         """Log nothing."""
@@ -96,7 +96,7 @@ class BoundedHttpServer(ThreadingMixIn, WSGIServer):
                 _close(request)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Pass over what breaks off: strangers can cause it."""
+        """Ignore broken connections: unknown addresses can cause them."""
 
     def server_close(self) -> None:
         """Stop to listen, and end the requests in progress."""

@@ -11,7 +11,7 @@ LOG_INTERVAL = 1.0
 
 
 class LimitedLog:
-    """Logs at most `lines` lines per `LOG_INTERVAL`, and how many were left out."""
+    """Logs at most `lines` lines per `LOG_INTERVAL`, and how many were omitted."""
 
     def __init__(
         self, logger: logging.Logger | logging.LoggerAdapter[logging.Logger], lines: int = 1
@@ -22,11 +22,11 @@ class LimitedLog:
         self._left_out = 0
 
     def info(self, now: float, message: str, *args: object) -> None:
-        """Log for information, at the monotonic time `now` in seconds, or count it as left out."""
+        """Log at INFO, at the monotonic time `now` in seconds, or count it as omitted."""
         self._log(logging.INFO, now, message, args)
 
     def warning(self, now: float, message: str, *args: object) -> None:
-        """Log a warning, at the monotonic time `now` in seconds, or count it as left out."""
+        """Log at WARNING, at the monotonic time `now` in seconds, or count it as omitted."""
         self._log(logging.WARNING, now, message, args)
 
     def exception(self, now: float, message: str, *args: object) -> None:
@@ -48,7 +48,7 @@ class LimitedLog:
         self._logger.log(level, message, *args, exc_info=level >= logging.ERROR)
 
     def finish(self) -> None:
-        """Log, for information, how many lines were left out since the last one."""
+        """Log at INFO how many lines were omitted since the last one."""
         if self._left_out:
             self._logger.info("%d more like the last line", self._left_out)
             self._left_out = 0

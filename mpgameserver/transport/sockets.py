@@ -173,7 +173,7 @@ class PlainSocket:
         return True
 
     def _check_descriptor(self, error: OSError) -> None:
-        """Raise the error when it says that somebody else has closed the socket."""
+        """Raise the error if it says that something else has closed the socket."""
         if error.errno in _NOT_OURS and not self._is_closed:
             self._is_closed = True
             self._socket.detach()
@@ -181,7 +181,7 @@ class PlainSocket:
 
     def close(self) -> None:
         self._is_closed = True
-        with contextlib.suppress(OSError):  # somebody else has closed it already
+        with contextlib.suppress(OSError):  # something else has closed it already
             self._socket.close()
 
 
@@ -253,7 +253,7 @@ class ConnectedSocket:
         """Is told of every datagram that is sent or received by way of this socket."""
 
     def send(self, datagram: bytes) -> bool:
-        """Send a datagram at once; False while the socket takes no more."""
+        """Send a datagram at once; return False while the socket is not writable."""
         taken = self.datagrams.send(datagram)
         if taken and self.observer is not None:
             self.observer.sent(datagram)

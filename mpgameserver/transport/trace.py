@@ -1,7 +1,7 @@
 """The packet trace: one JSON line for each datagram that is sent, received or dropped.
 
 A line has the header, which everybody on the path could read, and never a payload or a key.
-Where a trace was asked for, what moves the datagrams has an observer that writes the lines: a
+If a trace was requested, the datagram I/O has an observer that writes the lines: a
 client's is `PathTrace`, a server's is in `server.observer`.
 """
 
@@ -25,7 +25,7 @@ __all__ = ["TRACE_VARIABLE", "PacketTrace", "PathTrace", "open_trace"]
 TRACE_VARIABLE = "MPGAMESERVER_TRACE"
 """The variable of the environment that names the file for all clients and servers."""
 MAX_TRACE_BYTES = 1 << 30
-"""Of the file: some four million lines. What strangers send must not fill a disk."""
+"""Of the file: some four million lines. Unknown addresses must not fill a disk."""
 
 _LOG = logging.getLogger("mpgameserver.trace")
 _APPEND = os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0)

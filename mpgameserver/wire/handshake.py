@@ -1,7 +1,7 @@
-"""The handshake: its three messages as bytes, the packet in the clear, and the session key.
+"""The handshake: its three messages as bytes, the unencrypted packet, and the session key.
 
-    client → server   CLIENT_HELLO     in the clear  an ephemeral public key, padded
-    server → client   SERVER_HELLO     in the clear  an ephemeral public key, a salt and a token,
+    client → server   CLIENT_HELLO     unencrypted   an ephemeral public key, padded
+    server → client   SERVER_HELLO     unencrypted   an ephemeral public key, a salt and a token,
                                                      signed by the server's root key
     client → server   CHALLENGE_RESP   sealed        the token
 
@@ -68,7 +68,7 @@ SALT_SIZE = 16
 
 _NUMBER_SIZE = 2
 CLEAR_OVERHEAD = HEADER_SIZE + _NUMBER_SIZE + CRC_SIZE
-"""Bytes of a packet in the clear beside its message."""
+"""Bytes of an unencrypted packet besides its message."""
 _FROM_SERVER = {PacketType.CLIENT_HELLO: False, PacketType.SERVER_HELLO: True}
 
 _CLIENT_HELLO_TAG = bytes.fromhex("0082")
@@ -110,7 +110,7 @@ def encode_clear_packet(
     ack: int = 0,
     ack_bits: int = 0,
 ) -> bytes:
-    """The datagram of a packet in the clear: header, message number, message, CRC-32.
+    """Encode an unencrypted packet: header, message number, message, CRC-32.
 
     `seq` and `message_seq` are 1...65535, `time` is whole seconds of Unix time. The ack fields
     mean nothing to the receiver.
@@ -133,7 +133,7 @@ def encode_clear_packet(
 
 
 def decode_clear_packet(datagram: bytes, packet_type: PacketType) -> ClearPacket:
-    """The packet in the clear, of the given type, that a datagram is.
+    """Decode the unencrypted packet of the given type in a datagram.
 
     It carries one message of the packet's own type, and travels the way of that type: whatever
     else a datagram claims must be sealed, and raises PacketError here. ValueError for a type that
@@ -294,10 +294,10 @@ class ServerHello:
     def verify(self, trusted: EllipticCurvePublicKey | None) -> None:
         """Check the signature against the trusted key alone, whatever root key the hello names.
 
-        With None it is checked against the key in the hello, which protects from accidents and
-        from nobody in the middle.
+        With None it is checked against the key in the hello, which detects accidents but not a man
+        in the middle.
 
-        Raises HandshakeError where it does not hold: WrongKeyError, if the hello names another
+        Raises HandshakeError if it is invalid: WrongKeyError, if the hello names another
         root key than the trusted one.
         """
         key = _load_key(self.root_key_der) if trusted is None else trusted
@@ -314,7 +314,7 @@ class ServerHello:
 
 
 def encode_challenge_response(token: int) -> bytes:
-    """The CHALLENGE_RESP message. Raises ValueError for what is no token."""
+    """Encode the CHALLENGE_RESP. Raises ValueError for an invalid token."""
     _check_token(token)
     return _CHALLENGE_RESP_START + encode_integer(token)
 

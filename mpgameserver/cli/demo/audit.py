@@ -86,7 +86,7 @@ def problems_between(direction: str, sender: Ledger, receiver: Ledger) -> list[s
     """Broken promises in one direction of one connection, a line each."""
     problems = []
     if receiver.unreadable:
-        problems.append(f"{direction}: {receiver.unreadable} messages that nobody sent")
+        problems.append(f"{direction}: {receiver.unreadable} messages that were never sent")
     for kind in Kind:
         sent, received = sender.sent[kind], receiver.received[kind]
         problems += [
@@ -102,12 +102,12 @@ def _broken_promises(kind: Kind, sent: Sent, received: Received) -> dict[str, Co
     """The messages with which a promise was broken, by what happened instead."""
     there, here = received.digests, dict(enumerate(sent.digests))
     broken: dict[str, Collection[int]] = {
-        "arrived, and nobody sent them": there.keys() - here.keys(),
+        "arrived, but were never sent": there.keys() - here.keys(),
         "arrived more than once": [n for n, times in received.arrivals.items() if times > 1],
         "arrived damaged": [n for n in there.keys() & here.keys() if there[n] != here[n]],
         "had no callback": here.keys() - sent.calls.keys(),
         "had more than one callback": [n for n, times in sent.calls.items() if times > 1],
-        "were acked, and did not arrive": sent.acked - there.keys(),
+        "were acked, but did not arrive": sent.acked - there.keys(),
     }
     if kind.is_reliable:
         broken["did not arrive"] = here.keys() - there.keys()

@@ -33,7 +33,7 @@ __all__ = ["WAIT_LIMIT", "FramePace", "run_demo"]
 FRAME = 1 / 60
 """Seconds of a frame, of the clients and of the server."""
 WAIT_LIMIT = 60.0
-"""Seconds that the demo waits for what is outstanding when the playing is over."""
+"""Seconds that the demo waits for outstanding messages when the playing is over."""
 
 _LOOPBACK = ("127.0.0.1", 0)
 

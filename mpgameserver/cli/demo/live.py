@@ -60,7 +60,7 @@ def _row(player: Player, stats: ConnectionStats, there: Counts | None) -> tuple[
 
 
 def _sent_per_second(stats: ConnectionStats) -> int:
-    """Bytes in the last second that is over."""
+    """Bytes in the last complete second."""
     return stats.bytes_sent[-2]
 
 

@@ -42,7 +42,7 @@ class Player:
     def __post_init__(self) -> None:
         self.ledger: Ledger = Ledger()
         self.token: int = 0
-        """Of the session, kept when it is over; 0 before."""
+        """Of the session, kept after its end; 0 before."""
         self.chat: list[bytes] = []
         """The lines of all players, in order."""
         self.problems: list[str] = []
@@ -77,7 +77,7 @@ class Player:
                 self.chat += self._chat_order.take(read[1], read[2])
 
     def leave(self) -> None:
-        """Say goodbye; note it as a problem when there is nobody any more to say it to."""
+        """Disconnect; note it as a problem if the connection has already ended."""
         failure = self.client.failure
         if failure is not None:
             self.problems.append(f"could not connect: {failure.value}")
@@ -86,5 +86,5 @@ class Player:
         self.client.disconnect()
 
     def is_over(self) -> bool:
-        """True when the client neither is connected nor says goodbye."""
+        """True when the client is neither connected nor disconnecting."""
         return self.client.status() in (ConnectionStatus.DISCONNECTED, ConnectionStatus.DROPPED)

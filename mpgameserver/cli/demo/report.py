@@ -54,7 +54,7 @@ class DatagramTally:
     bytes_sent: int
     bytes_delivered: int
     retried: int
-    """Messages, or pieces of one, that the transport sent again."""
+    """Messages and fragments that were retransmitted."""
 
     @classmethod
     def of(cls, direction: str, link: LinkStats, retried: int) -> DatagramTally:

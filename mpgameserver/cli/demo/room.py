@@ -31,7 +31,7 @@ class Member:
     place: bytes = PLACE.pack(0.0, 0.0, 0.0)
     newest_place: int = -1
     retried: int = 0
-    """Messages, or pieces of one, that were sent to it again; known once it has left."""
+    """Messages and fragments that were retransmitted to it; known once it has left."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class Room(EventHandler):
 
     @property
     def retried(self) -> int:
-        """Messages, or pieces of one, that were sent again to those who have left."""
+        """Messages and fragments that were retransmitted to those who have left."""
         return sum(member.retried for member in self.members.values())
 
     def ledger_of(self, token: int) -> Ledger:

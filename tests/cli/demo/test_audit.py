@@ -113,7 +113,7 @@ def test_an_ack_of_what_did_not_arrive_is_a_problem():
     sender, post = sent(Kind.POSITION, 1)
     post[0][1](True)
     assert problems_between("up", sender, Ledger()) == [
-        "position up: 1 of 1 were acked, and did not arrive (0)"
+        "position up: 1 of 1 were acked, but did not arrive (0)"
     ]
 
 
@@ -132,8 +132,8 @@ def test_messages_that_nobody_sent_are_a_problem():
     arrive(receiver, post[1][0])
     receiver.receive(b"?", 0.0)
     assert problems_between("up", sender, receiver) == [
-        "up: 1 messages that nobody sent",
-        "chat up: 1 of 1 arrived, and nobody sent them (1)",
+        "up: 1 messages that were never sent",
+        "chat up: 1 of 1 arrived, but were never sent (1)",
     ]
 
 
