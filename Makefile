@@ -10,6 +10,9 @@ SECONDS ?= 600
 # One process for each core; a test must not depend on having one for itself.
 WORKERS ?= auto
 
+# What pytest makes of the tests is kept: it takes 12 s for each process that runs them.
+export PYTHONDONTWRITEBYTECODE :=
+
 KIND := $(or $(if $(filter 1,$(MPGAMESERVER_PROFILE)),profile),\
 	$(if $(filter 1,$(MPGAMESERVER_DEBUG)),debug),\
 	$(if $(filter 1,$(MPGAMESERVER_SANITIZE)),sanitize),release)

@@ -46,6 +46,10 @@ class NuitkaPluginFew(NuitkaPluginBase):
 """Has Nuitka find the modules as ever, but compile two of them only: all would take a core ten
 minutes. `mpgameserver` is one, for Nuitka compiles the version into it that it asks for."""
 
+OPTIONAL = ("matplotlib", "numpy", "prometheus_client", "rich")
+"""Packages of extras that are here for other tests, and of which the player needs nothing: to look
+through them and to pack them takes longer than all the rest."""
+
 pytestmark = pytest.mark.extra
 
 
@@ -93,7 +97,8 @@ def test_a_frozen_player_finds_its_server_with_the_key_that_came_along(
 def by_pyinstaller(folder: Path) -> Path:
     [command] = re.findall(r"^pyinstaller (.*)$", PAGE.read_text(), re.M)
     environment = {"PYINSTALLER_CONFIG_DIR": str(folder / "cache")}
-    run("PyInstaller", ["--log-level", "ERROR", *shlex.split(command)], folder, environment)
+    options = ["--log-level", "ERROR", *(f"--exclude-module={name}" for name in OPTIONAL)]
+    run("PyInstaller", [*options, *shlex.split(command)], folder, environment)
     return folder / "dist" / "player" / "player"
 
 
@@ -119,7 +124,7 @@ def run(tool: str, arguments: list[str], folder: Path, environment: dict[str, st
 
 
 def not_needed() -> list[str]:
-    """What is not imported with the package, of the standard library and of other tests' packages.
+    """What is not imported with the package, of the standard library and of its extras.
 
     Nuitka would look through all of it, which takes minutes.
     """
@@ -128,5 +133,4 @@ def not_needed() -> list[str]:
         [sys.executable, "-I", "-c", show], capture_output=True, text=True, check=True
     )
     needed = {name.partition(".")[0] for name in done.stdout.split()}
-    others = {"matplotlib", "numpy", "prometheus_client", "rich"}
-    return sorted((sys.stdlib_module_names | others) - needed)
+    return sorted((sys.stdlib_module_names | set(OPTIONAL)) - needed)
