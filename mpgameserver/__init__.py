@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 import warnings
-from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 from mpgameserver._core.seqnum import SeqNum
@@ -70,16 +69,20 @@ __all__ = [
     "format_address",
 ]
 
-__version__ = version("mpgameserver")
-
 if AbsentModules not in sys.meta_path:
     sys.meta_path.append(AbsentModules)
 
 if TYPE_CHECKING:
     TwistedServer = UdpServer
+    __version__: str
 else:  # with a __getattr__ in its sight, a type checker takes every name
 
     def __getattr__(name: str) -> object:
+        if name == "__version__":
+            # With what reads the metadata an import of this package would take half as long again.
+            from importlib.metadata import version
+
+            return version("mpgameserver")
         if name == "TwistedServer":
             if not is_import():
                 text = "TwistedServer is deprecated: use UdpServer"

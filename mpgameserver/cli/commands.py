@@ -9,7 +9,7 @@ import platform
 import sys
 from collections.abc import Sequence
 
-from mpgameserver import __version__
+import mpgameserver
 from mpgameserver.buildinfo import build_info
 from mpgameserver.cli import genkey, monitor, netsim, ping, serve
 from mpgameserver.cli.connect import UnreachableError
@@ -78,8 +78,8 @@ def new_parser() -> argparse.ArgumentParser:
     parser = CommandParser(prog="mpgameserver", description=_DESCRIPTION, epilog=_EPILOG)
     parser.add_argument(
         "--version",
-        action="version",
-        version=_version(),
+        action=_ShowVersion,
+        nargs=0,
         help="show the version, the kind of build and the cipher library, and exit",
     )
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
@@ -88,11 +88,19 @@ def new_parser() -> argparse.ArgumentParser:
     return parser
 
 
+class _ShowVersion(argparse.Action):
+    """Prints the version and exits: only then, for it takes a while to find out."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        print(_version())
+        parser.exit()
+
+
 def _version() -> str:
     info = build_info()
     called = ", called in C" if info.cipher == "openssl" else ""
     return (
-        f"mpgameserver {__version__}, {info.kind} build\n"
+        f"mpgameserver {mpgameserver.__version__}, {info.kind} build\n"
         f"AES-128-GCM by {info.cipher_library}{called}\n"
         f"{platform.python_implementation()} {platform.python_version()} on {sys.platform}"
     )
