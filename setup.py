@@ -6,11 +6,18 @@ from pathlib import Path
 
 from Cython.Build import cythonize
 from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
 
 LIBRARIES = ["dl"] if sys.platform == "linux" else []  # where dlopen is before glibc 2.34
+HEADERS = ["_core/openssl.h", "_core/udp.h", "_core/wipe.h"]
 # A None where a compiled class is expected would crash the interpreter: such arguments are refused.
 DIRECTIVES = {"language_level": 3, "embedsignature": True, "allow_none_for_extension_args": False}
 DIRECTIVES |= {"auto_pickle": False}  # it would copy pointers, and nothing here is to be pickled
+HOOKS = {"profile": {"profile": True}, "debug": {"linetrace": True, "nonecheck": True}}
+MACROS = {"profile": ["CYTHON_PROFILE"], "debug": ["CYTHON_TRACE", "CYTHON_TRACE_NOGIL"]}
+DEBUG = ["/Od", "/Z7"] if os.name == "nt" else ["-O0", "-g3", "-UNDEBUG"]
+SANITIZERS = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
+SANITIZE = ["-O1", "-g1", "-UNDEBUG", "-fno-omit-frame-pointer", *SANITIZERS]
 
 
 def is_on(switch: str) -> bool:
@@ -30,36 +37,29 @@ def kind_of_build() -> str:
     return switches[on[0]] if on else "release"
 
 
-def extensions(kind: str) -> list[Extension]:
-    """Return the compiled modules, translated into a folder that no other kind of build uses."""
-    directives, macros, links = dict(DIRECTIVES), [], []
-    flags = [] if os.name == "nt" else ["-Wall", "-Wsign-compare"]
-    if kind == "profile":
-        directives.update(profile=True)
-        macros = [("CYTHON_PROFILE", "1")]
-    elif kind == "debug":
-        directives.update(linetrace=True, nonecheck=True)
-        macros = [("CYTHON_TRACE", "1"), ("CYTHON_TRACE_NOGIL", "1")]
-        flags += ["/Od", "/Z7"] if os.name == "nt" else ["-O0", "-g3", "-UNDEBUG"]
-    elif kind == "sanitize":
-        links = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
-        flags += ["-O1", "-g1", "-UNDEBUG", "-fno-omit-frame-pointer", *links]
-    c = {"define_macros": macros, "extra_compile_args": flags, "extra_link_args": links}
-    c.update(include_dirs=["_core"], depends=["_core/openssl.h", "_core/udp.h", "_core/wipe.h"])
-    c.update(libraries=LIBRARIES)
-    modules = [
-        Extension(f"mpgameserver._core.{path.stem}", [str(path)], **c)
-        for path in sorted(Path("_core").glob("*.pyx"))
-    ]
-    folder = Path(f"build/{kind}/cython")
-    # Cython does not look into the .pxd of a module for those that it needs in turn.
-    declared = max(path.stat().st_mtime for path in Path("mpgameserver/_core").glob("*.pxd"))
-    stale = any(path.stat().st_mtime < declared for path in folder.rglob("*.c"))
-    cython = {"build_dir": str(folder), "annotate": kind == "debug", "force": stale}
-    return cythonize(modules, compiler_directives=directives, **cython)
+class TranslateAndBuild(build_ext):
+    """Translates the modules when they are built; an sdist and metadata need only their names."""
+
+    def build_extensions(self) -> None:
+        folder = Path(f"build/{kind}/cython")  # which no other kind of build uses
+        # Cython does not look into the .pxd of a module for those that it needs in turn.
+        declared = max(path.stat().st_mtime for path in Path("mpgameserver/_core").glob("*.pxd"))
+        stale = any(path.stat().st_mtime < declared for path in folder.rglob("*.c"))
+        cython = {"build_dir": str(folder), "annotate": kind == "debug", "force": stale}
+        cython["compiler_directives"] = DIRECTIVES | HOOKS.get(kind, {})
+        for module in self.extensions:
+            module.sources = cythonize(module, **cython)[0].sources
+        super().build_extensions()
 
 
 kind = kind_of_build()
 print(f"mpgameserver: {kind} build", flush=True)
+warnings = [] if os.name == "nt" else ["-Wall", "-Wsign-compare"]
+c = {"include_dirs": ["_core"], "depends": HEADERS, "libraries": LIBRARIES}
+c["define_macros"] = [(macro, "1") for macro in MACROS.get(kind, [])]
+c["extra_compile_args"] = warnings + {"debug": DEBUG, "sanitize": SANITIZE}.get(kind, [])
+c["extra_link_args"] = SANITIZERS if kind == "sanitize" else []
+paths = sorted(Path("_core").glob("*.pyx"))
+modules = [Extension(f"mpgameserver._core.{path.stem}", [str(path)], **c) for path in paths]
 options = {"build": {"build_base": f"build/{kind}"}, "build_ext": {"parallel": True}}
-setup(ext_modules=extensions(kind), options=options)
+setup(ext_modules=modules, options=options, cmdclass={"build_ext": TranslateAndBuild})
