@@ -70,7 +70,7 @@ def main() -> None:
     total = Figures.total(rows, time.perf_counter() - began)
     print(
         f"{total}\nlost 0, altered 0, delivered twice 0, callbacks missing or repeated 0, "
-        f"nonces repeated 0, packets opened twice 0"
+        f"nonces repeated 0, packets decrypted twice 0"
     )
     if not args.only:
         print(*report(seed), sep="\n")

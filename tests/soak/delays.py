@@ -106,7 +106,7 @@ def report(seed: int, seeds: int = 100) -> Iterator[str]:
         )
     slow = slow_link(seed)
     yield (
-        f"1 Mbit/s with 5 MB under way: round trip p99 {slow.p99:.0f} ms, average "
+        f"1 Mbit/s with 5 MB in transfer: round trip p99 {slow.p99:.0f} ms, average "
         f"{slow.average:.0f} ms, maximum {slow.longest:.0f} ms; {slow.seconds:.1f} s, "
         f"{BULK_BYTES / slow.seconds / 1000:.0f} kB/s"
     )
