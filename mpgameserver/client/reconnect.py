@@ -1,4 +1,4 @@
-"""Coming back after a connection has ended.
+"""Reconnecting after a connection has ended.
 
 When a server restarts, all of its players try to return at the same moment. So each failed attempt
 doubles the delay before the next one, up to a limit, and each delay is shortened by a random share
