@@ -1,7 +1,7 @@
 """The kind of build of the installed package, and the library that encrypts.
 
-A number that was measured on a build with hooks says nothing about the package: whoever measures
-asks here first. The answer comes from a compiled module, not from what a build was asked to be.
+A measurement on a build with hooks says nothing about the package, so benchmarks check here first.
+The answer comes from a compiled module, not from what a build was asked to be.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class BuildInfo:
     has loaded, called in C; cryptography: that package. The variable MPGAMESERVER_CIPHER, set to
     one of them, chooses; an impossible choice is an ImportError."""
     cipher_library: str
-    """The name and version of the library that does it, as it tells them."""
+    """The name and version of that library, as it reports them."""
 
 
 def build_info() -> BuildInfo:

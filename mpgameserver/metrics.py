@@ -1,7 +1,8 @@
 """Statistics of a server for Prometheus: the extra `metrics`.
 
-    context = ServerContext(Game(), key) with MetricsServer(context, ("127.0.0.1", 9474)):
-    UdpServer(context, ("0.0.0.0", 1474)).run()
+    context = ServerContext(Game(), key)
+    with MetricsServer(context, ("127.0.0.1", 9474)):
+        UdpServer(context, ("0.0.0.0", 1474)).run()
 
 The statistics are those of `ServerFigures` and `ServerStats`. Each scrape asks the server's own
 thread for a snapshot, so whoever can scrape can make it work: listen where only Prometheus can

@@ -37,7 +37,7 @@ __all__ = ["DEFAULT_ADDRESS", "MonitorChannel", "make_proof"]
 DEFAULT_ADDRESS = ("127.0.0.1", 1475)
 """Loopback: access from elsewhere has to be requested."""
 MAX_WATCHERS = 4
-"""Those who get the figures; each costs a few datagrams a second."""
+"""Watchers that get statistics; each costs a few datagrams a second."""
 MAX_CHANNEL_CLIENTS = 32
 """Sessions, most of them perhaps from unknown addresses: each has `PROOF_TIMEOUT` for its proof."""
 MAX_CHANNEL_CLIENTS_PER_HOST = 8
@@ -46,7 +46,7 @@ PROOF_TIMEOUT = 2.0
 MAX_CHANNEL_REASSEMBLY = 64 << 10
 """Bytes of incomplete messages: no message of a watcher is long enough to be fragmented."""
 MAX_CHANNEL_QUEUE = 1 << 20
-"""Bytes that may wait to be sent to a watcher that acks nothing: a minute's figures."""
+"""Bytes queued for a watcher that acks nothing: a minute of statistics."""
 CHANNEL_HANDSHAKE_RATE = 20.0
 """Handshakes begun per second: a flood of hellos costs a hundredth of what the game's may."""
 

@@ -71,7 +71,7 @@ class BurstLoss:
     """The fraction of the datagrams that the bad state loses."""
 
     def __post_init__(self) -> None:
-        """Raise ValueError for what is not a fraction, TypeError for what is not a number."""
+        """Raise ValueError for a value outside 0...1, TypeError for anything but a number."""
         _require_fraction("enter", self.enter)
         _require_fraction("leave", self.leave)
         _require_fraction("loss", self.loss)

@@ -126,7 +126,7 @@ class _LinkNetwork(Network):
         self.world.frame()
 
     def arrivals(self) -> list[tuple[bytes, SocketAddress]]:
-        """Take what has arrived at the server, and where each datagram is from."""
+        """Take the datagrams that have arrived at the server, with their senders."""
         arrived: list[tuple[bytes, SocketAddress]] = []
         for port, sock in list(self.sockets.items()):
             arrived += [(datagram, sock.address) for datagram in sock.links.up.receive(self.now())]

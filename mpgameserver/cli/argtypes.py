@@ -15,7 +15,7 @@ DEFAULT_PORT = 1474
 """The port that the examples of the protocol's users have."""
 MAX_PORT = 65535
 MAX_SECONDS = 86_400
-"""A day: what works for longer is no test of a link."""
+"""A day: anything longer is not a test of a link."""
 
 
 def number(kind: Callable[[str], float], low: float, high: float) -> Callable[[str], float]:

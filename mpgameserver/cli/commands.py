@@ -44,7 +44,7 @@ COMMANDS = (demo, serve, monitor, ping, netsim, genkey)
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command, `sys.argv` by default; returns the exit code.
 
-    Raises SystemExit, as argparse does, for --help and for a command line that makes no sense.
+    Raises SystemExit, as argparse does, for --help and for an invalid command line.
     """
     _print_anything()
     arguments = new_parser().parse_args(argv)
@@ -89,7 +89,7 @@ def new_parser() -> argparse.ArgumentParser:
 
 
 class _ShowVersion(argparse.Action):
-    """Prints the version and exits: only then, for it takes a while to find out."""
+    """Prints the version and exits: only then, because it takes a while to find out."""
 
     def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
         print(_version())

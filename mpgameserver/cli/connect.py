@@ -1,4 +1,4 @@
-"""Connecting to a server from a command, and what to tell when that fails."""
+"""Connecting to a server from a command, and reporting failures."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Tables on a terminal: redrawn in place with rich where it is installed, else plain lines.
+"""Tables on a terminal: redrawn in place with rich if it is installed, otherwise plain lines.
 
-rich is the extra `cli`. Without it, and where the output is no terminal, what goes
-on is told in a line per second, and tables are columns of plain text.
+rich is the extra `cli`. Without it, or if the output is not a terminal, progress is printed as a
+line per second, and tables are columns of plain text.
 """
 
 from __future__ import annotations

@@ -31,9 +31,9 @@ example:
 def write_key_pair(path: str | os.PathLike[str]) -> Path:
     """Write a new private key to `path` (mode 0600), and its public key beside it.
 
-    Returns the path of the public key, which is `path` with ".pub" behind it. Raises
-    FileExistsError when either is there, for a key that clients were given cannot be had again,
-    and OSError when one cannot be written; neither is left behind then.
+    Returns the path of the public key, which is `path` with ".pub" appended. Raises FileExistsError
+    if either file exists, because a key that clients were given cannot be recovered, and OSError if
+    one cannot be written; neither is left behind then.
     """
     private, public = Path(path), Path(f"{os.fspath(path)}.pub")
     key = EllipticCurvePrivateKey.new()

@@ -1,4 +1,4 @@
-"""The options that say what a link does, for both directions or for one, in the user's units."""
+"""Options for the conditions of a link, in both directions or one, in the user's units."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ __all__ = ["monitor", "register", "run", "watching"]
 INTERVAL = 1.0
 """Seconds between two snapshots of one's own server."""
 PATIENCE = 3.0
-"""Seconds without figures after which that is told."""
+"""Seconds without statistics after which that is shown."""
 FRAME = 0.05
 """Seconds that the command sleeps at most."""
 
@@ -67,10 +67,10 @@ def monitor(
     display: Display,
     seconds: float = float("inf"),
 ) -> None:
-    """Show the figures of the server behind a `MonitorChannel`, for some seconds.
+    """Show the statistics of the server behind a `MonitorChannel`, for some seconds.
 
-    KeyboardInterrupt ends it as well. Raises UnreachableError when the channel cannot be
-    connected to, does not take the key, ends, or speaks of other figures.
+    KeyboardInterrupt ends it as well. Raises UnreachableError if the channel cannot be connected
+    to, does not accept the key, ends, or sends statistics of another version.
     """
     with UdpClient(key.getPublicKey()) as client:
         _reach_channel(client, address)
@@ -125,7 +125,7 @@ def _show_all(client: UdpClient, display: Display, end: float) -> bool:
 
 @contextmanager
 def watching(asker: FiguresAsker, display: Display) -> Iterator[None]:
-    """Show the figures of a server of this process, in a thread, while that runs."""
+    """Show the statistics of a server of this process, in a thread, while it runs."""
     is_over = threading.Event()
 
     def show_all() -> None:

@@ -1,4 +1,4 @@
-"""The command `netsim`: a bad link between programs, and figures of what it did."""
+"""The command `netsim`: a bad link between programs, and statistics of its effects."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ class RelayReport:
     stats: ProxyStats
 
     def as_json(self) -> dict[str, Any]:
-        """The figures by name, for the json module."""
+        """Return the statistics by name, for the json module."""
         return {"seed": self.seed, "seconds": self.seconds} | asdict(self.stats)
 
     def as_table(self) -> Table:
@@ -112,7 +112,7 @@ class RelayReport:
         return Table(("datagrams", "up", "down"), rows, self.summary())
 
     def summary(self) -> str:
-        """One line that tells the most important."""
+        """Return one line with the most important statistics."""
         stats = self.stats
         line = f"{self.seconds:.0f} s, {stats.clients} clients ({stats.clients_seen} seen)"
         for name, link in (("up", stats.up), ("down", stats.down)):

@@ -1,7 +1,7 @@
-"""Round trips through an echo server, told and summed up as ping(8) does.
+"""Round trips through an echo server, reported and summed up as by ping(8).
 
-The server must send every message back as it came, once, as `mpgameserver serve` does. Messages
-are sent unreliably, so what is lost on either way shows as a loss.
+The server must send every message back unchanged, once, as `mpgameserver serve` does. Messages are
+sent unreliably, so a loss in either direction shows as a loss.
 """
 
 from __future__ import annotations
@@ -89,14 +89,14 @@ class _RoundTrips:
     def __init__(self, client: UdpClient, tell: Callable[[str], object]) -> None:
         self.sent = 0
         self.times: list[float] = []
-        """Seconds, of each answer."""
+        """Seconds until each reply."""
         self._client = client
         self._tell = tell
         self._sent_at: dict[int, float] = {}
-        """Of the messages without an answer, by sequence number."""
+        """Of the messages without a reply, by sequence number."""
 
     def run(self, count: float) -> None:
-        """Send `count` messages, and wait for the answers while the connection lasts."""
+        """Send `count` messages, and wait for the replies while the connection lasts."""
         next_at = time.perf_counter()
         while self._client.connected():
             now = time.perf_counter()

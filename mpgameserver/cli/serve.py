@@ -56,7 +56,7 @@ class EchoHandler(EventHandler):
 
     def __init__(self, tell: Callable[[str], object]) -> None:
         self.greeting: list[str] = []
-        """Lines to tell when the server is ready, and signals stop it as they should."""
+        """Lines to print when the server is ready, and signals stop it as they should."""
         self._tell = tell
 
     def starting(self) -> None:
@@ -99,9 +99,9 @@ def serve(
 ) -> None:
     """Echo until SIGINT or SIGTERM, with a tick each `interval` seconds.
 
-    `key` is the server's private key, a new one if None. `tell` gets each line that a user should
-    see; the first ones are the address and the public key. Raises OSError when it cannot listen,
-    and ValueError when the key of those who watch is its own.
+    `key` is the server's private key, a new one if None. `tell` gets each line for the user; the
+    first ones are the address and the public key. Raises OSError if it cannot listen, and
+    ValueError if the monitor's key is its own.
     """
     watched = watched or Watched()
     root_key = key or EllipticCurvePrivateKey.new()

@@ -1,8 +1,8 @@
-"""The answers to a client's hello that verified, any one of which may lead to a session.
+"""Replies to a client's hello that verified, any of which may lead to a session.
 
-Recorded answers of other handshakes verify too, so there may be hundreds of them, while the one
-that counts needs a round trip to prove itself. A candidate is therefore small: a key, a token, and
-when its CHALLENGE_RESP was sent. It gets an endpoint only for the length of a call.
+Recorded replies of other handshakes verify too, so there may be hundreds, and it takes a round trip
+to find the right one. A candidate is therefore small: a key, a token, and the time when its
+CHALLENGE_RESP was sent. It gets an endpoint only for the duration of a call.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ MAX_CANDIDATES = 1024
 """Answers that verified and are kept, some 1 kB each: those of 4 s at the rate at which 60 frames
 a second verify them. At the cap a random one is evicted."""
 PROOF_INTERVAL = 0.25
-"""Seconds after which a CHALLENGE_RESP is sent again: a slow round trip. No shorter than the
+"""Seconds after which a CHALLENGE_RESP is repeated: a slow round trip. No shorter than the
 interval of hellos: a candidate that is evicted and comes back then never reuses a number."""
 
 PROOFS_REPEATED_PER_SECOND = 250
-"""CHALLENGE_RESPs of all candidates that are sent again: 17 kB/s, and twice as many as recorded
+"""CHALLENGE_RESPs of all candidates that are repeated: 17 kB/s, and twice as many as recorded
 replies that an attacker repeats in a flood of 120 a second."""
 PROOFS_REPEATED_AT_ONCE = 16
 """Of them, as many as may leave together."""
@@ -36,20 +36,20 @@ _Key = tuple[Hashable, bytes]
 
 @dataclass(slots=True, eq=False)
 class Candidate:
-    """An answer that verified, and the session that it would lead to."""
+    """A reply that verified, and the session that it would lead to."""
 
     path: Hashable
     signed: bytes = field(repr=False)
     cipher: SessionCipher = field(repr=False)
     token: int = field(repr=False)
     hello_seq: int = 0
-    """The packet number of the answer, which its CHALLENGE_RESP acks."""
+    """The packet number of the reply, which its CHALLENGE_RESP acks."""
     number: int = 0
     """The packet number of its last CHALLENGE_RESP; 0 while none was sent."""
     sent_at: float = float("-inf")
     """Time at which that was sent."""
     is_repeated: bool = False
-    """The server has sent the answer again."""
+    """The server has repeated the reply."""
 
     @property
     def proof_due(self) -> float:
@@ -58,7 +58,7 @@ class Candidate:
 
 
 class CandidateTable:
-    """The candidates of all paths, in the order in which their proofs are due."""
+    """The candidates of all paths, in the order in which their CHALLENGE_RESPs are due."""
 
     def __init__(self, rng: Random) -> None:
         self._rng = rng
@@ -69,7 +69,7 @@ class CandidateTable:
         return iter(self._by_answer.values())
 
     def add(self, candidate: Candidate) -> None:
-        """Add one that is not in the table; its proof is due at once."""
+        """Add one that is not in the table; its CHALLENGE_RESP is due at once."""
         if len(self._by_answer) >= MAX_CANDIDATES:
             self._remove(choose_victim(self._by_answer.values(), self._rng))
         key = _key(candidate)
@@ -77,9 +77,9 @@ class CandidateTable:
         self._by_answer.move_to_end(key, last=False)
 
     def note_repeated(self, path: Hashable, signed: bytes, now: float) -> bool:
-        """Note that an answer came again; False if it is not in the table.
+        """Note that a reply was repeated; return False if it is not in the table.
 
-        The server has not seen the proof yet: it is sent next, if it is due.
+        The server has not received the CHALLENGE_RESP yet: it is sent next, if it is due.
         """
         candidate = self._by_answer.get((path, signed))
         if candidate is None:

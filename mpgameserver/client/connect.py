@@ -85,8 +85,8 @@ class _Route:
 class Attempt:
     """An attempt to reach the server at `addr`, until it succeeds or fails.
 
-    `failure` is None while it is in progress. `close` ends it, but for the socket of a session
-    that was established.
+    `failure` is None while it is in progress. `close` ends it, except for the socket of an
+    established session.
     """
 
     def __init__(
@@ -121,7 +121,7 @@ class Attempt:
         return next((s.fileno() for route in self._routes for s in route.sockets), -1)
 
     def filenos(self) -> tuple[int, ...]:
-        """The file descriptors of what may wake the attempt."""
+        """The file descriptors that may wake the attempt."""
         sockets = tuple(s.fileno() for route in self._routes for s in route.sockets)
         return sockets if self._resolver is None else (*sockets, *self._resolver.filenos())
 

@@ -1,16 +1,16 @@
 """The client's side of the handshake, without a socket or a clock.
 
-The same hello goes out on every path (a socket and a server address; the owner knows which) until
-one of them leads to a session. Every answer that verifies becomes a candidate with a key of its
-own: the signature does not cover the client's key, so an answer that was recorded from another
-handshake verifies too. Each candidate sends its CHALLENGE_RESP until one of them has opened a
-sealed packet, which only a server that holds its key can have made.
+The same hello is sent on every path (a socket and a server address; the owner knows which) until
+one of them leads to a session. Every reply that verifies becomes a candidate with a key of its own:
+the signature does not cover the client's key, so a reply recorded from another handshake verifies
+too. Each candidate sends its CHALLENGE_RESP until one of them has decrypted a packet, which only a
+server that holds its key can have made.
 
-What is forged costs the client a bounded amount of work and never ends its wait.
+Forged packets cost the client a bounded amount of work and never end its attempt.
 
-The CHALLENGE_RESPs of all candidates share one sequence of packet numbers, and the session goes on
-after the last of them: however answers are repeated and moved between paths, no number is used
-twice under a key.
+The CHALLENGE_RESPs of all candidates share one sequence of packet numbers, and the session
+continues after the last of them: however replies are repeated and moved between paths, no number is
+used twice under a key.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ from mpgameserver.wire.session_cipher import may_open, session_cipher
 __all__ = ["ClientHandshake", "EstablishedSession"]
 
 HELLO_INTERVAL = 0.25
-"""Seconds after which an unanswered hello is sent again: a slow round trip."""
+"""Seconds after which a hello without a reply is repeated: a slow round trip."""
 MAX_VERIFICATIONS = 4
 """Answers whose signature is checked between two calls of `datagrams`: 0.1 ms each."""
 MAX_TRIALS = 4096
@@ -51,7 +51,7 @@ All of a full table on four packets."""
 FAREWELL_COPIES = 3
 """DISCONNECTs of an attempt that ends: at 30 % loss one in 37 attempts leaves a session behind."""
 MAX_FAREWELLS = 64
-"""DISCONNECTs in all, unless there are more candidates, which are recorded answers then."""
+"""DISCONNECTs in all, unless there are more candidates, which are recorded replies then."""
 
 _FORGED = "forged"
 
@@ -91,7 +91,7 @@ class ClientHandshake:
         rng: Random | None = None,
     ) -> None:
         self.saw_wrong_key: bool = False
-        """An answer came that another root key had signed."""
+        """A reply arrived that another root key had signed."""
         self.drop_reason: str | None = None
         """Reason why the last datagram was dropped; None if it was not."""
         self._trusted_key = trusted_key

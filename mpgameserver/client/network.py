@@ -33,7 +33,7 @@ class Network:
         return Resolver(host, port)
 
     def new_socket(self, family: socket.AddressFamily) -> socket.socket:
-        """Open a non-blocking UDP socket. Raises OSError where there is none to be had."""
+        """Open a non-blocking UDP socket. Raises OSError if the system has none."""
         return new_udp_socket(family)
 
     def wait(self, client: _HasFileno, seconds: float) -> None:

@@ -25,10 +25,10 @@ def _resolve(host: str, port: int, flags: int = 0) -> Resolved:
 
 
 class Resolver:
-    """Resolves a host: at once when it is an address, else on a thread.
+    """Resolves a host: at once if it is an address, otherwise in a thread.
 
-    While that thread is at work, the descriptor in `filenos` can be waited for: it is readable once
-    there is an answer.
+    While that thread is running, wait for the descriptor in `filenos`: it becomes readable once
+    there is a result.
     """
 
     def __init__(self, host: str, port: int) -> None:
@@ -70,13 +70,13 @@ class Resolver:
         return () if self._reader is None else (self._reader.fileno(),)
 
     def close(self) -> None:
-        """Wait no longer for an answer."""
+        """Stop waiting for a result."""
         if self._reader is not None:
             self._reader.close()
             self._reader = None
 
     def poll(self) -> Resolved | None:
-        """The addresses, once; None while there is no answer."""
+        """Return the addresses, once; None while there is no result."""
         try:
             return self._answer.get_nowait()
         except queue.Empty:

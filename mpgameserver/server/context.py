@@ -63,7 +63,7 @@ class Serving(Protocol):
 
     @property
     def stats(self) -> ServerStats:
-        """A snapshot of the server's figures."""
+        """A snapshot of the server's statistics."""
 
     @property
     def now(self) -> float:

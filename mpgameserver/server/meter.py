@@ -1,7 +1,7 @@
-"""Measuring a server: where its time goes, and what all its sessions have done.
+"""Measurements of a server: where its time goes, and the sums of its sessions' statistics.
 
-The observer of an engine (`observer`) tells the meter what it is at; one that is not measured has
-none. All of it is used on the handler's thread only.
+The observer of an engine (`observer`) tells the meter what the engine is doing; an engine that is
+not measured has no observer. All of it is used only on the handler's thread.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from mpgameserver.transport.address import format_address
 __all__ = ["Measured", "Phase", "ServerMeter"]
 
 MAX_CONNECTIONS_LISTED = 32
-"""Sessions of which a snapshot tells each: as many as a terminal has lines."""
+"""Sessions that a snapshot lists: as many as a terminal has lines."""
 
 _Result = TypeVar("_Result")
 
@@ -35,7 +35,7 @@ class Measured(Protocol):
 
     @property
     def stats(self) -> ServerStats:
-        """A snapshot of the engine's own figures."""
+        """A snapshot of the engine's own statistics."""
 
     @property
     def sessions(self) -> SessionTable:
@@ -67,7 +67,7 @@ class Events(Protocol):
 
 
 class ServerMeter:
-    """The figures of one server after the other that runs a context; each begins from zero."""
+    """Statistics of each server in turn that runs a context; each begins at zero."""
 
     def __init__(self, clock: Callable[[], float] = perf_counter) -> None:
         self._clock = clock
@@ -91,7 +91,7 @@ class ServerMeter:
         self._reset()
 
     def watch(self, events: Events) -> None:
-        """Have the figures tell of what waits for coroutines, too, until another engine comes."""
+        """Include events that wait for coroutines in the statistics, until another engine comes."""
         self._events = events
 
     def switch(self, phase: Phase) -> Phase:

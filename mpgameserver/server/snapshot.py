@@ -1,4 +1,4 @@
-"""Asking a server for its figures, from another thread."""
+"""Requests for a server's statistics from another thread."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ __all__ = ["FiguresAsker"]
 
 
 class FiguresAsker:
-    """Has the server that runs a context tell its figures, which only its own thread may read.
+    """Requests the statistics of a context's server, which only the server's own thread may read.
 
-    The server must be made after this. One question waits at a time: while no server runs, nobody
-    answers. `ask`, `take` and `wait` may be called from any thread but the server's own.
+    Make it before the server. One request waits at a time; while no server runs, it gets no reply.
+    `ask`, `take` and `wait` may be called from any thread except the server's own.
     """
 
     def __init__(self, context: ServerContext) -> None:
@@ -35,13 +35,13 @@ class FiguresAsker:
         self._context.call_soon_threadsafe(self._tell)
 
     def take(self) -> ServerFigures | None:
-        """The answer, once; None while there is none."""
+        """Return the reply, once; None while there is none."""
         with self._condition:
             answer, self._answer = self._answer, None
             return answer
 
     def wait(self, seconds: float) -> ServerFigures | None:
-        """Ask, and wait for the answer; None when there is none within that time."""
+        """Ask, and wait for the reply; return None if there is none within that time."""
         self.take()
         self.ask()
         with self._condition:

@@ -1,10 +1,10 @@
-"""Addresses as sockets tell them, and what follows from them.
+"""Addresses as sockets report them, and what follows from them.
 
 A server that is bound to "::" sees the IPv4 host 192.0.2.1 as ::ffff:192.0.2.1. Such a mapped
-address counts as the IPv4 address that it holds, everywhere.
+address counts as the IPv4 address that it contains, everywhere.
 
-A link-local address such as fe80::1 means something only together with the interface, its scope:
-sockets tell that as a number of its own, and as text it follows a "%".
+A link-local address such as fe80::1 is meaningful only together with its interface, the scope.
+Sockets report the scope as a separate number; in text it follows a "%".
 """
 
 from __future__ import annotations
@@ -69,9 +69,9 @@ def host_and_port(addr: object, least_port: int) -> tuple[str, int]:
 def resolve(
     host: str, port: int, flags: int = 0
 ) -> list[tuple[socket.AddressFamily, tuple[Any, ...]]]:
-    """The families and socket addresses of a host for UDP; `flags` are those of `getaddrinfo`.
+    """Return a host's families and socket addresses for UDP; `flags` are those of `getaddrinfo`.
 
-    Raises OSError where it has none, and nothing else.
+    Raises OSError if there are none, and nothing else.
     """
     try:
         found = _look_up(host, port, flags)
@@ -123,11 +123,11 @@ def host_groups(host: IpAddress) -> tuple[tuple[bytes, int], ...]:
 
 
 def limits_towards(host: IpAddress) -> SizeLimits:
-    """The sizes of what a session sends to a host.
+    """Return the sizes of what a session sends to a host.
 
-    Over IPv4 those that the MTU leaves: what a link does not take is fragmented on the way. Over
-    IPv6 no router fragments, and many paths drop fragments, so that nothing is sent that might
-    have to be one.
+    Over IPv4 they are those of the MTU: a datagram that a link cannot carry is fragmented on the
+    way. Over IPv6 no router fragments and many paths drop fragments, so nothing is sent that might
+    have to be fragmented.
     """
     if isinstance(host, IPv6Address):
         return size_limits(min(Packet.MTU, IPV6_LEAST_MTU), IPV6_UDP_HEADER)

@@ -23,7 +23,7 @@ MAX_REQUESTS = 16
 """Requests in progress, each with a thread: several who read at once, and some that hang. For a
 further one the oldest is closed: a request that is honest takes milliseconds."""
 MAX_REQUEST_SECONDS = 5.0
-"""From the connection to the end of the answer."""
+"""From the connection to the end of the response."""
 SLOT_TIMEOUT = 3.0
 """Seconds to wait for the thread of a request that was closed: it may wait for figures. Then the
 new one is refused."""
@@ -42,7 +42,7 @@ class SilentHandler(WSGIRequestHandler):
 class BoundedHttpServer(ThreadingMixIn, WSGIServer):
     """A WSGI server with at most `MAX_REQUESTS` threads.
 
-    Raises OSError where the address cannot be had. Later it raises nothing: without a thread or a
+    Raises OSError if the address is not available. Later it raises nothing: without a thread or a
     file descriptor a request is refused, or waits.
     """
 

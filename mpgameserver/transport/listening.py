@@ -32,13 +32,13 @@ _SIO_UDP_CONNRESET = 0x9800000C
 
 
 class ListeningSocket:
-    """A UDP socket bound to `addr`, a pair (host, port), that speaks with everybody.
+    """A UDP socket bound to `addr`, a pair (host, port), that exchanges datagrams with any address.
 
-    The host is a name, an IPv4 address ("" stands for all) or an IPv6 address ("::" stands for
-    all, IPv4 included). Port 0 takes a free one; `address` is the pair with the port that it is.
+    The host is a name, an IPv4 address ("" stands for all) or an IPv6 address ("::" stands for all,
+    including IPv4). Port 0 takes a free one; `address` is the pair with the actual port.
 
-    Raises TypeError or ValueError for what is no such pair, and an OSError that names it where it
-    cannot be had.
+    Raises TypeError or ValueError if `addr` is not such a pair, and OSError, which names the
+    address, if it cannot be listened on.
     """
 
     def __init__(self, addr: tuple[str, int]) -> None:

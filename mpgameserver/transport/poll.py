@@ -1,7 +1,7 @@
 """Blocking until a socket can be used.
 
-By `poll` where there is one: a `selectors` object takes several times as long per wait, and makes
-a file of its own. Windows has `select`, which serves the few sockets that are waited for here.
+It uses `poll` where there is one: a `selectors` object takes several times as long per wait, and
+opens a file of its own. Windows has `select`, which serves the few sockets of one wait.
 """
 
 from __future__ import annotations

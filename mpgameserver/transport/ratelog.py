@@ -1,4 +1,4 @@
-"""Log lines that the other side can cause, at a limited rate."""
+"""Rate-limited log lines, for events that a peer can cause."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Non-blocking UDP sockets, whose network errors are answers and not exceptions."""
+"""Non-blocking UDP sockets that return network errors instead of raising them."""
 
 from __future__ import annotations
 
@@ -60,9 +60,9 @@ def new_udp_socket(
     log: logging.Logger = _LOG,
     level: int = logging.INFO,
 ) -> socket.socket:
-    """A non-blocking UDP socket, for which buffers of a size in bytes are asked of the kernel.
+    """Open a non-blocking UDP socket, and request buffers of a size in bytes from the kernel.
 
-    Where the kernel gives less, one line of the log says so, once per process and direction.
+    If the kernel gives less, one log line says so, once per process and direction.
     """
     sock = socket.socket(family, socket.SOCK_DGRAM)
     try:
@@ -92,7 +92,7 @@ _TOO_SMALL = "the kernel gives a socket's %s buffer %d of the %d bytes requested
 
 
 def _given_buffer(sock: socket.socket, option: int, wanted: int) -> int:
-    """Ask for a buffer, and tell its size; Linux tells twice of it, socket(7)."""
+    """Request a buffer and return its size, of which Linux reports twice, socket(7)."""
     while wanted:
         try:
             sock.setsockopt(socket.SOL_SOCKET, option, wanted)
@@ -250,7 +250,7 @@ class ConnectedSocket:
         self.observer: PathTrace | None = (
             None if trace is None else PathTrace(trace, self.local_address, address)
         )
-        """Is told of every datagram that is sent or received by way of this socket."""
+        """Observes every datagram that is sent or received on this socket."""
 
     def send(self, datagram: bytes) -> bool:
         """Send a datagram at once; return False while the socket is not writable."""
@@ -261,7 +261,7 @@ class ConnectedSocket:
 
     @property
     def refused(self) -> bool:
-        """The other side's host said that nothing is bound to the port."""
+        """The peer's host reported that nothing is bound to the port."""
         return self.datagrams.refused
 
     @property
@@ -276,7 +276,7 @@ class ConnectedSocket:
         return self._socket.fileno()
 
     def is_ours(self) -> bool:
-        """False where something else has closed the descriptor, or has its number now."""
+        """Return False if something else has closed the descriptor, or has its number now."""
         try:
             return bool(self._socket.getsockname() == self.local_address)
         except OSError:

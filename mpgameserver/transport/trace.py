@@ -35,8 +35,8 @@ _OWNER_ONLY = 0o600  # it tells who speaks with whom
 class PacketTrace:
     """Appends lines to a file, each whole in one write: several traces may share it.
 
-    Raises OSError where the file cannot be written. An error later, and a file that has
-    `MAX_TRACE_BYTES`, whoever wrote them, end the trace with a line in the log, and nothing else.
+    Raises OSError if the file cannot be written. A later error, or a file that has
+    `MAX_TRACE_BYTES`, whoever wrote them, ends the trace with a line in the log.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -117,9 +117,9 @@ class PathTrace:
 
 
 def open_trace(path: str | os.PathLike[str] | None) -> PacketTrace | None:
-    """A trace in a file; without one in that of `TRACE_VARIABLE`, if it names any.
+    """Open a trace in a file, by default the one that `TRACE_VARIABLE` names, if any.
 
-    Raises OSError where the file cannot be written; it names the variable where that names it.
+    Raises OSError if the file cannot be written; it names the variable if that named the file.
     """
     if path is not None:
         return PacketTrace(path) if path else None

@@ -227,11 +227,11 @@ class ClientHello:
 
 @dataclass(frozen=True)
 class ServerHello:
-    """The server's answer: its root public key, and what that key has signed.
+    """The server's reply: its root public key, and the data that this key has signed.
 
-    Keys are in DER. `token` names the session; it is no secret on the wire, and kept out of the
-    `repr`, which may reach a log. The signature does not cover the client's key: a hello made
-    for another handshake verifies too, and only a sealed packet proves the session.
+    Keys are in DER. `token` identifies the session; it is not secret on the wire, but kept out of
+    the `repr`, which may reach a log. The signature does not cover the client's key: a hello made
+    for another handshake verifies too, and only an encrypted packet proves the session.
     """
 
     root_key_der: bytes
@@ -331,7 +331,7 @@ def decode_challenge_response(message: bytes) -> int:
 
 
 def new_token(random_bytes: RandomBytes = os.urandom) -> int:
-    """A token: 31 bits, of which bit 30 is set and the others are random."""
+    """Return a token: 31 bits, of which bit 30 is set and the others are random."""
     return _TOKEN_BIT | (int.from_bytes(random_bytes(4), "big") & (_TOKEN_BIT - 1))
 
 

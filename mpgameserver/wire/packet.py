@@ -1,8 +1,8 @@
-"""Packets for those who take datagrams apart: the header, the packet, the filter of numbers.
+"""Packets for programs that take datagrams apart: the header, the packet, the filter of numbers.
 
-A connection does not use these classes; its datagrams are made and read whole by the compiled
-core. They are thin covers over the same codecs, and stateless: whoever seals packets with them
-must see to it that no two headers under one key share their first 12 bytes, the nonce.
+A connection does not use these classes; the compiled core encodes and decodes whole datagrams. They
+are thin, stateless wrappers of the same codecs. Whoever seals packets with them must ensure that no
+two headers under one key have the same first 12 bytes, the nonce.
 """
 
 from __future__ import annotations

@@ -61,7 +61,7 @@ def cipher_library() -> str:
 def session_cipher(key: bytes) -> SessionCipher:
     """The cipher under a session's key, 16 bytes, for both directions.
 
-    Where OpenSSL makes none, for want of memory, it is `cryptography`'s, and a line of the log
+    If OpenSSL cannot allocate one, it is `cryptography`'s, and a line of the log
     says so, once per process.
     """
     if CIPHER == "openssl":

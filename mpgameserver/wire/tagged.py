@@ -42,7 +42,7 @@ def _integer_size(value: int) -> int:
 class TaggedReader:
     """Reads values off the front of a message.
 
-    Every method raises HandshakeError where the bytes are not what it reads; the reader is then
+    Every method raises HandshakeError if the bytes are not what it reads; the reader is then
     of no further use.
     """
 
