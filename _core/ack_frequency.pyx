@@ -16,6 +16,7 @@ A burst has 32 packets: both acks of a receiver that acks by count leave at once
 burst can, a round trip after the first. One more packet would wait for its ack.
 """
 
+cimport cython
 from libc.math cimport INFINITY
 
 from mpgameserver._core.packet_header cimport ACK_BITS
@@ -33,6 +34,7 @@ cdef enum:
 cdef double SEASON = 30.0  # seconds
 
 
+@cython.final
 cdef class AckCadence:
     """Evidence of how the receiver acks; `is_frequent` once it is known to ack by count.
 
@@ -62,15 +64,17 @@ cdef class AckCadence:
         """True when enough left at `now` to tell."""
         return now == self._burst_time and self._burst_size >= LEAST_BURST
 
-    cdef void note_sent(self, int64_t number, int64_t oldest, double now) noexcept:
-        """A packet that owes an ack leaves; `oldest` is the oldest that is in flight with it."""
+    cpdef int on_packet_sent(self, int64_t number, int64_t oldest, double now) except -1:
+        """Note that an ack-eliciting packet leaves, with the oldest one that is in flight then."""
         cdef int64_t last = self._newest
         if self.is_frequent:
-            return
+            return 0
+        check_number(number)
+        check_number(oldest)
         self._newest = number
         if now != self._burst_time:
             if self._burst_size >= LEAST_BURST and oldest < self._burst_start + self._burst_size:
-                return  # its acks are still to come
+                return 0  # its acks are still to come
             self._judge()
             self._burst_time = now
             self._burst_start = number
@@ -78,24 +82,27 @@ cdef class AckCadence:
             self._unacked = oldest
             self._counts = 0
         self._burst_size = number + 1 - self._burst_start
+        return 0
 
-    cdef void note_ack(self, int64_t ack, uint32_t ack_bits) noexcept:
-        """An ack of packet `ack` arrived, in whatever order."""
+    cpdef int on_ack(self, int64_t ack, uint32_t ack_bits) except -1:
+        """Note an ack of packet `ack`, in whatever order acks arrive."""
         cdef int64_t end = self._burst_start + self._burst_size
         cdef int count = ack < end
         if self.is_frequent:
-            return
+            return 0
+        check_number(ack)
         if ack < self._burst_start:
             # What left since then and owes no ack does not count.
             self._unacked = self._burst_start if ack >= self._last_before else ack + 1
-            return
+            return 0
         if ack - self._unacked > ACK_BITS:
-            return
+            return 0
         while ack > self._unacked:
             ack -= 1
             count += ack_bits >> 31 & (ack < end)
             ack_bits <<= 1
         self._counts |= <uint64_t>1 << count
+        return 0
 
     cdef void _judge(self) noexcept:
         """Score the burst that is over."""
@@ -115,18 +122,3 @@ cdef class AckCadence:
         if last > ACK_EVERY or score < 0:
             self.score = max(self.score + score, 0)
             self.is_frequent = self.score >= PROOF
-
-    def send(self, int64_t number, double now, oldest=None):
-        """A packet that owes an ack leaves with the absolute number `number`.
-
-        `oldest` is the oldest that is in flight with it, if it is not alone.
-        """
-        check_number(number)
-        if oldest is not None:
-            check_number(oldest)
-        self.note_sent(number, number if oldest is None else oldest, now)
-
-    def acknowledge(self, int64_t ack, uint32_t ack_bits):
-        """An ack of the absolute number `ack`, with its ack bits, arrived."""
-        check_number(ack)
-        self.note_ack(ack, ack_bits)

@@ -22,6 +22,7 @@ cdef int _check(Py_ssize_t size) except -1:
 # The references of both classes are never changed, or lead to no cycle: as the collector does not
 # clear them, the accounts that `wider` points to live as long as what points to them.
 
+@cython.final
 @cython.no_gc
 cdef class Budget:
     """At most `limit` bytes, of which `held` are taken; they count in a wider budget, too."""
@@ -44,6 +45,7 @@ cdef class Budget:
         return self._account.held
 
 
+@cython.final
 @cython.no_gc
 cdef class Share:
     """The bytes that one session holds; without bounds of its own until it joins a budget."""

@@ -8,7 +8,7 @@ The clock is read after each call that is slow, and after every few that are fas
 has to know the time of a call reads it here (`read`), so that each reading counts for the go, too.
 """
 
-from libc.math cimport INFINITY
+cimport cython
 
 __all__ = ["CallBudget"]
 
@@ -21,13 +21,14 @@ cdef enum:
 cdef double FAST = 0.0001   # seconds between two looks that are too few
 
 
+@cython.final
 cdef class CallBudget:
     """The calls of one go after the other. `left` is 0 when a go is over."""
 
     def __cinit__(self):
         self._stride = self._until_look = 1
 
-    cdef int begin(self, double now, double until) except -1:
+    cpdef int begin(self, double now, double until) except -1:
         """Begin a go at the time `now`, which ends at `until` at the latest."""
         self._looked_at = now
         self._until = min(now + GO_TIMEOUT, until)
@@ -50,10 +51,11 @@ cdef class CallBudget:
             self.left = 0
         return self._looked_at
 
-    def start(self, double now, double until=INFINITY):
-        """Begin a go at the time `now`, which ends at `until` at the latest."""
-        self.begin(now, until)
-
-    def count(self):
+    cpdef int count_call(self) except -1:
         """Count a call that was made."""
-        self.note_call()
+        if self.left:
+            self.left -= 1
+        self._until_look -= 1
+        if self._until_look == 0:
+            self._look()
+        return 0

@@ -20,6 +20,7 @@ and if the share stays, the loss is the path's own and the backing off is undone
 that loses packets at random, to send less loses no less.
 """
 
+cimport cython
 from libc.math cimport INFINITY, fabs, sqrt
 
 from mpgameserver._core.ack_frequency cimport BURST_SIZE
@@ -50,6 +51,7 @@ cdef enum:
     HIGH_SAMPLES = 4       # in a row; CURRENT_FILTER of RFC 6817
 
 
+@cython.final
 cdef class CongestionWindow:
     """The number of packets that may be under way on a path.
 
@@ -62,38 +64,38 @@ cdef class CongestionWindow:
         self._slow_start = True
         self.base_delay = self._next_base = self._least_in_round = INFINITY
 
-    cdef void note_acked(self) noexcept:
-        """A packet that owed an ack was acked."""
+    cpdef void on_packet_acked(self) noexcept:
+        """Count an ack-eliciting packet as acked."""
         self._acked += 1
         self.loss -= self.loss / LOSS_MEMORY
 
-    cdef void note_lost(self) noexcept:
-        """A packet was found lost."""
+    cpdef void on_packet_lost(self) noexcept:
+        """Count a packet as lost."""
         self._lost += 1
         self.loss += (1.0 - self.loss) / LOSS_MEMORY
 
-    cdef void note_round_trip(self, double round_trip, double now) noexcept:
-        """The newest packet that an ack reports left `round_trip` seconds ago."""
+    cpdef void on_rtt_sample(self, double rtt, double now) noexcept:
+        """Take the round trip of the newest packet that an ack reports, in seconds."""
         if now - self._base_renewed >= BASE_LIFETIME:
             self._base_renewed = now
             self.base_delay = self._next_base
             self._next_base = INFINITY
-        self.base_delay = min(self.base_delay, round_trip)
-        self._next_base = min(self._next_base, round_trip)
-        self._least_in_round = min(self._least_in_round, round_trip)
+        self.base_delay = min(self.base_delay, rtt)
+        self._next_base = min(self._next_base, rtt)
+        self._least_in_round = min(self._least_in_round, rtt)
         if self._latest:
-            self._jitter += (fabs(round_trip - self._latest) - self._jitter) / JITTER_MEMORY
-        self._latest = round_trip
+            self._jitter += (fabs(rtt - self._latest) - self._jitter) / JITTER_MEMORY
+        self._latest = rtt
         self._samples += 1
-        if round_trip - self.base_delay > QUEUE_SHOWS * (TARGET + self._jitter):
+        if rtt - self.base_delay > QUEUE_SHOWS * (TARGET + self._jitter):
             self._high += 1
         else:
             self._high = 0
 
-    cdef void end_of_ack(
+    cpdef void on_ack(
         self, int64_t newest_acked, int64_t newest_sent, int64_t in_flight
     ) noexcept:
-        """An ack was taken in, before which `in_flight` packets were under way."""
+        """End an ack, whose packets were reported; before it `in_flight` packets were in flight."""
         self._peak = max(self._peak, in_flight)
         if self._round_end == 0:
             self._round_end = newest_sent
@@ -173,19 +175,3 @@ cdef class CongestionWindow:
             self._slow_start = False
             self.packets += max(1.0, -excess * GROWTH * self.packets)
         self.packets = min(self.packets, <double>RECEIVE_WIDTH)
-
-    def acked(self):
-        """A packet that owed an ack was acked."""
-        self.note_acked()
-
-    def lost(self):
-        """A packet was found lost."""
-        self.note_lost()
-
-    def round_trip(self, double elapsed, double now):
-        """The newest packet that an ack reports left `elapsed` seconds ago."""
-        self.note_round_trip(elapsed, now)
-
-    def ack_ends(self, int64_t newest_acked, int64_t newest_sent, int64_t in_flight):
-        """All that one ack reported was noted; `in_flight` packets were under way before it."""
-        self.end_of_ack(newest_acked, newest_sent, in_flight)

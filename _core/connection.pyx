@@ -25,7 +25,7 @@ cimport cython
 from libc.math cimport INFINITY
 from libc.stdint cimport int8_t, int64_t
 
-from mpgameserver._core.drop_reason cimport ACCEPTED
+from mpgameserver._core.drop_reason cimport ACCEPTED, Verdict
 from mpgameserver._core.message cimport checked_message
 from mpgameserver._core.packet_cipher cimport MAX_KEY_PACKETS
 from mpgameserver._core.seqnum cimport HALF_RING
@@ -115,32 +115,29 @@ cdef class Connection:
 
     # -- datagrams --------------------------------------------------------------------------
 
-    cdef Verdict take(self, bytes datagram, double now) except *:
+    cpdef object receive(self, bytes datagram, double now):
+        """Take a datagram; the reason (of `DROP_REASONS`) when it was dropped, else None."""
         cdef Verdict verdict = self.endpoint.receive(datagram, now)
         if self.endpoint.goodbye_received and self.is_live:
             # A DISCONNECT that acks ours is the reply: the peer has forgotten the session.
-            self._answer_goodbye = not self.endpoint.outbox.disconnect_acked()
+            self._answer_goodbye = not self.endpoint.disconnect_acked()
             self._end(_disconnected)
-        return verdict
-
-    def receive(self, bytes datagram, double now):
-        """Take a datagram; the reason (of `DROP_REASONS`) when it was dropped, else None."""
-        cdef Verdict verdict = self.take(datagram, now)
         return None if verdict == ACCEPTED else DROP_REASONS[<int>verdict - 1]
 
-    cdef int go_on(self, double now) except -1:
+    cpdef void advance(self, double now) except *:
+        """Do what the time asks for, once per frame or tick."""
         if not self.is_live:
-            return 0
+            return
         if self.endpoint.key_packets() >= KEY_WARNING and self.status is _connected:
             self._spare_key(now)
             if not self.is_live:  # a logging handler may have ended it
-                return 0
+                return
         self.endpoint.advance(now)
         if self.status is _disconnecting:
-            if self.endpoint.outbox.disconnect_acked() or now >= self._goodbye_deadline:
+            if self.endpoint.disconnect_acked() or now >= self._goodbye_deadline:
                 self._end(_disconnected)
             elif now >= self._goodbye_deadline - DISCONNECT_TIME:
-                self.endpoint.outbox.drain_ended = True
+                self.endpoint.end_drain()
         elif self.endpoint._path.is_stuck or (
             now >= self.endpoint.last_received + self._silence_timeout
         ):
@@ -152,7 +149,6 @@ cdef class Connection:
         self._last_turn = now
         # An ack that waited in the socket through a pause makes the next one far too long.
         self._last_round_trip = self.endpoint.round_trip.smoothed
-        return 0
 
     cdef int _ask_for_proof(self, double now) except -1:
         """After a pause: the other side is there if it acks what leaves from now on."""
@@ -189,11 +185,8 @@ cdef class Connection:
             )
         return 0
 
-    def advance(self, double now):
-        """Do what the time asks for, once per frame or tick."""
-        self.go_on(now)
-
-    cdef bytes make_datagram(self, double now):
+    cpdef bytes next_datagram(self, double now):
+        """Return the next datagram to send at that time; None when there is none."""
         if self.is_live:
             return self.endpoint.next_datagram(now)
         if self._answer_goodbye:
@@ -201,11 +194,8 @@ cdef class Connection:
             return self.endpoint.farewell(now)
         return None
 
-    def next_datagram(self, double now):
-        """The next datagram to send at that time; None when there is none."""
-        return self.make_datagram(now)
-
-    cdef double due_at(self) except? -1.0:
+    cpdef double next_timer(self) except? -1.0:
+        """Return when `advance` and `next_datagram` should be called, if nothing arrives before."""
         if not self.is_live:
             return 0.0 if self._answer_goodbye else INFINITY
         if self.status is _disconnecting:
@@ -222,10 +212,6 @@ cdef class Connection:
             return self._goodbye_deadline
         return self._goodbye_deadline - DISCONNECT_TIME
 
-    def next_timer(self):
-        """When `advance` and `next_datagram` should be called, if nothing happens before."""
-        return self.due_at()
-
     # -- the end ----------------------------------------------------------------------------
 
     def disconnect(self, double now):
@@ -233,7 +219,7 @@ cdef class Connection:
         if self.status is _connected:
             self.status = _disconnecting
             self._goodbye_deadline = now + GOODBYE_TIMEOUT
-            self.endpoint.outbox.begin_close()
+            self.endpoint.begin_close()
 
     def abandon(self, double now):
         """End at once; one last datagram that tells the other side, None when it was over."""

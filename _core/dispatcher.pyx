@@ -21,7 +21,7 @@ from libc.stdint cimport int64_t, uint8_t, uint32_t
 
 from mpgameserver._core.call_budget cimport MAX_CALLS_PER_TURN, CallBudget
 from mpgameserver._core.connection cimport Connection
-from mpgameserver._core.drop_reason cimport ACCEPTED, REASSEMBLY_FULL
+from mpgameserver._core.drop_reason cimport REASSEMBLY_FULL
 from mpgameserver._core.endpoint cimport Endpoint
 from mpgameserver._core.packet_header cimport CHALLENGE_RESP, CLIENT_HELLO, DISCONNECT, TYPE_OFFSET
 
@@ -37,6 +37,7 @@ __all__ = ["Switchboard"]
 cdef double MIN_TIMER = 0.001
 
 cdef object _replaced = DisconnectReason.REPLACED
+cdef object _reassembly_full = DROP_REASONS[<int>REASSEMBLY_FULL - 1]
 
 
 cdef enum:
@@ -154,23 +155,22 @@ cdef class Switchboard:
     cdef bint _receive_sealed(self, Session session, bytes datagram, uint8_t kind) except -1:
         cdef Endpoint endpoint = session.connection.endpoint
         cdef int64_t messages = endpoint.messages_received
-        cdef Verdict verdict
         if not session.message_rate.admits(self.now):
             self.drop("over rate", session.address)
             return False
-        verdict = session.connection.take(datagram, self.now)
-        if verdict == REASSEMBLY_FULL and self.make_room(session):
-            verdict = session.connection.take(datagram, self.now)
+        reason = session.connection.receive(datagram, self.now)
+        if reason is _reassembly_full and self.make_room(session):
+            reason = session.connection.receive(datagram, self.now)
         messages = endpoint.messages_received - messages
         session.message_rate.take(<uint8_t>messages, self.now)
         self.messages_left -= <int>messages
-        if verdict == ACCEPTED:
+        if reason is None:
             if session.wants_service():
                 self._serve(session)
                 return True
             self.touch(session)
         elif kind != CHALLENGE_RESP or not self.receive_proof(datagram, session.address):
-            self.drop(DROP_REASONS[<int>verdict - 1], session.address)
+            self.drop(reason, session.address)
         return False
 
     # -- events -----------------------------------------------------------------------------
@@ -211,7 +211,7 @@ cdef class Switchboard:
         cdef Connection connection = session.connection
         self.turns += 1
         self.make_ready(session)  # first: then what the handler sends need not see to it
-        connection.go_on(self.now)
+        connection.advance(self.now)
         if connection.endpoint.flow.is_stalled(self.now) and connection.is_live:
             self.give_up(session)
         if not session.is_waiting:
@@ -271,7 +271,7 @@ cdef class Switchboard:
             session.predecessor = None
             session.is_announced = True
             self.announce(session)
-        if session.connection.endpoint.inbox_count():
+        if session.connection.endpoint.inbox_size:
             self._handle_messages(session)
         if session.callbacks is not None or session.connection.endpoint.outbox.settled:
             self._call_back(session)
@@ -282,7 +282,7 @@ cdef class Switchboard:
         cdef int most = MAX_CALLS_PER_TURN
         cdef Endpoint endpoint = session.connection.endpoint
         handle_message = self.handler.handle_message
-        while endpoint.inbox_count():
+        while endpoint.inbox_size:
             if self.is_muted or (session.ending is not None and session.ending is not _replaced):
                 endpoint.take_messages()
                 return 0
@@ -294,7 +294,7 @@ cdef class Switchboard:
                 handle_message(session.client, message[0], message[1])
             except Exception:
                 self.log_raised("handle_message")
-            self.calls.note_call()
+            self.calls.count_call()
             if self.context.settings is not self.settings:
                 self.apply_settings()
         return 0
@@ -315,7 +315,7 @@ cdef class Switchboard:
             except BaseException:  # which ends the server, but costs no other callback
                 self._wait_for_turn(session)
                 raise
-            self.calls.note_call()
+            self.calls.count_call()
         session.callbacks = None
         return 0
 
@@ -358,8 +358,8 @@ cdef class Switchboard:
         while self._ready:
             session = self._ready[0]
             self.turns += 1
-            datagram = session.connection.make_datagram(self.now)
-            due = session.connection.due_at()
+            datagram = session.connection.next_datagram(self.now)
+            due = session.connection.next_timer()
             if datagram is None or due > self.now:
                 self._ready.popleft()
                 session.is_ready = False

@@ -6,6 +6,7 @@ needs, when the numbers seen spread further: what a connection takes does not de
 it has played, and the other side can make it no larger than 4 KiB.
 """
 
+cimport cython
 from cpython.mem cimport PyMem_Calloc, PyMem_Free
 from libc.string cimport memset
 
@@ -22,6 +23,7 @@ cdef inline uint64_t _bit(int64_t number) noexcept nogil:
     return <uint64_t>1 << (number & (WORD_BITS - 1))
 
 
+@cython.final
 cdef class DuplicateFilter:
     """Remembers which of the newest `width` absolute numbers were inserted.
 

@@ -12,10 +12,11 @@ the monotonic time since; at most 32,767 packets share one written second, so th
 ever share a nonce, and the sender waits beyond that.
 """
 
+cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from libc.math cimport INFINITY
 
-from mpgameserver._core.ack_frequency cimport MAX_ACK_DELAY_MS
+from mpgameserver._core.ack_frequency cimport ACK_EVERY, MAX_ACK_DELAY_MS
 from mpgameserver._core.black_hole cimport (
     SIZE_CLASSES,
     SMALL,
@@ -72,11 +73,11 @@ from mpgameserver._core.packet_header cimport (
     read_header,
     write_header,
 )
-from mpgameserver._core.receive_window cimport BEHIND, DUPLICATE, FRESH, Arrival
+from mpgameserver._core.receive_window cimport BEHIND, DUPLICATE, FRESH
 from mpgameserver._core.rounding cimport floor_integer
 from mpgameserver._core.send_limits cimport ANYTHING, MESSAGES, NOTHING, Room
 from mpgameserver._core.send_queue cimport MAX_RIDER_BYTES, NARROW_SPAN, WIDE_SPAN
-from mpgameserver._core.sent_window cimport ACKED, OWES_ACK, PING, PROBE, SentPacket
+from mpgameserver._core.sent_window cimport ACKED, ACK_ELICITING, PING, PROBE, SentPacket
 from mpgameserver._core.seqnum cimport HALF_RING, RING_SIZE, expand, to_wire
 
 from mpgameserver._core.seqnum import SeqNum
@@ -103,6 +104,7 @@ cdef double PING_INTERVAL = 0.5
 cdef double CLOCK_ROUNDING = 1e-6  # seconds: more than a double rounds the Unix time by
 
 
+@cython.final
 cdef class Endpoint:
     """The delivery engine of one side of a connection.
 
@@ -168,27 +170,26 @@ cdef class Endpoint:
         """Queue the handshake's last message; it is sent again until acked."""
         self.outbox.add_control(CHALLENGE_RESP, payload)
 
-    def begin_close(self):
+    cpdef void begin_close(self) except *:
         """Drain: send what waits and a DISCONNECT, each reliable message until it is acked.
 
         The DISCONNECT leaves when the others were acked, or at `end_drain`.
         """
         self.outbox.begin_close()
 
-    def end_drain(self):
+    cpdef void end_drain(self) noexcept:
         """Have the DISCONNECT of `begin_close` leave now, and nothing else any more."""
         self.outbox.drain_ended = True
 
-    @property
-    def disconnect_acked(self):
-        """True once the DISCONNECT of `begin_close` was acked."""
+    cpdef bint disconnect_acked(self) noexcept:
+        """Return True once the DISCONNECT of `begin_close` was acked."""
         return self.outbox.disconnect_acked()
 
-    def close(self):
+    cpdef void close(self) except *:
         """Settle all that is outstanding as not acked, and send no message any more."""
         self.outbox.close()
 
-    def farewell(self, double now):
+    cpdef bytes farewell(self, double now):
         """Close, and make the one DISCONNECT that is sent without waiting for an answer.
 
         None while no nonce is left.
@@ -199,20 +200,17 @@ cdef class Endpoint:
         self.outbox.add_control(DISCONNECT, b"")
         return self._assemble(ANYTHING)
 
-    @property
-    def inbox_size(self):
-        """The number of messages that wait to be read."""
-        return self._inbox.count
-
     cpdef tuple take_message(self):
         """Take the oldest message received: (SeqNum, bytes). IndexError when there is none."""
         cdef tuple item = queue_pop(&self._inbox)
+        self.inbox_size = self._inbox.count
         self.inbox_share.charge(-(PyBytes_GET_SIZE(item[1]) + ITEM_COST))
         return item
 
     def take_messages(self):
         """Take all messages received, as a list of (SeqNum, bytes), in order of arrival."""
         cdef list messages = queue_pop_all(&self._inbox)
+        self.inbox_size = self._inbox.count
         self.inbox_share.charge(-self.inbox_share.held)
         return messages
 
@@ -301,7 +299,7 @@ cdef class Endpoint:
             if number > self.sent_packets.newest_acked:
                 probed = True
             else:
-                self.flow.congestion.note_lost()
+                self.flow.congestion.on_packet_lost()
             contents = self.sent_packets.contents(number)
             if self.sent_packets.remembers(number) and (
                 self.sent_packets.packet(number).size_class > SMALL
@@ -392,7 +390,7 @@ cdef class Endpoint:
                 return None
             if packet.count == 0 and not self.outbox.drain_ended:
                 if not (self._path.wants_small and _add_probe(self, &packet)):
-                    self._add_ping(&packet)
+                    _add_ping(self, &packet)
             return self._close(&packet)
         finally:
             end_packet(&packet)
@@ -428,24 +426,7 @@ cdef class Endpoint:
         elif packet.count:
             self.flow.newest_behind = carrier
         if is_lossy and packet.count and packet.packet_type >= APP:
-            self._take_riders(packet)
-        return 0
-
-    cdef int _take_riders(self, PacketBuilder *packet) except -1:
-        """Fill what room is left with small messages that are not acked yet."""
-        cdef Message message
-        cdef int64_t carrier = self.sent_packets.newest + 1
-        cdef Py_ssize_t until = min(packet.size + MAX_RIDER_BYTES, self._path.body)
-        cdef double interval = max(self.round_trip.smoothed / 8, RIDE_INTERVAL)
-        while packet.count < MAX_MESSAGES and packet.size + SHARED_OVERHEAD <= until:
-            message = self.outbox.next_rider(
-                until - packet.size - SHARED_OVERHEAD, self._now, interval
-            )
-            if message is None:
-                break
-            self.outbox.note_sent(message, carrier, self._now)
-            put_message(packet, message)
-            remember_message(packet, message)
+            _take_riders(self, packet)
         return 0
 
     cdef bint _must_speak(self) noexcept:
@@ -456,54 +437,33 @@ cdef class Endpoint:
             return True
         return self.established and self._now >= self._last_sent + self.keep_alive_interval
 
-    cdef int _add_ping(self, PacketBuilder *packet) except -1:
-        """Have a packet without messages measure the round trip, `PING_INTERVAL` after the last.
-
-        Not where packets with messages are about to do so, unless a probe needs the number of a
-        message that has arrived. The ping has a message number of its own, for the published
-        receiver drops any message whose number came before.
-        """
-        if (
-            self.established
-            and self._now >= self._ping_due_at
-            and (self.sent_packets.span() == 0 or self._path.wants_small)
-            and self.outbox.may_number()
-        ):
-            self._ping_due_at = self._now + PING_INTERVAL
-            self.outbox.newest += 1
-            put_empty(packet, self.outbox.newest, KEEP_ALIVE)
-        return 0
-
     cdef bytes _close(self, PacketBuilder *packet):
         """Number the packet and seal it."""
         cdef const unsigned char *payload = finish_payload(packet)
         cdef unsigned char head[HEADER_SIZE]
         cdef PacketFields fields
-        cdef bint owes_ack = packet.packet_type != KEEP_ALIVE and not packet.is_probe
+        cdef bint ack_eliciting = packet.packet_type != KEEP_ALIVE and not packet.is_probe
         cdef SentPacket *sent
         fields.from_server = self._is_server
         fields.time = <uint32_t>self._written_second
         fields.packet_type = packet.packet_type
         fields.length = <uint16_t>packet.size
         fields.count = packet.count
-        fields.ack = (
-            to_wire(self.received_packets.newest) if self.received_packets.newest
-            else <uint16_t>self._hello_received
-        )
-        fields.ack_bits = self.received_packets.ack_bits_value()
-        fields.seq = to_wire(self.sent_packets.push(
-            self._now, owes_ack,
+        fields.ack = self.received_packets.ack() or <uint16_t>self._hello_received
+        fields.ack_bits = self.received_packets.ack_bits()
+        fields.seq = to_wire(self.sent_packets.on_packet_sent(
+            self._now, ack_eliciting,
             None if packet.contents == NULL else <object>packet.contents,
         ))
         sent = self.sent_packets.packet(self.sent_packets.newest)
         sent.newest_message = self.outbox.newest
-        if packet.count and not owes_ack:
+        if packet.count and not ack_eliciting:
             sent.flags = PROBE if packet.is_probe else PING
         sent.size_class = size_class(HEADER_SIZE + packet.size + TAG_SIZE)
         if sent.size_class == SMALL:
             self._path.wants_small = False
-        if owes_ack:
-            self.flow.note_sent(
+        if ack_eliciting:
+            self.flow.on_packet_sent(
                 self.sent_packets.newest, self.sent_packets.oldest_undecided, self._now
             )
         self._written_count += 1
@@ -515,46 +475,43 @@ cdef class Endpoint:
 
     # -- in ---------------------------------------------------------------------------------
 
-    cpdef Verdict receive(self, bytes datagram, double now) except *:
+    cpdef Verdict receive(self, bytes datagram, double now) except? VERDICTS:
         """Take a datagram from the other side's address.
 
         Returns 0 when it was accepted; else it was dropped, nothing but a counter is changed,
         and the number is the place in `DROP_REASONS`, from 1. Never raises for what is in it.
         """
         cdef PacketFields fields
-        cdef int64_t number
         cdef Verdict verdict
         self._enter()
         try:
-            verdict = self._judge(&fields, datagram, &number)
+            verdict = self._judge(&fields, datagram)
             if verdict == ACCEPTED:
-                verdict = self._take(&fields, number, datagram, now)
+                verdict = self._take(&fields, datagram, now)
         finally:
             self._is_entered = False
         if verdict != ACCEPTED:
             self._dropped[<int>verdict] += 1
         return verdict
 
-    cdef Verdict _take(self, PacketFields *fields, int64_t number, bytes data, double now) except *:
+    cdef Verdict _take(self, PacketFields *fields, bytes data, double now) except? VERDICTS:
         """Open a datagram whose header is good, and use what is in it."""
         cdef unsigned char *payload = borrow_buffer()
         cdef Verdict verdict
         try:
             verdict = self._open(fields, data, payload)
             if verdict == ACCEPTED:
-                self._note_received(fields, number, PyBytes_GET_SIZE(data), now)
+                self._note_received(fields, PyBytes_GET_SIZE(data), now)
                 self._apply_acks(fields)
                 self._deliver_all(fields, payload)
         finally:
             give_back_buffer(payload)
         return verdict
 
-    cdef int _note_received(
-        self, PacketFields *fields, int64_t number, Py_ssize_t size, double now
-    ) except -1:
+    cdef int _note_received(self, PacketFields *fields, Py_ssize_t size, double now) except -1:
         """Count a packet that was accepted, and note that the other side is there."""
         self._now = max(self._now, now)
-        self.received_packets.enter(number, fields.time)
+        self.received_packets.enter(fields.seq, fields.time)
         self._heard_for += min(self._now - self.last_received, MAX_HEARD)
         self.last_received = self._now
         self.received += 1
@@ -562,12 +519,10 @@ cdef class Endpoint:
         self.traffic.received(<uint32_t>size, self._now)
         return 0
 
-    cdef Verdict _judge(
-        self, PacketFields *fields, bytes datagram, int64_t *number
-    ) noexcept:
+    cdef Verdict _judge(self, PacketFields *fields, bytes datagram) except? VERDICTS:
         """Everything that can be said of a datagram before its seal is tried."""
         cdef Py_ssize_t size = PyBytes_GET_SIZE(datagram)
-        cdef Arrival arrival
+        cdef int arrival
         if not read_header(
             <const unsigned char *>PyBytes_AS_STRING(datagram), size, fields
         ) or fields.from_server == self._is_server:
@@ -582,7 +537,7 @@ cdef class Endpoint:
             fields.packet_type != CHALLENGE_RESP or fields.count != 1
         ):
             return UNEXPECTED
-        arrival = self.received_packets.judge(fields.seq, fields.time, number)
+        arrival = self.received_packets.judge(fields.seq, fields.time)
         if arrival != FRESH:
             if arrival == DUPLICATE:
                 return REPEATED
@@ -591,7 +546,7 @@ cdef class Endpoint:
 
     cdef Verdict _open(
         self, PacketFields *fields, bytes datagram, unsigned char *payload
-    ) except *:
+    ) except? VERDICTS:
         """Open a packet, and look at every message of its payload before any is used."""
         cdef PayloadReader reader
         cdef MessageView view
@@ -633,12 +588,12 @@ cdef class Endpoint:
         cdef int64_t newest = expand(fields.ack, self.sent_packets.newest)
         cdef int64_t in_flight = self.sent_packets.span()
         cdef int64_t newest_acked = self.sent_packets.newest_acked
-        self.sent_packets.settle(fields.ack, fields.ack_bits)
-        self.flow.cadence.note_ack(newest, fields.ack_bits)
+        self.sent_packets.on_ack(fields.ack, fields.ack_bits)
+        self.flow.cadence.on_ack(newest, fields.ack_bits)
         for i in range(self.sent_packets.newly_acked_count):
             number = self.sent_packets.newly_acked[i]
             self.acked += 1
-            if not self.sent_packets.packet(number).flags & (OWES_ACK | PING):
+            if not self.sent_packets.packet(number).flags & (ACK_ELICITING | PING):
                 continue
             self.outbox.newest_acked = max(
                 self.outbox.newest_acked, self.sent_packets.packet(number).newest_message
@@ -657,13 +612,13 @@ cdef class Endpoint:
                 )
             self._ping_due_at = self._now + PING_INTERVAL
             self.traffic.round_trip(elapsed, self._now)
-            self.flow.note_round_trip(elapsed, number > newest_acked, self._now)
+            self.flow.on_packet_acked(elapsed, number > newest_acked, self._now)
             newest_acked = max(newest_acked, number)
             contents = self.sent_packets.take_contents(number)
             if contents is not None:
                 self.outbox.note_acked(contents)
         if self.sent_packets.newly_acked_count:
-            self.flow.congestion.end_of_ack(newest_acked, self.sent_packets.newest, in_flight)
+            self.flow.congestion.on_ack(newest_acked, self.sent_packets.newest, in_flight)
             if self.flow.cadence.is_frequent:
                 self.outbox.message_span = WIDE_SPAN
         return 0
@@ -671,14 +626,12 @@ cdef class Endpoint:
     cdef int _deliver_all(self, PacketFields *fields, const unsigned char *payload) except -1:
         cdef PayloadReader reader
         cdef MessageView view
-        cdef bint owes_ack = False
         cdef uint8_t _
         _start_reading(&reader, fields, payload)
         for _ in range(fields.count):
             read_message(&reader, &view)
-            owes_ack = True
             self._deliver(&view)
-        if owes_ack:
+        if fields.count:
             self._owe_ack(fields.packet_type <= KEEP_ALIVE)
         return 0
 
@@ -712,6 +665,7 @@ cdef class Endpoint:
         # It can be in no cycle: a full inbox must not cost a pause each time the collector looks.
         PyObject_GC_UnTrack(item)
         queue_append(&self._inbox, item)
+        self.inbox_size = self._inbox.count
         self.inbox_share.charge(PyBytes_GET_SIZE(message) + ITEM_COST)
         return 0
 
@@ -723,10 +677,9 @@ cdef class Endpoint:
         self._acks_owed += 1
         return 0
 
-    @property
-    def ack_is_due(self):
-        """True when so many packets wait for an ack that a datagram should leave at once."""
-        return self.owes_acks()
+    cpdef bint ack_is_due(self) noexcept:
+        """Return True if so many packets wait for an ack that a datagram should leave at once."""
+        return self._acks_owed >= ACK_EVERY
 
 
 # All SeqNums, by number: to make one takes longer than to open a small packet. They are made when
@@ -759,7 +712,7 @@ cdef int _on_large_lost(Endpoint endpoint, int64_t number, object contents) exce
     cdef bint is_reliable = False
     if not sent.remembers(number + 1) or not (
         sent.packet(number + 1).flags & ACKED
-        and sent.packet(number + 1).flags & (OWES_ACK | PROBE)
+        and sent.packet(number + 1).flags & (ACK_ELICITING | PROBE)
         and sent.packet(number + 1).size_class < size
     ):
         on_unexplained_loss(&endpoint._path)
@@ -793,6 +746,43 @@ cdef bint _add_probe(Endpoint endpoint, PacketBuilder *packet) except -1:
             return True
         number -= 1
     return False
+
+
+cdef int _take_riders(Endpoint endpoint, PacketBuilder *packet) except -1:
+    """Fill what room is left with small messages that are not acked yet."""
+    cdef Message message
+    cdef int64_t carrier = endpoint.sent_packets.newest + 1
+    cdef Py_ssize_t until = min(packet.size + MAX_RIDER_BYTES, endpoint._path.body)
+    cdef double interval = max(endpoint.round_trip.smoothed / 8, RIDE_INTERVAL)
+    while packet.count < MAX_MESSAGES and packet.size + SHARED_OVERHEAD <= until:
+        message = endpoint.outbox.next_rider(
+            until - packet.size - SHARED_OVERHEAD, endpoint._now, interval
+        )
+        if message is None:
+            break
+        endpoint.outbox.note_sent(message, carrier, endpoint._now)
+        put_message(packet, message)
+        remember_message(packet, message)
+    return 0
+
+
+cdef int _add_ping(Endpoint endpoint, PacketBuilder *packet) except -1:
+    """Have a packet without messages measure the round trip, `PING_INTERVAL` after the last.
+
+    Not where packets with messages are about to do so, unless a probe needs the number of a
+    message that has arrived. The ping has a message number of its own, for the published
+    receiver drops any message whose number came before.
+    """
+    if (
+        endpoint.established
+        and endpoint._now >= endpoint._ping_due_at
+        and (endpoint.sent_packets.span() == 0 or endpoint._path.wants_small)
+        and endpoint.outbox.may_number()
+    ):
+        endpoint._ping_due_at = endpoint._now + PING_INTERVAL
+        endpoint.outbox.newest += 1
+        put_empty(packet, endpoint.outbox.newest, KEEP_ALIVE)
+    return 0
 
 
 cdef inline void _start_reading(

@@ -72,6 +72,7 @@ cdef void queue_clear(Queue *queue):
     PyMem_Free(left.items)
 
 
+@cython.final
 @cython.no_gc
 cdef class Fifo:
     """A queue of objects that cannot be part of a cycle."""

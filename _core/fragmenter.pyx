@@ -10,6 +10,7 @@ packet is not acked, so an honest sender tries again), and a message that has no
 `REASSEMBLY_TIMEOUT` is discarded. A piece that contradicts the others discards its message.
 """
 
+cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.ref cimport PyObject, Py_XDECREF
 from libc.math cimport INFINITY
@@ -112,6 +113,7 @@ def split(uint16_t number, bytes message not None, Py_ssize_t payload_limit):
     return pieces
 
 
+@cython.final
 cdef class Reassembly:
     """One unfinished message.
 
@@ -199,6 +201,7 @@ cdef class Reassembly:
         return 0
 
 
+@cython.final
 cdef class Reassembler:
     """Puts the pieces of messages together.
 

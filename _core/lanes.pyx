@@ -40,6 +40,7 @@ cdef inline int _lane_of(uint32_t fragments) noexcept:
     return lane
 
 
+@cython.final
 @cython.no_gc
 cdef class FragmentLanes:
     """The fragmented messages of one direction of a connection."""

@@ -11,12 +11,14 @@ __all__ = ["Message", "Transfer"]
 
 # Neither can be part of a cycle, for callbacks are not kept here: thousands of messages in flight
 # cost the garbage collector nothing.
+@cython.final
 @cython.no_gc
 @cython.freelist(32)
 cdef class Transfer:
     """A message on its way in pieces."""
 
 
+@cython.final
 @cython.no_gc
 @cython.freelist(256)
 cdef class Message:

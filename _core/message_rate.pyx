@@ -3,9 +3,16 @@
 A packet of which a part would be too much is taken as a whole, and the next one waits for longer.
 """
 
+cimport cython
+
 __all__ = ["MessageRate"]
 
+cdef enum:
+    # Of the rate, what may come at once: what a client has to say after a long frame.
+    MESSAGE_BURST_SECONDS = 1
 
+
+@cython.final
 cdef class MessageRate:
     """A rate over longer times, of which a second's may come at once; at first without a limit."""
 
@@ -13,10 +20,10 @@ cdef class MessageRate:
         """Take `rate` messages per second from here on."""
         self._interval = 1 / rate
 
-    def admits_at(self, double now):
-        """True when a packet with messages may be taken."""
-        return self.admits(now)
+    cpdef bint admits(self, double now) noexcept:
+        """Return True if a packet with messages may be taken."""
+        return self._used_until <= now + MESSAGE_BURST_SECONDS
 
-    def count(self, uint8_t messages, double now):
-        """Count the messages of a packet that was taken."""
-        self.take(messages, now)
+    cpdef void take(self, uint8_t count, double now) noexcept:
+        """Count the messages of a packet that is taken."""
+        self._used_until = max(self._used_until, now) + count * self._interval

@@ -102,6 +102,7 @@ cdef int _check_size(bytes made, Py_ssize_t size) except -1:
 
 
 # Thousands of sessions have one, and none is part of a cycle: the collector is spared them.
+@cython.final
 @cython.no_gc
 cdef class Seal:
     """Seals and opens packets with an AEAD: a `NativeAesGcm`, or one as `cryptography` has them.

@@ -11,11 +11,7 @@ cimport cython
 from cpython.bytes cimport PyBytes_GET_SIZE
 from libc.stdint cimport int64_t
 
-from mpgameserver._core.drop_reason cimport ACCEPTED
-
 from enum import IntEnum
-
-from mpgameserver._core.endpoint import DROP_REASONS
 
 __all__ = ["ClientPump", "Phase", "Pump", "ServerPump"]
 
@@ -168,7 +164,7 @@ cdef class ClientPump(Pump):
             reason = self._take(datagram, now)
             if reason is not None:
                 self._on_drop(reason, now)
-            elif self._connection.endpoint.owes_acks():
+            elif self._connection.endpoint.ack_is_due():
                 self.send(now)
             if self._connection.endpoint.messages_received > enough:
                 return
@@ -183,14 +179,13 @@ cdef class ClientPump(Pump):
         return self._carrier.receive()
 
     cdef object _take(self, bytes datagram, double now):
-        cdef Verdict verdict = self._connection.take(datagram, now)
-        cdef object reason = None if verdict == ACCEPTED else DROP_REASONS[<int>verdict - 1]
+        cdef object reason = self._connection.receive(datagram, now)
         if self.observer is not None:
             self.observer.arrived(datagram, reason)
         return reason
 
     cdef object _next_leaving(self, double now):
-        return self._connection.make_datagram(now)
+        return self._connection.next_datagram(now)
 
     cdef bint _queue(self, object leaving, double now) except -1:
         cdef bytes datagram = leaving

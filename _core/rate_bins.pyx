@@ -7,6 +7,7 @@ A bin holds at most 65,535 packets each way (a connection's nonces allow 32,767 
 and 65,535 ms; what is more stays at that.
 """
 
+cimport cython
 from cpython.mem cimport PyMem_Calloc, PyMem_Free
 from libc.string cimport memset
 
@@ -15,6 +16,7 @@ from mpgameserver._core.rounding cimport floor_integer
 __all__ = ["TrafficBins"]
 
 
+@cython.final
 cdef class TrafficBins:
     """Counts datagrams, bytes of UDP payload and round trips by the second they fell in.
 

@@ -14,14 +14,13 @@ segments of numbers, and those of older laps as one range. Before the first wrap
 used. Times are compared as seconds since that of the first packet, modulo 2**32 (RFC 1982).
 """
 
+cimport cython
 from libc.stdint cimport INT32_MIN
 
 from mpgameserver._core.packet_header cimport ACK_BITS
 from mpgameserver._core.seqnum cimport HALF_RING, RING_SIZE, expand, to_wire
 
 __all__ = ["ReceiveWindow"]
-
-ARRIVALS = ("fresh", "duplicate", "behind", "out of time", "too far ahead")
 
 cdef enum:
     WORD_INDEX = RECEIVE_WORDS - 1
@@ -32,18 +31,23 @@ cdef enum:
     CLOCK_DOUBT = 64
 
 
+@cython.final
 cdef class ReceiveWindow:
     """Which packets were received: the newest, and the 1,024 before it.
 
     `newest` is the largest absolute number entered (0: none), `newest_time` its send time.
     """
 
-    cdef Arrival judge(self, uint16_t seq, uint32_t time, int64_t *number) noexcept:
-        """Judge a header; `number` gets the absolute packet number."""
-        cdef int64_t n = expand(seq, self.newest)
+    cpdef int judge(self, uint16_t seq, uint32_t time) except -1:
+        """Return what a packet with this number and send time is, `FRESH` or why it is not.
+
+        Changes nothing. Raises ValueError for the number 0.
+        """
+        cdef int64_t n
         cdef int32_t offset = <int32_t>(time - self._base_time)
         cdef bint rises
-        number[0] = n
+        _check_wire_number(seq)
+        n = expand(seq, self.newest)
         if n > self.newest:
             if self.newest == 0:
                 return FRESH
@@ -64,10 +68,16 @@ cdef class ReceiveWindow:
             return FRESH
         return FRESH if _is_unused(self, n, offset) else OUT_OF_TIME
 
-    cdef void enter(self, int64_t number, uint32_t time) noexcept:
-        """Enter a packet that was judged fresh and whose seal has opened."""
-        cdef int64_t word, last = number >> 6
+    cpdef int enter(self, uint16_t seq, uint32_t time) except -1:
+        """Enter a packet that was judged fresh, once it is known to be authentic.
+
+        Raises ValueError for the number 0.
+        """
+        cdef int64_t number, word, last
         cdef int32_t offset
+        _check_wire_number(seq)
+        number = expand(seq, self.newest)
+        last = number >> 6
         if self.newest == 0:
             self._base_time = time
             self._newest_offset = INT32_MIN
@@ -84,8 +94,10 @@ cdef class ReceiveWindow:
         else:
             _note_late_time(self, number, offset)
         self._seen[last & WORD_INDEX] |= <uint64_t>1 << (number & 63)
+        return 0
 
-    cdef uint32_t ack_bits_value(self) noexcept:
+    cpdef uint32_t ack_bits(self) noexcept:
+        """Return the ack bits field: bit 31 for `ack` - 1, ... bit 0 for `ack` - 32."""
         cdef int64_t low = self.newest - ACK_BITS
         cdef uint32_t shift = low & 63
         cdef uint64_t bits
@@ -96,36 +108,9 @@ cdef class ReceiveWindow:
             bits |= self._seen[((low >> 6) + 1) & WORD_INDEX] << (64 - shift)
         return <uint32_t>bits
 
-    @property
-    def ack(self):
-        """The ack field: the newest number on the wire, 0 while there is none."""
+    cpdef uint16_t ack(self) noexcept:
+        """Return the ack field: the newest number on the wire, 0 while there is none."""
         return 0 if self.newest == 0 else to_wire(self.newest)
-
-    @property
-    def ack_bits(self):
-        """The ack bits field: bit 31 for `ack` - 1, ... bit 0 for `ack` - 32."""
-        return self.ack_bits_value()
-
-    def arrival(self, uint16_t seq, uint32_t time):
-        """What a packet with this number and send time is, as one of `ARRIVALS`.
-
-        Changes nothing. Raises ValueError for the number 0.
-        """
-        cdef int64_t number
-        _check_wire_number(seq)
-        return ARRIVALS[self.judge(seq, time, &number)]
-
-    def receive(self, uint16_t seq, uint32_t time):
-        """Enter a packet if it is fresh; True when it was.
-
-        Raises ValueError for the number 0.
-        """
-        cdef int64_t number
-        _check_wire_number(seq)
-        if self.judge(seq, time, &number) != FRESH:
-            return False
-        self.enter(number, time)
-        return True
 
 
 cdef bint _is_unused(ReceiveWindow window, int64_t number, int32_t offset) noexcept:
@@ -203,7 +188,7 @@ cdef bint _may_have_had(Segment *segment, int32_t offset) noexcept:
     )
 
 
-cdef int _check_wire_number(uint16_t seq) except -1:
+cdef inline int _check_wire_number(uint16_t seq) except -1:
     if seq == 0:
         raise ValueError("packet sequence number must be 1...65535, not 0")
     return 0

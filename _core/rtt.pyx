@@ -4,6 +4,7 @@ A sample is the time from sending a packet that owes an ack until an ack reports
 the other side before it acks is part of it, since the wire format does not tell it apart.
 """
 
+cimport cython
 from libc.math cimport fabs
 
 from mpgameserver._core.ack_frequency cimport MAX_ACK_DELAY_MS
@@ -14,6 +15,7 @@ cdef double INITIAL_PROBE_DELAY = 0.25  # before any sample: a transatlantic rou
 cdef double GRANULARITY = 0.010         # a frame late is no loss
 
 
+@cython.final
 cdef class RoundTrip:
     """The estimate of one path. All in seconds.
 

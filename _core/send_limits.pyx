@@ -15,6 +15,8 @@ Towards a receiver that is not known to ack by count, the fragments leave them 8
 that an ack reports.
 """
 
+cimport cython
+
 from mpgameserver._core.ack_frequency cimport BURST_SIZE, LEAST_BURST, MESSAGE_ROOM
 from mpgameserver._core.packet cimport PREFERRED_PIECE
 from mpgameserver._core.packet_header cimport ACK_BITS, MAX_MESSAGES
@@ -35,6 +37,7 @@ cdef enum:
     MAX_PROBE_BACKOFF = 5
 
 
+@cython.final
 cdef class FlowControl:
     """What one direction of a connection may send."""
 
@@ -142,23 +145,24 @@ cdef class FlowControl:
             return MAX_MESSAGES
         return max(min(waiting, NARROW_SPAN) // BURST_SIZE, 1)
 
-    cdef void note_sent(self, int64_t number, int64_t oldest, double now) noexcept:
-        """A packet that owes an ack leaves; `oldest` is the oldest that is in flight with it."""
+    cdef int on_packet_sent(self, int64_t number, int64_t oldest, double now) except -1:
+        """Note that an ack-eliciting packet leaves, with the oldest one that is in flight then."""
         cdef double interval = self._interval()
         cdef double burst = max(PACED_BURST * interval, PACED_FRAME)
-        self.cadence.note_sent(number, oldest, now)
+        self.cadence.on_packet_sent(number, oldest, now)
         self._paced = max(self._paced, now) + interval
         if self._paced - now > burst:
             self.paced_until = self._paced - burst / 2
+        return 0
 
-    cdef void note_round_trip(self, double elapsed, bint newest, double now):
-        """A packet that owed an ack was acked; `newest` says that it is the ack's newest."""
+    cdef void on_packet_acked(self, double rtt, bint newest, double now):
+        """Note that an ack-eliciting packet was acked, the `newest` of its ack or another."""
         self._probes_unanswered = 0
         self._progress_at = now
-        self.round_trip.sample(elapsed)
-        self.congestion.note_acked()
+        self.round_trip.sample(rtt)
+        self.congestion.on_packet_acked()
         if newest:
-            self.congestion.note_round_trip(elapsed, now)
+            self.congestion.on_rtt_sample(rtt, now)
 
     cdef void note_probe(self) noexcept:
         """Nothing that left after the lost packets was acked either."""

@@ -28,6 +28,7 @@ the DISCONNECT must leave whatever is missing. The time is short, so a drain doe
 losses to show: each `COPY_INTERVAL` a packet leaves with redundant copies of what is not acked.
 """
 
+cimport cython
 from cpython.bytes cimport PyBytes_GET_SIZE
 from libc.math cimport INFINITY
 
@@ -65,6 +66,7 @@ cdef enum:
     WHOLE = 1 << AGAIN | 1 << NEW   # the kinds that leave ahead of a transfer's packets
 
 
+@cython.final
 cdef class Outbox:
     """The messages of one direction of a connection.
 

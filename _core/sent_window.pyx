@@ -5,6 +5,7 @@ owes an ack is undecided until it is acked or declared lost; one that is acked l
 declared lost or timed out, is still settled.
 """
 
+cimport cython
 from cpython.mem cimport PyMem_Calloc, PyMem_Free
 from cpython.object cimport PyObject
 from cpython.ref cimport Py_INCREF, Py_XDECREF
@@ -26,6 +27,7 @@ cdef enum:
     MAX_SENT_SLOTS = 32768  # the packets of a second at the fastest rate
 
 
+@cython.final
 cdef class SentWindow:
     """The packets sent, and what each carried, until they are settled.
 
@@ -52,8 +54,10 @@ cdef class SentWindow:
                 Py_XDECREF(self._packets[i].contents)
             PyMem_Free(self._packets)
 
-    cdef int64_t push(self, double now, bint owes_ack, object contents) except -1:
-        """Take the next number for a packet that leaves now."""
+    cpdef int64_t on_packet_sent(
+        self, double now, bint ack_eliciting, object contents
+    ) except -1:
+        """Take the next packet number for a packet that leaves now, and return it."""
         cdef SentPacket *packet
         cdef int64_t oldest = min(self._oldest_waiting, self.oldest_undecided)
         if self._mask + 1 < MAX_SENT_SLOTS and (
@@ -64,9 +68,9 @@ cdef class SentWindow:
         packet = self.packet(self.newest)
         self._put_contents(packet, contents)
         packet.sent_at = now
-        packet.flags = OWES_ACK if owes_ack else 0
+        packet.flags = ACK_ELICITING if ack_eliciting else 0
         packet.size_class = 0
-        if not owes_ack and self.oldest_undecided == self.newest:
+        if not ack_eliciting and self.oldest_undecided == self.newest:
             self.oldest_undecided += 1
         return self.newest
 
@@ -76,7 +80,7 @@ cdef class SentWindow:
         cdef SentPacket *packet = self.packet(number)
         return (
             self.remembers(number)
-            and packet.flags & OWES_ACK
+            and packet.flags & ACK_ELICITING
             and not packet.flags & ACKED
             and now < packet.sent_at + LATE_ACK
         )
@@ -105,10 +109,10 @@ cdef class SentWindow:
             Py_INCREF(contents)
         Py_XDECREF(displaced)
 
-    cdef void settle(self, uint16_t ack, uint32_t ack_bits) noexcept:
-        """Settle what an ack reports: `newly_acked` holds the numbers, newest first.
+    cpdef void on_ack(self, uint16_t ack, uint32_t ack_bits) noexcept:
+        """Mark the packets that an ack reports; `newly_acked` holds their numbers, newest first.
 
-        What was never sent, or was settled before, is passed over.
+        What was never sent, or was acked before, is ignored.
         """
         cdef int64_t number
         cdef uint32_t bits
@@ -143,7 +147,7 @@ cdef class SentWindow:
         cdef SentPacket *packet
         while self.remembers(self.oldest_undecided):
             packet = self.packet(self.oldest_undecided)
-            if packet.flags & OWES_ACK and not packet.flags & ACKED:
+            if packet.flags & ACK_ELICITING and not packet.flags & ACKED:
                 return
             self.oldest_undecided += 1
 
@@ -162,11 +166,11 @@ cdef class SentWindow:
         self.newest_acked = max(self.newest_acked, number)
         return True
 
-    cdef int64_t pop_lost(self, double now, double reorder_delay, double probe_delay) noexcept:
-        """Decide the oldest packets; the number of the next one that is lost, or 0.
+    cpdef int64_t pop_lost(self, double now, double loss_delay, double pto) noexcept:
+        """Return the number of the next packet that is lost, once each; 0 when there is none.
 
-        Lost is what `reordering` later packets were acked before, or one later packet and it left
-        `reorder_delay` ago (RFC 9002 section 6.1), or what left `probe_delay` ago.
+        A packet is lost when `reordering` later ones were acked, or one later one and it left
+        `loss_delay` seconds ago (RFC 9002 section 6.1), or when it left `pto` seconds ago.
         """
         cdef SentPacket *packet
         cdef int64_t number
@@ -178,16 +182,16 @@ cdef class SentWindow:
             packet = self.packet(number)
             if not (
                 number + self.reordering <= self.newest_acked
-                or (number < self.newest_acked and now >= packet.sent_at + reorder_delay)
-                or now >= packet.sent_at + probe_delay
+                or (number < self.newest_acked and now >= packet.sent_at + loss_delay)
+                or now >= packet.sent_at + pto
             ):
                 return 0
             packet.flags |= LOST
         self.oldest_undecided += 1
         return number
 
-    cdef int64_t pop_timed_out(self, double now, double timeout) noexcept:
-        """The number of the next packet that owed an ack and did not get it in time, or 0.
+    cpdef int64_t pop_timed_out(self, double now, double timeout) noexcept:
+        """Return the number of the next packet that was not acked in `timeout` seconds, or 0.
 
         One that is about to leave the window unacked has timed out too: no ack can reach it.
         """
@@ -197,7 +201,7 @@ cdef class SentWindow:
             number = self._oldest_waiting
             packet = self.packet(number)
             if not self.remembers(number) or (
-                packet.flags & OWES_ACK and not packet.flags & ACKED
+                packet.flags & ACK_ELICITING and not packet.flags & ACKED
             ):
                 if now < packet.sent_at + timeout and self.newest - number < MAX_SENT_SLOTS - 1:
                     return 0
@@ -226,32 +230,14 @@ cdef class SentWindow:
         self._mask = size - 1
         return 0
 
-    def send(self, double now, contents=None, bint owes_ack=True):
-        """Take the next number for a packet that leaves at `now`; its absolute number."""
-        return self.push(now, owes_ack, contents)
+    def take_newly_acked(self):
+        """Take what the last ack reported anew, with what the packets carried, newest first.
 
-    def acknowledge(self, uint16_t ack, uint32_t ack_bits):
-        """Settle what the ack fields of a received packet report.
-
-        Returns a list of tuples (absolute number, time sent, contents), newest first, of the
-        packets that were not acked before; what was never sent is passed over.
+        Returns a list of tuples (packet number, time sent, contents).
         """
         cdef uint32_t i
-        self.settle(ack, ack_bits)
         return [
             (self.newly_acked[i], self.packet(self.newly_acked[i]).sent_at,
              self.take_contents(self.newly_acked[i]))
             for i in range(self.newly_acked_count)
         ]
-
-    def lost(self, double now, double reorder_delay, double probe_delay):
-        """The absolute numbers of the packets that are found lost at `now`, once each.
-
-        A packet is lost when `reordering` later ones were acked, or one later one and it left
-        `reorder_delay` seconds ago, or when it left `probe_delay` seconds ago.
-        """
-        return list(iter(lambda: self.pop_lost(now, reorder_delay, probe_delay), 0))
-
-    def timed_out(self, double now, double timeout):
-        """The absolute numbers of the packets that were not acked within `timeout` seconds."""
-        return list(iter(lambda: self.pop_timed_out(now, timeout), 0))

@@ -6,6 +6,7 @@ per datagram. An entry of the heap that a cancellation or an earlier time has ma
 it is until it comes to the top.
 """
 
+cimport cython
 from cpython.mem cimport PyMem_Free, PyMem_Realloc
 from libc.math cimport INFINITY
 
@@ -26,6 +27,7 @@ cdef inline bint _is_before(const Entry *a, const Entry *b) noexcept:
     return a.when < b.when or (a.when == b.when and a.order < b.order)
 
 
+@cython.final
 cdef class Timers:
     """A heap of times, one for each item."""
 

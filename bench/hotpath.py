@@ -107,9 +107,9 @@ def receive_with_in_flight(in_flight: int, count: int) -> Timed:
 
     def timed() -> float:
         client, _ = session()
-        send, receive = client.sent_packets.send, client.receive
+        send, receive = client.sent_packets.on_packet_sent, client.receive
         for _ in range(in_flight):
-            send(START)
+            send(START, True, None)
         spent = 0.0
         for answer in answers:
             began = time.perf_counter()
@@ -117,7 +117,7 @@ def receive_with_in_flight(in_flight: int, count: int) -> Timed:
             spent += time.perf_counter() - began
             if verdict:
                 raise AssertionError("an honest datagram was dropped")
-            send(START)
+            send(START, True, None)
         if client.acked != count:
             raise AssertionError("an ack was lost")
         return spent / count * 1e6

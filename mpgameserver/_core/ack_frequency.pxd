@@ -31,6 +31,6 @@ cdef class AckCadence:
     cdef bint is_burst(self, double now) noexcept
     cdef inline int64_t burst_size(self, double now) noexcept:     # packets that left at `now`
         return self._burst_size if now == self._burst_time else 0
-    cdef void note_sent(self, int64_t number, int64_t oldest, double now) noexcept
-    cdef void note_ack(self, int64_t ack, uint32_t ack_bits) noexcept
+    cpdef int on_packet_sent(self, int64_t number, int64_t oldest, double now) except -1
+    cpdef int on_ack(self, int64_t ack, uint32_t ack_bits) except -1
     cdef void _judge(self) noexcept

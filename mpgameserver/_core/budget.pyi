@@ -1,20 +1,20 @@
-from typing import Final
+from typing import Final, final
 
-from typing_extensions import Self, disjoint_base
+from typing_extensions import Self
 
 __all__ = ["Budget", "Share"]
 
 GUARANTEED: Final[int]
 ITEM_COST: Final[int]
 
-@disjoint_base
+@final
 class Budget:
     limit: int
     def __new__(cls, limit: int, wider: Budget | None = None) -> Self: ...
     @property
     def held(self) -> int: ...
 
-@disjoint_base
+@final
 class Share:
     def __new__(cls, guaranteed: int = 0) -> Self: ...
     @property

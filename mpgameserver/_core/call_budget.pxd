@@ -12,13 +12,7 @@ cdef class CallBudget:
     cdef int _stride, _until_look
     cdef double _until, _looked_at
 
-    cdef int begin(self, double now, double until) except -1
+    cpdef int begin(self, double now, double until) except -1
     cdef int _look(self) except -1
     cpdef double read(self) except? -1
-    cdef inline int note_call(self) except -1:      # that one was made
-        if self.left:
-            self.left -= 1
-        self._until_look -= 1
-        if self._until_look == 0:
-            self._look()
-        return 0
+    cpdef int count_call(self) except -1

@@ -1,7 +1,5 @@
 from collections.abc import Callable
-from typing import Final
-
-from typing_extensions import disjoint_base
+from typing import Final, final
 
 __all__ = ["CallBudget"]
 
@@ -9,11 +7,11 @@ MAX_CALLS_PER_GO: Final[int]
 MAX_CALLS_PER_TURN: Final[int]
 GO_TIMEOUT: Final[float]
 
-@disjoint_base
+@final
 class CallBudget:
     clock: Callable[[], float] | None
     @property
     def left(self) -> int: ...
-    def start(self, now: float, until: float = ...) -> None: ...
+    def begin(self, now: float, until: float) -> int: ...
     def read(self) -> float: ...
-    def count(self) -> None: ...
+    def count_call(self) -> int: ...

@@ -17,10 +17,10 @@ cdef class CongestionWindow:
     cdef bint _slow_start, _undo_slow_start
     cdef bint _settles                # in this round, packets from before the last change are acked
 
-    cdef void note_acked(self) noexcept
-    cdef void note_lost(self) noexcept
-    cdef void note_round_trip(self, double round_trip, double now) noexcept
-    cdef void end_of_ack(
+    cpdef void on_packet_acked(self) noexcept
+    cpdef void on_packet_lost(self) noexcept
+    cpdef void on_rtt_sample(self, double rtt, double now) noexcept
+    cpdef void on_ack(
         self, int64_t newest_acked, int64_t newest_sent, int64_t in_flight
     ) noexcept
     cdef bint _overshoots(self) noexcept

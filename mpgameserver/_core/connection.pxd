@@ -2,7 +2,6 @@
 
 from libc.stdint cimport int64_t
 
-from mpgameserver._core.drop_reason cimport Verdict
 from mpgameserver._core.endpoint cimport Endpoint
 
 cdef class Connection:
@@ -22,10 +21,10 @@ cdef class Connection:
     cdef bint _warned_of_key
 
     cdef int _require_connected(self) except -1
-    cdef Verdict take(self, bytes datagram, double now) except *
-    cdef int go_on(self, double now) except -1
-    cdef bytes make_datagram(self, double now)
-    cdef double due_at(self) except? -1.0
+    cpdef object receive(self, bytes datagram, double now)
+    cpdef void advance(self, double now) except *
+    cpdef bytes next_datagram(self, double now)
+    cpdef double next_timer(self) except? -1.0
     cdef int _spare_key(self, double now) except -1
     cdef double _next_deadline(self) noexcept
     cdef int _ask_for_proof(self, double now) except -1

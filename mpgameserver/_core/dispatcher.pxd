@@ -3,7 +3,6 @@
 from libc.stdint cimport int64_t, uint8_t
 
 from mpgameserver._core.call_budget cimport CallBudget
-from mpgameserver._core.drop_reason cimport Verdict
 from mpgameserver._core.fifo cimport Fifo
 from mpgameserver._core.session cimport Session
 from mpgameserver._core.timers cimport Timers

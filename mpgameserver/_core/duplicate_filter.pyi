@@ -1,12 +1,12 @@
-from typing import Final
+from typing import Final, final
 
-from typing_extensions import Self, disjoint_base
+from typing_extensions import Self
 
 __all__ = ["DuplicateFilter"]
 
 MESSAGE_FILTER_WIDTH: Final[int]
 
-@disjoint_base
+@final
 class DuplicateFilter:
     def __new__(cls, width: int = 32768) -> Self: ...
     @property

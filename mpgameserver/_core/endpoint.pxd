@@ -2,7 +2,6 @@
 
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t
 
-from mpgameserver._core.ack_frequency cimport ACK_EVERY
 from mpgameserver._core.black_hole cimport PathLimit
 from mpgameserver._core.budget cimport Share
 from mpgameserver._core.drop_reason cimport VERDICTS, Verdict
@@ -36,6 +35,7 @@ cdef class Endpoint:
     cdef readonly bytes challenge             # the last CHALLENGE_RESP message
     cdef readonly int64_t assembled, sent, received, acked, timeouts   # packets
     cdef readonly int64_t messages_received, repeated_messages   # the latter among the former
+    cdef readonly Py_ssize_t inbox_size       # messages to be read
     cdef Queue _inbox                         # of (SeqNum, bytes)
     cdef DuplicateFilter _had_messages
     cdef Seal _seal
@@ -47,15 +47,17 @@ cdef class Endpoint:
     cdef int _enter(self) except -1
     cdef inline int64_t key_packets(self) noexcept:  # sealed under the key, by both sides
         return self.sent_packets.newest + self.received_packets.newest
-    cdef inline Py_ssize_t inbox_count(self) noexcept:
-        return self._inbox.count
-    cdef inline bint owes_acks(self) noexcept:      # so many that a datagram should leave
-        return self._acks_owed >= ACK_EVERY
+    cpdef void begin_close(self) except *
+    cpdef void end_drain(self) noexcept
+    cpdef bint disconnect_acked(self) noexcept
+    cpdef void close(self) except *
+    cpdef bytes farewell(self, double now)
+    cpdef bint ack_is_due(self) noexcept
     cpdef tuple take_message(self)
     cpdef list take_settled(self)
     cpdef void note_sent(self, uint32_t size, double now)
     cpdef bytes next_datagram(self, double now)
-    cpdef Verdict receive(self, bytes datagram, double now) except *
+    cpdef Verdict receive(self, bytes datagram, double now) except? VERDICTS
     cpdef void advance(self, double now)
     cpdef double next_timer(self) except? -1.0
     cdef bint _tick(self, double now) noexcept
@@ -63,16 +65,14 @@ cdef class Endpoint:
     cdef int _find_lost(self) except -1
     cdef bytes _assemble(self, Room room)
     cdef int _fill(self, PacketBuilder *packet, bint ahead) except -1
-    cdef int _take_riders(self, PacketBuilder *packet) except -1
     cdef bint _must_speak(self) noexcept
-    cdef int _add_ping(self, PacketBuilder *packet) except -1
     cdef bytes _close(self, PacketBuilder *packet)
-    cdef Verdict _take(self, PacketFields *fields, int64_t number, bytes data, double now) except *
-    cdef Verdict _judge(self, PacketFields *fields, bytes datagram, int64_t *number) noexcept
-    cdef int _note_received(
-        self, PacketFields *fields, int64_t number, Py_ssize_t size, double now
-    ) except -1
-    cdef Verdict _open(self, PacketFields *fields, bytes datagram, unsigned char *payload) except *
+    cdef Verdict _take(self, PacketFields *fields, bytes data, double now) except? VERDICTS
+    cdef Verdict _judge(self, PacketFields *fields, bytes datagram) except? VERDICTS
+    cdef int _note_received(self, PacketFields *fields, Py_ssize_t size, double now) except -1
+    cdef Verdict _open(
+        self, PacketFields *fields, bytes datagram, unsigned char *payload
+    ) except? VERDICTS
     cdef int _apply_acks(self, PacketFields *fields) except -1
     cdef int _deliver_all(self, PacketFields *fields, const unsigned char *payload) except -1
     cdef int _deliver(self, MessageView *view) except -1

@@ -1,7 +1,7 @@
 from collections.abc import Callable
-from typing import Final
+from typing import Final, final
 
-from typing_extensions import Self, disjoint_base
+from typing_extensions import Self
 
 from mpgameserver._core.budget import Share
 from mpgameserver._core.fragmenter import Reassembler
@@ -19,7 +19,7 @@ __all__ = ["DROP_REASONS", "Endpoint"]
 DROP_REASONS: Final[tuple[str, ...]]
 MAX_INBOX_BYTES: Final[int]
 
-@disjoint_base
+@final
 class Endpoint:
     keep_alive_interval: float
     message_timeout: float
@@ -80,7 +80,6 @@ class Endpoint:
     def path_is_narrow(self) -> bool: ...
     @property
     def inbox_size(self) -> int: ...
-    @property
     def ack_is_due(self) -> bool: ...
     def queue(
         self,
@@ -91,7 +90,6 @@ class Endpoint:
     def queue_challenge_response(self, payload: bytes) -> None: ...
     def begin_close(self) -> None: ...
     def end_drain(self) -> None: ...
-    @property
     def disconnect_acked(self) -> bool: ...
     def close(self) -> None: ...
     def farewell(self, now: float) -> bytes | None: ...

@@ -1,8 +1,8 @@
-from typing_extensions import disjoint_base
+from typing import final
 
 __all__ = ["Fifo"]
 
-@disjoint_base
+@final
 class Fifo:
     def __len__(self) -> int: ...
     @property

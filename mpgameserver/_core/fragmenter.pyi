@@ -1,6 +1,4 @@
-from typing import Final
-
-from typing_extensions import disjoint_base
+from typing import Final, final
 
 from mpgameserver._core.budget import Share
 
@@ -12,7 +10,7 @@ REASSEMBLY_TIMEOUT: Final[int]
 
 def split(number: int, message: bytes, payload_limit: int) -> list[bytes]: ...
 
-@disjoint_base
+@final
 class Reassembler:
     @property
     def share(self) -> Share: ...

@@ -1,6 +1,6 @@
-from typing_extensions import disjoint_base
+from typing import final
 
 __all__ = ["FragmentLanes"]
 
-@disjoint_base
+@final
 class FragmentLanes: ...

@@ -1,6 +1,4 @@
-from typing import Final
-
-from typing_extensions import disjoint_base
+from typing import Final, final
 
 __all__ = ["Message", "Transfer"]
 
@@ -8,8 +6,8 @@ RETRY_ON_TIMEOUT: Final[int]
 NO_RETRY: Final[int]
 BEST_EFFORT: Final[int]
 
-@disjoint_base
+@final
 class Transfer: ...
 
-@disjoint_base
+@final
 class Message: ...

@@ -1,6 +1,6 @@
-from typing import Protocol, type_check_only
+from typing import Protocol, final, type_check_only
 
-from typing_extensions import Self, disjoint_base
+from typing_extensions import Self
 
 __all__ = ["Seal", "disown_keys"]
 
@@ -9,7 +9,7 @@ class Aead(Protocol):
     def encrypt(self, nonce: bytes, data: bytes, associated_data: bytes, /) -> bytes: ...
     def decrypt(self, nonce: bytes, data: bytes, associated_data: bytes, /) -> bytes: ...
 
-@disjoint_base
+@final
 class Seal:
     def __new__(cls, aead: Aead) -> Self: ...
 

@@ -5,7 +5,6 @@ from libc.stdint cimport uint32_t
 from mpgameserver._core.connection cimport Connection
 from mpgameserver._core.datagrams cimport DatagramSocket
 from mpgameserver._core.dispatcher cimport Switchboard
-from mpgameserver._core.drop_reason cimport Verdict
 
 cdef class Pump:
     cdef DatagramSocket _native     # None where the carrier is another

@@ -1,12 +1,12 @@
-from typing import Final
+from typing import Final, final
 
-from typing_extensions import Self, disjoint_base
+from typing_extensions import Self
 
 __all__ = ["TrafficBins"]
 
 BINS: Final[int]
 
-@disjoint_base
+@final
 class TrafficBins:
     def __new__(cls, start: float) -> Self: ...
     def sent(self, size: int, now: float) -> None: ...

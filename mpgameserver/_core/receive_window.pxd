@@ -10,7 +10,7 @@ cdef enum:
     RECEIVE_WORDS = 32     # 2048 bits: any RECEIVE_WIDTH + 1 numbers have words of their own
     SEGMENTS = 64          # eight laps of the ring
 
-cdef enum Arrival:
+cpdef enum:               # what a packet is that arrives
     FRESH = 0
     DUPLICATE = 1          # a packet with this number was accepted before
     BEHIND = 2             # too late to tell
@@ -32,6 +32,7 @@ cdef class ReceiveWindow:
     cdef bint _clock_was_set           # the sender's: times have not risen with the numbers
     cdef Segment _segments[SEGMENTS]   # the newest of them
     cdef Segment _forgotten            # those before, as one
-    cdef Arrival judge(self, uint16_t seq, uint32_t time, int64_t *number) noexcept
-    cdef void enter(self, int64_t number, uint32_t time) noexcept
-    cdef uint32_t ack_bits_value(self) noexcept
+    cpdef int judge(self, uint16_t seq, uint32_t time) except -1
+    cpdef int enter(self, uint16_t seq, uint32_t time) except -1
+    cpdef uint16_t ack(self) noexcept
+    cpdef uint32_t ack_bits(self) noexcept

@@ -1,22 +1,22 @@
-from typing import Final
-
-from typing_extensions import disjoint_base
+from typing import Final, final
 
 __all__ = ["ReceiveWindow"]
 
 RECEIVE_WIDTH: Final[int]
 MAX_JUMP: Final[int]
-ARRIVALS: Final[tuple[str, ...]]
+FRESH: Final[int]
+DUPLICATE: Final[int]
+BEHIND: Final[int]
+OUT_OF_TIME: Final[int]
+TOO_FAR_AHEAD: Final[int]
 
-@disjoint_base
+@final
 class ReceiveWindow:
     @property
     def newest(self) -> int: ...
     @property
     def newest_time(self) -> int: ...
-    @property
+    def judge(self, seq: int, time: int) -> int: ...
+    def enter(self, seq: int, time: int) -> int: ...
     def ack(self) -> int: ...
-    @property
     def ack_bits(self) -> int: ...
-    def arrival(self, seq: int, time: int) -> str: ...
-    def receive(self, seq: int, time: int) -> bool: ...

@@ -1,8 +1,8 @@
-from typing_extensions import disjoint_base
+from typing import final
 
 __all__ = ["RoundTrip"]
 
-@disjoint_base
+@final
 class RoundTrip:
     @property
     def smoothed(self) -> float: ...

@@ -37,10 +37,10 @@ cdef class FlowControl:
     cdef double _interval(self) noexcept
     cdef bint wants_trial(self, bint hemmed_in, Py_ssize_t pending) noexcept
     cdef int messages_per_packet(self, int waiting, double now) noexcept
-    cdef void note_sent(self, int64_t number, int64_t oldest, double now) noexcept
+    cdef int on_packet_sent(self, int64_t number, int64_t oldest, double now) except -1
     cdef void note_ahead(self, double now) noexcept
     cdef void note_probe(self) noexcept
-    cdef void note_round_trip(self, double elapsed, bint newest, double now)
+    cdef void on_packet_acked(self, double rtt, bint newest, double now)
     cdef double probe_delay(self)
     cdef inline void note_carried(self, bint is_fragment, int64_t carrier) noexcept:
         # Packet `carrier` carries a fragment or a whole message.

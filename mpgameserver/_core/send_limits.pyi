@@ -1,4 +1,4 @@
-from typing_extensions import disjoint_base
+from typing import final
 
 from mpgameserver._core.ack_frequency import AckCadence
 from mpgameserver._core.congestion import CongestionWindow
@@ -6,7 +6,7 @@ from mpgameserver._core.rtt import RoundTrip
 
 __all__ = ["FlowControl"]
 
-@disjoint_base
+@final
 class FlowControl:
     @property
     def congestion(self) -> CongestionWindow: ...

@@ -1,12 +1,13 @@
 from collections.abc import Callable
+from typing import final
 
-from typing_extensions import Self, disjoint_base
+from typing_extensions import Self
 
 from mpgameserver._core.budget import Share
 
 __all__ = ["Outbox"]
 
-@disjoint_base
+@final
 class Outbox:
     max_pending: int
     def __new__(cls, payload_limit: int, previous: int = 0) -> Self: ...

@@ -6,7 +6,7 @@ from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t
 from mpgameserver._core.packet_header cimport ACK_BITS
 
 cdef enum SentFlag:
-    OWES_ACK = 1
+    ACK_ELICITING = 1
     ACKED = 2
     LOST = 4
     PING = 8               # its ack tells the round trip; it may be lost without a word
@@ -36,14 +36,16 @@ cdef class SentWindow:
         return self.newest + 1 - self.oldest_undecided
     cdef inline bint remembers(self, int64_t number) noexcept:
         return self._previous < number <= self.newest and self.newest - number <= self._mask
-    cdef int64_t push(self, double now, bint owes_ack, object contents) except -1
+    cpdef int64_t on_packet_sent(
+        self, double now, bint ack_eliciting, object contents
+    ) except -1
     cdef bint _may_be_acked_yet(self, double now) noexcept
     cdef object contents(self, int64_t number)
     cdef object take_contents(self, int64_t number)
     cdef void _put_contents(self, SentPacket *packet, object contents)
-    cdef void settle(self, uint16_t ack, uint32_t ack_bits) noexcept
-    cdef int64_t pop_lost(self, double now, double reorder_delay, double probe_delay) noexcept
-    cdef int64_t pop_timed_out(self, double now, double timeout) noexcept
+    cpdef void on_ack(self, uint16_t ack, uint32_t ack_bits) noexcept
+    cpdef int64_t pop_lost(self, double now, double loss_delay, double pto) noexcept
+    cpdef int64_t pop_timed_out(self, double now, double timeout) noexcept
     cdef uint32_t _unreported(self, int64_t ack, uint32_t ack_bits) noexcept
     cdef void _skip_decided(self) noexcept
     cdef bint _mark_acked(self, int64_t number) noexcept

@@ -25,8 +25,8 @@ cdef class Session(Timed):
     cdef unsigned long _thread      # the one that the events of its client come on
     cdef object _owner
     cdef inline bint wants_service(self) noexcept:  # it has messages for the game, or acks to send
-        return self.connection.endpoint.owes_acks() or (
-            not self.is_waiting and self.connection.endpoint.inbox_count() > 0
+        return self.connection.endpoint.ack_is_due() or (
+            not self.is_waiting and self.connection.endpoint.inbox_size > 0
         )
     cpdef object send_here(self, object payload, object retry, object callback)
     cdef bytes _checked(self, object payload, object retry, object callback, int8_t *mode)

@@ -1,3 +1,5 @@
+from typing import final
+
 from typing_extensions import disjoint_base
 
 __all__ = ["Timed", "Timers"]
@@ -8,7 +10,7 @@ class Timed:
     @property
     def due(self) -> float: ...
 
-@disjoint_base
+@final
 class Timers:
     def __init__(self) -> None: ...
     def __len__(self) -> int: ...

@@ -216,7 +216,7 @@ class ClientHandshake:
             return self._new_endpoint(candidate, now, self._last_proof_number, messages_before=2)
         sent_at, before = candidate.sent_at, candidate.number - 1
         endpoint = self._new_endpoint(candidate, sent_at, before, messages_before=2)
-        endpoint.sent_packets.send(sent_at)
+        endpoint.sent_packets.on_packet_sent(sent_at, True, None)
         return endpoint
 
     def _new_endpoint(

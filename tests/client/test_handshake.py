@@ -126,7 +126,7 @@ class TestAnswer:
         attempt.receive(PATH, server.datagram, 0.1)
         session = attempt.receive(PATH, sealed_by(server), 0.2)
         assert session is not None
-        assert session.endpoint.received_packets.ack == 2
+        assert session.endpoint.received_packets.ack() == 2
 
     def test_the_challenge_response_is_sent_again_until_a_sealed_packet_opens(self) -> None:
         attempt = handshake()

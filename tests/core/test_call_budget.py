@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from mpgameserver._core.call_budget import GO_TIMEOUT, MAX_CALLS_PER_GO, CallBudget
 
 
@@ -17,14 +19,14 @@ class Clock:
         return self.now
 
 
-def calls_of(cost: float, clock: Clock, until: float = float("inf")) -> int:
+def calls_of(cost: float, clock: Clock, until: float = math.inf) -> int:
     """How many calls of a cost a go has room for."""
     budget, calls = CallBudget(), 0
     budget.clock = clock
-    budget.start(clock.now, until)
+    budget.begin(clock.now, until)
     while budget.left:
         clock.now += cost
-        budget.count()
+        budget.count_call()
         calls += 1
     return calls
 
@@ -32,9 +34,9 @@ def calls_of(cost: float, clock: Clock, until: float = float("inf")) -> int:
 def test_a_go_has_room_for_so_many_calls() -> None:
     budget = CallBudget()
     assert budget.left == 0
-    budget.start(0.0)
+    budget.begin(0.0, math.inf)
     for left in reversed(range(MAX_CALLS_PER_GO)):
-        budget.count()
+        budget.count_call()
         assert budget.left == left
 
 
@@ -63,18 +65,18 @@ def test_the_clock_is_read_after_each_slow_call_and_every_few_fast_ones() -> Non
 def test_the_next_go_has_room_again() -> None:
     clock, budget = Clock(), CallBudget()
     budget.clock = clock
-    budget.start(clock.now)
+    budget.begin(clock.now, math.inf)
     clock.now += 1.0
-    budget.count()
+    budget.count_call()
     assert budget.left == 0
-    budget.start(clock.now)
+    budget.begin(clock.now, math.inf)
     assert budget.left == MAX_CALLS_PER_GO
 
 
 def test_what_else_takes_time_ends_it_too() -> None:
     clock, budget = Clock(), CallBudget()
     budget.clock = clock
-    budget.start(clock.now)
+    budget.begin(clock.now, math.inf)
     assert budget.read() == clock.now
     assert budget.left == MAX_CALLS_PER_GO
     clock.now += GO_TIMEOUT

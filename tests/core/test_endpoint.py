@@ -98,7 +98,7 @@ class TestHeaders:
         header, _ = peer.read(flush(client, 0.5)[0])
         assert header.ack == 40
         assert header.ack_bits == sum(1 << (32 - (39 - i)) for i in (38, 36))
-        assert (client.received_packets.ack, client.received_packets.ack_bits) == (
+        assert (client.received_packets.ack(), client.received_packets.ack_bits()) == (
             header.ack,
             header.ack_bits,
         )
@@ -325,26 +325,26 @@ class TestAcks:
 
     def test_16_packets_are_acked_at_once(self, client, peer):
         for count in range(1, 17):
-            assert not client.ack_is_due
+            assert not client.ack_is_due()
             client.receive(peer.make(peer.message()), 0.0)
-            assert client.ack_is_due is (count == 16)
+            assert client.ack_is_due() is (count == 16)
         (datagram,) = flush(client, 0.0)
         header, _ = peer.read(datagram)
         assert (header.ack, header.ack_bits) == (16, 0xFFFE << 16)
-        assert not client.ack_is_due
+        assert not client.ack_is_due()
 
     def test_a_flood_is_acked_every_16_packets(self, client, peer):
         acks = []
         for _ in range(160):
             client.receive(peer.make(peer.message()), 0.0)
-            if client.ack_is_due:
+            if client.ack_is_due():
                 acks += flush(client, 0.0)
         assert [peer.read(datagram)[0].ack for datagram in acks] == list(range(16, 161, 16))
 
     def test_packets_without_messages_owe_no_ack(self, client, peer):
         for _ in range(100):
             client.receive(peer.make(), 0.0)
-        assert not client.ack_is_due
+        assert not client.ack_is_due()
         assert flush(client, 0.099) == []
 
     def test_a_keep_alive_message_is_acked_at_once_and_is_for_nobody(self, client, peer):
@@ -980,10 +980,10 @@ class TestDraining:
         peer.read_all(flush(client, 0.0))
         client.begin_close()
         client.receive(peer.make(), 0.05)
-        assert not client.disconnect_acked
+        assert not client.disconnect_acked()
         peer.read_all(flush(client, 0.05))
         client.receive(peer.make(), 0.1)
-        assert client.disconnect_acked
+        assert client.disconnect_acked()
         assert flush(client, 0.15) == []
         client.close()
         assert outcomes.collect(client) == {("one", True): 1}

@@ -52,8 +52,9 @@ def test_a_number_that_could_overflow_is_refused(number):
         lambda number: Outbox(1472, number),
         lambda number: new_endpoint(packets_before=number),
         lambda number: new_endpoint(messages_before=number),
-        lambda number: cadence.send(number, 1.0),
-        lambda number: cadence.acknowledge(number, 0),
+        lambda number: cadence.on_packet_sent(number, 1, 1.0),
+        lambda number: cadence.on_packet_sent(1, number, 1.0),
+        lambda number: cadence.on_ack(number, 0),
         lambda number: reassembler.add(bytes(6), number, 1.0),
     ):
         with pytest.raises(ValueError, match=r"must be 0\.\.\."):

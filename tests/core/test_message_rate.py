@@ -10,8 +10,8 @@ def taken(rate: float, per_packet: int, times: list[float]) -> int:
     limit, count = MessageRate(), 0
     limit.limit(rate)
     for now in times:
-        if limit.admits_at(now):
-            limit.count(per_packet, now)
+        if limit.admits(now):
+            limit.take(per_packet, now)
             count += per_packet
     return count
 
@@ -19,8 +19,8 @@ def taken(rate: float, per_packet: int, times: list[float]) -> int:
 def test_without_a_limit_all_are_taken() -> None:
     limit = MessageRate()
     for _ in range(1000):
-        assert limit.admits_at(5.0)
-        limit.count(255, 5.0)
+        assert limit.admits(5.0)
+        limit.take(255, 5.0)
 
 
 def test_those_of_a_second_may_come_at_once() -> None:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import pytest
 from support import models
+from support.packetwindows import arrival, receive
 
 from mpgameserver._core.receive_window import MAX_JUMP, RECEIVE_WIDTH, ReceiveWindow
 
@@ -58,7 +59,7 @@ class Peer:
 
         The oracle: never twice, and never under the number of another packet.
         """
-        accepted = self.window.receive(*packet.header)
+        accepted = receive(self.window, *packet.header)
         if accepted:
             assert not packet.accepted, f"{packet} was accepted a second time"
             self.newest = max(self.newest, packet.number)
@@ -152,7 +153,7 @@ def test_whatever_a_clock_is_set_to_nothing_is_accepted_twice(seed: int) -> None
 
 
 def accept_at_most_once(peer: Peer, packet: Packet) -> None:
-    if peer.window.receive(*packet.header):
+    if receive(peer.window, *packet.header):
         assert not packet.accepted, packet
         packet.accepted = True
 
@@ -160,16 +161,16 @@ def accept_at_most_once(peer: Peer, packet: Packet) -> None:
 def test_a_clock_that_stands_still_for_a_lap_accepts_nothing_twice() -> None:
     window = ReceiveWindow()
     headers = [(models.to_wire(number), START) for number in range(1, RING + 1)]
-    assert all(window.receive(*header) for header in headers)
-    assert not any(window.receive(*header) for header in headers)
-    assert window.receive(1, START + 100)
-    assert not any(window.receive(*header) for header in headers)
+    assert all(receive(window, *header) for header in headers)
+    assert not any(receive(window, *header) for header in headers)
+    assert receive(window, 1, START + 100)
+    assert not any(receive(window, *header) for header in headers)
 
 
 def test_before_the_first_wrap_any_time_is_good() -> None:
     window, rng = ReceiveWindow(), random.Random(0)
     for seq in range(1, RING, 97):
-        assert window.receive(seq, rng.randrange(2**32))
+        assert receive(window, seq, rng.randrange(2**32))
 
 
 def test_after_it_a_time_near_that_of_the_number_a_lap_ago_is_not() -> None:
@@ -177,14 +178,14 @@ def test_after_it_a_time_near_that_of_the_number_a_lap_ago_is_not() -> None:
     peer.skip(RING + 100, 10)
     time = START + 120 // PER_SECOND
     for near in (-60, 0, 60):
-        assert peer.window.arrival(120, time + near) == "out of time"
-    assert peer.window.arrival(120, time - 300) == "fresh"
-    assert peer.window.arrival(120, time + 300) == "fresh"
+        assert arrival(peer.window, 120, time + near) == "out of time"
+    assert arrival(peer.window, 120, time - 300) == "fresh"
+    assert arrival(peer.window, 120, time + 300) == "fresh"
 
 
 def test_an_older_number_with_a_newer_time_is_still_refused() -> None:
     window = ReceiveWindow()
-    window.receive(10, 100)
-    window.receive(12, 70)
-    assert window.arrival(11, 100) == "out of time"
-    assert window.arrival(11, 70) == "fresh"
+    receive(window, 10, 100)
+    receive(window, 12, 70)
+    assert arrival(window, 11, 100) == "out of time"
+    assert arrival(window, 11, 70) == "fresh"

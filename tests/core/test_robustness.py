@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support import wire
 from support.endpoints import EndpointPair, Outcomes, Peer, flush, messages_of, new_endpoint
+from support.packetwindows import acknowledge, send, timed_out
 
 from mpgameserver._core.fragmenter import (
     MAX_REASSEMBLIES,
@@ -230,8 +231,8 @@ class TestTypes:
 class TestEdges:
     def test_an_ack_does_not_reach_the_packets_of_the_handshake(self) -> None:
         window = SentWindow(5)
-        window.send(0.0)
-        assert [number for number, _, _ in window.acknowledge(6, 0xFFFF_FFFF)] == [6]
+        send(window, 0.0)
+        assert [number for number, _, _ in acknowledge(window, 6, 0xFFFF_FFFF)] == [6]
 
     def test_more_than_a_length_field_can_tell_is_no_payload(self) -> None:
         with pytest.raises(PacketError):
@@ -305,10 +306,10 @@ class TestForgetting:
     def test_a_window_that_grows_does_not_remember_what_it_forgot(self) -> None:
         window = SentWindow()
         for number in range(1, 133):
-            window.send(float(number), f"contents {number}", False)
+            send(window, float(number), f"contents {number}", False)
             if number == 64:
-                window.timed_out(0.0, 0.0)
-        settled = window.acknowledge(80, 0xFFFF_FFFF)  # reports 48 to 80
+                timed_out(window, 0.0, 0.0)
+        settled = acknowledge(window, 80, 0xFFFF_FFFF)  # reports 48 to 80
         assert settled == [(n, float(n), f"contents {n}") for n in range(80, 64, -1)]
 
 

@@ -31,12 +31,12 @@ class Path:
         first, self.sent = self.sent, self.sent + size
         self.now += delay
         for _ in range(round(size * lost)):
-            self.window.lost()
+            self.window.on_packet_lost()
         for part in range(1, 9):
             for _ in range(round(size * (1 - lost)) // 8):
-                self.window.acked()
-            self.window.round_trip(delay, self.now)
-            self.window.ack_ends(int(first + size * part / 8), int(self.sent), size)
+                self.window.on_packet_acked()
+            self.window.on_rtt_sample(delay, self.now)
+            self.window.on_ack(int(first + size * part / 8), int(self.sent), size)
         return self.window.packets
 
     def rounds(self, count: int, delay: float, lost: float = 0.0) -> float:
@@ -133,7 +133,7 @@ class TestCongestionWindow:
     def test_the_share_of_lost_packets_is_known(self):
         window = CongestionWindow()
         for number in range(400):
-            (window.lost if number % 4 == 0 else window.acked)()
+            (window.on_packet_lost if number % 4 == 0 else window.on_packet_acked)()
         assert window.loss == pytest.approx(0.25, abs=0.02)
 
 
@@ -154,7 +154,7 @@ def report(cadence: AckCadence, first: int, lost: list[bool], newest: int) -> No
     for place in range(newest):
         if not lost[place]:
             bits |= 1 << (32 - (newest - place))
-    cadence.acknowledge(first + newest, bits)
+    cadence.on_ack(first + newest, bits)
 
 
 class TestAckCadence:
@@ -166,7 +166,7 @@ class TestAckCadence:
         cadence, number = AckCadence(), 1
         for burst in range(bursts):
             for place in range(BURST):
-                cadence.send(number + place, float(burst))
+                cadence.on_packet_sent(number + place, number + place, float(burst))
             lost = [chance.random() < loss for _ in range(BURST)]
             for newest, _ in acks(lost, chance):
                 if chance.random() >= lost_acks:
@@ -201,11 +201,11 @@ class TestAckCadence:
         cadence, number = AckCadence(), 1
         for burst in range(bursts):
             for place in range(8):
-                cadence.send(number + place, burst + place / 60, number)
+                cadence.on_packet_sent(number + place, number, burst + place / 60)
             for place in range(24):
-                cadence.send(number + 8 + place, burst + 0.5, number)
+                cadence.on_packet_sent(number + 8 + place, number, burst + 0.5)
             for newest in (5, *(8 + place - 1 for place in ticks(burst)), 31):
-                cadence.acknowledge(number + newest, 0xFFFFFFFF)
+                cadence.on_ack(number + newest, 0xFFFFFFFF)
             number += 32
         return cadence
 
@@ -221,9 +221,9 @@ class TestAckCadence:
     def test_packets_in_ones_and_twos_tell_nothing(self):
         cadence = AckCadence()
         for number in range(1, 5000):
-            cadence.send(number, number / 60)
+            cadence.on_packet_sent(number, number, number / 60)
             if number % 16 == 0:
-                cadence.acknowledge(number, 0xFFFFFFFF)
+                cadence.on_ack(number, 0xFFFFFFFF)
         assert (cadence.score, cadence.is_frequent) == (0, False)
 
 

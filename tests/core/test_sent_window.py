@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from support import models
 from support.examples import examples
+from support.packetwindows import acknowledge, lost, receive, send, timed_out
 
 from mpgameserver._core.receive_window import ReceiveWindow
 from mpgameserver._core.sent_window import SentWindow
@@ -33,14 +34,14 @@ class SentWindowMachine(RuleBasedStateMachine):
         for _ in range(count):
             self.now += pause
             contents = object()
-            number = self.window.send(self.now, contents, owes_ack)
+            number = send(self.window, self.now, contents, owes_ack)
             assert number == self.model.send(self.now, contents, owes_ack)
 
     @precondition(lambda self: self.model.newest > self.model.previous + 66)
     @rule(back=st.integers(0, 33), bits=st.integers(0, ALL_BITS) | st.just(ALL_BITS))
     def acknowledge(self, back, bits):
         ack = models.to_wire(self.model.newest - back)
-        settled = self.window.acknowledge(ack, bits)
+        settled = acknowledge(self.window, ack, bits)
         for packet in self.model.unsettled(ack, bits):
             if packet.number not in [number for number, _, _ in settled]:
                 self.model.forget(packet)
@@ -50,11 +51,11 @@ class SentWindowMachine(RuleBasedStateMachine):
     def acknowledge_what_was_never_sent(self, ahead, bits):
         ack = models.to_wire(self.model.newest + ahead)
         if self.model.newest:
-            assert self.window.acknowledge(ack, bits) == []
+            assert acknowledge(self.window, ack, bits) == []
 
     @rule(bits=st.integers(0, ALL_BITS))
     def acknowledge_nothing(self, bits):
-        assert self.window.acknowledge(0, bits) == []
+        assert acknowledge(self.window, 0, bits) == []
 
     @rule(
         pause=pauses,
@@ -63,13 +64,13 @@ class SentWindowMachine(RuleBasedStateMachine):
     )
     def find_what_is_lost(self, pause, reorder, probe):
         self.now += pause
-        found = self.window.lost(self.now, reorder, probe)
+        found = lost(self.window, self.now, reorder, probe)
         assert found == self.model.lost(self.now, reorder, probe)
 
     @rule(pause=pauses, timeout=st.sampled_from((0.0, 1 / 8, 1.0)))
     def find_what_timed_out(self, pause, timeout):
         self.now += pause
-        found = self.window.timed_out(self.now, timeout)
+        found = timed_out(self.window, self.now, timeout)
         assert found == self.model.timed_out(self.now, timeout)
 
     @invariant()
@@ -90,7 +91,7 @@ def sent(count: int, previous: int = 0) -> SentWindow:
     """A window that has sent so many packets, one each second from 1.0 on."""
     window = SentWindow(previous)
     for number in range(1, count + 1):
-        window.send(float(number), f"contents {number}")
+        send(window, float(number), f"contents {number}")
     return window
 
 
@@ -98,112 +99,112 @@ class TestSentWindow:
     def test_the_numbers_go_on_after_those_of_the_handshake(self):
         window = SentWindow(2)
         assert (window.newest, window.newest_acked, window.oldest_undecided) == (2, 0, 3)
-        assert [window.send(0.0), window.send(0.0)] == [3, 4]
+        assert [send(window, 0.0), send(window, 0.0)] == [3, 4]
 
     def test_an_ack_tells_when_the_packet_left_and_what_it_carried(self):
-        assert sent(3).acknowledge(2, 1 << 31) == [(2, 2.0, "contents 2"), (1, 1.0, "contents 1")]
+        assert acknowledge(sent(3), 2, 1 << 31) == [(2, 2.0, "contents 2"), (1, 1.0, "contents 1")]
 
     def test_an_ack_settles_once(self):
         window = sent(3)
-        assert len(window.acknowledge(3, ALL_BITS)) == 3
-        assert window.acknowledge(3, ALL_BITS) == []
+        assert len(acknowledge(window, 3, ALL_BITS)) == 3
+        assert acknowledge(window, 3, ALL_BITS) == []
 
     @pytest.mark.parametrize("back", [1, 2, 31, 32])
     def test_each_ack_bit_stands_for_one_packet(self, back):
         window = sent(40)
-        settled = window.acknowledge(40, 1 << (32 - back))
+        settled = acknowledge(window, 40, 1 << (32 - back))
         assert [number for number, _, _ in settled] == [40, 40 - back]
 
     def test_bits_that_reach_before_the_first_packet_are_passed_over(self):
-        assert [number for number, _, _ in sent(2).acknowledge(2, ALL_BITS)] == [2, 1]
+        assert [number for number, _, _ in acknowledge(sent(2), 2, ALL_BITS)] == [2, 1]
 
     def test_an_ack_of_what_was_never_sent_changes_nothing(self):
         window = sent(3)
         for ack in (4, 100, 32770):
-            assert window.acknowledge(ack, ALL_BITS) == []
+            assert acknowledge(window, ack, ALL_BITS) == []
         assert (window.newest_acked, window.oldest_undecided) == (0, 1)
 
     def test_an_ack_before_anything_was_sent_changes_nothing(self):
         window = SentWindow()
-        assert window.acknowledge(1, ALL_BITS) == []
-        assert window.send(0.0) == 1
+        assert acknowledge(window, 1, ALL_BITS) == []
+        assert send(window, 0.0) == 1
 
     def test_numbers_and_acks_go_on_through_the_wrap(self):
         window = SentWindow(65530)
         for number in range(65531, 65600):
-            assert window.send(0.0) == number
-            assert window.acknowledge(models.to_wire(number), 0)[0][0] == number
+            assert send(window, 0.0) == number
+            assert acknowledge(window, models.to_wire(number), 0)[0][0] == number
         assert window.oldest_undecided == 65600
 
     def test_three_later_acks_show_a_loss(self):
-        for later, lost in ((1, []), (2, []), (3, [1])):
+        for later, expected in ((1, []), (2, []), (3, [1])):
             window = sent(5)
-            window.acknowledge(1 + later, ALL_BITS << (33 - later) & ALL_BITS if later > 1 else 0)
-            assert window.lost(5.0, 100.0, 100.0) == lost
+            acknowledge(window, 1 + later, ALL_BITS << (33 - later) & ALL_BITS if later > 1 else 0)
+            assert lost(window, 5.0, 100.0, 100.0) == expected
 
     def test_one_later_ack_and_the_reorder_delay_show_a_loss(self):
         window = sent(2)
-        window.acknowledge(2, 0)
-        assert window.lost(1.4, 0.5, 100.0) == []
-        assert window.lost(1.5, 0.5, 100.0) == [1]
+        acknowledge(window, 2, 0)
+        assert lost(window, 1.4, 0.5, 100.0) == []
+        assert lost(window, 1.5, 0.5, 100.0) == [1]
 
     def test_without_a_later_ack_the_probe_delay_shows_a_loss(self):
         window = sent(2)
-        assert window.lost(1.9, 0.1, 1.0) == []
-        assert window.lost(2.0, 0.1, 1.0) == [1]
-        assert window.lost(3.0, 0.1, 1.0) == [2]
+        assert lost(window, 1.9, 0.1, 1.0) == []
+        assert lost(window, 2.0, 0.1, 1.0) == [1]
+        assert lost(window, 3.0, 0.1, 1.0) == [2]
         assert window.oldest_undecided == 3
 
     def test_a_packet_is_lost_once(self):
         window = sent(3)
-        assert window.lost(100.0, 1.0, 1.0) == [1, 2, 3]
-        assert window.lost(200.0, 1.0, 1.0) == []
+        assert lost(window, 100.0, 1.0, 1.0) == [1, 2, 3]
+        assert lost(window, 200.0, 1.0, 1.0) == []
 
     def test_a_lost_packet_is_still_settled_by_a_late_ack(self):
         window = sent(1)
-        assert window.lost(100.0, 1.0, 1.0) == [1]
-        assert window.timed_out(100.0, 1.0) == [1]
-        assert window.acknowledge(1, 0) == [(1, 1.0, "contents 1")]
+        assert lost(window, 100.0, 1.0, 1.0) == [1]
+        assert timed_out(window, 100.0, 1.0) == [1]
+        assert acknowledge(window, 1, 0) == [(1, 1.0, "contents 1")]
 
     def test_what_owes_no_ack_is_neither_lost_nor_timed_out(self):
         window = SentWindow()
         for _ in range(5):
-            window.send(0.0, None, False)
+            send(window, 0.0, None, False)
         assert window.oldest_undecided == 6
-        assert window.lost(100.0, 1.0, 1.0) == []
-        assert window.timed_out(100.0, 1.0) == []
-        assert [number for number, _, _ in window.acknowledge(5, ALL_BITS)] == [5, 4, 3, 2, 1]
+        assert lost(window, 100.0, 1.0, 1.0) == []
+        assert timed_out(window, 100.0, 1.0) == []
+        assert [number for number, _, _ in acknowledge(window, 5, ALL_BITS)] == [5, 4, 3, 2, 1]
 
     def test_it_remembers_what_is_undecided_however_much_follows(self):
         window = sent(1)
         for _ in range(2000):
-            window.send(2.0, None, False)
+            send(window, 2.0, None, False)
         assert window.oldest_undecided == 1
-        assert window.acknowledge(1, 0) == [(1, 1.0, "contents 1")]
+        assert acknowledge(window, 1, 0) == [(1, 1.0, "contents 1")]
 
     def test_what_it_can_no_longer_hold_has_timed_out(self):
         window = sent(1)
         for _ in range(32767):
-            window.send(2.0, None, False)
-        assert window.timed_out(2.0, 100.0) == [1]
+            send(window, 2.0, None, False)
+        assert timed_out(window, 2.0, 100.0) == [1]
 
     @pytest.mark.parametrize(("ack", "bits"), [(-1, 0), (65536, 0), (1, -1), (1, 2**32)])
     def test_what_an_ack_field_does_not_hold_is_an_overflow_error(self, ack, bits):
         window = sent(1)
         with pytest.raises(OverflowError):
-            window.acknowledge(ack, bits)
+            acknowledge(window, ack, bits)
         assert window.newest_acked == 0
 
     @given(st.lists(st.booleans(), max_size=200), st.randoms(use_true_random=False))
     def test_with_two_windows_every_packet_that_arrives_is_settled_once(self, arrives, rng):
         ours, theirs, settled = SentWindow(65500), ReceiveWindow(), []
         for now, passes in enumerate(arrives):
-            number = ours.send(float(now))
+            number = send(ours, float(now))
             if passes:
-                theirs.receive(models.to_wire(number), 0)
+                receive(theirs, models.to_wire(number), 0)
             if rng.random() < 0.2:
-                settled += ours.acknowledge(theirs.ack, theirs.ack_bits)
-        settled += ours.acknowledge(theirs.ack, theirs.ack_bits)
+                settled += acknowledge(ours, theirs.ack(), theirs.ack_bits())
+        settled += acknowledge(ours, theirs.ack(), theirs.ack_bits())
         numbers = [number for number, _, _ in settled]
         assert len(set(numbers)) == len(numbers)
         assert set(numbers) <= {65501 + i for i, passes in enumerate(arrives) if passes}
@@ -215,36 +216,36 @@ class TestReordering:
     def test_it_is_three_on_a_path_that_keeps_the_order(self) -> None:
         window = SentWindow()
         for _ in range(4):
-            window.send(0.0)
-        window.acknowledge(3, 0)
-        assert window.lost(0.0, 1.0, 1.0) == []
-        window.acknowledge(4, 0)
-        assert window.lost(0.0, 1.0, 1.0) == [1]
+            send(window, 0.0)
+        acknowledge(window, 3, 0)
+        assert lost(window, 0.0, 1.0, 1.0) == []
+        acknowledge(window, 4, 0)
+        assert lost(window, 0.0, 1.0, 1.0) == [1]
         assert window.reordering == 3
 
     def test_it_doubles_when_a_packet_found_lost_is_acked_after_all(self) -> None:
         window = SentWindow()
         for _ in range(4):
-            window.send(0.0)
-        window.acknowledge(4, 0)
-        assert window.lost(0.0, 1.0, 1.0) == [1]
-        window.acknowledge(1, 0)
+            send(window, 0.0)
+        acknowledge(window, 4, 0)
+        assert lost(window, 0.0, 1.0, 1.0) == [1]
+        acknowledge(window, 1, 0)
         assert window.reordering == 6
         for _ in range(6):
-            window.send(0.0)
-        window.acknowledge(10, 0xC000_0000)
-        assert window.lost(0.0, 1.0, 1.0) == [2, 3]
-        window.acknowledge(10, 0xE000_0000)
-        assert window.lost(0.0, 1.0, 1.0) == []
+            send(window, 0.0)
+        acknowledge(window, 10, 0xC000_0000)
+        assert lost(window, 0.0, 1.0, 1.0) == [2, 3]
+        acknowledge(window, 10, 0xE000_0000)
+        assert lost(window, 0.0, 1.0, 1.0) == []
 
     def test_time_still_tells_what_is_lost(self) -> None:
         window = SentWindow()
         for _ in range(100):
-            window.send(0.0)
+            send(window, 0.0)
         for spurious in range(1, 20):
-            window.acknowledge(100, 0)
-            window.lost(0.0, 1.0, 1.0)
-            window.acknowledge(spurious, 0)
+            acknowledge(window, 100, 0)
+            lost(window, 0.0, 1.0, 1.0)
+            acknowledge(window, spurious, 0)
         assert window.reordering > 100
-        assert window.lost(0.9, 1.0, 2.0) == []
-        assert 99 in window.lost(1.0, 1.0, 2.0)
+        assert lost(window, 0.9, 1.0, 2.0) == []
+        assert 99 in lost(window, 1.0, 1.0, 2.0)

@@ -114,7 +114,7 @@ class SoakPair:
         """Receive, advance, send."""
         now = self.now
         for datagram in incoming.receive(now):
-            if connection.receive(datagram, now) is None and connection.endpoint.ack_is_due:
+            if connection.receive(datagram, now) is None and connection.endpoint.ack_is_due():
                 self._send(connection, outgoing)
         connection.advance(now)
         self._send(connection, outgoing)

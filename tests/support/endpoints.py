@@ -166,7 +166,7 @@ class EndpointPair:
         ):
             arrived = incoming.receive(self.now)
             for datagram in arrived:
-                if endpoint.receive(datagram, self.now) == 0 and endpoint.ack_is_due:
+                if endpoint.receive(datagram, self.now) == 0 and endpoint.ack_is_due():
                     self._send(endpoint, outgoing.send)
             self.play(endpoint)
             self._advance(endpoint, outgoing.send, not arrived)

@@ -24,7 +24,7 @@ def state(endpoint: Endpoint) -> tuple[object, ...]:
         (endpoint.assembled, endpoint.sent, endpoint.received, endpoint.acked, endpoint.timeouts),
         (endpoint.inbox_size, endpoint.repeated_messages, endpoint.established),
         (endpoint.last_received, endpoint.goodbye_received, endpoint.challenge),
-        (endpoint.ack_is_due, endpoint.next_timer()),
+        (endpoint.ack_is_due(), endpoint.next_timer()),
     )
 
 
