@@ -38,7 +38,7 @@ cdef class Callbacks:
 
     def collect(self, Connection connection not None):
         """Make the callbacks of messages due that are completed."""
-        if connection.endpoint.outbox.settled:
+        if connection.endpoint.send_queue.settled:
             self._due.extend(connection.endpoint.take_settled())
 
     def clear(self):

@@ -90,9 +90,9 @@ cdef class Connection:
         cdef int8_t mode
         cdef bytes data
         self._require_connected()
-        data = checked_message(payload, retry, callback, self.endpoint.outbox.max_message, &mode)
+        data = checked_message(payload, retry, callback, self.endpoint.send_queue.max_message, &mode)
         self._require_connected()  # `__buffer__` of the payload, or a finalizer, may have ended it
-        self.endpoint.outbox.add_checked(data, mode, callback)
+        self.endpoint.send_queue.add_checked(data, mode, callback)
 
     cdef int _require_connected(self) except -1:
         if self.status is not _connected:
@@ -111,7 +111,7 @@ cdef class Connection:
     @property
     def pending(self):
         """The bytes of messages that wait to be sent for the first time."""
-        return self.endpoint.outbox.pending
+        return self.endpoint.send_queue.pending
 
     # -- datagrams --------------------------------------------------------------------------
 
@@ -208,7 +208,7 @@ cdef class Connection:
 
     cdef double _next_deadline(self) noexcept:
         """When the drain, or after it the wait for the ack, must end."""
-        if self.endpoint.outbox.drain_ended:
+        if self.endpoint.send_queue.drain_ended:
             return self._goodbye_deadline
         return self._goodbye_deadline - DISCONNECT_TIME
 

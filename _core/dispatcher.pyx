@@ -273,7 +273,7 @@ cdef class Switchboard:
             self.announce(session)
         if session.connection.endpoint.inbox_size:
             self._handle_messages(session)
-        if session.callbacks is not None or session.connection.endpoint.outbox.settled:
+        if session.callbacks is not None or session.connection.endpoint.send_queue.settled:
             self._call_back(session)
 
     cdef int _handle_messages(self, Session session) except -1:

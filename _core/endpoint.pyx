@@ -1,6 +1,6 @@
 """One side of a connection, once there is a key: messages in, sealed datagrams out, and back.
 
-Out: messages wait in the outbox; `next_datagram` coalesces what fits, writes the header with the
+Out: messages wait in the send queue; `next_datagram` coalesces what fits, writes the header with the
 acks, seals, and remembers in the sent window what the packet carried. In: `receive` judges the
 header by the receive window before it decrypts, checks the whole payload before it uses any of
 it, then settles what the acks report and delivers the messages. Nothing of a datagram that fails
@@ -142,7 +142,7 @@ cdef class Endpoint:
         self._hello_received = hello_received
         self.received_packets = ReceiveWindow()
         self.sent_packets = SentWindow(packets_before)
-        self.outbox = Outbox(payload_limit, messages_before)
+        self.send_queue = SendQueue(payload_limit, messages_before)
         self.reassembler = Reassembler()
         self.flow = FlowControl()
         self.round_trip = self.flow.round_trip
@@ -161,43 +161,43 @@ cdef class Endpoint:
         number; `callback` is called with True or False once, through `take_settled`.
 
         Raises TypeError for another type, ValueError for another retry mode or a message of more
-        than `outbox.max_message` bytes, and SendQueueFullError when more than
-        `outbox.max_pending` bytes would wait. The endpoint is unharmed by either.
+        than `send_queue.max_message` bytes, and SendQueueFullError when more than
+        `send_queue.max_pending` bytes would wait. The endpoint is unharmed by either.
         """
-        self.outbox.add(payload, retry, callback)
+        self.send_queue.add(payload, retry, callback)
 
     def queue_challenge_response(self, bytes payload not None):
         """Queue the handshake's last message; it is sent again until acked."""
-        self.outbox.add_control(CHALLENGE_RESP, payload)
+        self.send_queue.add_control(CHALLENGE_RESP, payload)
 
     cpdef void begin_close(self) except *:
         """Drain: send what waits and a DISCONNECT, each reliable message until it is acked.
 
         The DISCONNECT leaves when the others were acked, or at `end_drain`.
         """
-        self.outbox.begin_close()
+        self.send_queue.begin_close()
 
     cpdef void end_drain(self) noexcept:
         """Have the DISCONNECT of `begin_close` leave now, and nothing else any more."""
-        self.outbox.drain_ended = True
+        self.send_queue.drain_ended = True
 
     cpdef bint disconnect_acked(self) noexcept:
         """Return True once the DISCONNECT of `begin_close` was acked."""
-        return self.outbox.disconnect_acked()
+        return self.send_queue.disconnect_acked()
 
     cpdef void close(self) except *:
         """Settle all that is outstanding as not acked, and send no message any more."""
-        self.outbox.close()
+        self.send_queue.close()
 
     cpdef bytes farewell(self, double now):
         """Close, and make the one DISCONNECT that is sent without waiting for an answer.
 
         None while no nonce is left.
         """
-        self.outbox.close()
+        self.send_queue.close()
         if not self._tick(now):
             return None
-        self.outbox.add_control(DISCONNECT, b"")
+        self.send_queue.add_control(DISCONNECT, b"")
         return self._assemble(ANYTHING)
 
     cpdef tuple take_message(self):
@@ -217,7 +217,7 @@ cdef class Endpoint:
     cpdef list take_settled(self):
         """Take the list of (callback, acked) of the messages that are over."""
         cdef list settled, fresh = []  # made first: a collection may call this method
-        settled, self.outbox.settled = self.outbox.settled, fresh
+        settled, self.send_queue.settled = self.send_queue.settled, fresh
         return settled
 
     @property
@@ -279,10 +279,10 @@ cdef class Endpoint:
             self._find_lost()
             while self.sent_packets.pop_timed_out(self._now, self.message_timeout):
                 self.timeouts += 1
-            self.outbox.expire(self._now, self.message_timeout)
+            self.send_queue.expire(self._now, self.message_timeout)
             if self.reassembler.share.held:
                 self.reassembler.expire(self._heard_for)
-            self.flow.note_waiting(self.outbox.pending, self._now)
+            self.flow.note_waiting(self.send_queue.pending, self._now)
         finally:
             self._is_entered = False
 
@@ -306,7 +306,7 @@ cdef class Endpoint:
             ):
                 _on_large_lost(self, number, contents)
             if contents is not None:
-                self.outbox.note_lost(contents, number)
+                self.send_queue.note_lost(contents, number)
         if probed and (self.established or self.round_trip.measured):
             self.flow.note_probe()
         return 0
@@ -333,16 +333,16 @@ cdef class Endpoint:
             if oldest < self.sent_packets.newest_acked:
                 delay = min(delay, self.round_trip.reorder_delay())
             when = min(when, self.sent_packets.packet(oldest).sent_at + delay)
-        if may_send and self.outbox.has_more():
+        if may_send and self.send_queue.has_more():
             return self._now
-        if not may_send and self.flow.newest_cut >= oldest and self.outbox.has_whole():
+        if not may_send and self.flow.newest_cut >= oldest and self.send_queue.has_whole():
             if room == MESSAGES:
                 return self._now
             if self.flow.ahead_until() > self._now:
                 when = min(when, self.flow.ahead_until())
         if not may_send and self.flow.paced_until > self._now:
             when = min(when, self.flow.paced_until)
-        return min(when, self.outbox.next_timer(
+        return min(when, self.send_queue.next_timer(
             self.message_timeout, self.keep_alive_interval, may_send
         ))
 
@@ -350,7 +350,7 @@ cdef class Endpoint:
 
     cdef Room _room(self) noexcept:
         """Return what one more packet may begin with; a DISCONNECT that is due always leaves."""
-        if self.outbox.drain_ended:
+        if self.send_queue.drain_ended:
             return ANYTHING
         return self.flow.room(
             self.sent_packets.newest, self.sent_packets.oldest_undecided, _wants_trial(self),
@@ -370,10 +370,10 @@ cdef class Endpoint:
                 self.sent_packets.newest, self.sent_packets.oldest_undecided
             ):
                 self.flow.cadence.begin_trial(self._now)
-                self.outbox.hemmed_in = False
+                self.send_queue.hemmed_in = False
             if self.flow.favours_messages(
                 self.sent_packets.span(), self._now
-            ) and self.outbox.has_whole():
+            ) and self.send_queue.has_whole():
                 return self._assemble(MESSAGES)
             return self._assemble(self._room())
         finally:
@@ -388,7 +388,7 @@ cdef class Endpoint:
                 self._fill(&packet, room == MESSAGES)
             if packet.count == 0 and not self._must_speak():
                 return None
-            if packet.count == 0 and not self.outbox.drain_ended:
+            if packet.count == 0 and not self.send_queue.drain_ended:
                 if not (self._path.wants_small and _add_probe(self, &packet)):
                     _add_ping(self, &packet)
             return self._close(&packet)
@@ -401,21 +401,21 @@ cdef class Endpoint:
         cdef bint remember
         cdef Py_ssize_t limit = packet.limit - SINGLE_OVERHEAD
         cdef int64_t carrier = self.sent_packets.newest + 1
-        cdef int most = self.flow.messages_per_packet(self.outbox.backlog(), self._now)
+        cdef int most = self.flow.messages_per_packet(self.send_queue.backlog(), self._now)
         cdef bint is_lossy = self.flow.congestion.loss > LOSSY
-        if is_lossy != self.outbox.takes_riders:
-            self.outbox.set_takes_riders(is_lossy)
-        self.outbox.quiet = self.sent_packets.span() == 0
+        if is_lossy != self.send_queue.takes_riders:
+            self.send_queue.set_takes_riders(is_lossy)
+        self.send_queue.quiet = self.sent_packets.span() == 0
         while packet.count < most and limit >= 0:
-            message = self.outbox.next_message(
+            message = self.send_queue.next_message(
                 limit, packet.count == 0, ahead, self._now, self.keep_alive_interval
             )
             if message is None:
                 break
-            remember = self.outbox.note_sent(message, carrier, self._now)
+            remember = self.send_queue.note_sent(message, carrier, self._now)
             self.flow.note_carried(message.transfer is not None, carrier)
             put_message(packet, message)
-            self.outbox.quiet = False
+            self.send_queue.quiet = False
             if remember:
                 remember_message(packet, message)
             if message.travels_alone():
@@ -456,7 +456,7 @@ cdef class Endpoint:
             None if packet.contents == NULL else <object>packet.contents,
         ))
         sent = self.sent_packets.packet(self.sent_packets.newest)
-        sent.newest_message = self.outbox.newest
+        sent.newest_message = self.send_queue.newest
         if packet.count and not ack_eliciting:
             sent.flags = PROBE if packet.is_probe else PING
         sent.size_class = size_class(HEADER_SIZE + packet.size + TAG_SIZE)
@@ -595,8 +595,8 @@ cdef class Endpoint:
             self.acked += 1
             if not self.sent_packets.packet(number).flags & (ACK_ELICITING | PING):
                 continue
-            self.outbox.newest_acked = max(
-                self.outbox.newest_acked, self.sent_packets.packet(number).newest_message
+            self.send_queue.newest_acked = max(
+                self.send_queue.newest_acked, self.sent_packets.packet(number).newest_message
             )
             elapsed = self._now - self.sent_packets.packet(number).sent_at
             if self.sent_packets.packet(number).flags & PING:
@@ -616,11 +616,11 @@ cdef class Endpoint:
             newest_acked = max(newest_acked, number)
             contents = self.sent_packets.take_contents(number)
             if contents is not None:
-                self.outbox.note_acked(contents)
+                self.send_queue.note_acked(contents)
         if self.sent_packets.newly_acked_count:
             self.flow.congestion.on_ack(newest_acked, self.sent_packets.newest, in_flight)
             if self.flow.cadence.is_frequent:
-                self.outbox.message_span = WIDE_SPAN
+                self.send_queue.message_span = WIDE_SPAN
         return 0
 
     cdef int _deliver_all(self, PacketFields *fields, const unsigned char *payload) except -1:
@@ -698,7 +698,7 @@ cdef list _all_seqnums():
 
 
 cdef bint _wants_trial(Endpoint endpoint) noexcept:
-    return endpoint.flow.wants_trial(endpoint.outbox.hemmed_in, endpoint.outbox.pending)
+    return endpoint.flow.wants_trial(endpoint.send_queue.hemmed_in, endpoint.send_queue.pending)
 
 
 cdef int _on_large_lost(Endpoint endpoint, int64_t number, object contents) except -1:
@@ -723,7 +723,7 @@ cdef int _on_large_lost(Endpoint endpoint, int64_t number, object contents) exce
         )
     if on_lost(&endpoint._path, size, is_reliable, endpoint._now):
         endpoint._path.body = max_payload(carried(&endpoint._path)) + SINGLE_OVERHEAD
-        endpoint.outbox.shrink(max_payload(carried(&endpoint._path)))
+        endpoint.send_queue.shrink(max_payload(carried(&endpoint._path)))
     return 0
 
 
@@ -739,7 +739,7 @@ cdef bint _add_probe(Endpoint endpoint, PacketBuilder *packet) except -1:
         if sent.packet(number).flags & ACKED and (
             sent.packet(number).newest_message > sent.packet(number - 1).newest_message
         ):
-            if sent.packet(number).newest_message <= endpoint.outbox.newest - NARROW_SPAN // 2:
+            if sent.packet(number).newest_message <= endpoint.send_queue.newest - NARROW_SPAN // 2:
                 return False
             put_empty(packet, sent.packet(number).newest_message, APP)
             packet.is_probe = True
@@ -755,12 +755,12 @@ cdef int _take_riders(Endpoint endpoint, PacketBuilder *packet) except -1:
     cdef Py_ssize_t until = min(packet.size + MAX_RIDER_BYTES, endpoint._path.body)
     cdef double interval = max(endpoint.round_trip.smoothed / 8, RIDE_INTERVAL)
     while packet.count < MAX_MESSAGES and packet.size + SHARED_OVERHEAD <= until:
-        message = endpoint.outbox.next_rider(
+        message = endpoint.send_queue.next_rider(
             until - packet.size - SHARED_OVERHEAD, endpoint._now, interval
         )
         if message is None:
             break
-        endpoint.outbox.note_sent(message, carrier, endpoint._now)
+        endpoint.send_queue.note_sent(message, carrier, endpoint._now)
         put_message(packet, message)
         remember_message(packet, message)
     return 0
@@ -777,11 +777,11 @@ cdef int _add_ping(Endpoint endpoint, PacketBuilder *packet) except -1:
         endpoint.established
         and endpoint._now >= endpoint._ping_due_at
         and (endpoint.sent_packets.span() == 0 or endpoint._path.wants_small)
-        and endpoint.outbox.may_number()
+        and endpoint.send_queue.may_number()
     ):
         endpoint._ping_due_at = endpoint._now + PING_INTERVAL
-        endpoint.outbox.newest += 1
-        put_empty(packet, endpoint.outbox.newest, KEEP_ALIVE)
+        endpoint.send_queue.newest += 1
+        put_empty(packet, endpoint.send_queue.newest, KEEP_ALIVE)
     return 0
 
 

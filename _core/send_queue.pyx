@@ -22,7 +22,7 @@ receiver's duplicate filter must still tell that one from what it has had. They 
 the newest one that is known to have arrived is `MESSAGE_LEAP` numbers behind, but for one message
 at a time: over a leap of half the ring, new numbers would look old.
 
-`begin_close` drains the outbox: what waits still leaves, what is reliable is retransmitted until it
+`begin_close` drains the send queue: what waits still leaves, what is reliable is retransmitted until it
 is acked, and then a DISCONNECT follows, of which the same holds. The owner calls `end_drain` when
 the DISCONNECT must leave whatever is missing. The time is short, so a drain does not wait for
 losses to show: each `COPY_INTERVAL` a packet leaves with redundant copies of what is not acked.
@@ -56,7 +56,7 @@ from mpgameserver._core.turns cimport AGAIN, FRAGMENTS, NEW, REPEATED, take_turn
 
 from mpgameserver.errors import SendQueueFullError
 
-__all__ = ["Outbox"]
+__all__ = ["SendQueue"]
 
 # Seconds between two packets of copies while a connection closes: 16 chances within a drain, of
 # which a link that loses a third takes all once in 40 million; fewer packets than a game sends.
@@ -67,7 +67,7 @@ cdef enum:
 
 
 @cython.final
-cdef class Outbox:
+cdef class SendQueue:
     """The messages of one direction of a connection.
 
     `payload_limit` is the largest message that is not cut, in bytes; `previous` the number of
@@ -452,10 +452,10 @@ cdef class Outbox:
         return 0
 
 
-cdef int _add_fragmented(Outbox outbox, Transfer transfer) except -1:
-    if outbox._lanes is None:
-        outbox._lanes = FragmentLanes()
-    return outbox._lanes.add(transfer, outbox._payload_limit)
+cdef int _add_fragmented(SendQueue queue, Transfer transfer) except -1:
+    if queue._lanes is None:
+        queue._lanes = FragmentLanes()
+    return queue._lanes.add(transfer, queue._payload_limit)
 
 
 cdef Message _take_unsettled(Queue *queue, Py_ssize_t limit):
@@ -471,70 +471,70 @@ cdef Message _take_unsettled(Queue *queue, Py_ssize_t limit):
     return None
 
 
-cdef Message _next_copy(Outbox outbox, Py_ssize_t limit, bint alone, double now):
+cdef Message _next_copy(SendQueue queue, Py_ssize_t limit, bint alone, double now):
     """A reliable message that is not acked yet; all in turn, one packet per `COPY_INTERVAL`.
 
     Only once all have left: until then losses show by the packets that follow.
     """
-    cdef Message message = _oldest_unacked(outbox)
-    if message is None or outbox._has_unsent():
+    cdef Message message = _oldest_unacked(queue)
+    if message is None or queue._has_unsent():
         return None
-    if alone and now < outbox._last_copy + COPY_INTERVAL:
+    if alone and now < queue._last_copy + COPY_INTERVAL:
         return None
     if message.wire_size() > limit or now < message.last_sent + COPY_INTERVAL:
         return None
-    queue_pop(&outbox._unacked)
-    queue_append(&outbox._unacked, message)
+    queue_pop(&queue._unacked)
+    queue_append(&queue._unacked, message)
     if alone:
-        outbox._last_copy = now
+        queue._last_copy = now
     return message
 
 
-cdef double _next_copy_time(Outbox outbox) except? -1.0:
+cdef double _next_copy_time(SendQueue queue) except? -1.0:
     """When a drain has a copy to send, if nothing else happens; else infinity."""
     cdef Message oldest
-    if _is_drained(outbox):
-        return INFINITY if outbox._disconnect.settled else _disconnect_due(outbox)
-    oldest = _oldest_unacked(outbox)
-    if oldest is None or outbox._has_unsent():
+    if _is_drained(queue):
+        return INFINITY if queue._disconnect.settled else _disconnect_due(queue)
+    oldest = _oldest_unacked(queue)
+    if oldest is None or queue._has_unsent():
         return INFINITY
-    return max(oldest.last_sent, outbox._last_copy) + COPY_INTERVAL
+    return max(oldest.last_sent, queue._last_copy) + COPY_INTERVAL
 
 
-cdef Message _next_disconnect(Outbox outbox, bint alone, double now):
+cdef Message _next_disconnect(SendQueue queue, bint alone, double now):
     """The DISCONNECT, and copies of it until it is acked: nothing follows it."""
-    if not alone or outbox._disconnect.settled or now < _disconnect_due(outbox):
+    if not alone or queue._disconnect.settled or now < _disconnect_due(queue):
         return None
-    return outbox._disconnect
+    return queue._disconnect
 
 
-cdef double _disconnect_due(Outbox outbox) noexcept:
-    if outbox._disconnect.number == 0:
+cdef double _disconnect_due(SendQueue queue) noexcept:
+    if queue._disconnect.number == 0:
         return -INFINITY
-    return outbox._disconnect.last_sent + COPY_INTERVAL
+    return queue._disconnect.last_sent + COPY_INTERVAL
 
 
-cdef bint _is_drained(Outbox outbox) except -1:
+cdef bint _is_drained(SendQueue queue) except -1:
     """True once the DISCONNECT is all that is left to send."""
-    if not outbox.drain_ended:
-        outbox.drain_ended = not outbox._has_unsent() and _oldest_unacked(outbox) is None
-    return outbox.drain_ended
+    if not queue.drain_ended:
+        queue.drain_ended = not queue._has_unsent() and _oldest_unacked(queue) is None
+    return queue.drain_ended
 
 
-cdef Message _oldest_unacked(Outbox outbox):
+cdef Message _oldest_unacked(SendQueue queue):
     """The first of the reliable messages in flight; None when all are acked."""
     cdef Message message
-    while outbox._unacked.count:
-        message = queue_front(&outbox._unacked)
+    while queue._unacked.count:
+        message = queue_front(&queue._unacked)
         if not message.settled:
             return message
-        queue_pop(&outbox._unacked)
+        queue_pop(&queue._unacked)
     return None
 
 
-cdef int _add_due_again(Outbox outbox, Message message) except -1:
+cdef int _add_due_again(SendQueue queue, Message message) except -1:
     if message.transfer is not None:
-        return outbox._lanes.add_due_again(message)
+        return queue._lanes.add_due_again(message)
     return queue_append(
-        &outbox._control if message.travels_alone() else &outbox._due_again, message
+        &queue._control if message.travels_alone() else &queue._due_again, message
     )

@@ -59,14 +59,14 @@ cdef class Session(Timed):
             if callback is not None:
                 self._owner.refuse(self, callback)
             return
-        self.connection.endpoint.outbox.add_checked(data, mode, callback)
+        self.connection.endpoint.send_queue.add_checked(data, mode, callback)
         if not self.is_ready:
             self._owner.wants_out(self)
 
     cdef bytes _checked(self, object payload, object retry, object callback, int8_t *mode):
         """The payload as bytes. Raises TypeError or ValueError for what cannot be sent."""
         return checked_message(
-            payload, retry, callback, self.connection.endpoint.outbox.max_message, mode
+            payload, retry, callback, self.connection.endpoint.send_queue.max_message, mode
         )
 
     def disconnect(self, reason):

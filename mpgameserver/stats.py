@@ -96,7 +96,7 @@ class ConnectionStats:
             received=endpoint.received,
             dropped=endpoint.dropped,
             timeouts=endpoint.timeouts,
-            retransmitted=endpoint.outbox.retransmitted,
+            retransmitted=endpoint.send_queue.retransmitted,
             repeated_messages=endpoint.repeated_messages,
             discarded_messages=endpoint.reassembler.discarded,
             drops=endpoint.drops,

@@ -61,9 +61,9 @@ class TestSlowPath:
             [(i, True) for i in range(300)], key=str
         )
         assert 2.0 <= pair.client.latency < 2.2
-        sent_again = pair.client.endpoint.outbox.retransmitted
+        sent_again = pair.client.endpoint.send_queue.retransmitted
         pair.run(3)
-        assert pair.client.endpoint.outbox.retransmitted == sent_again
+        assert pair.client.endpoint.send_queue.retransmitted == sent_again
 
 
 class TestSilence:

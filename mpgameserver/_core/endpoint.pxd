@@ -16,7 +16,7 @@ from mpgameserver._core.rate_bins cimport TrafficBins
 from mpgameserver._core.receive_window cimport ReceiveWindow
 from mpgameserver._core.rtt cimport RoundTrip
 from mpgameserver._core.send_limits cimport FlowControl, Room
-from mpgameserver._core.send_queue cimport Outbox
+from mpgameserver._core.send_queue cimport SendQueue
 from mpgameserver._core.sent_window cimport SentWindow
 
 cdef class Endpoint:
@@ -25,7 +25,7 @@ cdef class Endpoint:
     cdef readonly RoundTrip round_trip
     cdef readonly FlowControl flow
     cdef readonly TrafficBins traffic
-    cdef readonly Outbox outbox
+    cdef readonly SendQueue send_queue
     cdef readonly Reassembler reassembler
     cdef readonly Share inbox_share           # what the messages to be read are charged
     cdef public double keep_alive_interval, message_timeout     # seconds

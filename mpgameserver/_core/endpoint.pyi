@@ -10,7 +10,7 @@ from mpgameserver._core.rate_bins import TrafficBins
 from mpgameserver._core.receive_window import ReceiveWindow
 from mpgameserver._core.rtt import RoundTrip
 from mpgameserver._core.send_limits import FlowControl
-from mpgameserver._core.send_queue import Outbox
+from mpgameserver._core.send_queue import SendQueue
 from mpgameserver._core.sent_window import SentWindow
 from mpgameserver._core.seqnum import SeqNum
 
@@ -47,7 +47,7 @@ class Endpoint:
     @property
     def traffic(self) -> TrafficBins: ...
     @property
-    def outbox(self) -> Outbox: ...
+    def send_queue(self) -> SendQueue: ...
     @property
     def reassembler(self) -> Reassembler: ...
     @property

@@ -19,7 +19,7 @@ cdef enum:
     MAX_RIDER_BYTES = 256
     MAX_PENDING_BYTES = 64 * 1024 * 1024    # several of the largest messages
 
-cdef class Outbox:
+cdef class SendQueue:
     cdef readonly list settled      # (callback, acked) of messages that are over
     cdef readonly Py_ssize_t pending     # bytes of messages and fragments that never left
     cdef readonly int64_t newest    # message number; absolute

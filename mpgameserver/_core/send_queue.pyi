@@ -5,10 +5,10 @@ from typing_extensions import Self
 
 from mpgameserver._core.budget import Share
 
-__all__ = ["Outbox"]
+__all__ = ["SendQueue"]
 
 @final
-class Outbox:
+class SendQueue:
     max_pending: int
     def __new__(cls, payload_limit: int, previous: int = 0) -> Self: ...
     @property

@@ -452,7 +452,7 @@ class ServerEngine(Switchboard):
 
     def _limit(self, session: Session) -> None:
         limits = self.settings.limits
-        session.connection.endpoint.outbox.max_pending = limits.send_queue_bytes
+        session.connection.endpoint.send_queue.max_pending = limits.send_queue_bytes
         session.message_rate.limit(limits.message_rate)
 
     def _enforce_blocklist(self) -> None:
@@ -569,7 +569,7 @@ class ServerEngine(Switchboard):
         if self._is_closed:
             self.call("a message callback", callback, False)
             return
-        session.connection.endpoint.outbox.settled.append((callback, False))
+        session.connection.endpoint.send_queue.settled.append((callback, False))
         if session.reason is None:
             self.touch(session)
         else:

@@ -78,7 +78,7 @@ class HostBudgets:
         endpoint = session.connection.endpoint
         endpoint.inbox_share.join(narrowest.inboxes)
         endpoint.reassembler.share.join(narrowest.reassembly)
-        endpoint.outbox.share.join(narrowest.send_queues)
+        endpoint.send_queue.share.join(narrowest.send_queues)
 
     def _group(self, name: bytes, shares: int, wider: _Budgets) -> _Budgets:
         group = self._groups.get(name)

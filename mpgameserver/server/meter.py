@@ -211,7 +211,7 @@ class _Totals:
         self.sent += endpoint.sent
         self.acked += endpoint.acked
         self.timed_out += endpoint.timeouts
-        self.retransmitted += endpoint.outbox.retransmitted
+        self.retransmitted += endpoint.send_queue.retransmitted
         self.repeated += endpoint.repeated_messages
         self.discarded += endpoint.reassembler.discarded
 
@@ -241,7 +241,7 @@ def _figures_of(session: Session, now: float) -> ConnectionFigures:
         sent=endpoint.sent,
         received=endpoint.received,
         timeouts=endpoint.timeouts,
-        retransmitted=endpoint.outbox.retransmitted,
+        retransmitted=endpoint.send_queue.retransmitted,
         dropped=endpoint.dropped,
         send_queue_bytes=connection.pending,
     )

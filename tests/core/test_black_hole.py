@@ -255,12 +255,12 @@ class TestBehindABlackHole:
             by_hand.endpoint.queue(content(size), callback=outcomes.expect(size))
         by_hand.ack()
         assert by_hand.endpoint.path_is_narrow
-        assert by_hand.endpoint.outbox.pending == sum(sizes)
+        assert by_hand.endpoint.send_queue.pending == sum(sizes)
         datagrams, messages = by_hand.deliver_all()
         assert max(datagrams) <= SMALL_DATAGRAM
         assert Counter(messages) == Counter(map(content, sizes))
         assert outcomes.collect(by_hand.endpoint) == {(size, True): 1 for size in sizes}
-        assert by_hand.endpoint.outbox.pending == by_hand.endpoint.outbox.share.held == 0
+        assert by_hand.endpoint.send_queue.pending == by_hand.endpoint.send_queue.share.held == 0
 
     def test_of_a_message_that_has_begun_the_rest_is_cut_anew(self, by_hand):
         """Its count is on the wire; its last fragment would be one of 1,427 bytes."""
@@ -280,7 +280,7 @@ class TestBehindABlackHole:
 
     def test_the_largest_message_is_still_taken(self, by_hand):
         by_hand.lose_large(LOSSES_OF_A_BLACK_HOLE)
-        assert by_hand.endpoint.outbox.max_message == LARGEST_OF_ALL
+        assert by_hand.endpoint.send_queue.max_message == LARGEST_OF_ALL
         by_hand.endpoint.queue(bytes(LARGEST_OF_ALL))
         [datagram, *_] = flush(by_hand.endpoint, by_hand.now)
         [message] = wire_messages(datagram)
@@ -355,7 +355,7 @@ class TestStuck:
         pair.run(1.0)
         block = bytes(4_000_000)
         while not pair.server.endpoint.drops["inbox full"]:
-            if not pair.client.endpoint.outbox.pending:
+            if not pair.client.endpoint.send_queue.pending:
                 pair.client.send(block)
             pair.frame()
         pair.client.send(content(LARGEST))

@@ -270,7 +270,7 @@ class TestWraps:
             arrived.update(message for _, message in pair.server.take_messages())
         assert set(arrived.values()) == {1}
         assert pair.client.sent_packets.newest > 2 * models.RING
-        assert pair.client.outbox.newest > 2 * models.RING
+        assert pair.client.send_queue.newest > 2 * models.RING
         assert len(pair.server.reassembler) == 0
 
     def test_small_messages_out_of_order_arrive_once_through_three_laps(self, seed):
@@ -284,7 +284,7 @@ class TestWraps:
                 assert arrived.isdisjoint(messages)
                 arrived |= messages
                 assert pair.now < 60
-        assert pair.client.outbox.newest == 3 * models.RING
+        assert pair.client.send_queue.newest == 3 * models.RING
         assert pair.server.repeated_messages == 0
 
 

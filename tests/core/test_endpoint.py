@@ -231,7 +231,7 @@ class TestQueue:
     def test_anything_else_is_a_type_error_that_names_it(self, client, payload):
         with pytest.raises(TypeError, match=type(payload).__name__):
             client.queue(payload)
-        assert client.outbox.pending == 0
+        assert client.send_queue.pending == 0
 
     @pytest.mark.parametrize("mode", [-2, 2, 127, 128, 255, 256, 2**64, -(2**64)])
     def test_an_unknown_retry_mode_is_a_value_error_that_names_it(self, client, mode):
@@ -252,48 +252,48 @@ class TestQueue:
     def test_a_message_larger_than_the_protocol_carries_is_a_value_error_with_the_limit(
         self, client
     ):
-        limit = client.outbox.max_message
+        limit = client.send_queue.max_message
         assert limit == 8_389_011
         with pytest.raises(ValueError, match=str(limit)):
             client.queue(bytes(limit + 1))
-        assert client.outbox.pending == 0
+        assert client.send_queue.pending == 0
 
     def test_pending_is_what_never_left(self, client, peer):
         client.queue(b"12345")
         client.queue(bytes(100_000))
-        assert client.outbox.pending == 100_005
+        assert client.send_queue.pending == 100_005
         peer.read_all(paced(client, 0.0))
-        assert client.outbox.pending == 100_000 - 32 * 1024
+        assert client.send_queue.pending == 100_000 - 32 * 1024
         client.receive(peer.make(), 0.1)
         paced(client, 0.1)
-        assert client.outbox.pending == 100_000 - 64 * 1024
+        assert client.send_queue.pending == 100_000 - 64 * 1024
 
     def test_more_than_may_wait_is_an_error_that_harms_nothing_queued(self, client, peer):
-        client.outbox.max_pending = 10_000
+        client.send_queue.max_pending = 10_000
         accepted = fill(client, lambda count: b"%04d" % count)
         with pytest.raises(SendQueueFullError, match="10000"):
             client.queue(b"more")
-        assert client.outbox.pending == 4 * accepted <= 10_000
+        assert client.send_queue.pending == 4 * accepted <= 10_000
         received = []
         while len(received) < accepted:
             received += payloads(peer.read_all(flush(client, 0.0)))
             client.receive(peer.make(), 0.0)
         assert received == [b"%04d" % i for i in range(accepted)]
-        assert client.outbox.pending == 0
+        assert client.send_queue.pending == 0
         client.queue(b"again")
 
     def test_empty_messages_are_bounded_too(self, client):
-        client.outbox.max_pending = 100_000
+        client.send_queue.max_pending = 100_000
         assert 500 < fill(client, lambda count: b"") < 1000
 
     @pytest.mark.parametrize("size", [100, 5000])
     def test_what_left_makes_room(self, client, peer, size):
-        client.outbox.max_pending = 200 + size
+        client.send_queue.max_pending = 200 + size
         for _ in range(100):
             client.queue(bytes(size))
             with pytest.raises(SendQueueFullError):
                 client.queue(bytes(size))
-            while client.outbox.pending:
+            while client.send_queue.pending:
                 peer.read_all(flush(client, 0.0))
                 client.receive(peer.make(), 0.0)
 
@@ -512,7 +512,7 @@ class TestReliable:
         header, messages = peer.read(datagram)
         assert header.seq == 5
         assert messages == [wire.Message(1, wire.APP, b"0")]
-        assert client.outbox.retransmitted == 1
+        assert client.send_queue.retransmitted == 1
 
     def test_one_later_ack_and_the_reorder_delay_send_it_again(self, client, peer):
         client.queue(b"first")
@@ -575,7 +575,7 @@ class TestReliable:
         for step in range(600):
             datagrams = flush(client, step / 10)
         assert outcomes.collect(client) == {}
-        assert client.outbox.retransmitted >= 50
+        assert client.send_queue.retransmitted >= 50
         peer.read_all(datagrams)
         while not outcomes.calls:
             step += 1
@@ -650,7 +650,7 @@ class TestUnreliable:
         client.queue(b"message", NONE)
         assert len(flush(client, 0.0)) == 1
         assert [flush(client, step / 10) for step in range(1, 50)] == [[]] * 49
-        assert client.outbox.retransmitted == 0
+        assert client.send_queue.retransmitted == 0
 
     @pytest.mark.parametrize("mode", [NONE, BEST_EFFORT])
     def test_an_acked_message_calls_back_once_with_true(self, client, peer, mode):
@@ -712,7 +712,7 @@ class TestUnreliable:
                 times.append(now)
         interval = math.ceil(KEEP_ALIVE_INTERVAL * 64) / 64
         assert times == [i * interval for i in range(10)]
-        assert client.outbox.retransmitted == 9
+        assert client.send_queue.retransmitted == 9
 
     def test_best_effort_follows_the_interval_that_was_set(self, client, peer):
         client.keep_alive_interval = 0.25
@@ -1051,7 +1051,7 @@ class TestClose:
             assert outcomes.collect(client) == {(name, False): 1 for name in range(3)}
         flush(client, 10.0)
         assert outcomes.collect(client) == {(name, False): 1 for name in range(3)}
-        assert client.outbox.pending == 0
+        assert client.send_queue.pending == 0
 
     @modes
     def test_what_was_due_again_calls_back_once(self, client, mode):

@@ -174,7 +174,7 @@ class TestAnyBytes:
         pair.run(0.1)
         assert arrived + messages_of(pair.server) == [b"%d" % n for n in range(200)]
         assert (pair.server.dropped, pair.client.dropped) == (4000, 4000)
-        assert pair.client.outbox.retransmitted == 0
+        assert pair.client.send_queue.retransmitted == 0
 
 
 class TestReplays:
@@ -494,7 +494,7 @@ class TestInboxFloods:
         pair, outcomes = EndpointPair(), Outcomes()
         for name in range(10):
             pair.client.queue(bytes([name]) * 8_000_000, -1, outcomes.expect(name))
-            pair.run_until(lambda: pair.client.outbox.pending == 0 or pair.server.dropped > 0)
+            pair.run_until(lambda: pair.client.send_queue.pending == 0 or pair.server.dropped > 0)
         pair.run_until(lambda: pair.server.drops["inbox full"] > 0)
         arrived = []
         while len(arrived) < 10:

@@ -19,7 +19,7 @@ from support.everymethod import compiled_classes
 from mpgameserver._core.ack_frequency import AckCadence
 from mpgameserver._core.connection import Connection
 from mpgameserver._core.fragmenter import Reassembler
-from mpgameserver._core.send_queue import Outbox
+from mpgameserver._core.send_queue import SendQueue
 from mpgameserver._core.sent_window import SentWindow
 
 EVERY_METHOD = Path(__file__).parents[1] / "support" / "everymethod.py"
@@ -49,7 +49,7 @@ def test_a_number_that_could_overflow_is_refused(number):
     cadence, reassembler = AckCadence(), Reassembler()
     for take in (
         SentWindow,
-        lambda number: Outbox(1472, number),
+        lambda number: SendQueue(1472, number),
         lambda number: new_endpoint(packets_before=number),
         lambda number: new_endpoint(messages_before=number),
         lambda number: cadence.on_packet_sent(number, 1, 1.0),

@@ -110,7 +110,7 @@ class TestCost:
         pair = EndpointPair(LinkConditions(latency=0.02))
         idle(pair)
         for side in (pair.client, pair.server):
-            assert SECONDS <= side.outbox.newest <= 2 * SECONDS
+            assert SECONDS <= side.send_queue.newest <= 2 * SECONDS
             assert side.assembled <= 1.1 * (SECONDS / 7 / FRAME) + 2 * SECONDS
 
     def test_two_a_second_where_nothing_answers(self):
@@ -124,7 +124,7 @@ class TestCost:
             if step % 25 == 0:
                 pair.client.queue(b"word")
             pair.tick(FRAME)
-        assert pair.client.outbox.newest == -(-round(SECONDS / FRAME) // 25)
+        assert pair.client.send_queue.newest == -(-round(SECONDS / FRAME) // 25)
 
 
 class TestLoss:
@@ -132,7 +132,7 @@ class TestLoss:
         client = new_endpoint()
         before = client.flow.congestion.packets
         pings_of(client, 10.0)
-        assert client.timeouts == client.outbox.retransmitted == 0
+        assert client.timeouts == client.send_queue.retransmitted == 0
         assert client.flow.congestion.loss == 0.0
         assert client.flow.congestion.packets == before
         sent = client.sent_packets

@@ -278,7 +278,7 @@ class TestNumbersThatComeRound:
         for message in messages:
             pair.client.queue(message, NONE)
         arrived = []
-        while pair.client.outbox.pending:
+        while pair.client.send_queue.pending:
             pair.tick(1 / 256)
             arrived += messages_of(pair.server)
         assert len(arrived) > 60_000
@@ -290,7 +290,7 @@ class TestNumbersThatComeRound:
             client.queue(b"", NONE)
         for step in range(64 * 180):
             flush(client, step / 64)
-        assert 16_384 <= client.outbox.newest < 32_767
+        assert 16_384 <= client.send_queue.newest < 32_767
 
 
 class TestForgetting:

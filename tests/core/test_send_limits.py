@@ -248,7 +248,7 @@ class TestSpan:
                 pair.client.queue(b"warm")
             pair.run(0.1)
             assert pair.now < 20.0
-        pair.run_until(lambda: pair.client.outbox.pending == 0)
+        pair.run_until(lambda: pair.client.send_queue.pending == 0)
         pair.run(1.0)
         messages_of(pair.server)
         pair.client.queue(b"lost")
@@ -259,7 +259,7 @@ class TestSpan:
             pair.tick()
             arrived += messages_of(pair.server)
         newest = len(arrived)
-        pair.run_until(lambda: pair.client.outbox.pending == 0)
+        pair.run_until(lambda: pair.client.send_queue.pending == 0)
         arrived += messages_of(pair.server)
         pair.run(1.0)
         arrived += messages_of(pair.server)
@@ -308,13 +308,13 @@ class TestRidingAgain:
         pair = EndpointPair(LinkConditions(loss=0.3, latency=0.05), 1)
         self.lossy(pair)
         pair.run(1.0)
-        before = pair.client.outbox.retransmitted
+        before = pair.client.send_queue.retransmitted
         pair.client.queue(b"reliable")
         first = flush(pair.client, pair.now)
         pair.client.queue(b"position", NONE)
         second = flush(pair.client, pair.now + 0.03)
         assert [datagram[15] for datagram in (*first, *second)] == [1, 2]
-        assert pair.client.outbox.retransmitted == before + 1
+        assert pair.client.send_queue.retransmitted == before + 1
 
     def test_it_does_so_twice_at_most(self):
         pair = EndpointPair(LinkConditions(loss=0.3, latency=0.05), 1)
@@ -334,7 +334,7 @@ class TestRidingAgain:
             pair.client.queue(b"%d" % number)
             pair.tick()
         pair.run(1.0)
-        assert pair.client.outbox.retransmitted == 0
+        assert pair.client.send_queue.retransmitted == 0
         assert pair.server.repeated_messages == 0
 
     def test_what_rides_again_is_delivered_once(self):

@@ -379,7 +379,7 @@ class TestBackPressure:
         self, client: WatchedClient, sender: Sender, folder: Path
     ) -> None:
         def narrow(confirmed: int) -> None:
-            client._connection.endpoint.outbox.max_pending = 2 * CHUNK + 1000
+            client._connection.endpoint.send_queue.max_pending = 2 * CHUNK + 1000
 
         self.transfer(client, sender, folder, narrow)
         assert client.refusals > 0

@@ -106,7 +106,7 @@ class TestBursts:
             arrived += len(server.take_messages())
             while (answer := server.next_datagram(now)) is not None:
                 assert client.receive(answer, now) == 0
-        while client.outbox.pending:
+        while client.send_queue.pending:
             now = client.next_timer()
             assert server.receive(client.next_datagram(now), now) == 0
             arrived += len(server.take_messages())

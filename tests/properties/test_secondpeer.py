@@ -168,7 +168,7 @@ def test_the_two_agree_on_every_script(script, conditions, seed, ours_is_server,
             talk.frame()
     talk.recover()
     talk.check()
-    event(f"sent again by us: {talk.ours.outbox.retransmitted > 0}")
+    event(f"sent again by us: {talk.ours.send_queue.retransmitted > 0}")
 
 
 @pytest.mark.parametrize("ours_is_server", [False, True])
@@ -185,7 +185,7 @@ def test_a_thousand_messages_each_way_on_a_bad_link(ours_is_server, before, seed
         talk.frame()
     talk.recover()
     talk.check()
-    assert talk.ours.outbox.retransmitted > 0
+    assert talk.ours.send_queue.retransmitted > 0
 
 
 class TestTheSecondPeer:

@@ -1384,7 +1384,7 @@ class TestContext:
     ) -> None:
         world = World()
         slow, quick = world.join(), world.join()
-        world.client_of(slow)._session.connection.endpoint.outbox.max_pending = 0
+        world.client_of(slow)._session.connection.endpoint.send_queue.max_pending = 0
         for _ in range(100):
             world.context.broadcast(b"news")
         world.run(0.1)

@@ -256,11 +256,11 @@ class TestProof:
         for _ in range(3):
             answer = server.answer(client.hello)
         endpoint = server.accept(client.proof_for(answer)).connection.endpoint
-        assert endpoint.outbox.newest == 1
+        assert endpoint.send_queue.newest == 1
         endpoint.queue(b"first message", 0)
         datagram = endpoint.next_datagram(0.1)
         assert int.from_bytes(datagram[8:10], "big") == 4
-        assert endpoint.outbox.newest == 2
+        assert endpoint.send_queue.newest == 2
 
     def test_the_time_written_goes_on_from_the_first_answer(self, server: Server) -> None:
         client = Client()

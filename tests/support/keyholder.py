@@ -36,7 +36,7 @@ class KeyHolder:
         self.ack = self.ack_bits = 0
         self._aead = AESGCM(keys[-1])
         self._seq = player.connection.endpoint.sent_packets.newest
-        self._message_seq = player.connection.endpoint.outbox.newest
+        self._message_seq = player.connection.endpoint.send_queue.newest
 
     def packet(self, *messages: bytes, kind: int = wire.APP, at: float | None = None) -> bytes:
         """The next packet, with these messages, each in the next number."""
