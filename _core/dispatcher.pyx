@@ -212,7 +212,7 @@ cdef class Switchboard:
         self.turns += 1
         self.make_ready(session)  # first: then what the handler sends need not see to it
         connection.advance(self.now)
-        if connection.endpoint.flow.is_stalled(self.now) and connection.is_live:
+        if connection.endpoint.send_limits.is_stalled(self.now) and connection.is_live:
             self.give_up(session)
         if not session.is_waiting:
             self.dispatch(session)

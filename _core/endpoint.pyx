@@ -144,8 +144,8 @@ cdef class Endpoint:
         self.sent_packets = SentWindow(packets_before)
         self.send_queue = SendQueue(payload_limit, messages_before)
         self.reassembler = Reassembler()
-        self.flow = FlowControl()
-        self.round_trip = self.flow.round_trip
+        self.send_limits = SendLimits()
+        self.round_trip = self.send_limits.round_trip
         self.traffic = TrafficBins(now)
         self._had_messages = DuplicateFilter()
 
@@ -282,7 +282,7 @@ cdef class Endpoint:
             self.send_queue.expire(self._now, self.message_timeout)
             if self.reassembler.share.held:
                 self.reassembler.expire(self._heard_for)
-            self.flow.note_waiting(self.send_queue.pending, self._now)
+            self.send_limits.note_waiting(self.send_queue.pending, self._now)
         finally:
             self._is_entered = False
 
@@ -292,14 +292,14 @@ cdef class Endpoint:
         cdef bint probed = False
         while True:
             number = self.sent_packets.pop_lost(
-                self._now, self.round_trip.reorder_delay(), self.flow.probe_delay()
+                self._now, self.round_trip.reorder_delay(), self.send_limits.probe_delay()
             )
             if number == 0:
                 break
             if number > self.sent_packets.newest_acked:
                 probed = True
             else:
-                self.flow.congestion.on_packet_lost()
+                self.send_limits.congestion.on_packet_lost()
             contents = self.sent_packets.contents(number)
             if self.sent_packets.remembers(number) and (
                 self.sent_packets.packet(number).size_class > SMALL
@@ -308,7 +308,7 @@ cdef class Endpoint:
             if contents is not None:
                 self.send_queue.note_lost(contents, number)
         if probed and (self.established or self.round_trip.measured):
-            self.flow.note_probe()
+            self.send_limits.note_probe()
         return 0
 
     cpdef double next_timer(self) except? -1.0:
@@ -329,19 +329,19 @@ cdef class Endpoint:
         if self._acks_owed:
             when = min(when, self._ack_due_at)
         if oldest <= self.sent_packets.newest:
-            delay = self.flow.probe_delay()
+            delay = self.send_limits.probe_delay()
             if oldest < self.sent_packets.newest_acked:
                 delay = min(delay, self.round_trip.reorder_delay())
             when = min(when, self.sent_packets.packet(oldest).sent_at + delay)
         if may_send and self.send_queue.has_more():
             return self._now
-        if not may_send and self.flow.newest_cut >= oldest and self.send_queue.has_whole():
+        if not may_send and self.send_limits.newest_cut >= oldest and self.send_queue.has_whole():
             if room == MESSAGES:
                 return self._now
-            if self.flow.ahead_until() > self._now:
-                when = min(when, self.flow.ahead_until())
-        if not may_send and self.flow.paced_until > self._now:
-            when = min(when, self.flow.paced_until)
+            if self.send_limits.ahead_until() > self._now:
+                when = min(when, self.send_limits.ahead_until())
+        if not may_send and self.send_limits.paced_until > self._now:
+            when = min(when, self.send_limits.paced_until)
         return min(when, self.send_queue.next_timer(
             self.message_timeout, self.keep_alive_interval, may_send
         ))
@@ -352,7 +352,7 @@ cdef class Endpoint:
         """Return what one more packet may begin with; a DISCONNECT that is due always leaves."""
         if self.send_queue.drain_ended:
             return ANYTHING
-        return self.flow.room(
+        return self.send_limits.room(
             self.sent_packets.newest, self.sent_packets.oldest_undecided, _wants_trial(self),
             self._now,
         )
@@ -366,12 +366,12 @@ cdef class Endpoint:
         try:
             if not self._tick(now):
                 return None
-            if _wants_trial(self) and self.flow.trial_may_begin(
+            if _wants_trial(self) and self.send_limits.trial_may_begin(
                 self.sent_packets.newest, self.sent_packets.oldest_undecided
             ):
-                self.flow.cadence.begin_trial(self._now)
+                self.send_limits.cadence.begin_trial(self._now)
                 self.send_queue.hemmed_in = False
-            if self.flow.favours_messages(
+            if self.send_limits.favours_messages(
                 self.sent_packets.span(), self._now
             ) and self.send_queue.has_whole():
                 return self._assemble(MESSAGES)
@@ -401,8 +401,8 @@ cdef class Endpoint:
         cdef bint remember
         cdef Py_ssize_t limit = packet.limit - SINGLE_OVERHEAD
         cdef int64_t carrier = self.sent_packets.newest + 1
-        cdef int most = self.flow.messages_per_packet(self.send_queue.backlog(), self._now)
-        cdef bint is_lossy = self.flow.congestion.loss > LOSSY
+        cdef int most = self.send_limits.messages_per_packet(self.send_queue.backlog(), self._now)
+        cdef bint is_lossy = self.send_limits.congestion.loss > LOSSY
         if is_lossy != self.send_queue.takes_riders:
             self.send_queue.set_takes_riders(is_lossy)
         self.send_queue.quiet = self.sent_packets.span() == 0
@@ -413,7 +413,7 @@ cdef class Endpoint:
             if message is None:
                 break
             remember = self.send_queue.note_sent(message, carrier, self._now)
-            self.flow.note_carried(message.transfer is not None, carrier)
+            self.send_limits.note_carried(message.transfer is not None, carrier)
             put_message(packet, message)
             self.send_queue.quiet = False
             if remember:
@@ -422,9 +422,9 @@ cdef class Endpoint:
                 break
             limit = self._path.body - packet.size - SHARED_OVERHEAD
         if packet.count and ahead:
-            self.flow.note_ahead(self._now)
+            self.send_limits.note_ahead(self._now)
         elif packet.count:
-            self.flow.newest_behind = carrier
+            self.send_limits.newest_behind = carrier
         if is_lossy and packet.count and packet.packet_type >= APP:
             _take_riders(self, packet)
         return 0
@@ -463,7 +463,7 @@ cdef class Endpoint:
         if sent.size_class == SMALL:
             self._path.wants_small = False
         if ack_eliciting:
-            self.flow.on_packet_sent(
+            self.send_limits.on_packet_sent(
                 self.sent_packets.newest, self.sent_packets.oldest_undecided, self._now
             )
         self._written_count += 1
@@ -589,7 +589,7 @@ cdef class Endpoint:
         cdef int64_t in_flight = self.sent_packets.span()
         cdef int64_t newest_acked = self.sent_packets.newest_acked
         self.sent_packets.on_ack(fields.ack, fields.ack_bits)
-        self.flow.cadence.on_ack(newest, fields.ack_bits)
+        self.send_limits.cadence.on_ack(newest, fields.ack_bits)
         for i in range(self.sent_packets.newly_acked_count):
             number = self.sent_packets.newly_acked[i]
             self.acked += 1
@@ -612,14 +612,14 @@ cdef class Endpoint:
                 )
             self._ping_due_at = self._now + PING_INTERVAL
             self.traffic.round_trip(elapsed, self._now)
-            self.flow.on_packet_acked(elapsed, number > newest_acked, self._now)
+            self.send_limits.on_packet_acked(elapsed, number > newest_acked, self._now)
             newest_acked = max(newest_acked, number)
             contents = self.sent_packets.take_contents(number)
             if contents is not None:
                 self.send_queue.note_acked(contents)
         if self.sent_packets.newly_acked_count:
-            self.flow.congestion.on_ack(newest_acked, self.sent_packets.newest, in_flight)
-            if self.flow.cadence.is_frequent:
+            self.send_limits.congestion.on_ack(newest_acked, self.sent_packets.newest, in_flight)
+            if self.send_limits.cadence.is_frequent:
                 self.send_queue.message_span = WIDE_SPAN
         return 0
 
@@ -698,7 +698,7 @@ cdef list _all_seqnums():
 
 
 cdef bint _wants_trial(Endpoint endpoint) noexcept:
-    return endpoint.flow.wants_trial(endpoint.send_queue.hemmed_in, endpoint.send_queue.pending)
+    return endpoint.send_limits.wants_trial(endpoint.send_queue.hemmed_in, endpoint.send_queue.pending)
 
 
 cdef int _on_large_lost(Endpoint endpoint, int64_t number, object contents) except -1:

@@ -23,7 +23,7 @@ from mpgameserver._core.packet_header cimport ACK_BITS, MAX_MESSAGES
 from mpgameserver._core.receive_window cimport RECEIVE_WIDTH
 from mpgameserver._core.send_queue cimport NARROW_SPAN
 
-__all__ = ["FlowControl"]
+__all__ = ["SendLimits"]
 
 cdef double INITIAL_ROUND_TRIP = 0.1   # seconds, before any sample
 cdef double PACING_GAIN = 1.25     # RFC 9002 section 7.7
@@ -38,7 +38,7 @@ cdef enum:
 
 
 @cython.final
-cdef class FlowControl:
+cdef class SendLimits:
     """What one direction of a connection may send."""
 
     def __cinit__(self):

@@ -15,7 +15,7 @@ from mpgameserver._core.packet_header cimport PacketFields
 from mpgameserver._core.rate_bins cimport TrafficBins
 from mpgameserver._core.receive_window cimport ReceiveWindow
 from mpgameserver._core.rtt cimport RoundTrip
-from mpgameserver._core.send_limits cimport FlowControl, Room
+from mpgameserver._core.send_limits cimport SendLimits, Room
 from mpgameserver._core.send_queue cimport SendQueue
 from mpgameserver._core.sent_window cimport SentWindow
 
@@ -23,7 +23,7 @@ cdef class Endpoint:
     cdef readonly ReceiveWindow received_packets
     cdef readonly SentWindow sent_packets
     cdef readonly RoundTrip round_trip
-    cdef readonly FlowControl flow
+    cdef readonly SendLimits send_limits
     cdef readonly TrafficBins traffic
     cdef readonly SendQueue send_queue
     cdef readonly Reassembler reassembler

@@ -9,7 +9,7 @@ from mpgameserver._core.packet_cipher import Aead
 from mpgameserver._core.rate_bins import TrafficBins
 from mpgameserver._core.receive_window import ReceiveWindow
 from mpgameserver._core.rtt import RoundTrip
-from mpgameserver._core.send_limits import FlowControl
+from mpgameserver._core.send_limits import SendLimits
 from mpgameserver._core.send_queue import SendQueue
 from mpgameserver._core.sent_window import SentWindow
 from mpgameserver._core.seqnum import SeqNum
@@ -43,7 +43,7 @@ class Endpoint:
     @property
     def round_trip(self) -> RoundTrip: ...
     @property
-    def flow(self) -> FlowControl: ...
+    def send_limits(self) -> SendLimits: ...
     @property
     def traffic(self) -> TrafficBins: ...
     @property

@@ -15,7 +15,7 @@ cdef enum Room:
     MESSAGES    # a packet may leave that does not begin with a fragment
     ANYTHING
 
-cdef class FlowControl:
+cdef class SendLimits:
     cdef readonly CongestionWindow congestion
     cdef readonly AckCadence cadence
     cdef readonly RoundTrip round_trip

@@ -4,10 +4,10 @@ from mpgameserver._core.ack_frequency import AckCadence
 from mpgameserver._core.congestion import CongestionWindow
 from mpgameserver._core.rtt import RoundTrip
 
-__all__ = ["FlowControl"]
+__all__ = ["SendLimits"]
 
 @final
-class FlowControl:
+class SendLimits:
     @property
     def congestion(self) -> CongestionWindow: ...
     @property

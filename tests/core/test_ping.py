@@ -130,11 +130,11 @@ class TestCost:
 class TestLoss:
     def test_a_lost_ping_is_no_lost_packet(self):
         client = new_endpoint()
-        before = client.flow.congestion.packets
+        before = client.send_limits.congestion.packets
         pings_of(client, 10.0)
         assert client.timeouts == client.send_queue.retransmitted == 0
-        assert client.flow.congestion.loss == 0.0
-        assert client.flow.congestion.packets == before
+        assert client.send_limits.congestion.loss == 0.0
+        assert client.send_limits.congestion.packets == before
         sent = client.sent_packets
         assert sent.oldest_undecided == sent.newest + 1
 
@@ -161,8 +161,8 @@ class TestLoss:
     def test_congestion_control_sees_nothing_of_it(self):
         pair = EndpointPair(LinkConditions(latency=0.02))
         idle(pair)
-        assert pair.client.flow.congestion.base_delay == float("inf")
-        assert pair.client.flow.congestion.packets == 32.0
+        assert pair.client.send_limits.congestion.base_delay == float("inf")
+        assert pair.client.send_limits.congestion.packets == 32.0
 
 
 def test_it_takes_a_message_number_of_its_own():

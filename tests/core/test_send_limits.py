@@ -243,7 +243,7 @@ class TestSpan:
         """Thousands of numbers behind it leave, once the receiver is known to ack often."""
         pair = EndpointPair(LinkConditions(latency=0.05))
         arrived = []
-        while not pair.client.flow.cadence.is_frequent:
+        while not pair.client.send_limits.cadence.is_frequent:
             for _ in range(600):
                 pair.client.queue(b"warm")
             pair.run(0.1)
@@ -276,7 +276,7 @@ class TestSpan:
             client.receive(peer.make(), now)
             sent = client.sent_packets
             assert sent.newest - sent.oldest_undecided < 32
-        assert not client.flow.cadence.is_frequent
+        assert not client.send_limits.cadence.is_frequent
 
 
 class TestPace:
@@ -300,7 +300,7 @@ class TestRidingAgain:
     @staticmethod
     def lossy(pair: EndpointPair) -> None:
         """Let the client see that the path loses packets."""
-        while pair.client.flow.congestion.loss <= 0.01:
+        while pair.client.send_limits.congestion.loss <= 0.01:
             pair.client.queue(b"position", NONE)
             pair.tick()
 

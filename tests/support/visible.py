@@ -13,12 +13,12 @@ def state(endpoint: Endpoint) -> tuple[object, ...]:
     The figures per second are left out: 1,500 numbers, which cost more than all the rest.
     """
     received, sent, path = endpoint.received_packets, endpoint.sent_packets, endpoint.round_trip
-    queue, reassembler, flow = endpoint.send_queue, endpoint.reassembler, endpoint.flow
+    queue, reassembler, limits = endpoint.send_queue, endpoint.reassembler, endpoint.send_limits
     return (
         (received.newest, received.newest_time, received.ack, received.ack_bits),
         (sent.newest, sent.newest_acked, sent.oldest_undecided),
         (path.smoothed, path.variation, path.latest, path.least),
-        (flow.congestion.packets, flow.congestion.loss, flow.cadence.score),
+        (limits.congestion.packets, limits.congestion.loss, limits.cadence.score),
         (queue.newest, queue.pending, queue.retransmitted, len(queue.settled)),
         (len(reassembler), reassembler.held_bytes, reassembler.discarded),
         (endpoint.assembled, endpoint.sent, endpoint.received, endpoint.acked, endpoint.timeouts),
