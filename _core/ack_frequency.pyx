@@ -22,7 +22,7 @@ from libc.math cimport INFINITY
 from mpgameserver._core.packet_header cimport ACK_BITS
 from mpgameserver._core.seqnum cimport check_number
 
-__all__ = ["AckCadence"]
+__all__ = ["AckFrequency"]
 
 cdef enum:
     FIRST_STEP_SCORE = 4
@@ -35,7 +35,7 @@ cdef double SEASON = 30.0  # seconds
 
 
 @cython.final
-cdef class AckCadence:
+cdef class AckFrequency:
     """Evidence of how the receiver acks; `is_frequent` once it is known to ack by count.
 
     The proof holds for the life of a connection.

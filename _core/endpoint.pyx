@@ -369,7 +369,7 @@ cdef class Endpoint:
             if _wants_trial(self) and self.send_limits.trial_may_begin(
                 self.sent_packets.newest, self.sent_packets.oldest_undecided
             ):
-                self.send_limits.cadence.begin_trial(self._now)
+                self.send_limits.ack_frequency.begin_trial(self._now)
                 self.send_queue.hemmed_in = False
             if self.send_limits.favours_messages(
                 self.sent_packets.span(), self._now
@@ -589,7 +589,7 @@ cdef class Endpoint:
         cdef int64_t in_flight = self.sent_packets.span()
         cdef int64_t newest_acked = self.sent_packets.newest_acked
         self.sent_packets.on_ack(fields.ack, fields.ack_bits)
-        self.send_limits.cadence.on_ack(newest, fields.ack_bits)
+        self.send_limits.ack_frequency.on_ack(newest, fields.ack_bits)
         for i in range(self.sent_packets.newly_acked_count):
             number = self.sent_packets.newly_acked[i]
             self.acked += 1
@@ -619,7 +619,7 @@ cdef class Endpoint:
                 self.send_queue.note_acked(contents)
         if self.sent_packets.newly_acked_count:
             self.send_limits.congestion.on_ack(newest_acked, self.sent_packets.newest, in_flight)
-            if self.send_limits.cadence.is_frequent:
+            if self.send_limits.ack_frequency.is_frequent:
                 self.send_queue.message_span = WIDE_SPAN
         return 0
 

@@ -43,7 +43,7 @@ cdef class SendLimits:
 
     def __cinit__(self):
         self.congestion = CongestionWindow()
-        self.cadence = AckCadence()
+        self.ack_frequency = AckFrequency()
         self.round_trip = RoundTrip()
 
     cdef Room room(self, int64_t newest, int64_t oldest, bint wants_trial, double now) noexcept:
@@ -72,10 +72,10 @@ cdef class SendLimits:
         come: two thirds of the burst are for messages, and the rest is for fragments.
         """
         return (
-            self.cadence.in_trial(now)
+            self.ack_frequency.in_trial(now)
             and self.newest_cut > 0
             and span < LEAST_BURST
-            and self.cadence.burst_size(now) < LEAST_BURST - MESSAGE_ROOM
+            and self.ack_frequency.burst_size(now) < LEAST_BURST - MESSAGE_ROOM
             and not self._probes_unanswered
         )
 
@@ -95,19 +95,19 @@ cdef class SendLimits:
             return False
         if span >= self.congestion.packets:
             return False
-        if not self.cadence.in_trial(now) and now < self.paced_until:
+        if not self.ack_frequency.in_trial(now) and now < self.paced_until:
             return False
-        if self.cadence.is_frequent:
+        if self.ack_frequency.is_frequent:
             return True
-        if self.cadence.in_trial(now):
-            return span < BURST_SIZE and not (reserved and self.cadence.is_burst(now))
-        return span < BURST_SIZE - reserved and not (waits and self.cadence.waits(now))
+        if self.ack_frequency.in_trial(now):
+            return span < BURST_SIZE and not (reserved and self.ack_frequency.is_burst(now))
+        return span < BURST_SIZE - reserved and not (waits and self.ack_frequency.waits(now))
 
     cdef bint _admits_ahead(self, int64_t span, double now) noexcept:
         """True while a packet that begins with a message may leave ahead of a transfer's."""
         if self._probes_unanswered and span >= BURST_SIZE:
             return False
-        if span >= (RECEIVE_WIDTH if self.cadence.is_frequent else ACK_BITS + 1):
+        if span >= (RECEIVE_WIDTH if self.ack_frequency.is_frequent else ACK_BITS + 1):
             return False
         return now >= self.ahead_until()
 
@@ -117,7 +117,7 @@ cdef class SendLimits:
 
     cdef void note_ahead(self, double now) noexcept:
         """A packet leaves ahead of a transfer's; a trial's burst has room for some anyway."""
-        if self.cadence.in_trial(now):
+        if self.ack_frequency.in_trial(now):
             return
         self._ahead = max(self._ahead, now) + AHEAD_INTERVAL * self._interval()
 
@@ -133,7 +133,7 @@ cdef class SendLimits:
 
         `hemmed_in` says that messages wait for others to be acked, `pending` how many bytes wait.
         """
-        if self.cadence.is_frequent or self.congestion.packets < BURST_SIZE:
+        if self.ack_frequency.is_frequent or self.congestion.packets < BURST_SIZE:
             return False
         return hemmed_in or (
             self.congestion.packets >= 2 * LEAST_BURST and pending > BURST_SIZE * PREFERRED_PIECE
@@ -141,7 +141,7 @@ cdef class SendLimits:
 
     cdef int messages_per_packet(self, int waiting, double now) noexcept:
         """The most messages for one packet; in a trial, what waits is spread over the burst."""
-        if not self.cadence.in_trial(now):
+        if not self.ack_frequency.in_trial(now):
             return MAX_MESSAGES
         return max(min(waiting, NARROW_SPAN) // BURST_SIZE, 1)
 
@@ -149,7 +149,7 @@ cdef class SendLimits:
         """Note that an ack-eliciting packet leaves, with the oldest one that is in flight then."""
         cdef double interval = self._interval()
         cdef double burst = max(PACED_BURST * interval, PACED_FRAME)
-        self.cadence.on_packet_sent(number, oldest, now)
+        self.ack_frequency.on_packet_sent(number, oldest, now)
         self._paced = max(self._paced, now) + interval
         if self._paced - now > burst:
             self.paced_until = self._paced - burst / 2

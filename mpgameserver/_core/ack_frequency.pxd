@@ -15,7 +15,7 @@ cdef enum:
     MESSAGE_ROOM = 8
     LEAST_BURST = BURST_SIZE - MESSAGE_ROOM     # that tells: more than any step that proves
 
-cdef class AckCadence:
+cdef class AckFrequency:
     cdef readonly bint is_frequent
     cdef readonly int score
     cdef double _burst_time, _trial_time, _season

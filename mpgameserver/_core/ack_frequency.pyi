@@ -1,9 +1,9 @@
 from typing import final
 
-__all__ = ["AckCadence"]
+__all__ = ["AckFrequency"]
 
 @final
-class AckCadence:
+class AckFrequency:
     @property
     def is_frequent(self) -> bool: ...
     @property

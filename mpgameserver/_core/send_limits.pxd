@@ -2,7 +2,7 @@
 
 from libc.stdint cimport int64_t, uint32_t
 
-from mpgameserver._core.ack_frequency cimport AckCadence
+from mpgameserver._core.ack_frequency cimport AckFrequency
 from mpgameserver._core.congestion cimport CongestionWindow
 from mpgameserver._core.rtt cimport RoundTrip
 
@@ -17,7 +17,7 @@ cdef enum Room:
 
 cdef class SendLimits:
     cdef readonly CongestionWindow congestion
-    cdef readonly AckCadence cadence
+    cdef readonly AckFrequency ack_frequency
     cdef readonly RoundTrip round_trip
     cdef double paced_until     # nothing more leaves before
     # Packets: the newest that carried a fragment, the newest two that carried a whole message, the

@@ -1,6 +1,6 @@
 from typing import final
 
-from mpgameserver._core.ack_frequency import AckCadence
+from mpgameserver._core.ack_frequency import AckFrequency
 from mpgameserver._core.congestion import CongestionWindow
 from mpgameserver._core.rtt import RoundTrip
 
@@ -11,6 +11,6 @@ class SendLimits:
     @property
     def congestion(self) -> CongestionWindow: ...
     @property
-    def cadence(self) -> AckCadence: ...
+    def ack_frequency(self) -> AckFrequency: ...
     @property
     def round_trip(self) -> RoundTrip: ...

@@ -16,7 +16,7 @@ import pytest
 from support.endpoints import new_endpoint
 from support.everymethod import compiled_classes
 
-from mpgameserver._core.ack_frequency import AckCadence
+from mpgameserver._core.ack_frequency import AckFrequency
 from mpgameserver._core.connection import Connection
 from mpgameserver._core.fragmenter import Reassembler
 from mpgameserver._core.send_queue import SendQueue
@@ -46,15 +46,15 @@ def test_an_endpoint_cannot_be_pickled_or_copied(make):
 
 @pytest.mark.parametrize("number", [-1, 2**62 + 1])
 def test_a_number_that_could_overflow_is_refused(number):
-    cadence, reassembler = AckCadence(), Reassembler()
+    frequency, reassembler = AckFrequency(), Reassembler()
     for take in (
         SentWindow,
         lambda number: SendQueue(1472, number),
         lambda number: new_endpoint(packets_before=number),
         lambda number: new_endpoint(messages_before=number),
-        lambda number: cadence.on_packet_sent(number, 1, 1.0),
-        lambda number: cadence.on_packet_sent(1, number, 1.0),
-        lambda number: cadence.on_ack(number, 0),
+        lambda number: frequency.on_packet_sent(number, 1, 1.0),
+        lambda number: frequency.on_packet_sent(1, number, 1.0),
+        lambda number: frequency.on_ack(number, 0),
         lambda number: reassembler.add(bytes(6), number, 1.0),
     ):
         with pytest.raises(ValueError, match=r"must be 0\.\.\."):

@@ -8,7 +8,7 @@ import random
 import pytest
 from support.endpoints import EndpointPair, Outcomes, Peer, flush, messages_of, new_endpoint, paced
 
-from mpgameserver._core.ack_frequency import AckCadence
+from mpgameserver._core.ack_frequency import AckFrequency
 from mpgameserver._core.congestion import CongestionWindow
 from mpgameserver.enums import RetryMode
 from mpgameserver.netsim import LinkConditions
@@ -149,30 +149,30 @@ def acks_by_clock(ticks: list[int]) -> list[tuple[int, int]]:
     return [(count - 1, count) for count in [*ticks, BURST]]
 
 
-def report(cadence: AckCadence, first: int, lost: list[bool], newest: int) -> None:
+def report(frequency: AckFrequency, first: int, lost: list[bool], newest: int) -> None:
     bits = 0
     for place in range(newest):
         if not lost[place]:
             bits |= 1 << (32 - (newest - place))
-    cadence.on_ack(first + newest, bits)
+    frequency.on_ack(first + newest, bits)
 
 
-class TestAckCadence:
+class TestAckFrequency:
     """Bursts of 32 packets, and what their acks say of the receiver."""
 
     @staticmethod
-    def play(bursts: int, acks, lost_acks: float = 0.0, loss: float = 0.0) -> AckCadence:
+    def play(bursts: int, acks, lost_acks: float = 0.0, loss: float = 0.0) -> AckFrequency:
         chance = random.Random(f"{bursts} {loss} {lost_acks}")
-        cadence, number = AckCadence(), 1
+        frequency, number = AckFrequency(), 1
         for burst in range(bursts):
             for place in range(BURST):
-                cadence.on_packet_sent(number + place, number + place, float(burst))
+                frequency.on_packet_sent(number + place, number + place, float(burst))
             lost = [chance.random() < loss for _ in range(BURST)]
             for newest, _ in acks(lost, chance):
                 if chance.random() >= lost_acks:
-                    report(cadence, number, lost, newest)
+                    report(frequency, number, lost, newest)
             number += BURST
-        return cadence
+        return frequency
 
     def test_a_receiver_that_acks_by_count_is_found_out(self):
         assert self.play(6, lambda lost, _: acks_by_count(lost)).is_frequent
@@ -182,32 +182,32 @@ class TestAckCadence:
 
     @pytest.mark.parametrize("loss", [0.05, 0.1, 0.25])
     def test_so_it_is_where_packets_and_acks_are_lost(self, loss):
-        cadence = self.play(200, lambda lost, _: acks_by_count(lost), loss, loss)
-        assert cadence.is_frequent
+        frequency = self.play(200, lambda lost, _: acks_by_count(lost), loss, loss)
+        assert frequency.is_frequent
 
     def test_one_that_acks_all_at_once_is_not(self):
         assert not self.play(1000, lambda lost, _: acks_by_clock([])).is_frequent
 
     def test_one_whose_tick_falls_anywhere_into_the_burst_is_not(self):
-        cadence = self.play(20_000, lambda lost, chance: acks_by_clock([chance.randrange(1, 33)]))
-        assert not cadence.is_frequent
+        frequency = self.play(20_000, lambda lost, chance: acks_by_clock([chance.randrange(1, 33)]))
+        assert not frequency.is_frequent
 
     @staticmethod
-    def play_behind_messages(bursts: int, ticks) -> AckCadence:
+    def play_behind_messages(bursts: int, ticks) -> AckFrequency:
         """Each burst of 24 leaves behind 8 packets, of which the receiver has acked 6.
 
         `ticks` are the places in the burst behind which an ack leaves.
         """
-        cadence, number = AckCadence(), 1
+        frequency, number = AckFrequency(), 1
         for burst in range(bursts):
             for place in range(8):
-                cadence.on_packet_sent(number + place, number, burst + place / 60)
+                frequency.on_packet_sent(number + place, number, burst + place / 60)
             for place in range(24):
-                cadence.on_packet_sent(number + 8 + place, number, burst + 0.5)
+                frequency.on_packet_sent(number + 8 + place, number, burst + 0.5)
             for newest in (5, *(8 + place - 1 for place in ticks(burst)), 31):
-                cadence.on_ack(number + newest, 0xFFFFFFFF)
+                frequency.on_ack(number + newest, 0xFFFFFFFF)
             number += 32
-        return cadence
+        return frequency
 
     def test_a_receiver_that_acks_by_count_is_found_out_behind_a_few_packets(self):
         assert self.play_behind_messages(6, lambda _: [14]).is_frequent
@@ -219,12 +219,12 @@ class TestAckCadence:
         ).is_frequent
 
     def test_packets_in_ones_and_twos_tell_nothing(self):
-        cadence = AckCadence()
+        frequency = AckFrequency()
         for number in range(1, 5000):
-            cadence.on_packet_sent(number, number, number / 60)
+            frequency.on_packet_sent(number, number, number / 60)
             if number % 16 == 0:
-                cadence.on_ack(number, 0xFFFFFFFF)
-        assert (cadence.score, cadence.is_frequent) == (0, False)
+                frequency.on_ack(number, 0xFFFFFFFF)
+        assert (frequency.score, frequency.is_frequent) == (0, False)
 
 
 class TestSpan:
@@ -243,7 +243,7 @@ class TestSpan:
         """Thousands of numbers behind it leave, once the receiver is known to ack often."""
         pair = EndpointPair(LinkConditions(latency=0.05))
         arrived = []
-        while not pair.client.send_limits.cadence.is_frequent:
+        while not pair.client.send_limits.ack_frequency.is_frequent:
             for _ in range(600):
                 pair.client.queue(b"warm")
             pair.run(0.1)
@@ -276,7 +276,7 @@ class TestSpan:
             client.receive(peer.make(), now)
             sent = client.sent_packets
             assert sent.newest - sent.oldest_undecided < 32
-        assert not client.send_limits.cadence.is_frequent
+        assert not client.send_limits.ack_frequency.is_frequent
 
 
 class TestPace:

@@ -191,7 +191,9 @@ class EndpointPair:
             assert len(datagram) <= self.max_datagram
             if datagram[15] and len(datagram) > self.PING:
                 sent = endpoint.sent_packets
-                span = self.WIDE_SPAN if endpoint.send_limits.cadence.is_frequent else self.SPAN
+                span = (
+                    self.WIDE_SPAN if endpoint.send_limits.ack_frequency.is_frequent else self.SPAN
+                )
                 assert sent.newest - sent.oldest_undecided <= span
             endpoint.note_sent(len(datagram), self.now)
             self.datagrams += 1

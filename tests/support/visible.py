@@ -18,7 +18,7 @@ def state(endpoint: Endpoint) -> tuple[object, ...]:
         (received.newest, received.newest_time, received.ack, received.ack_bits),
         (sent.newest, sent.newest_acked, sent.oldest_undecided),
         (path.smoothed, path.variation, path.latest, path.least),
-        (limits.congestion.packets, limits.congestion.loss, limits.cadence.score),
+        (limits.congestion.packets, limits.congestion.loss, limits.ack_frequency.score),
         (queue.newest, queue.pending, queue.retransmitted, len(queue.settled)),
         (len(reassembler), reassembler.held_bytes, reassembler.discarded),
         (endpoint.assembled, endpoint.sent, endpoint.received, endpoint.acked, endpoint.timeouts),
