@@ -60,7 +60,7 @@ from mpgameserver._core.packet_builder cimport (
     put_message,
     remember_message,
 )
-from mpgameserver._core.packet_cipher cimport MAX_KEY_PACKETS, Seal, borrow_buffer, give_back_buffer
+from mpgameserver._core.packet_cipher cimport MAX_KEY_PACKETS, PacketCipher, borrow_buffer, give_back_buffer
 from mpgameserver._core.packet_header cimport (
     APP,
     APP_FRAGMENT,
@@ -129,7 +129,7 @@ cdef class Endpoint:
         cdef Py_ssize_t payload_limit = max_payload(max_datagram)
         if not FRAGMENT_HEADER < payload_limit <= 0xFFFF - SINGLE_OVERHEAD:
             raise ValueError(f"max_datagram cannot be {max_datagram} bytes")
-        self._seal = Seal(aead)
+        self._cipher = PacketCipher(aead)
         self._is_server = is_server
         self._start = self._now = self.last_received = self._last_sent = now
         self.inbox_share = Share(GUARANTEED)
@@ -471,7 +471,7 @@ cdef class Endpoint:
         self._acks_owed = 0
         self.assembled += 1
         write_header(head, &fields)
-        return self._seal.close(head, payload, packet.size)
+        return self._cipher.seal(head, payload, packet.size)
 
     # -- in ---------------------------------------------------------------------------------
 
@@ -554,7 +554,7 @@ cdef class Endpoint:
         cdef Py_ssize_t size = 0, pieces = 0, messages = 0
         cdef bint fills_inbox = False
         cdef uint8_t i
-        if not self._seal.open(datagram, payload):
+        if not self._cipher.open(datagram, payload):
             return FORGED
         _start_reading(&reader, fields, payload)
         if not payload_is_valid(reader.next, reader.size, reader.count):

@@ -25,7 +25,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from mpgameserver._core.aesgcm cimport NativeAesGcm
 from mpgameserver._core.packet_header cimport HEADER_SIZE, NONCE_SIZE, TAG_SIZE
 
-__all__ = ["Seal", "disown_keys"]
+__all__ = ["PacketCipher", "disown_keys"]
 
 cdef enum:
     SPARE_BUFFERS = 4  # calls are seldom nested, and never deep
@@ -39,7 +39,7 @@ cdef unsigned int _generation = 0
 
 
 def disown_keys():
-    """Have every `Seal` that was made until now seal and open nothing any more.
+    """Have every `PacketCipher` that was made until now seal and open nothing any more.
 
     For a process that was forked: its parent goes on under the same keys, and two packets that
     are sealed under one key with one nonce betray each other (SP 800-38D, appendix A).
@@ -104,7 +104,7 @@ cdef int _check_size(bytes made, Py_ssize_t size) except -1:
 # Thousands of sessions have one, and none is part of a cycle: the collector is spared them.
 @cython.final
 @cython.no_gc
-cdef class Seal:
+cdef class PacketCipher:
     """Seals and opens packets with an AEAD: a `NativeAesGcm`, or one as `cryptography` has them.
 
     That has `encrypt(nonce, data, associated_data)` and `decrypt`, which raises `InvalidTag`.
@@ -116,7 +116,7 @@ cdef class Seal:
         self._writes_into = type(aead) is AESGCM and hasattr(aead, "encrypt_into")
         self._generation = _generation
 
-    cdef bytes close(
+    cdef bytes seal(
         self, const unsigned char *header, const unsigned char *payload, Py_ssize_t size
     ):
         """The datagram: the header and the sealed payload of `size` bytes.

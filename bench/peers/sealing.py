@@ -9,7 +9,7 @@ _NONCE, _HEADER = b"n" * 12, b"h" * 20
 
 
 def close(message: bytes) -> bytes:
-    """Seal a message."""
+    """PacketCipher a message."""
     return _CIPHER.encrypt(_NONCE, message, _HEADER)
 
 

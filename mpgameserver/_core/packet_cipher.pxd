@@ -15,13 +15,13 @@ cdef enum:
 cdef unsigned char *borrow_buffer() except NULL
 cdef void give_back_buffer(unsigned char *buffer) noexcept
 
-cdef class Seal:
+cdef class PacketCipher:
     cdef object _aead
     cdef NativeAesGcm _native   # the same AEAD, where it is one that is called in C
     cdef bint _writes_into   # into a buffer that it is given
     cdef unsigned int _generation   # of the process that made it
 
-    cdef bytes close(
+    cdef bytes seal(
         self, const unsigned char *header, const unsigned char *payload, Py_ssize_t size
     )
     cdef bint open(self, bytes datagram, unsigned char *payload) except -1

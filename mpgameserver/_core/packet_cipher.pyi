@@ -2,7 +2,7 @@ from typing import Protocol, final, type_check_only
 
 from typing_extensions import Self
 
-__all__ = ["Seal", "disown_keys"]
+__all__ = ["PacketCipher", "disown_keys"]
 
 @type_check_only
 class Aead(Protocol):
@@ -10,7 +10,7 @@ class Aead(Protocol):
     def decrypt(self, nonce: bytes, data: bytes, associated_data: bytes, /) -> bytes: ...
 
 @final
-class Seal:
+class PacketCipher:
     def __new__(cls, aead: Aead) -> Self: ...
 
 def disown_keys() -> None: ...
