@@ -146,7 +146,7 @@ cdef class Endpoint:
         self.reassembler = Reassembler()
         self.send_limits = SendLimits()
         self.round_trip = self.send_limits.round_trip
-        self.traffic = TrafficBins(now)
+        self.rate_bins = RateBins(now)
         self._had_messages = DuplicateFilter()
 
     def __dealloc__(self):
@@ -244,7 +244,7 @@ cdef class Endpoint:
     cpdef void note_sent(self, uint32_t size, double now):
         """Count a datagram that was handed to the network."""
         self.sent += 1
-        self.traffic.sent(size, now)
+        self.rate_bins.on_sent(size, now)
 
     cdef int _enter(self) except -1:
         """Begin a call that no other may interrupt; `_is_entered` must be reset at its end."""
@@ -516,7 +516,7 @@ cdef class Endpoint:
         self.last_received = self._now
         self.received += 1
         self.messages_received += fields.count
-        self.traffic.received(<uint32_t>size, self._now)
+        self.rate_bins.on_received(<uint32_t>size, self._now)
         return 0
 
     cdef Verdict _judge(self, PacketFields *fields, bytes datagram) except? VERDICTS:
@@ -601,7 +601,7 @@ cdef class Endpoint:
             elapsed = self._now - self.sent_packets.packet(number).sent_at
             if self.sent_packets.packet(number).flags & PING:
                 if number == newest:
-                    self.traffic.round_trip(elapsed, self._now)
+                    self.rate_bins.on_rtt_sample(elapsed, self._now)
                     self.round_trip.sample(elapsed)
                 else:  # its own ack was lost, or there was none, and this one left later
                     self._ping_due_at = self._now
@@ -611,7 +611,7 @@ cdef class Endpoint:
                     &self._path, <SizeClass>self.sent_packets.packet(number).size_class, self._now
                 )
             self._ping_due_at = self._now + PING_INTERVAL
-            self.traffic.round_trip(elapsed, self._now)
+            self.rate_bins.on_rtt_sample(elapsed, self._now)
             self.send_limits.on_packet_acked(elapsed, number > newest_acked, self._now)
             newest_acked = max(newest_acked, number)
             contents = self.sent_packets.take_contents(number)

@@ -13,11 +13,11 @@ from libc.string cimport memset
 
 from mpgameserver._core.rounding cimport floor_integer
 
-__all__ = ["TrafficBins"]
+__all__ = ["RateBins"]
 
 
 @cython.final
-cdef class TrafficBins:
+cdef class RateBins:
     """Counts datagrams, bytes of UDP payload and round trips by the second they fell in.
 
     `start` is the monotonic time that the first second begins at. A time before the current
@@ -26,30 +26,30 @@ cdef class TrafficBins:
 
     def __cinit__(self, double start):
         self._start = start
-        self._quiet = <QuietSecond *>PyMem_Calloc(BINS, sizeof(QuietSecond))
-        if self._quiet == NULL:
+        self._narrow = <NarrowSecond *>PyMem_Calloc(BINS, sizeof(NarrowSecond))
+        if self._narrow == NULL:
             raise MemoryError
 
     def __dealloc__(self):
-        PyMem_Free(self._quiet)
+        PyMem_Free(self._narrow)
         PyMem_Free(self._seconds)
 
-    cpdef void sent(self, uint32_t size, double now):
+    cpdef void on_sent(self, uint32_t size, double now):
         """Count a datagram of `size` bytes that left."""
         self._move_to(now)
         self._counts.bytes_sent += size
         self._counts.packets_sent += self._counts.packets_sent < 0xFFFF
 
-    cpdef void received(self, uint32_t size, double now):
+    cpdef void on_received(self, uint32_t size, double now):
         """Count a datagram of `size` bytes that was accepted."""
         self._move_to(now)
         self._counts.bytes_received += size
         self._counts.packets_received += self._counts.packets_received < 0xFFFF
 
-    cpdef void round_trip(self, double elapsed, double now):
+    cpdef void on_rtt_sample(self, double rtt, double now):
         """Take a measured round trip, in seconds, into the mean of the current second."""
         self._move_to(now)
-        self._latency_sum += max(elapsed, 0.0)
+        self._latency_sum += max(rtt, 0.0)
         self._latency_samples += 1
 
     cdef void _move_to(self, double now) noexcept:
@@ -68,7 +68,7 @@ cdef class TrafficBins:
     cdef void _store(self) noexcept:
         """Put the current second into its bin."""
         cdef Second counts = self._at(self._current)
-        cdef QuietSecond *quiet
+        cdef NarrowSecond *narrow
         if self._seconds == NULL and (
             counts.bytes_sent > 0xFFFF or counts.bytes_received > 0xFFFF
             or counts.packets_sent > 0xFF or counts.packets_received > 0xFF
@@ -78,17 +78,17 @@ cdef class TrafficBins:
         if self._seconds != NULL:
             self._seconds[self._current % BINS] = counts
             return
-        quiet = &self._quiet[self._current % BINS]
-        quiet.bytes_sent = <uint16_t>counts.bytes_sent
-        quiet.bytes_received = <uint16_t>counts.bytes_received
-        quiet.packets_sent = <uint8_t>counts.packets_sent
-        quiet.packets_received = <uint8_t>counts.packets_received
-        quiet.latency = counts.latency
+        narrow = &self._narrow[self._current % BINS]
+        narrow.bytes_sent = <uint16_t>counts.bytes_sent
+        narrow.bytes_received = <uint16_t>counts.bytes_received
+        narrow.packets_sent = <uint8_t>counts.packets_sent
+        narrow.packets_received = <uint8_t>counts.packets_received
+        narrow.latency = counts.latency
 
     cdef Second _at(self, int64_t second) noexcept:
         """The counts of a second, which may be the current one."""
         cdef Second counts
-        cdef QuietSecond *quiet
+        cdef NarrowSecond *narrow
         if second == self._current:
             counts = self._counts
             counts.latency = 0
@@ -99,19 +99,19 @@ cdef class TrafficBins:
         elif self._seconds != NULL:
             counts = self._seconds[second % BINS]
         else:
-            quiet = &self._quiet[second % BINS]
-            counts.bytes_sent = quiet.bytes_sent
-            counts.bytes_received = quiet.bytes_received
-            counts.packets_sent = quiet.packets_sent
-            counts.packets_received = quiet.packets_received
-            counts.latency = quiet.latency
+            narrow = &self._narrow[second % BINS]
+            counts.bytes_sent = narrow.bytes_sent
+            counts.bytes_received = narrow.bytes_received
+            counts.packets_sent = narrow.packets_sent
+            counts.packets_received = narrow.packets_received
+            counts.latency = narrow.latency
         return counts
 
     cdef void _clear(self, int64_t second) noexcept:
         if self._seconds != NULL:
             memset(&self._seconds[second % BINS], 0, sizeof(Second))
         else:
-            memset(&self._quiet[second % BINS], 0, sizeof(QuietSecond))
+            memset(&self._narrow[second % BINS], 0, sizeof(NarrowSecond))
 
     cdef bint _widen(self) noexcept:
         """Make every bin as wide as any second needs; False when there is no memory."""
@@ -121,8 +121,8 @@ cdef class TrafficBins:
             return False
         for second in range(max(self._current - BINS + 1, <int64_t>0), self._current):
             seconds[second % BINS] = self._at(second)
-        PyMem_Free(self._quiet)
-        self._quiet = NULL
+        PyMem_Free(self._narrow)
+        self._narrow = NULL
         self._seconds = seconds
         return True
 
@@ -148,5 +148,5 @@ cdef class TrafficBins:
         return lists
 
     def __sizeof__(self):
-        cdef size_t bins = sizeof(QuietSecond) if self._seconds == NULL else sizeof(Second)
+        cdef size_t bins = sizeof(NarrowSecond) if self._seconds == NULL else sizeof(Second)
         return object.__sizeof__(self) + BINS * bins

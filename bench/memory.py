@@ -22,7 +22,7 @@ from timing import Spread
 
 from mpgameserver import RetryMode, ServerContext
 from mpgameserver._core.endpoint import Endpoint
-from mpgameserver._core.rate_bins import TrafficBins
+from mpgameserver._core.rate_bins import RateBins
 from mpgameserver._core.receive_window import ReceiveWindow
 from mpgameserver._core.sent_window import SentWindow
 from mpgameserver.connection import Connection, Timing
@@ -123,7 +123,7 @@ def memory(quick: bool) -> Iterator[Figure]:
     value = Spread.of([alone(idle_memory, 4000) for _ in range(1 if quick else 5)])
     yield Figure(5, "an idle connection on the server", value, IDLE_LIMIT, unit="kB")
     for name, make in (
-        ("of it, statistics", lambda n: [TrafficBins(0.0) for _ in range(n)]),
+        ("of it, statistics", lambda n: [RateBins(0.0) for _ in range(n)]),
         ("of it, packets sent", lambda n: [SentWindow() for _ in range(n)]),
         ("of it, packets received", lambda n: [ReceiveWindow() for _ in range(n)]),
         ("of it, the endpoint without its cipher", _endpoints),

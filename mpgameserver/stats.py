@@ -88,7 +88,7 @@ class ConnectionStats:
     @classmethod
     def of(cls, endpoint: Endpoint, now: float) -> ConnectionStats:
         """Return the statistics of an endpoint at the monotonic time `now`, in seconds."""
-        bytes_sent, bytes_recv, pkts_sent, pkts_recv, latency = endpoint.traffic.lists(now)
+        bytes_sent, bytes_recv, pkts_sent, pkts_recv, latency = endpoint.rate_bins.lists(now)
         return cls(
             acked=endpoint.acked,
             assembled=endpoint.assembled,

@@ -12,7 +12,7 @@ from mpgameserver._core.packet cimport MessageView
 from mpgameserver._core.packet_builder cimport PacketBuilder
 from mpgameserver._core.packet_cipher cimport PacketCipher
 from mpgameserver._core.packet_header cimport PacketFields
-from mpgameserver._core.rate_bins cimport TrafficBins
+from mpgameserver._core.rate_bins cimport RateBins
 from mpgameserver._core.receive_window cimport ReceiveWindow
 from mpgameserver._core.rtt cimport RoundTrip
 from mpgameserver._core.send_limits cimport SendLimits, Room
@@ -24,7 +24,7 @@ cdef class Endpoint:
     cdef readonly SentWindow sent_packets
     cdef readonly RoundTrip round_trip
     cdef readonly SendLimits send_limits
-    cdef readonly TrafficBins traffic
+    cdef readonly RateBins rate_bins
     cdef readonly SendQueue send_queue
     cdef readonly Reassembler reassembler
     cdef readonly Share inbox_share           # what the messages to be read are charged

@@ -6,7 +6,7 @@ from typing_extensions import Self
 from mpgameserver._core.budget import Share
 from mpgameserver._core.fragmenter import Reassembler
 from mpgameserver._core.packet_cipher import Aead
-from mpgameserver._core.rate_bins import TrafficBins
+from mpgameserver._core.rate_bins import RateBins
 from mpgameserver._core.receive_window import ReceiveWindow
 from mpgameserver._core.rtt import RoundTrip
 from mpgameserver._core.send_limits import SendLimits
@@ -45,7 +45,7 @@ class Endpoint:
     @property
     def send_limits(self) -> SendLimits: ...
     @property
-    def traffic(self) -> TrafficBins: ...
+    def rate_bins(self) -> RateBins: ...
     @property
     def send_queue(self) -> SendQueue: ...
     @property

@@ -13,25 +13,25 @@ cdef struct Second:
     uint16_t latency        # milliseconds, mean
 
 # What fits a second of a player who sends a datagram per frame.
-cdef struct QuietSecond:
+cdef struct NarrowSecond:
     uint16_t bytes_sent
     uint16_t bytes_received
     uint8_t packets_sent
     uint8_t packets_received
     uint16_t latency
 
-cdef class TrafficBins:
+cdef class RateBins:
     cdef double _start
     cdef int64_t _current      # seconds since _start
     cdef Second _counts        # of the current second
     cdef double _latency_sum   # seconds, of the current second
     cdef uint32_t _latency_samples
-    cdef QuietSecond *_quiet   # the seconds before; NULL once one of them is in _seconds
+    cdef NarrowSecond *_narrow   # the seconds before; NULL once one of them is in _seconds
     cdef Second *_seconds
 
-    cpdef void sent(self, uint32_t size, double now)
-    cpdef void received(self, uint32_t size, double now)
-    cpdef void round_trip(self, double elapsed, double now)
+    cpdef void on_sent(self, uint32_t size, double now)
+    cpdef void on_received(self, uint32_t size, double now)
+    cpdef void on_rtt_sample(self, double rtt, double now)
     cdef void _move_to(self, double now) noexcept
     cdef void _store(self) noexcept
     cdef Second _at(self, int64_t second) noexcept

@@ -1163,7 +1163,7 @@ class TestCounters:
         peer.read(datagram)
         reply = peer.make()
         client.receive(reply, 1.25)
-        sent, received, packets_sent, packets_received, latency = client.traffic.lists(1.5)
+        sent, received, packets_sent, packets_received, latency = client.rate_bins.lists(1.5)
         assert (sent[-2:], packets_sent[-2:]) == ([len(datagram), 0], [1, 0])
         assert (received[-2:], packets_received[-2:]) == ([0, len(reply)], [0, 1])
         assert latency[-2:] == [0, 750]

@@ -40,7 +40,7 @@ ALL_BITS = 0xFFFFFFFF
 
 def all_of(endpoint: Endpoint) -> tuple[object, ...]:
     """All that can be seen of an endpoint but the counters of what was dropped."""
-    return (*state(endpoint), endpoint.traffic.lists(1.0))
+    return (*state(endpoint), endpoint.rate_bins.lists(1.0))
 
 
 def assert_refused(endpoint: Endpoint, datagram: bytes, reason: str | None = None) -> None:

@@ -20,7 +20,7 @@ from mpgameserver._core.fragmenter import (
     split,
 )
 from mpgameserver._core.packet import decode_payload, encode_payload, size_limits
-from mpgameserver._core.rate_bins import TrafficBins
+from mpgameserver._core.rate_bins import RateBins
 from mpgameserver._core.sent_window import SentWindow
 from mpgameserver.enums import RetryMode
 from mpgameserver.errors import PacketError
@@ -250,8 +250,8 @@ class TestEdges:
             split(0, b"message", 100)
 
     def test_a_round_trip_below_zero_counts_as_zero(self) -> None:
-        bins = TrafficBins(0.0)
-        bins.round_trip(-0.5, 0.0)
+        bins = RateBins(0.0)
+        bins.on_rtt_sample(-0.5, 0.0)
         assert bins.lists(0.0)[4][-1] == 0
 
     @pytest.mark.parametrize("mtu", [512, 576, 1096])

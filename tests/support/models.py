@@ -292,7 +292,7 @@ class ReassemblyModel:
         )
 
 
-class TrafficModel:
+class RateModel:
     """Every event, by the second that it fell in."""
 
     BINS = 300
