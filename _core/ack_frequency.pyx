@@ -85,12 +85,11 @@ cdef class AckFrequency:
         return 0
 
     cpdef int on_ack(self, int64_t ack, uint32_t ack_bits) except -1:
-        """Note an ack of packet `ack`, in whatever order acks arrive."""
+        """Note an ack of packet `ack`, in whatever order acks arrive; one below 0 is a lie."""
         cdef int64_t end = self._burst_start + self._burst_size
         cdef int count = ack < end
-        if self.is_frequent:
+        if self.is_frequent or ack < 0:
             return 0
-        check_number(ack)
         if ack < self._burst_start:
             # What left since then and owes no ack does not count.
             self._unacked = self._burst_start if ack >= self._last_before else ack + 1

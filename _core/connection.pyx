@@ -90,7 +90,9 @@ cdef class Connection:
         cdef int8_t mode
         cdef bytes data
         self._require_connected()
-        data = checked_message(payload, retry, callback, self.endpoint.send_queue.max_message, &mode)
+        data = checked_message(
+            payload, retry, callback, self.endpoint.send_queue.max_message, &mode
+        )
         self._require_connected()  # `__buffer__` of the payload, or a finalizer, may have ended it
         self.endpoint.send_queue.add_checked(data, mode, callback)
 
@@ -106,7 +108,7 @@ cdef class Connection:
     @property
     def latency(self):
         """The weighted average round trip in seconds, 0.0 before the first ack."""
-        return self.endpoint.round_trip.smoothed
+        return self.endpoint.rtt.srtt
 
     @property
     def pending(self):
@@ -148,13 +150,13 @@ cdef class Connection:
             self._look_for_proof(now)
         self._last_turn = now
         # An ack that waited in the socket through a pause makes the next one far too long.
-        self._last_round_trip = self.endpoint.round_trip.smoothed
+        self._last_srtt = self.endpoint.rtt.srtt
 
     cdef int _ask_for_proof(self, double now) except -1:
         """After a pause: the other side is there if it acks what leaves from now on."""
         self._proof = self.endpoint.sent_packets.newest + 1
         self._proof_deadline = now + max(
-            MIN_PROOF_TIME, PROOF_ROUND_TRIPS * self._last_round_trip
+            MIN_PROOF_TIME, PROOF_ROUND_TRIPS * self._last_srtt
         )
         self.endpoint.keep_alive_interval = min(PROOF_INTERVAL, self._keep_alive_interval)
         return 0

@@ -1,7 +1,7 @@
 """One side of a connection, once there is a key: messages in, sealed datagrams out, and back.
 
-Out: messages wait in the send queue; `next_datagram` coalesces what fits, writes the header with the
-acks, seals, and remembers in the sent window what the packet carried. In: `receive` judges the
+Out: messages wait in the send queue; `next_datagram` coalesces what fits, writes the header with
+the acks, seals, and remembers in the sent window what the packet carried. In: `receive` judges the
 header by the receive window before it decrypts, checks the whole payload before it uses any of
 it, then settles what the acks report and delivers the messages. Nothing of a datagram that fails
 any of these changes more than a counter.
@@ -60,7 +60,12 @@ from mpgameserver._core.packet_builder cimport (
     put_message,
     remember_message,
 )
-from mpgameserver._core.packet_cipher cimport MAX_KEY_PACKETS, PacketCipher, borrow_buffer, give_back_buffer
+from mpgameserver._core.packet_cipher cimport (
+    MAX_KEY_PACKETS,
+    PacketCipher,
+    borrow_buffer,
+    give_back_buffer,
+)
 from mpgameserver._core.packet_header cimport (
     APP,
     APP_FRAGMENT,
@@ -145,7 +150,7 @@ cdef class Endpoint:
         self.send_queue = SendQueue(payload_limit, messages_before)
         self.reassembler = Reassembler()
         self.send_limits = SendLimits()
-        self.round_trip = self.send_limits.round_trip
+        self.rtt = self.send_limits.rtt
         self.rate_bins = RateBins(now)
         self._had_messages = DuplicateFilter()
 
@@ -292,7 +297,7 @@ cdef class Endpoint:
         cdef bint probed = False
         while True:
             number = self.sent_packets.pop_lost(
-                self._now, self.round_trip.reorder_delay(), self.send_limits.probe_delay()
+                self._now, self.rtt.loss_delay(), self.send_limits.pto()
             )
             if number == 0:
                 break
@@ -307,8 +312,8 @@ cdef class Endpoint:
                 _on_large_lost(self, number, contents)
             if contents is not None:
                 self.send_queue.note_lost(contents, number)
-        if probed and (self.established or self.round_trip.measured):
-            self.send_limits.note_probe()
+        if probed and (self.established or self.rtt.measured):
+            self.send_limits.on_pto()
         return 0
 
     cpdef double next_timer(self) except? -1.0:
@@ -329,9 +334,9 @@ cdef class Endpoint:
         if self._acks_owed:
             when = min(when, self._ack_due_at)
         if oldest <= self.sent_packets.newest:
-            delay = self.send_limits.probe_delay()
+            delay = self.send_limits.pto()
             if oldest < self.sent_packets.newest_acked:
-                delay = min(delay, self.round_trip.reorder_delay())
+                delay = min(delay, self.rtt.loss_delay())
             when = min(when, self.sent_packets.packet(oldest).sent_at + delay)
         if may_send and self.send_queue.has_more():
             return self._now
@@ -602,7 +607,7 @@ cdef class Endpoint:
             if self.sent_packets.packet(number).flags & PING:
                 if number == newest:
                     self.rate_bins.on_rtt_sample(elapsed, self._now)
-                    self.round_trip.sample(elapsed)
+                    self.rtt.sample(elapsed)
                 else:  # its own ack was lost, or there was none, and this one left later
                     self._ping_due_at = self._now
                 continue
@@ -698,7 +703,8 @@ cdef list _all_seqnums():
 
 
 cdef bint _wants_trial(Endpoint endpoint) noexcept:
-    return endpoint.send_limits.wants_trial(endpoint.send_queue.hemmed_in, endpoint.send_queue.pending)
+    cdef SendQueue queue = endpoint.send_queue
+    return endpoint.send_limits.wants_trial(queue.hemmed_in, queue.pending)
 
 
 cdef int _on_large_lost(Endpoint endpoint, int64_t number, object contents) except -1:
@@ -753,7 +759,7 @@ cdef int _take_riders(Endpoint endpoint, PacketBuilder *packet) except -1:
     cdef Message message
     cdef int64_t carrier = endpoint.sent_packets.newest + 1
     cdef Py_ssize_t until = min(packet.size + MAX_RIDER_BYTES, endpoint._path.body)
-    cdef double interval = max(endpoint.round_trip.smoothed / 8, RIDE_INTERVAL)
+    cdef double interval = max(endpoint.rtt.srtt / 8, RIDE_INTERVAL)
     while packet.count < MAX_MESSAGES and packet.size + SHARED_OVERHEAD <= until:
         message = endpoint.send_queue.next_rider(
             until - packet.size - SHARED_OVERHEAD, endpoint._now, interval

@@ -30,11 +30,11 @@ cdef double PACING_GAIN = 1.25     # RFC 9002 section 7.7
 cdef double PACED_BURST = 10.0     # packets at once; RFC 9002 section 7.2
 cdef double PACED_FRAME = 0.020    # seconds: a game sends once per frame
 cdef double AHEAD_INTERVAL = 4.0   # of the pace's: a quarter is for what leaves ahead
-cdef double MAX_PROBE_DELAY = 1.0  # seconds, unless a single probe delay is longer
+cdef double MAX_PTO = 1.0  # seconds, unless a single probe delay is longer
 
 cdef enum:
     # 2^5 times the probe delay is the longest wait between probes of a silent path.
-    MAX_PROBE_BACKOFF = 5
+    MAX_PTO_BACKOFF = 5
 
 
 @cython.final
@@ -44,7 +44,7 @@ cdef class SendLimits:
     def __cinit__(self):
         self.congestion = CongestionWindow()
         self.ack_frequency = AckFrequency()
-        self.round_trip = RoundTrip()
+        self.rtt = Rtt()
 
     cdef Room room(self, int64_t newest, int64_t oldest, bint wants_trial, double now) noexcept:
         """What one more packet may begin with.
@@ -76,7 +76,7 @@ cdef class SendLimits:
             and self.newest_cut > 0
             and span < LEAST_BURST
             and self.ack_frequency.burst_size(now) < LEAST_BURST - MESSAGE_ROOM
-            and not self._probes_unanswered
+            and not self._pto_count
         )
 
     cdef bint trial_may_begin(self, int64_t newest, int64_t oldest) noexcept:
@@ -91,7 +91,7 @@ cdef class SendLimits:
         """
         if span == 0:
             return True
-        if self._probes_unanswered and span >= BURST_SIZE:
+        if self._pto_count and span >= BURST_SIZE:
             return False
         if span >= self.congestion.packets:
             return False
@@ -105,7 +105,7 @@ cdef class SendLimits:
 
     cdef bint _admits_ahead(self, int64_t span, double now) noexcept:
         """True while a packet that begins with a message may leave ahead of a transfer's."""
-        if self._probes_unanswered and span >= BURST_SIZE:
+        if self._pto_count and span >= BURST_SIZE:
             return False
         if span >= (RECEIVE_WIDTH if self.ack_frequency.is_frequent else ACK_BITS + 1):
             return False
@@ -123,10 +123,10 @@ cdef class SendLimits:
 
     cdef double _interval(self) noexcept:
         """Seconds from one packet to the next, at the pace of the window."""
-        cdef double round_trip = (
-            self.round_trip.smoothed if self.round_trip.measured else INITIAL_ROUND_TRIP
+        cdef double rtt = (
+            self.rtt.srtt if self.rtt.measured else INITIAL_ROUND_TRIP
         )
-        return round_trip / (PACING_GAIN * self.congestion.packets)
+        return rtt / (PACING_GAIN * self.congestion.packets)
 
     cdef bint wants_trial(self, bint hemmed_in, Py_ssize_t pending) noexcept:
         """True when a receiver that is known to ack often would be sent more.
@@ -157,20 +157,20 @@ cdef class SendLimits:
 
     cdef void on_packet_acked(self, double rtt, bint newest, double now):
         """Note that an ack-eliciting packet was acked, the `newest` of its ack or another."""
-        self._probes_unanswered = 0
+        self._pto_count = 0
         self._progress_at = now
-        self.round_trip.sample(rtt)
+        self.rtt.sample(rtt)
         self.congestion.on_packet_acked()
         if newest:
             self.congestion.on_rtt_sample(rtt, now)
 
-    cdef void note_probe(self) noexcept:
+    cdef void on_pto(self) noexcept:
         """Nothing that left after the lost packets was acked either."""
-        if self._probes_unanswered < MAX_PROBE_BACKOFF:
-            self._probes_unanswered += 1
+        if self._pto_count < MAX_PTO_BACKOFF:
+            self._pto_count += 1
 
-    cdef double probe_delay(self):
+    cdef double pto(self):
         """The probe delay, doubled for each probe that was not answered (RFC 9002 6.2.1)."""
-        cdef double single = self.round_trip.probe_delay()
-        cdef double backed_off = single * (1 << self._probes_unanswered)
-        return min(backed_off, max(single, MAX_PROBE_DELAY))
+        cdef double single = self.rtt.pto()
+        cdef double backed_off = single * (1 << self._pto_count)
+        return min(backed_off, max(single, MAX_PTO))

@@ -22,9 +22,9 @@ receiver's duplicate filter must still tell that one from what it has had. They 
 the newest one that is known to have arrived is `MESSAGE_LEAP` numbers behind, but for one message
 at a time: over a leap of half the ring, new numbers would look old.
 
-`begin_close` drains the send queue: what waits still leaves, what is reliable is retransmitted until it
-is acked, and then a DISCONNECT follows, of which the same holds. The owner calls `end_drain` when
-the DISCONNECT must leave whatever is missing. The time is short, so a drain does not wait for
+`begin_close` drains the queue: what waits still leaves, what is reliable is retransmitted until
+it is acked, and then a DISCONNECT follows, of which the same holds. The owner calls `end_drain`
+when the DISCONNECT must leave whatever is missing. The time is short, so a drain does not wait for
 losses to show: each `COPY_INTERVAL` a packet leaves with redundant copies of what is not acked.
 """
 

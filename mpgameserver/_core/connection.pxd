@@ -14,7 +14,7 @@ cdef class Connection:
     cdef double _keep_alive_interval
     cdef double _goodbye_deadline
     cdef double _last_turn                 # when `advance` was called last
-    cdef double _last_round_trip           # `latency` then
+    cdef double _last_srtt           # `latency` then
     cdef int64_t _proof                    # the packet whose ack is waited for after a pause, or 0
     cdef double _proof_deadline
     cdef bint _answer_goodbye              # what is left to send after the end

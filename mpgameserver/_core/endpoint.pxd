@@ -14,7 +14,7 @@ from mpgameserver._core.packet_cipher cimport PacketCipher
 from mpgameserver._core.packet_header cimport PacketFields
 from mpgameserver._core.rate_bins cimport RateBins
 from mpgameserver._core.receive_window cimport ReceiveWindow
-from mpgameserver._core.rtt cimport RoundTrip
+from mpgameserver._core.rtt cimport Rtt
 from mpgameserver._core.send_limits cimport SendLimits, Room
 from mpgameserver._core.send_queue cimport SendQueue
 from mpgameserver._core.sent_window cimport SentWindow
@@ -22,7 +22,7 @@ from mpgameserver._core.sent_window cimport SentWindow
 cdef class Endpoint:
     cdef readonly ReceiveWindow received_packets
     cdef readonly SentWindow sent_packets
-    cdef readonly RoundTrip round_trip
+    cdef readonly Rtt rtt
     cdef readonly SendLimits send_limits
     cdef readonly RateBins rate_bins
     cdef readonly SendQueue send_queue

@@ -8,7 +8,7 @@ from mpgameserver._core.fragmenter import Reassembler
 from mpgameserver._core.packet_cipher import Aead
 from mpgameserver._core.rate_bins import RateBins
 from mpgameserver._core.receive_window import ReceiveWindow
-from mpgameserver._core.rtt import RoundTrip
+from mpgameserver._core.rtt import Rtt
 from mpgameserver._core.send_limits import SendLimits
 from mpgameserver._core.send_queue import SendQueue
 from mpgameserver._core.sent_window import SentWindow
@@ -41,7 +41,7 @@ class Endpoint:
     @property
     def sent_packets(self) -> SentWindow: ...
     @property
-    def round_trip(self) -> RoundTrip: ...
+    def rtt(self) -> Rtt: ...
     @property
     def send_limits(self) -> SendLimits: ...
     @property

@@ -1,12 +1,12 @@
 # The round-trip time of a path and the delays that follow from it (RFC 9002).
 
-cdef class RoundTrip:
-    cdef readonly double smoothed   # seconds; 0.0 before the first sample
-    cdef readonly double variation
-    cdef readonly double latest
-    cdef readonly double least
+cdef class Rtt:
+    cdef readonly double srtt   # seconds; 0.0 before the first sample
+    cdef readonly double rttvar
+    cdef readonly double latest_rtt
+    cdef readonly double min_rtt
     cdef readonly bint measured
 
-    cpdef void sample(self, double elapsed)
-    cpdef double reorder_delay(self)
-    cpdef double probe_delay(self)
+    cpdef void sample(self, double rtt)
+    cpdef double loss_delay(self)
+    cpdef double pto(self)

@@ -4,7 +4,7 @@ from libc.stdint cimport int64_t, uint32_t
 
 from mpgameserver._core.ack_frequency cimport AckFrequency
 from mpgameserver._core.congestion cimport CongestionWindow
-from mpgameserver._core.rtt cimport RoundTrip
+from mpgameserver._core.rtt cimport Rtt
 
 cdef enum:
     STALL_LIMIT = 1024 * 1024   # bytes that wait: in 10 s any path that carries a game acks some
@@ -18,14 +18,14 @@ cdef enum Room:
 cdef class SendLimits:
     cdef readonly CongestionWindow congestion
     cdef readonly AckFrequency ack_frequency
-    cdef readonly RoundTrip round_trip
+    cdef readonly Rtt rtt
     cdef double paced_until     # nothing more leaves before
     # Packets: the newest that carried a fragment, the newest two that carried a whole message, the
     # newest that did not leave ahead.
     cdef int64_t newest_cut, newest_whole, previous_whole, newest_behind
     cdef double _paced          # the time up to which the rate is used
     cdef double _ahead          # the time up to which the messages' part of it is used
-    cdef uint32_t _probes_unanswered
+    cdef uint32_t _pto_count
     cdef double _progress_at    # the last ack, or little waited
 
     cdef Room room(self, int64_t newest, int64_t oldest, bint wants_trial, double now) noexcept
@@ -39,9 +39,9 @@ cdef class SendLimits:
     cdef int messages_per_packet(self, int waiting, double now) noexcept
     cdef int on_packet_sent(self, int64_t number, int64_t oldest, double now) except -1
     cdef void note_ahead(self, double now) noexcept
-    cdef void note_probe(self) noexcept
+    cdef void on_pto(self) noexcept
     cdef void on_packet_acked(self, double rtt, bint newest, double now)
-    cdef double probe_delay(self)
+    cdef double pto(self)
     cdef inline void note_carried(self, bint is_fragment, int64_t carrier) noexcept:
         # Packet `carrier` carries a fragment or a whole message.
         if is_fragment:

@@ -2,7 +2,7 @@ from typing import final
 
 from mpgameserver._core.ack_frequency import AckFrequency
 from mpgameserver._core.congestion import CongestionWindow
-from mpgameserver._core.rtt import RoundTrip
+from mpgameserver._core.rtt import Rtt
 
 __all__ = ["SendLimits"]
 
@@ -13,4 +13,4 @@ class SendLimits:
     @property
     def ack_frequency(self) -> AckFrequency: ...
     @property
-    def round_trip(self) -> RoundTrip: ...
+    def rtt(self) -> Rtt: ...

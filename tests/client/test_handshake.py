@@ -242,7 +242,7 @@ class TestForgery:
         assert server.endpoint.receive(proof, 0.05) == 0
         session = attempt.receive(PATH, sealed_by(server, 0.1), 0.13)
         assert session is not None
-        assert session.endpoint.round_trip.smoothed == pytest.approx(0.12)
+        assert session.endpoint.rtt.srtt == pytest.approx(0.12)
 
     def test_an_answer_that_comes_again_has_its_proof_sent_before_others(self) -> None:
         attempt = handshake()

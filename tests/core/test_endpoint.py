@@ -514,7 +514,7 @@ class TestReliable:
         assert messages == [wire.Message(1, wire.APP, b"0")]
         assert client.send_queue.retransmitted == 1
 
-    def test_one_later_ack_and_the_reorder_delay_send_it_again(self, client, peer):
+    def test_one_later_ack_and_the_loss_delay_send_it_again(self, client, peer):
         client.queue(b"first")
         flush(client, 0.0)
         client.queue(b"second")
@@ -525,7 +525,7 @@ class TestReliable:
         (message,) = peer.read_all(flush(client, 0.0901))
         assert message == wire.Message(1, wire.APP, b"first")
 
-    def test_without_acks_the_probe_delay_sends_it_again(self, client, peer):
+    def test_without_acks_the_probe_timeout_sends_it_again(self, client, peer):
         client.established = False
         client.queue(b"message")
         peer.read_all(flush(client, 0.0))
@@ -539,7 +539,7 @@ class TestReliable:
         peer.read_all(flush(client, 0.0))
         client.receive(peer.make(), 0.064)
         client.established = False
-        delay = client.round_trip.probe_delay()
+        delay = client.rtt.pto()
         client.queue(b"probe")
         flush(client, 1.0)
         waits, sent_at = [], 1.0
@@ -567,7 +567,7 @@ class TestReliable:
         client.queue(b"next")
         client.established = False
         assert len(flush(client, now)) == 1
-        assert client.next_timer() == pytest.approx(now + client.round_trip.probe_delay())
+        assert client.next_timer() == pytest.approx(now + client.rtt.pto())
 
     def test_it_is_sent_again_for_as_long_as_it_takes(self, client, peer):
         outcomes = Outcomes()
@@ -602,7 +602,7 @@ class TestReliable:
         peer.read(first)
         client.receive(peer.make(), 0.55)
         assert outcomes.collect(client) == {("one", True): 1}
-        assert client.round_trip.smoothed == pytest.approx(0.55)
+        assert client.rtt.srtt == pytest.approx(0.55)
         assert flush(client, 0.55) == []
         assert flush(client, 10.0) == []
         assert client.acked == 1
@@ -1154,7 +1154,7 @@ class TestCounters:
         flush(client, 0.4)
         client.advance(5.0)
         assert client.timeouts == 0
-        assert not client.round_trip.measured
+        assert not client.rtt.measured
 
     def test_traffic_is_counted_by_the_second(self, client, peer):
         client.queue(b"1")
@@ -1172,7 +1172,7 @@ class TestCounters:
         client.queue(b"1")
         peer.read_all(flush(client, 1.0))
         client.receive(peer.make(), 1.125)
-        assert client.round_trip.smoothed == 0.125
+        assert client.rtt.srtt == 0.125
 
 
 class TestMemory:

@@ -54,8 +54,14 @@ def test_a_number_that_could_overflow_is_refused(number):
         lambda number: new_endpoint(messages_before=number),
         lambda number: frequency.on_packet_sent(number, 1, 1.0),
         lambda number: frequency.on_packet_sent(1, number, 1.0),
-        lambda number: frequency.on_ack(number, 0),
         lambda number: reassembler.add(bytes(6), number, 1.0),
     ):
         with pytest.raises(ValueError, match=r"must be 0\.\.\."):
             take(number)
+
+
+@pytest.mark.parametrize("number", [-(2**63), -1, 2**62 + 1, 2**63 - 1])
+def test_an_ack_of_a_number_that_was_never_sent_says_nothing(number):
+    frequency = AckFrequency()
+    frequency.on_ack(number, 0xFFFFFFFF)
+    assert (frequency.score, frequency.is_frequent) == (0, False)

@@ -44,7 +44,7 @@ class TestIdleLinks:
         for side in (pair.client, pair.server):
             seconds = latencies(side, pair.now)
             assert all(2000 * latency <= each <= 2000 * latency + 3000 * FRAME for each in seconds)
-            assert 2 * latency <= side.round_trip.smoothed <= 2 * latency + 3 * FRAME
+            assert 2 * latency <= side.rtt.srtt <= 2 * latency + 3 * FRAME
 
     def test_it_follows_a_path_that_changes(self):
         pair = EndpointPair(LinkConditions(latency=0.02))
@@ -53,7 +53,7 @@ class TestIdleLinks:
         idle(pair)
         for side in (pair.client, pair.server):
             assert latencies(side, pair.now)[-1] == pytest.approx(300, abs=50)
-            assert side.round_trip.latest == pytest.approx(0.3, abs=0.05)
+            assert side.rtt.latest_rtt == pytest.approx(0.3, abs=0.05)
 
     @pytest.mark.parametrize("from_server", [False, True])
     def test_a_side_that_only_receives_and_acks_knows_it_too(self, from_server):
@@ -68,8 +68,8 @@ class TestIdleLinks:
         pair = EndpointPair(LinkConditions(latency=0.01))
         pair.client.keep_alive_interval = pair.server.keep_alive_interval = 0.5
         idle(pair)
-        assert pair.client.round_trip.smoothed < 0.02 + 3 * FRAME
-        assert pair.server.round_trip.smoothed < 0.02 + 3 * FRAME
+        assert pair.client.rtt.srtt < 0.02 + 3 * FRAME
+        assert pair.server.rtt.srtt < 0.02 + 3 * FRAME
 
     def test_no_game_sees_anything_of_it(self):
         pair, outcomes = EndpointPair(LinkConditions(latency=0.02, duplicate=0.2)), Outcomes()
@@ -154,7 +154,7 @@ class TestLoss:
         peer.read(ping)
         peer.read(later)
         client.receive(peer.make(), 0.21)
-        assert not client.round_trip.smoothed
+        assert not client.rtt.srtt
         assert ping[15] == 1
         assert later[15] == 0
 

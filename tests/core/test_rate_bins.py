@@ -37,7 +37,7 @@ def test_the_bins_are_those_of_the_model(start, calls):
             bins.on_rtt_sample(value / 1024, now)
             model.round_trip(value / 1024, now)
         else:
-            getattr(bins, name)(value, now)
+            getattr(bins, f"on_{name}")(value, now)
             model.count(name, value, now)
     assert bins.lists(now) == model.lists(now)
 
@@ -112,7 +112,7 @@ def test_what_was_handed_out_does_not_change():
 @pytest.mark.parametrize("size", [-1, 2**32])
 def test_a_size_that_32_bits_do_not_hold_is_an_overflow_error(size):
     bins = RateBins(0.0)
-    for count in (bins.sent, bins.received):
+    for count in (bins.on_sent, bins.on_received):
         with pytest.raises(OverflowError):
             count(size, 0.0)
     assert bins.lists(0.0) == (ZEROS,) * 5
@@ -128,7 +128,7 @@ def test_a_busy_second_widens_the_bins_and_changes_none(name, sizes):
     quiet = sys.getsizeof(bins)
     for second in range(400):
         for size in sizes if second == 350 else [second % 40]:
-            getattr(bins, name)(size, float(second))
+            getattr(bins, f"on_{name}")(size, float(second))
             model.count(name, size, float(second))
         bins.on_rtt_sample(second / 1000, float(second))
         model.round_trip(second / 1000, float(second))

@@ -327,6 +327,6 @@ def test_the_timer_is_not_later_than_the_probe() -> None:
     client.queue(b"later", NONE)
     peer.read_all(flush(client, now))
     client.receive(peer.make(), now + 2.2)
-    due = now + client.round_trip.probe_delay()
-    assert now + 2.2 < due < now + client.round_trip.reorder_delay()
+    due = now + client.rtt.pto()
+    assert now + 2.2 < due < now + client.rtt.loss_delay()
     assert client.next_timer() <= due

@@ -59,11 +59,11 @@ class TestCongestionWindow:
         path = Path()
         path.rounds(2, 0.05)
         window = path.window
-        window.ack_ends(int(path.sent), int(path.sent) + 128, 128)
+        window.on_ack(int(path.sent), int(path.sent) + 128, 128)
         for number in range(4):
             assert window.packets == 128
-            window.round_trip(0.15, path.now)
-            window.ack_ends(int(path.sent) + number, int(path.sent) + 128, 128)
+            window.on_rtt_sample(0.15, path.now)
+            window.on_ack(int(path.sent) + number, int(path.sent) + 128, 128)
         assert window.packets == 64
 
     def test_a_window_that_is_not_used_does_not_grow(self):

@@ -142,13 +142,13 @@ class TestSentWindow:
             acknowledge(window, 1 + later, ALL_BITS << (33 - later) & ALL_BITS if later > 1 else 0)
             assert lost(window, 5.0, 100.0, 100.0) == expected
 
-    def test_one_later_ack_and_the_reorder_delay_show_a_loss(self):
+    def test_one_later_ack_and_the_loss_delay_show_a_loss(self):
         window = sent(2)
         acknowledge(window, 2, 0)
         assert lost(window, 1.4, 0.5, 100.0) == []
         assert lost(window, 1.5, 0.5, 100.0) == [1]
 
-    def test_without_a_later_ack_the_probe_delay_shows_a_loss(self):
+    def test_without_a_later_ack_the_probe_timeout_shows_a_loss(self):
         window = sent(2)
         assert lost(window, 1.9, 0.1, 1.0) == []
         assert lost(window, 2.0, 0.1, 1.0) == [1]

@@ -189,7 +189,7 @@ class SentModel:
         assert not packet.owes_ack or (packet.lost and packet.timed_out)
         del self.packets[packet.number]
 
-    def lost(self, now: float, reorder_delay: float, probe_delay: float) -> list[int]:
+    def lost(self, now: float, loss_delay: float, pto: float) -> list[int]:
         found = []
         for packet in self.packets.values():
             if not self._is_undecided(packet):
@@ -197,8 +197,8 @@ class SentModel:
             later = self.newest_acked - packet.number
             if not (
                 later >= self.reordering
-                or (later > 0 and now >= packet.sent_at + reorder_delay)
-                or now >= packet.sent_at + probe_delay
+                or (later > 0 and now >= packet.sent_at + loss_delay)
+                or now >= packet.sent_at + pto
             ):
                 break
             packet.lost = True
@@ -330,17 +330,17 @@ class RateModel:
         return int(sum(samples) / len(samples) * 1000 + 0.5) if samples else 0
 
 
-class RoundTripModel:
+class RttModel:
     """The estimate of RFC 9002 section 5.3, as its text has it."""
 
     def __init__(self) -> None:
         self.samples: list[float] = []
-        self.smoothed = self.variation = 0.0
+        self.srtt = self.rttvar = 0.0
 
     def sample(self, elapsed: float) -> None:
         if not self.samples:
-            self.smoothed, self.variation = elapsed, elapsed / 2
+            self.srtt, self.rttvar = elapsed, elapsed / 2
         else:
-            self.variation = 0.75 * self.variation + 0.25 * abs(self.smoothed - elapsed)
-            self.smoothed = 0.875 * self.smoothed + 0.125 * elapsed
+            self.rttvar = 0.75 * self.rttvar + 0.25 * abs(self.srtt - elapsed)
+            self.srtt = 0.875 * self.srtt + 0.125 * elapsed
         self.samples.append(elapsed)

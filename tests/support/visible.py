@@ -12,12 +12,12 @@ def state(endpoint: Endpoint) -> tuple[object, ...]:
 
     The figures per second are left out: 1,500 numbers, which cost more than all the rest.
     """
-    received, sent, path = endpoint.received_packets, endpoint.sent_packets, endpoint.round_trip
+    received, sent, rtt = endpoint.received_packets, endpoint.sent_packets, endpoint.rtt
     queue, reassembler, limits = endpoint.send_queue, endpoint.reassembler, endpoint.send_limits
     return (
         (received.newest, received.newest_time, received.ack, received.ack_bits),
         (sent.newest, sent.newest_acked, sent.oldest_undecided),
-        (path.smoothed, path.variation, path.latest, path.least),
+        (rtt.srtt, rtt.rttvar, rtt.latest_rtt, rtt.min_rtt),
         (limits.congestion.packets, limits.congestion.loss, limits.ack_frequency.score),
         (queue.newest, queue.pending, queue.retransmitted, len(queue.settled)),
         (len(reassembler), reassembler.held_bytes, reassembler.discarded),
