@@ -159,6 +159,7 @@ def world(request: pytest.FixtureRequest) -> Iterator[World]:
     world = World(request.param)
     threshold = gc.get_threshold()
     gc.collect()
+    gc.freeze()  # no collection looks at what earlier tests have left
     gc.disable()
     try:
         yield world

@@ -42,6 +42,7 @@ class CollectedSoon:
 
     def __enter__(self) -> list[BaseException]:
         gc.disable()
+        gc.freeze()  # no collection looks at what earlier tests have left
         gc.collect()  # empties the free lists: what is taken from them starts no collection
         for action in self.actions:
             Finalizing(action, self.raised)
