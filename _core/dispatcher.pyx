@@ -11,10 +11,11 @@ The game's code is called for a session's messages as they arrive, but only so o
 more waits for its next turn (`serve_waiting`), behind those that wait already. Its inbox is what
 bounds it, and its packets are acked while there is room.
 
-What is not a matter of every datagram is the subclass's: strangers and handshakes, a session's
-beginning and end, settings, logs.
+What is not a matter of every datagram is the owner's: handshakes, a session's beginning and end,
+settings, logs.
 """
 
+cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from libc.math cimport INFINITY
 from libc.stdint cimport int64_t, uint8_t, uint32_t
@@ -30,7 +31,7 @@ from collections import deque
 from mpgameserver._core.endpoint import DROP_REASONS
 from mpgameserver.enums import DisconnectReason
 
-__all__ = ["Switchboard"]
+__all__ = ["Dispatcher"]
 
 # Seconds until a session is looked at again at the earliest: a timer that has come and has
 # nothing to do, were it for a rounding of the time, must not keep the loop spinning.
@@ -45,13 +46,14 @@ cdef enum:
     MAX_MESSAGES_PER_GO = 16384
 
 
-cdef class Switchboard:
+@cython.final
+cdef class Dispatcher:
     """The sessions of a server in `sessions`, by address, whose messages go to `handler`.
 
-    `now` is monotonic, in seconds. A subclass has the methods
+    `now` is monotonic, in seconds. What it needs of its `owner` is
 
-    - `receive_stranger(datagram, address, kind, wall_now)`: a hello, or of no session;
-    - `receive_proof(datagram, address)`: False unless it proves a handshake, or may do so yet;
+    - `receive_handshake(datagram, address, kind, wall_now)`: it is of no session, or not sealed
+      under the session's key; False unless it belongs to a handshake;
     - `drop(reason, address)`: a datagram came to nothing;
     - `announce(session)`: it has not had its `connect` event;
     - `finish(session)`: it is over;
@@ -59,8 +61,7 @@ cdef class Switchboard:
     - `give_up(session)`: end it, for it acks nothing of all that waits;
     - `call(name, function, *arguments)`: call what is not ours, and log what it raises;
     - `log_raised(name)`: log the exception that is being handled;
-    - `apply_settings()`: those of the context are others;
-    - `do_public_key_work()`: one piece of it; False when none waits.
+    - `apply_settings()`: the context has others than `settings`.
 
     An `observer` is told of every datagram: `sent(datagram, address)`,
     `received(datagram, address)` and `dropped(datagram, address, reason)`.
@@ -76,10 +77,10 @@ cdef class Switchboard:
         self.calls = CallBudget()
         self._go_is_over = True
         self.messages_left = MAX_MESSAGES_PER_GO
-        self.has_sent_all = True
 
-    def __init__(self, context, handler, dict sessions not None, observer=None):
-        self.context = context
+    def __init__(self, owner, context, handler, dict sessions not None, observer=None):
+        self._owner = owner
+        self._context = context
         self.settings = context.settings
         self.handler = handler
         self.observer = observer
@@ -92,28 +93,25 @@ cdef class Switchboard:
         if now > self.now:
             self.now = now
 
-    def receive(self, bytes datagram, tuple address, double now, double wall_now):
+    cpdef bint receive(
+        self, bytes datagram, tuple address, double now, double wall_now
+    ) except -1:
         """Take a datagram; True when something may leave before the next one is taken.
 
         `wall_now` is the Unix time in seconds; a session reads it once, when its handshake opens.
         """
-        return self.accept(datagram, address, now, wall_now)
-
-    cdef bint accept(
-        self, bytes datagram, tuple address, double now, double wall_now
-    ) except -1:
         if self.observer is None:
-            return self._accept(datagram, address, now, wall_now)
-        return self._accept_observed(datagram, address, now, wall_now)
+            return self._receive(datagram, address, now, wall_now)
+        return self._receive_observed(datagram, address, now, wall_now)
 
-    cdef bint _accept_observed(
+    cdef bint _receive_observed(
         self, bytes datagram, tuple address, double now, double wall_now
     ) except -1:
         """The same, and tell the observer what became of it."""
         cdef bytes before = self._arriving  # one that proves a handshake: another is taken with it
         self._arriving = datagram
         try:
-            return self._accept(datagram, address, now, wall_now)
+            return self._receive(datagram, address, now, wall_now)
         finally:
             if self._arriving is not None:
                 self.observer.received(datagram, address)
@@ -126,14 +124,13 @@ cdef class Switchboard:
             self._arriving = None
             self.observer.dropped(arriving, address, reason)
 
-    cdef bint _accept(
+    cdef bint _receive(
         self, bytes datagram, tuple address, double now, double wall_now
     ) except -1:
         cdef uint8_t kind = 0
         cdef Session session
         if now > self.now:
             self.now = now
-        self.work_left = 0  # what is sent between two arrivals is the sessions'
         if self._go_is_over:
             self._go_is_over = False
             self.messages_left = MAX_MESSAGES_PER_GO
@@ -142,24 +139,27 @@ cdef class Switchboard:
             kind = <uint8_t>PyBytes_AS_STRING(datagram)[TYPE_OFFSET]
         session = self._by_address.get(address)
         if session is None or kind == CLIENT_HELLO:
-            self.receive_stranger(datagram, address, kind, wall_now)
+            if not self._owner.receive_handshake(datagram, address, kind, wall_now):
+                self._owner.drop("no session", address)
             return False
         if not session.connection.is_live:
             # Behind its goodbye: nobody could be replied to, and what is dropped is not acked.
-            self.drop("no session", address)
+            self._owner.drop("no session", address)
             return False
         if kind == DISCONNECT and not session.is_announced:
             self.dispatch(session)  # while it can still be sent something
-        return self._receive_sealed(session, datagram, kind)
+        return self._receive_sealed(session, datagram, kind, wall_now)
 
-    cdef bint _receive_sealed(self, Session session, bytes datagram, uint8_t kind) except -1:
+    cdef bint _receive_sealed(
+        self, Session session, bytes datagram, uint8_t kind, double wall_now
+    ) except -1:
         cdef Endpoint endpoint = session.connection.endpoint
         cdef int64_t messages = endpoint.messages_received
         if not session.message_rate.admits(self.now):
-            self.drop("over rate", session.address)
+            self._owner.drop("over rate", session.address)
             return False
         reason = session.connection.receive(datagram, self.now)
-        if reason is _reassembly_full and self.make_room(session):
+        if reason is _reassembly_full and self._owner.make_room(session):
             reason = session.connection.receive(datagram, self.now)
         messages = endpoint.messages_received - messages
         session.message_rate.take(<uint8_t>messages, self.now)
@@ -169,8 +169,10 @@ cdef class Switchboard:
                 self._serve(session)
                 return True
             self.touch(session)
-        elif kind != CHALLENGE_RESP or not self.receive_proof(datagram, session.address):
-            self.drop(reason, session.address)
+        elif kind != CHALLENGE_RESP or not self._owner.receive_handshake(
+            datagram, session.address, kind, wall_now
+        ):
+            self._owner.drop(reason, session.address)
         return False
 
     # -- events -----------------------------------------------------------------------------
@@ -213,11 +215,11 @@ cdef class Switchboard:
         self.make_ready(session)  # first: then what the handler sends need not see to it
         connection.advance(self.now)
         if connection.endpoint.send_limits.is_stalled(self.now) and connection.is_live:
-            self.give_up(session)
+            self._owner.give_up(session)
         if not session.is_waiting:
             self.dispatch(session)
         if not connection.is_live and session.reason is None and not session.is_waiting:
-            self.finish(session)
+            self._owner.finish(session)
         return 0
 
     def serve_waiting(self, double until):
@@ -270,7 +272,7 @@ cdef class Switchboard:
                 return
             session.predecessor = None
             session.is_announced = True
-            self.announce(session)
+            self._owner.announce(session)
         if session.connection.endpoint.inbox_size:
             self._handle_messages(session)
         if session.callbacks is not None or session.connection.endpoint.send_queue.settled:
@@ -293,10 +295,10 @@ cdef class Switchboard:
             try:
                 handle_message(session.client, message[0], message[1])
             except Exception:
-                self.log_raised("handle_message")
+                self._owner.log_raised("handle_message")
             self.calls.count_call()
-            if self.context.settings is not self.settings:
-                self.apply_settings()
+            if self._context.settings is not self.settings:
+                self._owner.apply_settings()
         return 0
 
     cdef int _call_back(self, Session session) except -1:
@@ -311,7 +313,7 @@ cdef class Switchboard:
             most -= 1
             callback, acked = session.callbacks.popleft()
             try:
-                self.call("a message callback", callback, acked)
+                self._owner.call("a message callback", callback, acked)
             except BaseException:  # which ends the server, but costs no other callback
                 self._wait_for_turn(session)
                 raise
@@ -327,29 +329,15 @@ cdef class Switchboard:
             session.is_ready = True
             self._ready.append(session)
 
-    def next_datagram(self, double now):
+    cpdef tuple next_datagram(self, double now):
         """The next datagram to send now, and where to; None when there is none."""
-        return self.make(now)
-
-    cdef tuple make(self, double now):
-        cdef tuple leaving = self._next_leaving(now)
-        if self.observer is not None and leaving is not None:
-            self.observer.sent(leaving[0], leaving[1])
-        return leaving
-
-    cdef tuple _next_leaving(self, double now):
         cdef tuple leaving
         if now > self.now:
             self.now = now
-        while True:
-            if self.answers.size():
-                return self.answers.take()
-            leaving = self._next_of_sessions()
-            if leaving is not None:
-                return leaving
-            if not (self.work_left and self.do_public_key_work()):
-                self.has_sent_all = True
-                return None
+        leaving = self.answers.take() if self.answers.size() else self._next_of_sessions()
+        if self.observer is not None and leaving is not None:
+            self.observer.sent(leaving[0], leaving[1])
+        return leaving
 
     cdef tuple _next_of_sessions(self):
         cdef Session session

@@ -55,15 +55,11 @@ cdef class Pump:
                 self.is_blocked = True
                 return 0
             self._unsent = None
-        self.flush()
-        return 0
-
-    cpdef void flush(self) except *:
-        """Let leave what was made."""
         if self._native is not None:
             self.is_blocked = not self._native.flush()
         else:
             self.is_blocked = not self._carrier.flush()
+        return 0
 
     cdef object _next_leaving(self, double now):
         raise NotImplementedError
@@ -74,28 +70,28 @@ cdef class Pump:
 
 @cython.final
 cdef class ServerPump(Pump):
-    """Moves the datagrams of an engine, a `Switchboard`; `clock` tells the monotonic time.
+    """Moves the datagrams of a server's dispatcher; `clock` tells the monotonic time.
 
-    The observer of the engine is told whether the pump receives or sends.
+    The observer of the dispatcher is told whether the pump receives or sends.
     """
 
-    def __cinit__(self, Switchboard engine, carrier, clock):
-        self._engine = engine
+    def __cinit__(self, Dispatcher dispatcher, carrier, clock):
+        self._dispatcher = dispatcher
         self._clock = clock
 
     def receive(self, int most, double now, double wall_now):
-        """Let the engine take what has arrived, and send in between.
+        """Let the dispatcher take what has arrived, and send in between.
 
         At most `most` datagrams, and the messages that one go has room for.
         """
-        if self._engine.observer is None:
+        if self._dispatcher.observer is None:
             self._receive_all(most, now, wall_now)
             return
-        before = self._engine.observer.phase(_receiving)
+        before = self._dispatcher.observer.phase(_receiving)
         try:
             self._receive_all(most, now, wall_now)
         finally:
-            self._engine.observer.phase(before)
+            self._dispatcher.observer.phase(before)
 
     cdef int _receive_all(self, int most, double now, double wall_now) except -1:
         cdef int _
@@ -104,22 +100,22 @@ cdef class ServerPump(Pump):
             arrival = self._next_arrival()
             if arrival is None:
                 break
-            if self._engine.accept(<bytes?>arrival[0], <tuple?>arrival[1], now, wall_now):
+            if self._dispatcher.receive(<bytes?>arrival[0], <tuple?>arrival[1], now, wall_now):
                 self.send()
-            if self._engine.messages_left <= 0:
+            if self._dispatcher.messages_left <= 0:
                 break
         return 0
 
     cpdef void send(self) except *:
         """Send what is ready, as far as the carrier takes it."""
-        if self._engine.observer is None:
+        if self._dispatcher.observer is None:
             self._send_all(self._clock())
             return
-        before = self._engine.observer.phase(_sending)
+        before = self._dispatcher.observer.phase(_sending)
         try:
             self._send_all(self._clock())
         finally:
-            self._engine.observer.phase(before)
+            self._dispatcher.observer.phase(before)
 
     cdef tuple _next_arrival(self):
         if self._native is not None:
@@ -127,7 +123,7 @@ cdef class ServerPump(Pump):
         return self._carrier.receive_from()
 
     cdef object _next_leaving(self, double now):
-        return self._engine.make(now)
+        return self._dispatcher.next_datagram(now)
 
     cdef bint _queue(self, object leaving, double now) except -1:
         if self._native is not None:

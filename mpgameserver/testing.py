@@ -367,7 +367,7 @@ class World:
     def _serve(self, arrivals: Iterable[tuple[bytes, SocketAddress]]) -> None:
         """Give the server its turns at one moment: it reads once, then works and sends."""
         for datagram, address in arrivals:
-            if self._engine.receive(datagram, address, self.now, self.wall_now):
+            if self._engine.dispatcher.receive(datagram, address, self.now, self.wall_now):
                 self._send()
         self._turn()
         while self._engine.next_timer() <= self.now:
@@ -375,12 +375,14 @@ class World:
 
     def _turn(self) -> None:
         self._engine.advance(self.now)
-        self._send()
+        if self._send() and self._engine.step_handshakes(self.now):
+            self._send()
         if self._engine.is_stopped:
             self.context.detach()
 
-    def _send(self) -> None:
-        """Put all that the server has to send on its links."""
-        while (leaving := self._engine.next_datagram(self.now)) is not None:
+    def _send(self) -> bool:
+        """Put all that the server has to send on its links; True when all has left."""
+        while (leaving := self._engine.dispatcher.next_datagram(self.now)) is not None:
             datagram, (host, port, *_) = leaving
             self._clients[host]._network.deliver(datagram, port)
+        return True

@@ -7,7 +7,7 @@ from mpgameserver._core.fifo cimport Fifo
 from mpgameserver._core.session cimport Session
 from mpgameserver._core.timers cimport Timers
 
-cdef class Switchboard:
+cdef class Dispatcher:
     cdef readonly double now        # the latest time that it was told
     cdef readonly Timers timers     # when a session is to be touched
     cdef readonly Fifo answers      # (datagram, address) of what is no session's
@@ -15,29 +15,30 @@ cdef class Switchboard:
     cdef readonly CallBudget calls  # of the game's code, until others have their turn
     cdef public bint is_muted       # no message is handled any more
     cdef int messages_left          # to be read until the go is over
-    cdef public object handler, context, settings
+    cdef readonly object handler
+    cdef public object settings     # those that hold, until the context has others
     cdef readonly object observer   # None: nobody is told of each datagram
     cdef bytes _arriving            # what is received and was not dropped, where somebody is
-    cdef public int work_left       # pieces of public-key work until the next `advance`
-    cdef public bint has_sent_all
-    cdef dict _by_address             # by address
+    cdef object _owner, _context
+    cdef dict _by_address
     cdef list _touched
     cdef object _waiting            # sessions with more for the game than one turn has room for
     cdef bint _go_is_over
     cdef object _ready
 
-    cdef bint accept(
+    cpdef bint receive(
         self, bytes datagram, tuple address, double now, double wall_now
     ) except -1
-    cdef bint _accept(
+    cdef bint _receive(
         self, bytes datagram, tuple address, double now, double wall_now
     ) except -1
-    cdef bint _accept_observed(
+    cdef bint _receive_observed(
         self, bytes datagram, tuple address, double now, double wall_now
     ) except -1
-    cdef tuple make(self, double now)
-    cdef tuple _next_leaving(self, double now)
-    cdef bint _receive_sealed(self, Session session, bytes datagram, uint8_t kind) except -1
+    cpdef tuple next_datagram(self, double now)
+    cdef bint _receive_sealed(
+        self, Session session, bytes datagram, uint8_t kind, double wall_now
+    ) except -1
     cdef int _serve(self, Session session) except -1
     cdef int _serve_first(self) except -1
     cdef int _wait_for_turn(self, Session session) except -1

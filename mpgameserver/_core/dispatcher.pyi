@@ -1,6 +1,5 @@
-from typing import Any
-
-from typing_extensions import disjoint_base
+from collections.abc import Callable
+from typing import Any, Protocol, final, type_check_only
 
 from mpgameserver._core.call_budget import CallBudget
 from mpgameserver._core.fifo import Fifo
@@ -10,23 +9,36 @@ from mpgameserver.server.context import ServerContext, ServerSettings
 from mpgameserver.server.handler import EventHandler
 from mpgameserver.server.observer import ServerObserver
 
-__all__ = ["Switchboard"]
+__all__ = ["Dispatcher"]
 
-@disjoint_base
-class Switchboard:
-    context: ServerContext
+@type_check_only
+class Owner(Protocol):
+    def receive_handshake(
+        self, datagram: bytes, address: tuple[Any, ...], kind: int, wall_now: float
+    ) -> bool: ...
+    def drop(self, reason: str, address: tuple[Any, ...]) -> None: ...
+    def announce(self, session: Session) -> None: ...
+    def finish(self, session: Session) -> None: ...
+    def make_room(self, session: Session) -> bool: ...
+    def give_up(self, session: Session) -> None: ...
+    def call(self, name: str, function: Callable[..., object], *arguments: object) -> None: ...
+    def log_raised(self, name: str) -> None: ...
+    def apply_settings(self) -> None: ...
+
+@final
+class Dispatcher:
     settings: ServerSettings
-    handler: EventHandler
-    work_left: int
-    has_sent_all: bool
     is_muted: bool
     def __init__(
         self,
+        owner: Owner,
         context: ServerContext,
         handler: EventHandler,
         sessions: dict[tuple[Any, ...], Session],
         observer: ServerObserver | None = None,
     ) -> None: ...
+    @property
+    def handler(self) -> EventHandler: ...
     @property
     def observer(self) -> ServerObserver | None: ...
     @property

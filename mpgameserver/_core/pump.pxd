@@ -4,7 +4,7 @@ from libc.stdint cimport uint32_t
 
 from mpgameserver._core.connection cimport Connection
 from mpgameserver._core.datagrams cimport DatagramSocket
-from mpgameserver._core.dispatcher cimport Switchboard
+from mpgameserver._core.dispatcher cimport Dispatcher
 
 cdef class Pump:
     cdef DatagramSocket _native     # None where the carrier is another
@@ -15,10 +15,9 @@ cdef class Pump:
     cdef int _send_all(self, double now) except -1
     cdef object _next_leaving(self, double now)
     cdef bint _queue(self, object leaving, double now) except -1
-    cpdef void flush(self) except *
 
 cdef class ServerPump(Pump):
-    cdef Switchboard _engine
+    cdef Dispatcher _dispatcher
     cdef object _clock
 
     cdef int _receive_all(self, int most, double now, double wall_now) except -1

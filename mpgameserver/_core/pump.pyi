@@ -5,7 +5,7 @@ from typing import Any, Protocol, final, type_check_only
 from typing_extensions import Self, disjoint_base
 
 from mpgameserver._core.connection import Connection
-from mpgameserver._core.dispatcher import Switchboard
+from mpgameserver._core.dispatcher import Dispatcher
 
 __all__ = ["ClientPump", "Phase", "Pump", "ServerPump"]
 
@@ -43,11 +43,12 @@ class Pump:
     def __new__(cls, source: object, carrier: object, *_: object) -> Self: ...
     @property
     def is_blocked(self) -> bool: ...
-    def flush(self) -> None: ...
 
 @final
 class ServerPump(Pump):
-    def __new__(cls, engine: Switchboard, carrier: Carrier, clock: Callable[[], float]) -> Self: ...
+    def __new__(
+        cls, dispatcher: Dispatcher, carrier: Carrier, clock: Callable[[], float]
+    ) -> Self: ...
     def receive(self, most: int, now: float, wall_now: float) -> None: ...
     def send(self) -> None: ...
 

@@ -1,19 +1,20 @@
 """A server without a socket or a clock: sessions, events and the tick.
 
-The owner gives it every datagram with the address that it came from (`receive`), lets it work
-(`advance`) after each batch of datagrams and when `next_timer` has come, and then sends what
-`next_datagram` makes until that is None. It may stop in between, while the network takes no more:
-nothing is made that is not sent. What a datagram completes is handled in `receive`, and what the
-handler sends can leave before the next is taken: the player whose datagram was first does not wait
-for those behind.
-
-What every datagram goes through is the compiled `Switchboard`: which session it is for, whose
-turn it is to be served and to send. The rest is here: handshakes, a session's beginning and end,
+What every datagram goes through is the compiled `dispatcher`: which session it is for, whose turn
+it is to be served and to send. The rest is here: handshakes, a session's beginning and end,
 settings, ticks, logs. What an event of the handler raises is logged.
 
-The public-key work of handshakes comes last: `next_datagram` does it when all that the sessions
-have to say has left, and only so much of it between two calls of `advance`. `next_timer` then
-asks for the next turn at once, in which the sessions come first again.
+A turn has four steps, and is due when a datagram has arrived or `next_timer` has come:
+
+1. receive: the dispatcher's `receive` for each datagram, with the address that it came from. What
+   it completes is handled in there, and what the handler sends can leave before the next is taken:
+   the player whose datagram was first does not wait for those behind.
+2. `advance`.
+3. send what the dispatcher's `next_datagram` makes until that is None. While the network takes no
+   more the turn ends here: nothing is made that is not sent.
+4. `step_handshakes`: a little public-key work, and send again. It comes last, so that all that the
+   sessions have to say has left. While more waits `next_timer` asks for the next turn at once, in
+   which the sessions come first again.
 """
 
 from __future__ import annotations
@@ -21,13 +22,14 @@ from __future__ import annotations
 import logging
 from collections import Counter, defaultdict
 from collections.abc import Callable
+from typing import TypeVar
 
-from mpgameserver._core.dispatcher import Switchboard
+from mpgameserver._core.dispatcher import Dispatcher
 from mpgameserver.connection import Connection
 from mpgameserver.enums import ConnectionStatus, DisconnectReason, PacketType
 from mpgameserver.errors import ProtocolError, SendQueueFullError
 from mpgameserver.server.client import ServerClient
-from mpgameserver.server.context import ServerContext
+from mpgameserver.server.context import ServerContext, ServerSettings
 from mpgameserver.server.handler import EventHandler
 from mpgameserver.server.handover import MESSAGE_COST, HandOver
 from mpgameserver.server.handshakes import HelloRefused, ProvedSession, ServerHandshakes
@@ -63,6 +65,7 @@ MAX_ARRIVALS_LOGGED = 20
 _LOG = logging.getLogger("mpgameserver.server")
 _CLIENT_HELLO, _CHALLENGE_RESP = PacketType.CLIENT_HELLO, PacketType.CHALLENGE_RESP
 _DISCONNECT = PacketType.DISCONNECT
+_Result = TypeVar("_Result")
 _ORDINARY_DROPS = frozenset({"repeated", "too late", "no session", "late hello"})
 """Drops that honest clients on an honest network cause, and that need no log line."""
 
@@ -87,29 +90,28 @@ def _no_address() -> SocketAddress:
     return ("", 0)
 
 
-class ServerEngine(Switchboard):
+class ServerEngine:
     """The sessions of a server, the handshakes of those to come, and the handler's events.
 
-    `now` is monotonic, in seconds, everywhere. `before_work` is called before public-key work,
-    and sees to it that what was made until then has left. `handler` is whose events are called,
-    if not the context's. `local` tells the address of the server's socket, for a trace.
+    `now` is monotonic, in seconds, everywhere. `handler` is whose events are called, if not the
+    context's. `local` tells the address of the server's socket, for a trace.
     """
 
     def __init__(
         self,
         context: ServerContext,
-        before_work: Callable[[], None] = _nothing,
         handler: EventHandler | None = None,
         local: Callable[[], SocketAddress] = _no_address,
     ) -> None:
         self.sessions: SessionTable = SessionTable()
         observer, events = new_observer(context, local), handler or context.events
-        super().__init__(
-            context,
-            events if observer is None else observer.timed(events),
-            self.sessions.by_address,
-            observer,
+        self.handler: EventHandler = events if observer is None else observer.timed(events)
+        self.context: ServerContext = context
+        self.dispatcher: Dispatcher = Dispatcher(
+            self, context, self.handler, self.sessions.by_address, observer
         )
+        """Sessions and datagrams: whose is which, and whose turn it is."""
+        self._observer = observer
         self.drops: Counter[str] = Counter()
         """Datagrams dropped, by reason; see `ServerStats.drops`."""
         self.is_stopped: bool = False
@@ -118,11 +120,10 @@ class ServerEngine(Switchboard):
         """Called when the handler has queued something for a client that had nothing to send."""
         self.send_errors: Callable[[], dict[str, int]] = dict
         """Counts of the socket's send errors by name: `ServerStats.send_errors`."""
-        self._before_work = before_work
         self.budgets: HostBudgets = HostBudgets(self.settings.limits)
         self._handshakes = ServerHandshakes(context.root_key, self.sessions, self.settings.limits)
-        self._is_stopping = False
-        self._is_inherited = False
+        self._is_stopping = self._is_inherited = False
+        self._is_at_handshakes = True
         self._last_tick = self._next_tick = float("inf")
         self._next_full_event = float("-inf")
         self._proved = self._stalled = self._evicted = 0
@@ -136,9 +137,19 @@ class ServerEngine(Switchboard):
         self._messages_refused = 0
         self._is_closed = False
         self.handover: HandOver = HandOver(context.wake)
-        self.slow_events: SlowEventLog = SlowEventLog(self.calls.read)
+        self.slow_events: SlowEventLog = SlowEventLog(self.dispatcher.calls.read)
         if observer is not None:
             observer.attach(self)
+
+    @property
+    def now(self) -> float:
+        """The latest time that it was told."""
+        return self.dispatcher.now
+
+    @property
+    def settings(self) -> ServerSettings:
+        """The settings that hold: the context's, since the last event or turn."""
+        return self.dispatcher.settings
 
     @property
     def clients(self) -> tuple[ServerClient, ...]:
@@ -168,7 +179,7 @@ class ServerEngine(Switchboard):
             key_exchanges=handshakes.exchanges,
             handshakes_proved=self._proved,
             handshakes_evicted=handshakes.half_open.evicted + handshakes.waiting.evicted,
-            waiting_sessions=self.waiting,
+            waiting_sessions=self.dispatcher.waiting,
             sessions_stalled=self._stalled,
             sessions_evicted=self._evicted,
             send_errors=self.send_errors(),
@@ -180,7 +191,7 @@ class ServerEngine(Switchboard):
 
     def start(self, now: float) -> None:
         """Begin to serve. What the event `starting` raises is raised."""
-        self.set_now(now)
+        self.dispatcher.set_now(now)
         self._last_tick = now
         self._next_tick = now + self.settings.interval
         began = self.slow_events.begin()
@@ -188,16 +199,16 @@ class ServerEngine(Switchboard):
         self.slow_events.end("starting", began)
         self.apply_settings()
 
-    def receive_stranger(
+    def receive_handshake(
         self, datagram: bytes, address: SocketAddress, kind: int, wall_now: float
-    ) -> None:
-        """Take a hello, or a datagram from an address that has no session."""
+    ) -> bool:
+        """Take a datagram that no session has taken; False unless it belongs to a handshake."""
         if kind == _CLIENT_HELLO:
             self._receive_hello(datagram, address, wall_now)
-        elif kind == _DISCONNECT and self._handshakes.postpone_end(datagram, address):
-            pass
-        elif kind != _CHALLENGE_RESP or not self.receive_proof(datagram, address):
-            self.drop("no session", address)
+            return True
+        if kind == _DISCONNECT:
+            return self._handshakes.postpone_end(datagram, address)
+        return kind == _CHALLENGE_RESP and self._receive_proof(datagram, address)
 
     def _receive_hello(self, datagram: bytes, address: SocketAddress, wall_now: float) -> None:
         host = host_of(address)
@@ -244,14 +255,15 @@ class ServerEngine(Switchboard):
             self.call_event("full", self.handler.full, plain_address(address))
 
     def _queue_answer(self, datagram: bytes, address: SocketAddress) -> None:
-        if len(self.answers) < self.settings.limits.unsent_answers:
-            self.answers.push((datagram, address))
+        answers = self.dispatcher.answers
+        if len(answers) < self.settings.limits.unsent_answers:
+            answers.push((datagram, address))
             return
         self._count_drop("unsent", address)
-        if self.observer is not None:
-            self.observer.unsent(address)
+        if self._observer is not None:
+            self._observer.unsent(address)
 
-    def receive_proof(self, datagram: bytes, address: SocketAddress) -> bool:
+    def _receive_proof(self, datagram: bytes, address: SocketAddress) -> bool:
         """True when the datagram has proved a handshake, or waits for a key that will tell.
 
         True as well when it is dropped here, for no more keys can be tried now.
@@ -282,11 +294,11 @@ class ServerEngine(Switchboard):
 
     def _replace(self, session: Session) -> None:
         """End a session whose address another one takes over."""
-        self.dispatch(session)
+        self.dispatcher.dispatch(session)
         session.ending = session.ending or DisconnectReason.REPLACED
         session.connection.abandon(self.now)  # nobody is left who could open its goodbye
         self._forget(session)
-        self.touch(session)
+        self.dispatcher.touch(session)
 
     def _add_session(self, proved: ProvedSession, address: SocketAddress) -> Session:
         connection = Connection(proved.endpoint, proved.token, self.settings.timing)
@@ -295,19 +307,19 @@ class ServerEngine(Switchboard):
         session.client = ServerClient(session, plain_address(address))
         self.sessions.add(session)
         self.budgets.add(session)
-        self.touch(session)
+        self.dispatcher.touch(session)
         return session
 
     def _forget(self, session: Session) -> None:
         """Take a session that has ended out of the table, once."""
         if self.sessions.get(session.address) is session:
-            if self.observer is not None:
-                self.observer.ended(session)
+            if self._observer is not None:
+                self._observer.ended(session)
             self.sessions.remove(session)
 
     def drop(self, reason: str, address: SocketAddress) -> None:
         self._count_drop(reason, address)
-        self.note_drop(reason, address)
+        self.dispatcher.note_drop(reason, address)
 
     def _count_drop(self, reason: str, address: SocketAddress) -> None:
         self.drops[reason] += 1
@@ -320,41 +332,43 @@ class ServerEngine(Switchboard):
 
     def advance(self, now: float) -> None:
         """Do what arrived and what the time asks for: the handler's events, and timeouts."""
-        if self.observer is None:
-            self._advance(now)
-            return
-        before = self.observer.phase(Phase.RECEIVE)
+        self._observed(Phase.RECEIVE, self._advance, now)
+
+    def _observed(self, phase: Phase, work: Callable[[float], _Result], now: float) -> _Result:
+        """What the work returns, which the observer is told the phase of."""
+        if self._observer is None:
+            return work(now)
+        before = self._observer.phase(phase)
         try:
-            self._advance(now)
+            return work(now)
         finally:
-            self.observer.phase(before)
+            self._observer.phase(before)
 
     def _advance(self, now: float) -> None:
-        self.set_now(now)
+        self.dispatcher.set_now(now)
+        self._is_at_handshakes = False
         self.apply_settings()
         self._handshakes.expire(self.now - self.settings.handshake_timeout)
         for function, arguments in self.context.take_calls():
             self.call_event("call_soon_threadsafe", function, *arguments)
         for _, function, arguments in self.handover.take():
             function(*arguments)
-        self.serve_touched()
+        self.dispatcher.serve_touched()
         if self.context.is_shutting_down and not self._is_stopping:
             self._begin_to_stop()
         elif self.now >= self._next_tick:
             self._tick()
-        self.serve_waiting(self._next_tick)
-        self.work_left: int = WORK_PER_TURN
-        self.has_sent_all = False
-        if self._is_stopping and not (self.sessions or self.waiting or self.is_stopped):
+        self.dispatcher.serve_waiting(self._next_tick)
+        if self._is_stopping and not (self.sessions or self.dispatcher.waiting or self.is_stopped):
             self._stop()
 
     def next_timer(self) -> float:
-        """Time at which `advance` is due if nothing arrives before."""
-        if self.has_touched or self.waiting or self.handover:
+        """Time at which a turn is due if nothing arrives before."""
+        if self.dispatcher.has_touched or self.dispatcher.waiting or self.handover:
             return self.now
-        # While the network takes no more, answers need not be made either.
-        work = self._handshakes.next_work() if self.has_sent_all else float("inf")
-        return min(self._next_tick, self.timers.next_time(), work)
+        # While the network takes no more, a turn does not get that far.
+        work = self._handshakes.next_work() if self._is_at_handshakes else float("inf")
+        return min(self._next_tick, self.dispatcher.timers.next_time(), work)
 
     def abort(self) -> None:
         """Stop at once: each client is told by one datagram, the handler as ever."""
@@ -368,7 +382,7 @@ class ServerEngine(Switchboard):
         """Serve nobody and call nothing any more: the sessions are the parent process's."""
         self._is_inherited = self.is_stopped = True
         self._handshakes.clear()
-        self.answers.take_all()
+        self.dispatcher.answers.take_all()
         for session in self.sessions:
             session.connection.disown()
         self.handover = HandOver(_nothing)
@@ -381,13 +395,17 @@ class ServerEngine(Switchboard):
             self._next_tick = self.now + self.settings.interval
         self.call_event("update", self.handler.update, delta_t)
 
-    def do_public_key_work(self) -> bool:
-        """Finish or begin a handshake; False when none waits, or this turn had its part."""
-        if not self._handshakes.has_work:
-            return False
-        self.work_left -= 1
-        self._before_work()
-        return self._try_waiting_proof() or self._answer_waiting_hello()
+    def step_handshakes(self, now: float) -> bool:
+        """Finish or begin a handshake, when all has left; True if there may be more to send."""
+        self._is_at_handshakes = True
+        return self._handshakes.has_work and self._observed(Phase.SEND, self._step, now)
+
+    def _step(self, now: float) -> bool:
+        self.dispatcher.set_now(now)
+        done = 0
+        while done < WORK_PER_TURN and (self._try_waiting_proof() or self._answer_waiting_hello()):
+            done += 1
+        return done > 0
 
     def _try_waiting_proof(self) -> bool:
         """Make a key for a proof that waits, and try it; False when none waits."""
@@ -410,7 +428,7 @@ class ServerEngine(Switchboard):
         """Take the DISCONNECT of a client that gave up behind its proof."""
         end = self._handshakes.take_end(address)
         if end is not None:
-            self.receive(end, address, self.now, 0.0)
+            self.dispatcher.receive(end, address, self.now, 0.0)
 
     def _answer_waiting_hello(self) -> bool:
         """Answer a hello that waits; False when none may be answered now."""
@@ -435,7 +453,7 @@ class ServerEngine(Switchboard):
         settings, previous = self.context.settings, self.settings
         if settings is previous:
             return
-        self.settings = settings
+        self.dispatcher.settings = settings
         contradiction = settings.timing.contradiction()
         if contradiction is not None and settings.timing != previous.timing:
             _LOG.warning("%s", contradiction)
@@ -446,7 +464,7 @@ class ServerEngine(Switchboard):
         for session in self.sessions:
             session.connection.retime(settings.timing)
             self._limit(session)
-            self.make_ready(session)
+            self.dispatcher.make_ready(session)
         if settings.blocklist is not previous.blocklist:
             self._enforce_blocklist()
 
@@ -468,7 +486,7 @@ class ServerEngine(Switchboard):
         farewell = session.connection.abandon(self.now)
         if farewell is not None:
             self._queue_answer(farewell, session.address)
-        self.touch(session)
+        self.dispatcher.touch(session)
 
     def make_room(self, session: Session) -> bool:
         """End the session whose incomplete messages hold the most, to make room for another's."""
@@ -491,7 +509,7 @@ class ServerEngine(Switchboard):
         self._abandon(session)
 
     def _begin_to_stop(self) -> None:
-        self._is_stopping = self.is_muted = True
+        self._is_stopping = self.dispatcher.is_muted = True
         self._next_tick = float("inf")
         self._handshakes.clear()
         for session in self.sessions:
@@ -509,7 +527,7 @@ class ServerEngine(Switchboard):
         """The session has ended: forget it, and notify the handler."""
         self._forget(session)
         self.budgets.remove(session)
-        self.timers.cancel(session)
+        self.dispatcher.timers.cancel(session)
         reason, seconds = session.end(), self.now - session.connected_at
         self._log_access(session, f"disconnect {reason.value} after {seconds:.3f} s")
         self._departures_log.info(
@@ -555,10 +573,10 @@ class ServerEngine(Switchboard):
             for _, function, arguments in calls:
                 function(*arguments)
         self._is_closed = True
-        self.set_now(self.now + REFUSED_DELAY)
-        self.serve_touched()
-        while self.waiting:
-            self.serve_waiting(float("inf"))
+        self.dispatcher.set_now(self.now + REFUSED_DELAY)
+        self.dispatcher.serve_touched()
+        while self.dispatcher.waiting:
+            self.dispatcher.serve_waiting(float("inf"))
         self._arrivals_log.finish()
         self._departures_log.finish()
 
@@ -571,9 +589,9 @@ class ServerEngine(Switchboard):
             return
         session.connection.endpoint.send_queue.settled.append((callback, False))
         if session.reason is None:
-            self.touch(session)
+            self.dispatcher.touch(session)
         else:
-            self.timers.schedule(session, self.now + REFUSED_DELAY)
+            self.dispatcher.timers.schedule(session, self.now + REFUSED_DELAY)
         self.on_queued()
 
     def hand_over_send(
@@ -622,5 +640,5 @@ class ServerEngine(Switchboard):
 
     def wants_out(self, session: Session) -> None:
         """Something was queued for the session, which had nothing to send."""
-        self.make_ready(session)
+        self.dispatcher.make_ready(session)
         self.on_queued()

@@ -1,4 +1,4 @@
-"""A server on its socket, turn by turn: receive, advance, send.
+"""A server on its socket, turn by turn: receive, advance, send, one step of handshakes.
 
 Whoever has the loop decides when a turn is due: `UdpServer.run` waits for it, `UdpServer.update`
 is called by the program, and `aio.server` by an asyncio loop.
@@ -77,13 +77,11 @@ class ServerLoop:
         on_queued: Callable[[], object] | None = None,
         on_closed: Callable[[], object] = lambda: None,
     ) -> None:
-        self.engine: ServerEngine = ServerEngine(
-            context, lambda: self._pump.flush(), events, lambda: self.socket.address
-        )
-        self.engine.calls.clock = time.perf_counter
+        self.engine: ServerEngine = ServerEngine(context, events, lambda: self.socket.address)
+        self.engine.dispatcher.calls.clock = time.perf_counter
         self.socket: ListeningSocket = ListeningSocket(addr)
         self.engine.send_errors = self.socket.errors.counts
-        self._pump = ServerPump(self.engine, self.socket.datagrams, time.perf_counter)
+        self._pump = ServerPump(self.engine.dispatcher, self.socket.datagrams, time.perf_counter)
         self._context = context
         self._on_queued = on_queued or self.want_turn
         self._on_closed = on_closed
@@ -173,12 +171,14 @@ class ServerLoop:
         self.engine.start(time.perf_counter())
 
     def turn(self) -> None:
-        """Receive, advance, send."""
+        """Receive, advance, send, one step of handshakes."""
         now = time.perf_counter()
         self._pump.receive(MAX_READS, now, time.time())
         self.engine.advance(now)
         self.engine.slow_events.end_go(now)
         self._pump.send()
+        if not self._pump.is_blocked and self.engine.step_handshakes(time.perf_counter()):
+            self._pump.send()
         if self.socket.datagrams.unreported_error:
             self.socket.errors.report(now)
 

@@ -251,7 +251,7 @@ class TestServers:
 
         async def serve() -> None:
             monkeypatch.setattr("mpgameserver.aio.watch.LoopWatch.set", refuse)
-            getattr(shortage, lacking)(3 if lacking == "of_sockets" else 0)
+            getattr(shortage, lacking)(1 if lacking == "of_sockets" else 0)
             with pytest.raises((OSError, RuntimeError)):
                 async with aio.serve(ServerContext(EventHandler()), LOOPBACK):
                     pass

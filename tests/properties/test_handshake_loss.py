@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 import pytest
+from support.turns import turn
 
 from mpgameserver.client.handshake import ClientHandshake
 from mpgameserver.client.udpclient import CONNECTION_TIMEOUT
@@ -44,8 +45,7 @@ def leaving_of_server(engine: ServerEngine, now: float) -> list[tuple[bytes, Soc
     """What a server sends in all its turns at a time."""
     leaving = []
     while True:
-        engine.advance(now)
-        leaving += iter(lambda: engine.next_datagram(now), None)
+        leaving += turn(engine, now)
         if engine.next_timer() > now:
             return leaving
 
@@ -82,7 +82,7 @@ def connect_all(conditions: LinkConditions, seed: int) -> tuple[Arrivals, list[f
             for datagram in leaving:
                 link.up.send(datagram, now)
             for datagram in link.up.receive(now):
-                engine.receive(datagram, addresses[i], now, WALL_START + now)
+                engine.dispatcher.receive(datagram, addresses[i], now, WALL_START + now)
         for datagram, address in leaving_of_server(engine, now):
             links[addresses.index(address[:2])].down.send(datagram, now)
     return handler, connected_at

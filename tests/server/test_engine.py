@@ -9,6 +9,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import pytest
@@ -110,7 +111,7 @@ class TestConnecting:
         world = World()
         player = world.join(conditions=LATE)
         start = int.from_bytes(sent_to(world, player.address)[0][4:8], "big")
-        world.engine.receive(b"", ADDRESS, world.now, 1e9)
+        world.engine.dispatcher.receive(b"", ADDRESS, world.now, 1e9)
         world.run(2)
         written = int.from_bytes(sent_to(world, player.address)[-1][4:8], "big")
         assert written - start in (2, 3)
@@ -537,6 +538,28 @@ class TestFlood:
         assert stats.waiting_hellos <= Limits().waiting_hellos
         assert 0 < stats.hellos_put_off <= Limits().hellos_put_off
 
+    def test_it_is_a_step_of_its_own_and_no_other_does_any(self, work: Work) -> None:
+        world = World()
+        player, engine = world.player(*ADDRESS), world.engine
+
+        def work_of(step: Callable[[], object]) -> int:
+            before = work.signatures + work.exchanges
+            step()
+            return work.signatures + work.exchanges - before
+
+        for _ in ("hello", "challenge response"):
+            player.frame()
+            arrival = player.sent[-1], ADDRESS, world.now, world.wall_now
+            assert work_of(partial(engine.dispatcher.receive, *arrival)) == 0
+            assert work_of(lambda: engine.advance(world.now)) == 0
+            assert work_of(world.flush) == 0
+            assert engine.next_timer() > world.now  # a turn is not at its handshakes before
+            assert work_of(lambda: engine.step_handshakes(world.now)) == 1
+            assert work_of(lambda: engine.step_handshakes(world.now)) == 0
+            world.flush()
+        engine.advance(world.now)
+        assert [client.addr for client in engine.clients] == [ADDRESS]
+
     def test_in_one_turn_there_is_a_bounded_part_of_it_and_sessions_come_first(
         self, work: Work
     ) -> None:
@@ -549,7 +572,7 @@ class TestFlood:
         world.handler.on["handle_message"] = lambda *_: signatures.append(work.signatures)
         arrivals = flood.due(0.02)
         for datagram, address in [*arrivals, (player.sent[-1], ADDRESS), *flood.due(0.02)]:
-            world.engine.receive(datagram, address, world.now, world.wall_now)
+            world.engine.dispatcher.receive(datagram, address, world.now, world.wall_now)
         turns = []
         while world.engine.next_timer() <= world.now:
             before = work.signatures
@@ -787,7 +810,7 @@ class TestBlockList:
         world = World()
         player = world.player(*ADDRESS)
         player.frame()
-        world.engine.receive(player.sent[0], ADDRESS, world.now, world.wall_now)
+        world.engine.dispatcher.receive(player.sent[0], ADDRESS, world.now, world.wall_now)
         world.context.setBlockList(["192.0.2.1"])
         world.serve()
         assert world.sent == []
@@ -924,7 +947,7 @@ class TestTheEnd:
         world.run(6)
         assert len(world.handler.reasons) == 20
         engine = world.engine
-        assert (len(engine.sessions), len(engine.timers), engine.half_open) == (0, 0, 0)
+        assert (len(engine.sessions), len(engine.dispatcher.timers), engine.half_open) == (0, 0, 0)
         assert not engine.sessions._tokens
         assert not engine.sessions._client_keys
 
@@ -1509,20 +1532,20 @@ class TestWork:
 
     def test_a_tick_costs_nothing_for_clients_that_are_idle(self) -> None:
         world = self.crowd(100)
-        before = world.engine.turns
+        before = world.engine.dispatcher.turns
         for _ in range(100):
             world.now += 1 / 60
             world.serve()
-        assert world.engine.turns == before
+        assert world.engine.dispatcher.turns == before
 
     def test_a_message_costs_the_same_in_a_crowd(self) -> None:
         counts = []
         for size in (2, 100):
             world = self.crowd(size)
-            before = world.engine.turns
+            before = world.engine.dispatcher.turns
             world.engine.clients[1].send(b"to one")
             world.serve()
-            counts.append(world.engine.turns - before)
+            counts.append(world.engine.dispatcher.turns - before)
         assert 0 < counts[0] == counts[1]
 
     def test_the_timers_of_a_busy_client_do_not_pile_up(self) -> None:
@@ -1531,7 +1554,7 @@ class TestWork:
         for _ in range(500):
             player.send(b"x", RetryMode.NONE)
             world.frame()
-        assert world.engine.timers.entries <= 8
+        assert world.engine.dispatcher.timers.entries <= 8
 
     def test_a_timer_that_finds_nothing_to_do_does_not_spin(self) -> None:
         world = World()
@@ -1558,7 +1581,7 @@ class TestAcks:
             batch.append((player.connection.next_datagram(world.now), ADDRESS))
         leaving = {}
         for place, (datagram, _) in enumerate(batch):
-            if world.engine.receive(datagram, player.address, world.now, world.wall_now):
+            if world.engine.dispatcher.receive(datagram, player.address, world.now, world.wall_now):
                 leaving[place] = len(world.flush())
         assert {place: count for place, count in leaving.items() if count} == {15: 1, 31: 1}
 
@@ -1630,7 +1653,7 @@ class TestWhatIsNoException:
             client.send(b"x", -1, lambda acked, name=name: calls.append(name))
         player.frame = lambda: None  # type: ignore[method-assign]
         client._session.connection.abandon(world.now)
-        world.engine.touch(client._session)
+        world.engine.dispatcher.touch(client._session)
         with pytest.raises(KeyboardInterrupt):
             world.serve()
         world.serve()

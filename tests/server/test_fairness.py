@@ -47,8 +47,8 @@ class BusyServer:
         self.handler = handler
         self.ticks: list[float] = []
         handler.on["update"] = lambda _: self.ticks.append(self.world.now)
-        self.world.engine.calls.clock = lambda: self.world.now
-        self._pump = ServerPump(self.world.engine, self, lambda: self.world.now)
+        self.world.engine.dispatcher.calls.clock = lambda: self.world.now
+        self._pump = ServerPump(self.world.engine.dispatcher, self, lambda: self.world.now)
         self._arrivals: list[tuple[float, int, bytes, Any]] = []
         self._numbers = itertools.count()
 
@@ -72,6 +72,8 @@ class BusyServer:
             self._pump.receive(MAX_READS, world.now, world.wall_now)
             world.engine.advance(world.now)
             self._pump.send()
+            if world.engine.step_handshakes(world.now):
+                self._pump.send()
             due = min(world.engine.next_timer(), self._arrivals[0][0] if self._arrivals else until)
             world.now = max(world.now, min(due, until))
 
@@ -111,9 +113,11 @@ class TestOneReadingOfTheClock:
 
         engine = server.world.engine
         before = len(server.handler.handled)
-        engine.receive(first.packet(b"a"), first.address, server.world.now, server.world.wall_now)
+        engine.dispatcher.receive(
+            first.packet(b"a"), first.address, server.world.now, server.world.wall_now
+        )
         engine.call_event("connect", take_long)
-        engine.receive(second.packet(b"b"), second.address, server.world.now, 0.0)
+        engine.dispatcher.receive(second.packet(b"b"), second.address, server.world.now, 0.0)
         assert [message for _, _, message in server.handler.handled[before:]] == [b"a"]
         engine.advance(server.world.now)
         assert [message for _, _, message in server.handler.handled[before:]] == [b"a", b"b"]
@@ -128,8 +132,10 @@ class TestOneReadingOfTheClock:
             reads += 1
             return server.world.now
 
-        engine.calls.clock = clock
-        engine.receive(peer.packet(b"a"), peer.address, server.world.now, server.world.wall_now)
+        engine.dispatcher.calls.clock = clock
+        engine.dispatcher.receive(
+            peer.packet(b"a"), peer.address, server.world.now, server.world.wall_now
+        )
         assert reads == 1
         engine.call_event("update", lambda: None)
         assert reads == 3
@@ -161,7 +167,7 @@ class TestOneClientThatFloods:
         for port in range(1, 9):
             server.flood(KeyHolder(server.world, "192.0.2.7", port), 0.02)
         server.run(0.1)
-        assert server.world.engine.waiting == 8
+        assert server.world.engine.dispatcher.waiting == 8
         server.ticks.clear()
         server.run(0.5)
         gaps = [later - at for at, later in itertools.pairwise(server.ticks)]
@@ -180,7 +186,7 @@ class TestOneClientThatFloods:
                 int(m) for _, client, m in server.handler.handled if client.addr == peer.address
             ]
             assert handled == list(range(40 * 255))
-        assert server.world.engine.waiting == 0
+        assert server.world.engine.dispatcher.waiting == 0
 
     def test_sessions_take_turns(self) -> None:
         server = BusyServer(Costly())
@@ -198,7 +204,7 @@ class TestOneClientThatFloods:
         peers = [KeyHolder(world) for _ in range(100)]
         datagrams = [(peer.packet(*[b"x"] * 255), peer.address) for peer in peers]
         for datagram, address in datagrams:
-            world.engine.receive(datagram, address, world.now, world.wall_now)
+            world.engine.dispatcher.receive(datagram, address, world.now, world.wall_now)
         world.engine.advance(world.now)
         assert MAX_CALLS_PER_GO <= len(world.handler.messages) <= 2 * MAX_CALLS_PER_GO
         world.serve()
@@ -258,8 +264,8 @@ class TestCallbacks:
         session = world.engine.sessions.get(player.address)
         assert session is not None
         session.connection.endpoint.close()
-        world.engine.touch(session)
-        world.engine.serve_touched()
+        world.engine.dispatcher.touch(session)
+        world.engine.dispatcher.serve_touched()
         assert len(outcomes) == MAX_CALLS_PER_TURN
         world.serve()
         assert outcomes == [False] * 1000
@@ -282,7 +288,7 @@ class TestTheEnd:
         peer = KeyHolder(world, "192.0.2.1", 5000)
         datagrams = [peer.packet(*[b"x"] * 255) for _ in range(20)]
         for datagram in datagrams:
-            world.engine.receive(datagram, peer.address, world.now, world.wall_now)
+            world.engine.dispatcher.receive(datagram, peer.address, world.now, world.wall_now)
         new = world.join("192.0.2.1", 5000)
         names = [event[0] for event in world.handler.events]
         assert names.count("handle_message") == 20 * 255

@@ -109,7 +109,7 @@ class Crowd:
         for number in range(frame * self.PER_FRAME, (frame + 1) * self.PER_FRAME):
             address = self._hosts[number % len(self._hosts)], 1 + number
             datagram = forged_hellos()[number % 300]
-            world.engine.receive(datagram, address, world.now, world.wall_now)
+            world.engine.dispatcher.receive(datagram, address, world.now, world.wall_now)
 
 
 @pytest.mark.parametrize(

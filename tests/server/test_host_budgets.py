@@ -209,7 +209,7 @@ class TestInboxes:
         for peer in peers:
             for _ in range(100):
                 datagram = peer.packet(*[bytes(200)] * 200)
-                world.engine.receive(datagram, peer.address, world.now, world.wall_now)
+                world.engine.dispatcher.receive(datagram, peer.address, world.now, world.wall_now)
         assert world.engine.drops["inbox full"] > 0
         assert world.engine.budgets.inboxes <= MIB + 3 * (GUARANTEED + 70_000)
         world.engine.advance(world.now)
@@ -223,7 +223,7 @@ class TestInboxes:
         for peer in peers:
             for _ in range(20):
                 datagram = peer.packet(*[bytes(200)] * 200)
-                world.engine.receive(datagram, peer.address, world.now, world.wall_now)
+                world.engine.dispatcher.receive(datagram, peer.address, world.now, world.wall_now)
         assert MIB - 100_000 < world.engine.budgets.inboxes <= MIB + 11 * (GUARANTEED + 70_000)
 
     def test_all_hosts_together_have_one_too(self) -> None:
@@ -232,7 +232,7 @@ class TestInboxes:
             peer = KeyHolder(world, f"192.0.2.{host}", 5000)
             for _ in range(30):
                 datagram = peer.packet(*[bytes(200)] * 200)
-                world.engine.receive(datagram, peer.address, world.now, world.wall_now)
+                world.engine.dispatcher.receive(datagram, peer.address, world.now, world.wall_now)
         assert world.engine.budgets.inboxes <= 4 * MIB + 19 * (GUARANTEED + 70_000)
 
     def test_what_was_handled_is_given_back(self) -> None:

@@ -173,8 +173,8 @@ class TestTime:
                 clock.work(100)
                 return True
 
-        pump = ServerPump(world.engine, Working(), lambda: world.now)
-        world.engine.answers.push((b"", LOOPBACK))
+        pump = ServerPump(world.engine.dispatcher, Working(), lambda: world.now)
+        world.engine.dispatcher.answers.push((b"", LOOPBACK))
         pump.receive(1, world.now, world.wall_now)
         pump.send()
         assert world.meter._seconds == [0, 1, 0, 110]

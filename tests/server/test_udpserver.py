@@ -444,7 +444,7 @@ class TestUdpServer:
 
         monkeypatch.setattr(
             "mpgameserver.server.loop.ServerPump",
-            lambda engine, carrier, clock: ServerPump(engine, Reluctant(carrier), clock),
+            lambda dispatcher, carrier, clock: ServerPump(dispatcher, Reluctant(carrier), clock),
         )
         context = ServerContext(
             Recorder(handle_message=lambda client, message: client.send(message))
@@ -718,7 +718,7 @@ class TestErrorsOfSending:
         server = UdpServer(ServerContext(Recorder()), LOOPBACK)
         server.update()
         for _ in range(3):
-            server._loop.engine.answers.push((b"x", ("255.255.255.255", 9)))
+            server._loop.engine.dispatcher.answers.push((b"x", ("255.255.255.255", 9)))
             server.update()
         assert server.stats.send_errors == {"EACCES": 3}
         assert server.stats.drops == {}

@@ -17,6 +17,7 @@ from soak.figures import Figures
 from soak.soakpair import FRAME, WALL_START
 from soak.talk import Talk
 from support.recordingaead import recorded_sessions
+from support.turns import turn
 
 from mpgameserver._core.packet import size_limits
 from mpgameserver.client.handshake import ClientHandshake
@@ -175,9 +176,8 @@ class Crowd(EventHandler):
                 for client in self._engine.clients:
                     if not self.down[client.token].has_ended:
                         self.down[client.token].say()
-            self._engine.advance(self.now)
-            while (leaving := self._engine.next_datagram(self.now)) is not None:
-                self._members[leaving[1]].link.down.send(leaving[0], self.now)
+            for datagram, address in turn(self._engine, self.now):
+                self._members[address].link.down.send(datagram, self.now)
             self._log.check()
 
     def _act(self, member: Member) -> None:
@@ -206,7 +206,9 @@ class Crowd(EventHandler):
             assert member.connection.is_live, f"a client was {member.connection.status.name}"
             self._collect(member.connection)
         for datagram in member.link.up.receive(self.now):
-            self._engine.receive(datagram, member.address, self.now, WALL_START + self.now)
+            self._engine.dispatcher.receive(
+                datagram, member.address, self.now, WALL_START + self.now
+            )
 
     def _collect(self, connection: Connection) -> None:
         """Read what has arrived at a client, and call what is settled."""

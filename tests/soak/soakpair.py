@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 
 from support.recordingaead import Seals
+from support.turns import turn
 
 from mpgameserver._core.endpoint import Endpoint
 from mpgameserver._core.packet import size_limits
@@ -94,10 +95,9 @@ class SoakPair:
             for _, datagram in attempt.datagrams(now):
                 link.up.send(datagram, now)
             for datagram in link.up.receive(now):
-                engine.receive(datagram, ADDRESS, now, WALL_START + now)
-            engine.advance(now)
-            while (outgoing := engine.next_datagram(now)) is not None:
-                link.down.send(outgoing[0], now)
+                engine.dispatcher.receive(datagram, ADDRESS, now, WALL_START + now)
+            for outgoing, _ in turn(engine, now):
+                link.down.send(outgoing, now)
         raise AssertionError(f"not connected within {CONNECT_TIMEOUT} s")
 
     def step(self, limit: float) -> None:

@@ -51,7 +51,7 @@ class EchoServer(EventHandler):
         """Send what is no packet, from the server's own address."""
         running = self._server._server
         assert running is not None
-        datagrams = running._socket.datagrams
+        datagrams = running._loop.socket.datagrams
         self._context.call_soon_threadsafe(lambda: datagrams.send(bytes(50), address))
 
     def connect(self, client: ServerClient) -> None:

@@ -22,7 +22,7 @@ from typing import Any
 
 import mpgameserver._core as core
 from mpgameserver._core.connection import Connection
-from mpgameserver._core.dispatcher import Switchboard
+from mpgameserver._core.dispatcher import Dispatcher
 from mpgameserver._core.endpoint import Endpoint
 from mpgameserver._core.session import Session
 from mpgameserver.connection import Timing
@@ -94,8 +94,8 @@ def samples() -> list[object]:
     containers = [(), (b"a", ("127.0.0.1", 9)), ("127.0.0.1", 9), [], [1], {}, {1: 2}]
     return [
         *numbers, *times, *texts, *containers, None, "text", True, Bare(), Bare, repr, Reader(),
-        endpoint, connection, session, Switchboard(context, Reader(), {}), session_cipher(KEY),
-        Timing(), context, owner,
+        endpoint, connection, session, Dispatcher(Reader(), context, Reader(), {}),
+        session_cipher(KEY), Timing(), context, owner,
     ]  # fmt: skip
 
 
@@ -135,8 +135,8 @@ def instances(kind: type, values: list[object]) -> Iterator[object]:
         (endpoint, 1, Timing()),
         (connection, ("127.0.0.1", 1), b"", SimpleNamespace(now=1.0, wants_out=lambda _: None)),
         (connection, Reader(), Reader()),
-        (Switchboard(SimpleNamespace(settings=None), Reader(), {}), Reader(), lambda: 0.0),
-        (Switchboard.__new__(Switchboard), Reader(), lambda: 0.0),
+        (Dispatcher(Reader(), SimpleNamespace(settings=None), Reader(), {}), Reader(), lambda: 0.0),
+        (Dispatcher.__new__(Dispatcher), Reader(), lambda: 0.0),
         (new_socket(),),
     ]
     for make in constructors(kind):

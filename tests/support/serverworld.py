@@ -130,15 +130,16 @@ class World(testing.World):
         self._send()
         return self.sent[before:]
 
-    def _send(self) -> None:
+    def _send(self) -> bool:
         while not self.is_blocked:
-            item = self.engine.next_datagram(self.now)
+            item = self.engine.dispatcher.next_datagram(self.now)
             if item is None:
                 break
             self.sent.append(item)
             for player in self.players:
                 if player.address == item[1]:
                     player.links.down.send(item[0], self.now)
+        return not self.is_blocked
 
     # Players.
 

@@ -144,7 +144,7 @@ def test_without_a_trace_nothing_is_in_the_way(monkeypatch: pytest.MonkeyPatch) 
         client.connect(server.address)
         play(client, client.connected)
         assert server._server is not None
-        assert server._server._loop.engine.observer is None
+        assert server._server._loop.engine.dispatcher.observer is None
         assert client._socket is not None
         assert client._socket.observer is None
         assert client._pump is not None
@@ -256,7 +256,7 @@ def test_a_hello_that_waited_in_vain_gets_a_second_line(tmp_path: Path) -> None:
     player.frame()
     [hello] = player.links.up.receive(world.now)
     before = len(lines(tmp_path / "trace"))
-    world.engine.receive(hello, player.address, world.now, world.wall_now)
+    world.engine.dispatcher.receive(hello, player.address, world.now, world.wall_now)
     world.context.limits = replace(world.context.limits, clients=1)
     world.turn()
     received, dropped = (
