@@ -353,7 +353,7 @@ cdef class Dispatcher:
                 session.is_ready = False
                 self.timers.schedule(session, max(due, self.now + MIN_TIMER))
             if datagram is not None:
-                session.connection.endpoint.note_sent(
+                session.connection.endpoint.on_datagram_sent(
                     <uint32_t>PyBytes_GET_SIZE(datagram), self.now
                 )
                 return datagram, session.address

@@ -246,7 +246,7 @@ cdef class Endpoint:
         """
         return self._path.unsafe < SIZE_CLASSES
 
-    cpdef void note_sent(self, uint32_t size, double now):
+    cpdef void on_datagram_sent(self, uint32_t size, double now):
         """Count a datagram that was handed to the network."""
         self.sent += 1
         self.rate_bins.on_sent(size, now)
@@ -287,7 +287,7 @@ cdef class Endpoint:
             self.send_queue.expire(self._now, self.message_timeout)
             if self.reassembler.share.held:
                 self.reassembler.expire(self._heard_for)
-            self.send_limits.note_waiting(self.send_queue.pending, self._now)
+            self.send_limits.on_pending(self.send_queue.pending, self._now)
         finally:
             self._is_entered = False
 
@@ -311,7 +311,7 @@ cdef class Endpoint:
             ):
                 _on_large_lost(self, number, contents)
             if contents is not None:
-                self.send_queue.note_lost(contents, number)
+                self.send_queue.on_packet_lost(contents, number)
         if probed and (self.established or self.rtt.measured):
             self.send_limits.on_pto()
         return 0
@@ -417,8 +417,8 @@ cdef class Endpoint:
             )
             if message is None:
                 break
-            remember = self.send_queue.note_sent(message, carrier, self._now)
-            self.send_limits.note_carried(message.transfer is not None, carrier)
+            remember = self.send_queue.on_message_sent(message, carrier, self._now)
+            self.send_limits.on_content_sent(message.transfer is not None, carrier)
             put_message(packet, message)
             self.send_queue.quiet = False
             if remember:
@@ -427,7 +427,7 @@ cdef class Endpoint:
                 break
             limit = self._path.body - packet.size - SHARED_OVERHEAD
         if packet.count and ahead:
-            self.send_limits.note_ahead(self._now)
+            self.send_limits.on_packet_ahead(self._now)
         elif packet.count:
             self.send_limits.newest_behind = carrier
         if is_lossy and packet.count and packet.packet_type >= APP:
@@ -621,7 +621,7 @@ cdef class Endpoint:
             newest_acked = max(newest_acked, number)
             contents = self.sent_packets.take_contents(number)
             if contents is not None:
-                self.send_queue.note_acked(contents)
+                self.send_queue.on_packet_acked(contents)
         if self.sent_packets.newly_acked_count:
             self.send_limits.congestion.on_ack(newest_acked, self.sent_packets.newest, in_flight)
             if self.send_limits.ack_frequency.is_frequent:
@@ -766,7 +766,7 @@ cdef int _take_riders(Endpoint endpoint, PacketBuilder *packet) except -1:
         )
         if message is None:
             break
-        endpoint.send_queue.note_sent(message, carrier, endpoint._now)
+        endpoint.send_queue.on_message_sent(message, carrier, endpoint._now)
         put_message(packet, message)
         remember_message(packet, message)
     return 0

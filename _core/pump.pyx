@@ -193,5 +193,5 @@ cdef class ClientPump(Pump):
         if is_taken:
             if self.observer is not None:
                 self.observer.sent(datagram)
-            self._connection.endpoint.note_sent(<uint32_t>PyBytes_GET_SIZE(datagram), now)
+            self._connection.endpoint.on_datagram_sent(<uint32_t>PyBytes_GET_SIZE(datagram), now)
         return is_taken

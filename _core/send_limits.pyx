@@ -115,7 +115,7 @@ cdef class SendLimits:
         """No packet leaves ahead before."""
         return self._ahead - (MESSAGE_ROOM - 1) * AHEAD_INTERVAL * self._interval()
 
-    cdef void note_ahead(self, double now) noexcept:
+    cdef void on_packet_ahead(self, double now) noexcept:
         """A packet leaves ahead of a transfer's; a trial's burst has room for some anyway."""
         if self.ack_frequency.in_trial(now):
             return

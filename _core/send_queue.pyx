@@ -166,7 +166,7 @@ cdef class SendQueue:
         """The next message for a packet, of at most `limit` bytes; None when none fits.
 
         `alone` says that the packet is empty so far, `ahead` that it may not begin with a
-        fragment. The caller calls `note_sent` with the message.
+        fragment. The caller calls `on_message_sent` with the message.
         """
         cdef Message message
         cdef uint32_t kinds
@@ -282,7 +282,7 @@ cdef class SendQueue:
         self.hemmed_in = True
         return False
 
-    cdef bint note_sent(self, Message message, int64_t carrier, double now) except -1:
+    cdef bint on_message_sent(self, Message message, int64_t carrier, double now) except -1:
         """The message leaves in packet `carrier`; True when the packet must remember it."""
         message.carrier = carrier
         message.last_sent = now
@@ -318,7 +318,7 @@ cdef class SendQueue:
             queue_clear(&self._riders)
         return 0
 
-    cdef int note_acked(self, object contents) except -1:
+    cdef int on_packet_acked(self, object contents) except -1:
         """A packet that carried a message, or a list of messages, was acked."""
         cdef Message message
         if type(contents) is Message:
@@ -327,7 +327,7 @@ cdef class SendQueue:
             self._settle(message, True)
         return 0
 
-    cdef int note_lost(self, object contents, int64_t carrier) except -1:
+    cdef int on_packet_lost(self, object contents, int64_t carrier) except -1:
         """Packet `carrier`, which carried a message or a list of messages, was lost."""
         cdef Message message
         for message in [contents] if type(contents) is Message else <list?>contents:

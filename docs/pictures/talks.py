@@ -63,7 +63,7 @@ class Player:
         """What leaves in a frame."""
         self.connection.advance(now)
         while (datagram := self.connection.next_datagram(now)) is not None:
-            self.connection.endpoint.note_sent(len(datagram), now)
+            self.connection.endpoint.on_datagram_sent(len(datagram), now)
             yield datagram
 
 

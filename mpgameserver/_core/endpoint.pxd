@@ -55,7 +55,7 @@ cdef class Endpoint:
     cpdef bint ack_is_due(self) noexcept
     cpdef tuple take_message(self)
     cpdef list take_settled(self)
-    cpdef void note_sent(self, uint32_t size, double now)
+    cpdef void on_datagram_sent(self, uint32_t size, double now)
     cpdef bytes next_datagram(self, double now)
     cpdef Verdict receive(self, bytes datagram, double now) except? VERDICTS
     cpdef void advance(self, double now)

@@ -38,18 +38,18 @@ cdef class SendLimits:
     cdef bint wants_trial(self, bint hemmed_in, Py_ssize_t pending) noexcept
     cdef int messages_per_packet(self, int waiting, double now) noexcept
     cdef int on_packet_sent(self, int64_t number, int64_t oldest, double now) except -1
-    cdef void note_ahead(self, double now) noexcept
+    cdef void on_packet_ahead(self, double now) noexcept
     cdef void on_pto(self) noexcept
     cdef void on_packet_acked(self, double rtt, bint newest, double now)
     cdef double pto(self)
-    cdef inline void note_carried(self, bint is_fragment, int64_t carrier) noexcept:
+    cdef inline void on_content_sent(self, bint is_fragment, int64_t carrier) noexcept:
         # Packet `carrier` carries a fragment or a whole message.
         if is_fragment:
             self.newest_cut = carrier
         elif carrier != self.newest_whole:
             self.previous_whole = self.newest_whole
             self.newest_whole = carrier
-    cdef inline void note_waiting(self, Py_ssize_t pending, double now) noexcept:
+    cdef inline void on_pending(self, Py_ssize_t pending, double now) noexcept:
         if pending <= STALL_LIMIT:
             self._progress_at = now
     cdef inline bint is_stalled(self, double now) noexcept:     # much waits, and nothing is acked

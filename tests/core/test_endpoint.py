@@ -1139,7 +1139,7 @@ class TestCounters:
             client.queue(bytes(1000), NONE)
         left = flush(client, 0.0)
         for datagram in left:
-            client.note_sent(len(datagram), 0.0)
+            client.on_datagram_sent(len(datagram), 0.0)
         peer.read_all(left[:2])
         client.receive(peer.make(peer.message()), 0.1)
         client.receive(b"noise", 0.1)
@@ -1159,7 +1159,7 @@ class TestCounters:
     def test_traffic_is_counted_by_the_second(self, client, peer):
         client.queue(b"1")
         (datagram,) = flush(client, 0.5)
-        client.note_sent(len(datagram), 0.5)
+        client.on_datagram_sent(len(datagram), 0.5)
         peer.read(datagram)
         reply = peer.make()
         client.receive(reply, 1.25)
@@ -1192,7 +1192,7 @@ class TestMemory:
                     if frame % 320 == 0:
                         sender.queue(bytes(5000))
                 for number, datagram in enumerate(flush(sender, now)):
-                    sender.note_sent(len(datagram), now)
+                    sender.on_datagram_sent(len(datagram), now)
                     if (frame + number) % 50:
                         receiver.receive(datagram, now)
                 receiver.take_messages()

@@ -108,7 +108,7 @@ class Talker:
         while (datagram := self.connection.next_datagram(now)) is not None:
             assert len(datagram) <= self.max_datagram, f"a datagram of {len(datagram)} bytes"
             assert len(leaving) < 1000, "does not stop to send"
-            self.endpoint.note_sent(len(datagram), now)
+            self.endpoint.on_datagram_sent(len(datagram), now)
             leaving.append(datagram)
         return leaving
 

@@ -107,7 +107,7 @@ class Member:
         if self.connection is not None:
             self.connection.advance(now)
             while (datagram := self.connection.next_datagram(now)) is not None:
-                self.connection.endpoint.note_sent(len(datagram), now)
+                self.connection.endpoint.on_datagram_sent(len(datagram), now)
                 self.link.up.send(datagram, now)
 
 

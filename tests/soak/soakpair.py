@@ -123,5 +123,5 @@ class SoakPair:
     def _send(self, connection: Connection, outgoing: Link) -> None:
         now = self.now
         while (datagram := connection.next_datagram(now)) is not None:
-            connection.endpoint.note_sent(len(datagram), now)
+            connection.endpoint.on_datagram_sent(len(datagram), now)
             outgoing.send(datagram, now)

@@ -195,7 +195,7 @@ class EndpointPair:
                     self.WIDE_SPAN if endpoint.send_limits.ack_frequency.is_frequent else self.SPAN
                 )
                 assert sent.newest - sent.oldest_undecided <= span
-            endpoint.note_sent(len(datagram), self.now)
+            endpoint.on_datagram_sent(len(datagram), self.now)
             self.datagrams += 1
             send(datagram, self.now)
 

@@ -50,7 +50,7 @@ class ConnectionPair:
                 connection.receive(datagram, self.now)
             connection.advance(self.now)
             while (datagram := connection.next_datagram(self.now)) is not None:
-                connection.endpoint.note_sent(len(datagram), self.now)
+                connection.endpoint.on_datagram_sent(len(datagram), self.now)
                 outgoing.send(datagram, self.now)
 
     def run(self, seconds: float) -> None:

@@ -232,6 +232,6 @@ class Player:
         connection.advance(now)
         leaving = []
         while (datagram := connection.next_datagram(now)) is not None:
-            connection.endpoint.note_sent(len(datagram), now)
+            connection.endpoint.on_datagram_sent(len(datagram), now)
             leaving.append(datagram)
         return leaving
