@@ -29,7 +29,7 @@ cdef class Callbacks:
         """Keep a callback until the outcome of the attempt to connect is known."""
         self._awaiting.append(callback)
 
-    def settle_attempt(self, bint succeeded):
+    def complete_attempt(self, bint succeeded):
         """Make those that `expect` was given due."""
         cdef list awaiting = self._awaiting
         self._awaiting = []
@@ -38,8 +38,8 @@ cdef class Callbacks:
 
     def collect(self, Connection connection not None):
         """Make the callbacks of messages due that are completed."""
-        if connection.endpoint.send_queue.settled:
-            self._due.extend(connection.endpoint.take_settled())
+        if connection.endpoint.send_queue.completed:
+            self._due.extend(connection.take_completed())
 
     def clear(self):
         """Forget all of them."""

@@ -2,7 +2,7 @@
 
 The owner gives it every datagram that came from the other side's address (`receive`), tells it
 the time once per frame or tick (`advance`), sends what `next_datagram` makes until that is None,
-and calls the callbacks of `take_settled`. Nothing here raises for what the other side does.
+and calls the callbacks of `take_completed`. Nothing here raises for what the other side does.
 
     CONNECTED ── disconnect() ──> DISCONNECTING ── acked, or 1 s ──> DISCONNECTED
         │ └─────── the other side's DISCONNECT ──────────────────────────^
@@ -101,9 +101,9 @@ cdef class Connection:
             raise NotConnectedError(f"cannot send while {self.status.name}")
         return 0
 
-    def take_settled(self):
+    cpdef list take_completed(self):
         """Take the callbacks of the messages that are over, each with what to call it with."""
-        return self.endpoint.take_settled()
+        return self.endpoint.take_completed()
 
     @property
     def latency(self):
@@ -235,7 +235,7 @@ cdef class Connection:
         if self.is_live:
             self._end(_disconnected)
         self._answer_goodbye = False
-        self.endpoint.take_settled()
+        self.endpoint.take_completed()
         self.endpoint.take_messages()
 
     cdef int _end(self, object status) except -1:

@@ -275,7 +275,7 @@ cdef class Dispatcher:
             self._owner.announce(session)
         if session.connection.endpoint.inbox_size:
             self._handle_messages(session)
-        if session.callbacks is not None or session.connection.endpoint.send_queue.settled:
+        if session.callbacks is not None or session.connection.endpoint.send_queue.completed:
             self._call_back(session)
 
     cdef int _handle_messages(self, Session session) except -1:
@@ -306,7 +306,7 @@ cdef class Dispatcher:
         cdef int most = MAX_CALLS_PER_TURN
         if session.callbacks is None:
             session.callbacks = deque()
-        session.callbacks.extend(session.connection.endpoint.take_settled())
+        session.callbacks.extend(session.connection.take_completed())
         while session.callbacks:
             if most == 0 or self.calls.left == 0:
                 return self._wait_for_turn(session)

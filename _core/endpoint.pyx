@@ -163,7 +163,7 @@ cdef class Endpoint:
         """Queue a message for the datagrams to come.
 
         `payload` is any bytes-like object and is copied at once; `retry` a RetryMode or its
-        number; `callback` is called with True or False once, through `take_settled`.
+        number; `callback` is called with True or False once, through `take_completed`.
 
         Raises TypeError for another type, ValueError for another retry mode or a message of more
         than `send_queue.max_message` bytes, and SendQueueFullError when more than
@@ -219,11 +219,11 @@ cdef class Endpoint:
         self.inbox_share.charge(-self.inbox_share.held)
         return messages
 
-    cpdef list take_settled(self):
+    cpdef list take_completed(self):
         """Take the list of (callback, acked) of the messages that are over."""
-        cdef list settled, fresh = []  # made first: a collection may call this method
-        settled, self.send_queue.settled = self.send_queue.settled, fresh
-        return settled
+        cdef list completed, fresh = []  # made first: a collection may call this method
+        completed, self.send_queue.completed = self.send_queue.completed, fresh
+        return completed
 
     @property
     def drops(self):
@@ -725,7 +725,7 @@ cdef int _on_large_lost(Endpoint endpoint, int64_t number, object contents) exce
         return 0
     if type(contents) is Message:
         is_reliable = (<Message>contents).retry == RETRY_ON_TIMEOUT and (
-            not (<Message>contents).settled
+            not (<Message>contents).completed
         )
     if on_lost(&endpoint._path, size, is_reliable, endpoint._now):
         endpoint._path.body = max_payload(carried(&endpoint._path)) + SINGLE_OVERHEAD

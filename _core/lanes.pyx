@@ -86,11 +86,11 @@ cdef class FragmentLanes:
         cdef Message fragment
         while lane.due_again.count:
             fragment = queue_front(&lane.due_again)
-            if not fragment.settled and fragment.wire_size() > limit:
+            if not fragment.completed and fragment.wire_size() > limit:
                 return None
             queue_pop(&lane.due_again)
             self.due_again -= 1
-            if not fragment.settled:
+            if not fragment.completed:
                 return fragment
         if may_number and lane.unsent.count:
             return self._cut(lane, limit)

@@ -8,7 +8,7 @@ retry mode decides:
 - NONE: over at its timeout.
 - BEST_EFFORT: due again every repeat interval, over at its timeout.
 
-Each message that has a callback is settled exactly once: acked, timed out, or closed with the
+Each message that has a callback is completed exactly once: acked, timed out, or closed with the
 connection. The callbacks gather in `settled` for the owner to call, so that none runs in the
 middle of a packet.
 
@@ -81,7 +81,7 @@ cdef class SendQueue:
         self.max_pending = MAX_PENDING_BYTES
         self.message_span = NARROW_SPAN
         self.newest = self.newest_acked = previous
-        self.settled = []
+        self.completed = []
         self.share = Share(GUARANTEED)
         self._callbacks = {}
 
@@ -174,7 +174,7 @@ cdef class SendQueue:
         if self._closing and _is_drained(self):
             return _next_disconnect(self, alone, now)
         if alone:
-            message = _take_unsettled(&self._control, limit)
+            message = _take_uncompleted(&self._control, limit)
             if message is not None:
                 return message
         kinds = self._kinds_with_something(now, repeat_interval)
@@ -213,9 +213,9 @@ cdef class SendQueue:
         if kind == NEW:
             return self._take_new(limit)
         if kind == AGAIN:
-            return _take_unsettled(&self._due_again, limit)
+            return _take_uncompleted(&self._due_again, limit)
         if kind == REPEATED:
-            return _take_unsettled(&self._repeating, limit)
+            return _take_uncompleted(&self._repeating, limit)
         return self._take_fragment(limit)
 
     cdef Message _take_new(self, Py_ssize_t limit):
@@ -244,7 +244,7 @@ cdef class SendQueue:
         cdef Message message
         while self._repeating.count and not self._closing:
             message = queue_front(&self._repeating)
-            if not message.settled and self.newest - message.number < self.message_span:
+            if not message.completed and self.newest - message.number < self.message_span:
                 return now >= message.last_sent + repeat_interval
             queue_pop(&self._repeating)
         return False
@@ -258,7 +258,7 @@ cdef class SendQueue:
         cdef Message message
         while self._riders.count:
             message = queue_front(&self._riders)
-            if message.settled:
+            if message.completed:
                 queue_pop(&self._riders)
                 continue
             if message.size > limit or now < message.last_sent + interval:
@@ -322,9 +322,9 @@ cdef class SendQueue:
         """A packet that carried a message, or a list of messages, was acked."""
         cdef Message message
         if type(contents) is Message:
-            return self._settle(<Message>contents, True)
+            return self._complete(<Message>contents, True)
         for message in <list?>contents:
-            self._settle(message, True)
+            self._complete(message, True)
         return 0
 
     cdef int on_packet_lost(self, object contents, int64_t carrier) except -1:
@@ -333,21 +333,21 @@ cdef class SendQueue:
         for message in [contents] if type(contents) is Message else <list?>contents:
             if (
                 message.retry == RETRY_ON_TIMEOUT
-                and not message.settled
+                and not message.completed
                 and message.carrier == carrier
             ):
                 _add_due_again(self, message)
         return 0
 
     cdef int expire(self, double now, double timeout) except -1:
-        """Settle what has waited `timeout` seconds for its ack since it first left."""
+        """Complete what has waited `timeout` seconds for its ack since it first left."""
         cdef Message message
         while self._deadlines.count:
             message = queue_front(&self._deadlines)
-            if not message.settled and now < message.first_sent + timeout:
+            if not message.completed and now < message.first_sent + timeout:
                 break
             queue_pop(&self._deadlines)
-            self._settle(message, False)
+            self._complete(message, False)
         return 0
 
     cdef double next_timer(
@@ -382,7 +382,7 @@ cdef class SendQueue:
         cdef Message message
         while self._due_again.count:
             message = queue_front(&self._due_again)
-            if not message.settled:
+            if not message.completed:
                 return True
             queue_pop(&self._due_again)
         return self._waiting.count > 0 and self.may_number()
@@ -394,19 +394,19 @@ cdef class SendQueue:
         return 0
 
     cdef bint disconnect_acked(self) noexcept:
-        return self._disconnect is not None and self._disconnect.settled
+        return self._disconnect is not None and self._disconnect.completed
 
     cdef int close(self) except -1:
-        """Settle all that is outstanding as not acked, and forget it."""
-        self._settle_all(&self._unacked)
-        self._settle_all(&self._deadlines)
-        self._settle_all(&self._control)
-        self._settle_all(&self._due_again)
-        self._settle_all(&self._waiting)
+        """Complete all that is outstanding as not acked, and forget it."""
+        self._complete_all(&self._unacked)
+        self._complete_all(&self._deadlines)
+        self._complete_all(&self._control)
+        self._complete_all(&self._due_again)
+        self._complete_all(&self._waiting)
         if self._lanes is not None:
             self._lanes.drop_due_again()
             for transfer in self._lanes.take_unsent():
-                self._settle_transfer(transfer, False)
+                self._complete_fragmented(transfer, False)
         queue_clear(&self._repeating)
         queue_clear(&self._riders)
         self._closing = False
@@ -414,41 +414,41 @@ cdef class SendQueue:
         self.share.charge(-self.share.held)
         return 0
 
-    cdef int _settle_all(self, Queue *queue) except -1:
+    cdef int _complete_all(self, Queue *queue) except -1:
         for message in queue_pop_all(queue):
-            self._settle(message, False)
+            self._complete(message, False)
         return 0
 
-    cdef int _settle(self, Message message, bint acked) except -1:
+    cdef int _complete(self, Message message, bint acked) except -1:
         cdef Transfer transfer = message.transfer
-        if message.settled:
+        if message.completed:
             return 0
-        message.settled = True
+        message.completed = True
         message.data = None
         if transfer is None:
             if not message.travels_alone():
                 self.share.charge(-(<Py_ssize_t>message.size + ITEM_COST))
             if message.has_callback:
-                self._note_settled(message, acked)
+                self._add_completed(message, acked)
             return 0
         message.transfer = None
         transfer.unacked -= acked
         if transfer.unacked == 0 or not acked:
-            self._settle_transfer(transfer, acked)
+            self._complete_fragmented(transfer, acked)
         return 0
 
-    cdef int _settle_transfer(self, Transfer transfer, bint acked) except -1:
-        if not transfer.settled:
-            transfer.settled = True
+    cdef int _complete_fragmented(self, Transfer transfer, bint acked) except -1:
+        if not transfer.completed:
+            transfer.completed = True
             self.share.charge(-(PyBytes_GET_SIZE(transfer.data) + ITEM_COST))
             if transfer.has_callback:
-                self._note_settled(transfer, acked)
+                self._add_completed(transfer, acked)
         return 0
 
-    cdef int _note_settled(self, object message, bint acked) except -1:
+    cdef int _add_completed(self, object message, bint acked) except -1:
         """Have the callback called; a collection that the tuple starts may take `settled`."""
         cdef tuple outcome = (self._callbacks.pop(message), acked)
-        self.settled.append(outcome)
+        self.completed.append(outcome)
         return 0
 
 
@@ -458,15 +458,15 @@ cdef int _add_fragmented(SendQueue queue, Transfer transfer) except -1:
     return queue._lanes.add(transfer, queue._payload_limit)
 
 
-cdef Message _take_unsettled(Queue *queue, Py_ssize_t limit):
-    """Take the first message that is not settled; None if it is larger than `limit` bytes."""
+cdef Message _take_uncompleted(Queue *queue, Py_ssize_t limit):
+    """Take the first message that is not completed; None if it is larger than `limit` bytes."""
     cdef Message message
     while queue.count:
         message = queue_front(queue)
-        if not message.settled and message.wire_size() > limit:
+        if not message.completed and message.wire_size() > limit:
             return None
         queue_pop(queue)
-        if not message.settled:
+        if not message.completed:
             return message
     return None
 
@@ -494,7 +494,7 @@ cdef double _next_copy_time(SendQueue queue) except? -1.0:
     """When a drain has a copy to send, if nothing else happens; else infinity."""
     cdef Message oldest
     if _is_drained(queue):
-        return INFINITY if queue._disconnect.settled else _disconnect_due(queue)
+        return INFINITY if queue._disconnect.completed else _disconnect_due(queue)
     oldest = _oldest_unacked(queue)
     if oldest is None or queue._has_unsent():
         return INFINITY
@@ -503,7 +503,7 @@ cdef double _next_copy_time(SendQueue queue) except? -1.0:
 
 cdef Message _next_disconnect(SendQueue queue, bint alone, double now):
     """The DISCONNECT, and copies of it until it is acked: nothing follows it."""
-    if not alone or queue._disconnect.settled or now < _disconnect_due(queue):
+    if not alone or queue._disconnect.completed or now < _disconnect_due(queue):
         return None
     return queue._disconnect
 
@@ -526,7 +526,7 @@ cdef Message _oldest_unacked(SendQueue queue):
     cdef Message message
     while queue._unacked.count:
         message = queue_front(&queue._unacked)
-        if not message.settled:
+        if not message.completed:
             return message
         queue_pop(&queue._unacked)
     return None

@@ -81,7 +81,7 @@ def play(pairs: list[tuple[Endpoint, Endpoint]], began: float, seconds: float) -
                     if frame % LOST_EVERY:
                         receiver.receive(datagram, began)
                 receiver.take_messages()
-                sender.take_settled()
+                sender.take_completed()
     return began
 
 

@@ -44,7 +44,7 @@ def test_messages_are_acked_where_the_message_timeout_is_below_the_keep_alive_in
         player.connection.send(b"%d" % number, mode, outcomes.append)
         world.run(0.1)
     world.run(0.5)
-    settled = player.connection.take_settled()
+    settled = player.connection.take_completed()
     for callback, acked in settled:
         callback(acked)
     assert outcomes == [True] * 20

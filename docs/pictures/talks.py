@@ -104,7 +104,7 @@ def talk(mode: RetryMode, seed: int = SEED) -> Talk:
                 under_way[datagram] = flight
                 told.flights.append(flight)
                 outgoing.send(datagram, now)
-            for callback, acked in player.connection.take_settled():
+            for callback, acked in player.connection.take_completed():
                 callback(acked)
         for _, message in server.connection.endpoint.take_messages():
             told.handled[message.decode()] = now
@@ -131,6 +131,6 @@ def play_for(seconds: float, seed: int = SEED) -> ConnectionStats:
                 player.connection.receive(datagram, now)
             for datagram in player.datagrams(now):
                 outgoing.send(datagram, now)
-            player.connection.take_settled()
+            player.connection.take_completed()
             player.connection.endpoint.take_messages()
     return ConnectionStats.of(client.connection.endpoint, now)

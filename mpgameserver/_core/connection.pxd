@@ -21,6 +21,7 @@ cdef class Connection:
     cdef bint _warned_of_key
 
     cdef int _require_connected(self) except -1
+    cpdef list take_completed(self)
     cpdef object receive(self, bytes datagram, double now)
     cpdef void advance(self, double now) except *
     cpdef bytes next_datagram(self, double now)

@@ -54,7 +54,7 @@ cdef class Endpoint:
     cpdef bytes farewell(self, double now)
     cpdef bint ack_is_due(self) noexcept
     cpdef tuple take_message(self)
-    cpdef list take_settled(self)
+    cpdef list take_completed(self)
     cpdef void on_datagram_sent(self, uint32_t size, double now)
     cpdef bytes next_datagram(self, double now)
     cpdef Verdict receive(self, bytes datagram, double now) except? VERDICTS

@@ -12,7 +12,7 @@ cdef class Transfer:
     # A message on its way in pieces.
     cdef bytes data
     cdef int8_t retry
-    cdef bint settled
+    cdef bint completed
     cdef bint has_callback
     cdef uint16_t number    # of the fragmented message, on the wire
     cdef uint32_t count
@@ -35,7 +35,7 @@ cdef class Message:
     cdef uint8_t message_type
     cdef int8_t retry
     cdef uint8_t rides      # how often it went along in another's packet
-    cdef bint settled
+    cdef bint completed
     cdef bint has_callback
 
     cdef uint32_t wire_size(self) noexcept

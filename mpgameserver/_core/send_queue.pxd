@@ -20,7 +20,7 @@ cdef enum:
     MAX_PENDING_BYTES = 64 * 1024 * 1024    # several of the largest messages
 
 cdef class SendQueue:
-    cdef readonly list settled      # (callback, acked) of messages that are over
+    cdef readonly list completed      # (callback, acked) of messages that are over
     cdef readonly Py_ssize_t pending     # bytes of messages and fragments that never left
     cdef readonly int64_t newest    # message number; absolute
     cdef int64_t newest_acked       # of the numbers that are known to have arrived
@@ -73,7 +73,7 @@ cdef class SendQueue:
     cdef Message _take_fragment(self, Py_ssize_t limit)
     cdef bint _has_unsent(self) noexcept
     cdef bint _has_repeat(self, double now, double repeat_interval) except -1
-    cdef int _settle_all(self, Queue *queue) except -1
-    cdef int _settle(self, Message message, bint acked) except -1
-    cdef int _settle_transfer(self, Transfer transfer, bint acked) except -1
-    cdef int _note_settled(self, object message, bint acked) except -1
+    cdef int _complete_all(self, Queue *queue) except -1
+    cdef int _complete(self, Message message, bint acked) except -1
+    cdef int _complete_fragmented(self, Transfer transfer, bint acked) except -1
+    cdef int _add_completed(self, object message, bint acked) except -1

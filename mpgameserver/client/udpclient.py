@@ -434,7 +434,7 @@ class UdpClient:
         self._pump = ClientPump(self._connection, sock.datagrams, on_drop, sock.observer)
 
     def _end_attempt(self, succeeded: bool) -> None:
-        self._callbacks.settle_attempt(succeeded)
+        self._callbacks.complete_attempt(succeeded)
         attempt, self._attempt = self._attempt, None
         if attempt is not None:
             attempt.say_goodbye(self._socket)

@@ -587,7 +587,7 @@ class ServerEngine:
         if self._is_closed:
             self.call("a message callback", callback, False)
             return
-        session.connection.endpoint.send_queue.settled.append((callback, False))
+        session.connection.endpoint.send_queue.completed.append((callback, False))
         if session.reason is None:
             self.dispatcher.touch(session)
         else:

@@ -671,7 +671,7 @@ class TestCallbacks:
         outcomes: list[bool] = []
         for _ in range(5000):
             client._callbacks.expect(outcomes.append)
-        client._callbacks.settle_attempt(True)
+        client._callbacks.complete_attempt(True)
         client.update()
         assert len(outcomes) == 4096
         assert client.next_timer() == 0.0
@@ -685,7 +685,7 @@ class TestCallbacks:
         outcomes: list[bool] = []
         for _ in range(9000):
             client._callbacks.expect(outcomes.append)
-        client._callbacks.settle_attempt(True)
+        client._callbacks.complete_attempt(True)
         end(client)
         assert len(outcomes) == 9000
 

@@ -82,7 +82,7 @@ class Talk:
             assert message == self._message(index)
             self.arrived[index] += 1
             assert self.arrived[index] == 1, f"message {index} arrived twice"
-        for callback, acked in self.sender.take_settled():
+        for callback, acked in self.sender.take_completed():
             callback(acked)
         for index in [index for index, calls in self.called.items() if calls]:
             (acked,) = self.called.pop(index)
@@ -205,9 +205,9 @@ class TestEveryMode:
         for size in SIZES:
             pair.client.queue(bytes(size), mode, called.append)
         pair.run(1.0)
-        assert pair.client.take_settled() == []
+        assert pair.client.take_completed() == []
         pair.run(2 * TICK)
-        for callback, acked in pair.client.take_settled():
+        for callback, acked in pair.client.take_completed():
             callback(acked)
         assert called == [False] * len(SIZES)
 
@@ -239,11 +239,11 @@ class TestEveryMode:
             talk.pair.client.queue(bytes(size), mode, lambda _, n=number: called.update([n]))
         for _ in range(20):
             talk.pair.tick()
-            for callback, acked in talk.pair.client.take_settled():
+            for callback, acked in talk.pair.client.take_completed():
                 callback(acked)
         assert 0 < called.total() < 300
         talk.pair.client.close()
-        for callback, acked in talk.pair.client.take_settled():
+        for callback, acked in talk.pair.client.take_completed():
             assert acked is False
             callback(acked)
         assert called == dict.fromkeys(range(300), 1)
@@ -319,7 +319,7 @@ class TestBadTimes:
         called = []
         pair.client.queue(b"early", NONE, called.append)
         pair.run(2.0)
-        for callback, acked in pair.client.take_settled():
+        for callback, acked in pair.client.take_completed():
             callback(acked)
         assert called == [False]
 

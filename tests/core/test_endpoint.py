@@ -495,7 +495,7 @@ class TestReliable:
         client.receive(peer.make(), 0.05)
         assert outcomes.calls == {}
         assert outcomes.collect(client) == {("one", True): 1}
-        assert client.take_settled() == []
+        assert client.take_completed() == []
 
     def test_three_later_acks_send_it_again(self, client, peer):
         datagrams = []
@@ -1196,7 +1196,7 @@ class TestMemory:
                     if (frame + number) % 50:
                         receiver.receive(datagram, now)
                 receiver.take_messages()
-                sender.take_settled()
+                sender.take_completed()
         return began + seconds
 
     def test_ten_minutes_of_play_take_no_more_than_two(self):

@@ -52,7 +52,7 @@ def assert_refused(endpoint: Endpoint, datagram: bytes, reason: str | None = Non
     drops[DROP_REASONS[verdict - 1]] += 1
     assert (endpoint.drops, endpoint.dropped) == (drops, dropped + 1)
     assert all_of(endpoint) == before
-    assert endpoint.take_settled() == []
+    assert endpoint.take_completed() == []
 
 
 @pytest.fixture

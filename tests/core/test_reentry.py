@@ -58,7 +58,7 @@ def actions_on(endpoint: Endpoint, datagram: bytes) -> dict[str, object]:
         "advance": lambda: endpoint.advance(0.5),
         "queue": lambda: endpoint.queue(b"in between"),
         "take_messages": endpoint.take_messages,
-        "take_settled": endpoint.take_settled,
+        "take_completed": endpoint.take_completed,
         "begin_close": endpoint.begin_close,
         "farewell": lambda: endpoint.farewell(0.5),
         "close": endpoint.close,
@@ -108,7 +108,7 @@ def test_a_connection_goes_on_after_finalizers_in_the_middle_of_its_calls(pair, 
     if name not in ("take_messages", "receive"):
         assert sorted(received(pair.client)) == sorted(sent)
     assert pair.client.pending == 0
-    assert [acked for _, acked in pair.client.take_settled()] == []
+    assert [acked for _, acked in pair.client.take_completed()] == []
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -168,7 +168,7 @@ def test_a_message_that_ends_its_connection_is_refused(pair, how):
     with pytest.raises(NotConnectedError):
         send_ending(client.send, print, lambda: getattr(client, how)(pair.now))
     client.abandon(pair.now)
-    assert client.take_settled() == []
+    assert client.take_completed() == []
 
 
 @pytest.mark.parametrize("how", ["abandon", "disconnect"])
@@ -181,4 +181,4 @@ def test_a_message_that_ends_its_session_is_told_to_have_failed(pair, how):
     send_ending(session.send, print, lambda: getattr(pair.server, how)(pair.now))
     assert refused == [print]
     pair.server.abandon(pair.now)
-    assert pair.server.take_settled() == []
+    assert pair.server.take_completed() == []

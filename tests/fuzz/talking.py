@@ -93,7 +93,7 @@ class Talker:
     def settle(self) -> list[tuple[int, bool]]:
         """Call the callbacks that are due; which, and with what."""
         known = len(self.results)
-        for callback, acked in self.connection.take_settled():
+        for callback, acked in self.connection.take_completed():
             callback(acked)
         return list(self.results.items())[known:]
 

@@ -106,7 +106,7 @@ class TestTheChecks:
             talker._on_settled(0, True)
         talker.results.clear()
         talker.connection.abandon(0.0)
-        talker.connection.take_settled()
+        talker.connection.take_completed()
         with pytest.raises(AssertionError, match="callbacks missing"):
             talker.end(0.0)
 

@@ -77,7 +77,7 @@ def test_near_the_limit_the_session_says_goodbye_behind_what_was_queued(is_serve
     assert worn.key_used_up
     pair.run(1.0)
     assert (worn.status, other.status) == (ConnectionStatus.DISCONNECTED,) * 2
-    for callback, acked in worn.take_settled():
+    for callback, acked in worn.take_completed():
         callback(acked)
     assert outcomes
     assert all(outcomes)

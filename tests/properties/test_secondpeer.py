@@ -113,7 +113,7 @@ class Talk:
             self.ours.receive(datagram, self.now)
         self.our_received += [(int(seq), message) for seq, message in self.ours.take_messages()]
         self.ours.advance(self.now)
-        for callback, acked in self.ours.take_settled():
+        for callback, acked in self.ours.take_completed():
             callback(acked)
         while (datagram := self.ours.next_datagram(self.now)) is not None:
             self.link.up.send(datagram, self.now)

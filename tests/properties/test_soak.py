@@ -81,7 +81,7 @@ class TestTheChecks:
         for _ in range(20):
             pair.step(1.0)
         [(_, message)] = pair.server.endpoint.take_messages()
-        [(callback, _)] = pair.client.take_settled()
+        [(callback, _)] = pair.client.take_completed()
         self.callback = callback
         return message
 

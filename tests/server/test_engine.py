@@ -864,7 +864,7 @@ class TestTheEnd:
         world.serve([(goodbye, ADDRESS), (message, ADDRESS)])
         world.run(0.1)
         assert world.handler.messages == []
-        assert [acked for _, acked in player.connection.take_settled()] == [False]
+        assert [acked for _, acked in player.connection.take_completed()] == [False]
 
     def test_silence_drops_a_client(self) -> None:
         world, outcomes = World(), []

@@ -130,7 +130,7 @@ class TestCallbacks:
 
         callbacks.expect(interrupt)
         callbacks.expect(lambda ok: calls.append("next"))
-        callbacks.settle_attempt(True)
+        callbacks.complete_attempt(True)
         with pytest.raises(KeyboardInterrupt):
             callbacks.run(fail)
         assert not callbacks.is_running
@@ -145,10 +145,10 @@ class TestCallbacks:
         def again(ok: bool) -> None:
             calls.append(callbacks.is_running)
             callbacks.expect(again)
-            callbacks.settle_attempt(ok)
+            callbacks.complete_attempt(ok)
 
         callbacks.expect(again)
-        callbacks.settle_attempt(False)
+        callbacks.complete_attempt(False)
         callbacks.run(fail)
         assert calls == [True]
 
@@ -166,17 +166,17 @@ class TestCallbacks:
         callbacks, calls, errors = Callbacks(), [], []
         for callback in (lambda ok: 1 / 0, calls.append):
             callbacks.expect(callback)
-        callbacks.settle_attempt(True)
+        callbacks.complete_attempt(True)
         callbacks.run(lambda: errors.append(sys.exc_info()[0]))
         assert (calls, errors) == ([True], [ZeroDivisionError])
 
     def test_what_is_cleared_is_never_called(self) -> None:
         callbacks, calls = Callbacks(), []
         callbacks.expect(calls.append)
-        callbacks.settle_attempt(True)
+        callbacks.complete_attempt(True)
         callbacks.expect(calls.append)
         callbacks.clear()
-        callbacks.settle_attempt(True)
+        callbacks.complete_attempt(True)
         callbacks.run(fail)
         assert calls == []
 

@@ -214,7 +214,7 @@ class Crowd(EventHandler):
         """Read what has arrived at a client, and call what is settled."""
         for _, message in connection.endpoint.take_messages():
             self.down[connection.token].take(message)
-        for callback, acked in connection.take_settled():
+        for callback, acked in connection.take_completed():
             callback(acked)
 
 

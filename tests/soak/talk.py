@@ -131,5 +131,5 @@ class ConnectionTalk(Talk):
         """Read what has arrived, and call what is settled."""
         for _, message in self._receiver.endpoint.take_messages():
             self.take(message)
-        for callback, acked in self._sender.take_settled():
+        for callback, acked in self._sender.take_completed():
             callback(acked)

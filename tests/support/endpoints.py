@@ -121,7 +121,7 @@ class Outcomes:
 
     def collect(self, endpoint: Endpoint) -> dict[tuple[object, bool], int]:
         """Call what is settled, and return all calls so far."""
-        for callback, acked in endpoint.take_settled():
+        for callback, acked in endpoint.take_completed():
             callback(acked)
         return dict(self.calls)
 
@@ -179,11 +179,11 @@ class EndpointPair:
     ) -> None:
         """Advance and send: `next_timer` has told if there is anything to do."""
         idle = undisturbed and endpoint.next_timer() > self.now + CLOCK_ROUNDING
-        datagrams, settled = self.datagrams, len(endpoint.send_queue.settled)
+        datagrams, settled = self.datagrams, len(endpoint.send_queue.completed)
         endpoint.advance(self.now)
         self._send(endpoint, send)
         if idle:
-            assert (self.datagrams, len(endpoint.send_queue.settled)) == (datagrams, settled)
+            assert (self.datagrams, len(endpoint.send_queue.completed)) == (datagrams, settled)
         assert endpoint.next_timer() > self.now
 
     def _send(self, endpoint: Endpoint, send: Callable[[bytes, float], None]) -> None:

@@ -75,6 +75,6 @@ class Outcomes:
 
     def collect(self, connection: Connection) -> list[tuple[object, bool]]:
         """Call what is settled, and return all calls so far."""
-        for callback, acked in connection.take_settled():
+        for callback, acked in connection.take_completed():
             callback(acked)
         return self.calls

@@ -19,7 +19,7 @@ def state(endpoint: Endpoint) -> tuple[object, ...]:
         (sent.newest, sent.newest_acked, sent.oldest_undecided),
         (rtt.srtt, rtt.rttvar, rtt.latest_rtt, rtt.min_rtt),
         (limits.congestion.packets, limits.congestion.loss, limits.ack_frequency.score),
-        (queue.newest, queue.pending, queue.retransmitted, len(queue.settled)),
+        (queue.newest, queue.pending, queue.retransmitted, len(queue.completed)),
         (len(reassembler), reassembler.held_bytes, reassembler.discarded),
         (endpoint.assembled, endpoint.sent, endpoint.received, endpoint.acked, endpoint.timeouts),
         (endpoint.inbox_size, endpoint.repeated_messages, endpoint.established),
