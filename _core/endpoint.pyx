@@ -405,7 +405,7 @@ cdef class Endpoint:
         cdef Message message
         cdef bint remember
         cdef Py_ssize_t limit = packet.limit - SINGLE_OVERHEAD
-        cdef int64_t carrier = self.sent_packets.newest + 1
+        cdef int64_t packet_number = self.sent_packets.newest + 1
         cdef int most = self.send_limits.messages_per_packet(self.send_queue.backlog(), self._now)
         cdef bint is_lossy = self.send_limits.congestion.loss > LOSSY
         if is_lossy != self.send_queue.takes_riders:
@@ -417,8 +417,8 @@ cdef class Endpoint:
             )
             if message is None:
                 break
-            remember = self.send_queue.on_message_sent(message, carrier, self._now)
-            self.send_limits.on_content_sent(message.transfer is not None, carrier)
+            remember = self.send_queue.on_message_sent(message, packet_number, self._now)
+            self.send_limits.on_content_sent(message.transfer is not None, packet_number)
             put_message(packet, message)
             self.send_queue.quiet = False
             if remember:
@@ -429,7 +429,7 @@ cdef class Endpoint:
         if packet.count and ahead:
             self.send_limits.on_packet_ahead(self._now)
         elif packet.count:
-            self.send_limits.newest_behind = carrier
+            self.send_limits.newest_behind = packet_number
         if is_lossy and packet.count and packet.packet_type >= APP:
             _take_riders(self, packet)
         return 0
@@ -757,7 +757,7 @@ cdef bint _add_probe(Endpoint endpoint, PacketBuilder *packet) except -1:
 cdef int _take_riders(Endpoint endpoint, PacketBuilder *packet) except -1:
     """Fill what room is left with small messages that are not acked yet."""
     cdef Message message
-    cdef int64_t carrier = endpoint.sent_packets.newest + 1
+    cdef int64_t packet_number = endpoint.sent_packets.newest + 1
     cdef Py_ssize_t until = min(packet.size + MAX_RIDER_BYTES, endpoint._path.body)
     cdef double interval = max(endpoint.rtt.srtt / 8, RIDE_INTERVAL)
     while packet.count < MAX_MESSAGES and packet.size + SHARED_OVERHEAD <= until:
@@ -766,7 +766,7 @@ cdef int _take_riders(Endpoint endpoint, PacketBuilder *packet) except -1:
         )
         if message is None:
             break
-        endpoint.send_queue.on_message_sent(message, carrier, endpoint._now)
+        endpoint.send_queue.on_message_sent(message, packet_number, endpoint._now)
         put_message(packet, message)
         remember_message(packet, message)
     return 0

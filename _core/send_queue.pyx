@@ -282,9 +282,9 @@ cdef class SendQueue:
         self.hemmed_in = True
         return False
 
-    cdef bint on_message_sent(self, Message message, int64_t carrier, double now) except -1:
-        """The message leaves in packet `carrier`; True when the packet must remember it."""
-        message.carrier = carrier
+    cdef bint on_message_sent(self, Message message, int64_t packet_number, double now) except -1:
+        """The message leaves in packet `packet_number`; True when the packet must remember it."""
+        message.packet_number = packet_number
         message.last_sent = now
         if message.number:
             self.retransmitted += 1
@@ -327,14 +327,14 @@ cdef class SendQueue:
             self._complete(message, True)
         return 0
 
-    cdef int on_packet_lost(self, object contents, int64_t carrier) except -1:
-        """Packet `carrier`, which carried a message or a list of messages, was lost."""
+    cdef int on_packet_lost(self, object contents, int64_t packet_number) except -1:
+        """Packet `packet_number`, which carried a message or a list of messages, was lost."""
         cdef Message message
         for message in [contents] if type(contents) is Message else <list?>contents:
             if (
                 message.retry == RETRY_ON_TIMEOUT
                 and not message.completed
-                and message.carrier == carrier
+                and message.packet_number == packet_number
             ):
                 _add_due_again(self, message)
         return 0

@@ -28,7 +28,7 @@ cdef class Message:
     cdef double first_sent
     cdef double last_sent
     cdef int64_t number     # absolute; 0 before it first left
-    cdef int64_t carrier    # the newest packet that it left in
+    cdef int64_t packet_number    # the newest packet that it left in
     cdef uint32_t offset    # of the piece, in data
     cdef uint32_t size
     cdef uint16_t index     # of the piece, from 1

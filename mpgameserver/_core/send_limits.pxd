@@ -42,13 +42,13 @@ cdef class SendLimits:
     cdef void on_pto(self) noexcept
     cdef void on_packet_acked(self, double rtt, bint newest, double now)
     cdef double pto(self)
-    cdef inline void on_content_sent(self, bint is_fragment, int64_t carrier) noexcept:
-        # Packet `carrier` carries a fragment or a whole message.
+    cdef inline void on_content_sent(self, bint is_fragment, int64_t packet_number) noexcept:
+        # Packet `packet_number` carries a fragment or a whole message.
         if is_fragment:
-            self.newest_cut = carrier
-        elif carrier != self.newest_whole:
+            self.newest_cut = packet_number
+        elif packet_number != self.newest_whole:
             self.previous_whole = self.newest_whole
-            self.newest_whole = carrier
+            self.newest_whole = packet_number
     cdef inline void on_pending(self, Py_ssize_t pending, double now) noexcept:
         if pending <= STALL_LIMIT:
             self._progress_at = now

@@ -54,9 +54,9 @@ cdef class SendQueue:
     )
     cdef Message next_rider(self, Py_ssize_t limit, double now, double interval)
     cdef int backlog(self) noexcept
-    cdef bint on_message_sent(self, Message message, int64_t carrier, double now) except -1
+    cdef bint on_message_sent(self, Message message, int64_t packet_number, double now) except -1
     cdef int on_packet_acked(self, object contents) except -1
-    cdef int on_packet_lost(self, object contents, int64_t carrier) except -1
+    cdef int on_packet_lost(self, object contents, int64_t packet_number) except -1
     cdef int expire(self, double now, double timeout) except -1
     cdef double next_timer(self, double timeout, double repeat_interval, bint may_send) except? -1.0
     cdef bint has_more(self) except -1
