@@ -9,7 +9,7 @@ and calls the callbacks of `take_completed`. Nothing here raises for what the ot
         └───────── idle timeout, or a reliable message too large for the path ──> DROPPED
 
 `disconnect` drains the connection first: the DISCONNECT leaves when every reliable message that was
-queued before it has been acked, and `DISCONNECT_TIME` before the end of the second at the latest.
+queued before it has been acked, and `DRAIN_RESERVE` before the end of the second at the latest.
 The side that receives one is disconnected at once and replies with one DISCONNECT. So does a side
 whose idle timeout has passed, for the other one may still be there.
 
@@ -34,7 +34,7 @@ from mpgameserver._core.endpoint import DROP_REASONS
 from mpgameserver.enums import ConnectionStatus
 from mpgameserver.errors import NotConnectedError
 
-__all__ = ["GOODBYE_TIMEOUT", "Connection"]
+__all__ = ["DISCONNECT_TIMEOUT", "Connection"]
 
 cdef enum:
     KEY_WARNING = MAX_KEY_PACKETS >> 1
@@ -45,14 +45,14 @@ cdef enum:
 _LOG = logging.getLogger("mpgameserver.connection")
 
 # Seconds that a goodbye takes at most, from `disconnect` to the end without an ack.
-GOODBYE_TIMEOUT = 1.0
+DISCONNECT_TIMEOUT = 1.0
 # Of these, what is left for the DISCONNECT itself: four copies of it.
-cdef double DISCONNECT_TIME = 0.2
+cdef double DRAIN_RESERVE = 0.2
 # Seconds, and round trips, that the other side has to prove itself after such a pause; meanwhile a
 # keep-alive leaves as often as by default, whatever the interval.
-cdef double MIN_PROOF_TIME = 0.5
-cdef double PROOF_ROUND_TRIPS = 4.0
-cdef double PROOF_INTERVAL = 0.1
+cdef double MIN_LIVENESS_TIME = 0.5
+cdef double LIVENESS_RTTS = 4.0
+cdef double LIVENESS_INTERVAL = 0.1
 
 cdef object _connected = ConnectionStatus.CONNECTED
 cdef object _disconnecting = ConnectionStatus.DISCONNECTING
@@ -81,7 +81,7 @@ cdef class Connection:
         self._keep_alive_interval = timing.keep_alive
         self.endpoint.keep_alive_interval = timing.keep_alive
         self.endpoint.message_timeout = timing.message
-        self._silence_timeout = timing.silence
+        self._idle_timeout = timing.silence
 
     # -- messages ---------------------------------------------------------------------------
 
@@ -120,9 +120,9 @@ cdef class Connection:
     cpdef object receive(self, bytes datagram, double now):
         """Take a datagram; the reason (of `DROP_REASONS`) when it was dropped, else None."""
         cdef Verdict verdict = self.endpoint.receive(datagram, now)
-        if self.endpoint.goodbye_received and self.is_live:
+        if self.endpoint.disconnect_received and self.is_live:
             # A DISCONNECT that acks ours is the reply: the peer has forgotten the session.
-            self._answer_goodbye = not self.endpoint.disconnect_acked()
+            self._owes_disconnect = not self.endpoint.disconnect_acked()
             self._end(_disconnected)
         return None if verdict == ACCEPTED else DROP_REASONS[<int>verdict - 1]
 
@@ -136,41 +136,41 @@ cdef class Connection:
                 return
         self.endpoint.advance(now)
         if self.status is _disconnecting:
-            if self.endpoint.disconnect_acked() or now >= self._goodbye_deadline:
+            if self.endpoint.disconnect_acked() or now >= self._disconnect_deadline:
                 self._end(_disconnected)
-            elif now >= self._goodbye_deadline - DISCONNECT_TIME:
+            elif now >= self._disconnect_deadline - DRAIN_RESERVE:
                 self.endpoint.end_drain()
         elif self.endpoint._path.is_stuck or (
-            now >= self.endpoint.last_received + self._silence_timeout
+            now >= self.endpoint.last_received + self._idle_timeout
         ):
             self._drop()
-        elif now > self._last_turn + self._silence_timeout:
-            self._ask_for_proof(now)
-        elif self._proof:
-            self._look_for_proof(now)
+        elif now > self._last_turn + self._idle_timeout:
+            self._begin_liveness_check(now)
+        elif self._liveness_packet:
+            self._check_liveness(now)
         self._last_turn = now
         # An ack that waited in the socket through a pause makes the next one far too long.
         self._last_srtt = self.endpoint.rtt.srtt
 
-    cdef int _ask_for_proof(self, double now) except -1:
+    cdef int _begin_liveness_check(self, double now) except -1:
         """After a pause: the other side is there if it acks what leaves from now on."""
-        self._proof = self.endpoint.sent_packets.newest + 1
-        self._proof_deadline = now + max(
-            MIN_PROOF_TIME, PROOF_ROUND_TRIPS * self._last_srtt
+        self._liveness_packet = self.endpoint.sent_packets.newest + 1
+        self._liveness_deadline = now + max(
+            MIN_LIVENESS_TIME, LIVENESS_RTTS * self._last_srtt
         )
-        self.endpoint.keep_alive_interval = min(PROOF_INTERVAL, self._keep_alive_interval)
+        self.endpoint.keep_alive_interval = min(LIVENESS_INTERVAL, self._keep_alive_interval)
         return 0
 
-    cdef int _look_for_proof(self, double now) except -1:
-        if self.endpoint.sent_packets.newest_acked >= self._proof:
-            self._proof = 0
+    cdef int _check_liveness(self, double now) except -1:
+        if self.endpoint.sent_packets.newest_acked >= self._liveness_packet:
+            self._liveness_packet = 0
             self.endpoint.keep_alive_interval = self._keep_alive_interval
-        elif now >= self._proof_deadline:
+        elif now >= self._liveness_deadline:
             self._drop()
         return 0
 
     cdef int _drop(self) except -1:
-        self._answer_goodbye = True
+        self._owes_disconnect = True
         return self._end(_dropped)
 
     cdef int _spare_key(self, double now) except -1:
@@ -191,28 +191,28 @@ cdef class Connection:
         """Return the next datagram to send at that time; None when there is none."""
         if self.is_live:
             return self.endpoint.next_datagram(now)
-        if self._answer_goodbye:
-            self._answer_goodbye = False
-            return self.endpoint.farewell(now)
+        if self._owes_disconnect:
+            self._owes_disconnect = False
+            return self.endpoint.abort(now)
         return None
 
     cpdef double next_timer(self) except? -1.0:
         """Return when `advance` and `next_datagram` should be called, if nothing arrives before."""
         if not self.is_live:
-            return 0.0 if self._answer_goodbye else INFINITY
+            return 0.0 if self._owes_disconnect else INFINITY
         if self.status is _disconnecting:
             return min(self.endpoint.next_timer(), self._next_deadline())
         return min(
             self.endpoint.next_timer(),
-            self._proof_deadline if self._proof else INFINITY,
-            self.endpoint.last_received + self._silence_timeout,
+            self._liveness_deadline if self._liveness_packet else INFINITY,
+            self.endpoint.last_received + self._idle_timeout,
         )
 
     cdef double _next_deadline(self) noexcept:
         """When the drain, or after it the wait for the ack, must end."""
         if self.endpoint.send_queue.drain_ended:
-            return self._goodbye_deadline
-        return self._goodbye_deadline - DISCONNECT_TIME
+            return self._disconnect_deadline
+        return self._disconnect_deadline - DRAIN_RESERVE
 
     # -- the end ----------------------------------------------------------------------------
 
@@ -220,21 +220,21 @@ cdef class Connection:
         """Begin to drain and then to disconnect; of no effect unless CONNECTED."""
         if self.status is _connected:
             self.status = _disconnecting
-            self._goodbye_deadline = now + GOODBYE_TIMEOUT
+            self._disconnect_deadline = now + DISCONNECT_TIMEOUT
             self.endpoint.begin_close()
 
-    def abandon(self, double now):
+    def abort(self, double now):
         """End at once; one last datagram that tells the other side, None when it was over."""
         if not self.is_live:
             return None
         self._end(_disconnected)
-        return self.endpoint.farewell(now)
+        return self.endpoint.abort(now)
 
     def disown(self):
         """End without a datagram or a callback: the session is another process's."""
         if self.is_live:
             self._end(_disconnected)
-        self._answer_goodbye = False
+        self._owes_disconnect = False
         self.endpoint.take_completed()
         self.endpoint.take_messages()
 

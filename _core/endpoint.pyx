@@ -194,7 +194,7 @@ cdef class Endpoint:
         """Settle all that is outstanding as not acked, and send no message any more."""
         self.send_queue.close()
 
-    cpdef bytes farewell(self, double now):
+    cpdef bytes abort(self, double now):
         """Close, and make the one DISCONNECT that is sent without waiting for an answer.
 
         None while no nonce is left.
@@ -660,7 +660,7 @@ cdef class Endpoint:
             if whole is not None:
                 self._deliver_app(whole.first_message, whole.message())
         elif view.message_type == DISCONNECT:
-            self.goodbye_received = True
+            self.disconnect_received = True
         elif view.message_type == CHALLENGE_RESP:
             self.challenge = PyBytes_FromStringAndSize(<char *>view.data, view.size)
         return 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from support.pair import FRAME, ConnectionPair, Outcomes, received
 
-from mpgameserver._core.connection import GOODBYE_TIMEOUT
+from mpgameserver._core.connection import DISCONNECT_TIMEOUT
 from mpgameserver.connection import Connection, Timing
 from mpgameserver.enums import ConnectionStatus, RetryMode
 from mpgameserver.errors import NotConnectedError
@@ -178,12 +178,12 @@ class TestGoodbye:
         pair = ConnectionPair(LinkConditions(rate=20_000), timing=Timing(silence=60.0))
         pair.client.send(b"x" * 500_000)
         pair.client.disconnect(pair.now)
-        pair.run(GOODBYE_TIMEOUT - 0.2 - 2 * FRAME)
-        assert not pair.server.endpoint.goodbye_received
-        assert pair.client.next_timer() <= GOODBYE_TIMEOUT - 0.2
+        pair.run(DISCONNECT_TIMEOUT - 0.2 - 2 * FRAME)
+        assert not pair.server.endpoint.disconnect_received
+        assert pair.client.next_timer() <= DISCONNECT_TIMEOUT - 0.2
         pair.run(3 * FRAME)
         assert pair.client.next_timer() > pair.now
-        pair.run(GOODBYE_TIMEOUT)
+        pair.run(DISCONNECT_TIMEOUT)
         assert pair.server.status == ConnectionStatus.DISCONNECTED
 
     def test_it_is_repeated_until_it_is_acked(self) -> None:
@@ -200,7 +200,7 @@ class TestGoodbye:
         pair, outcomes = ConnectionPair(DEAD), Outcomes()
         pair.client.send(b"x" * 500_000, callback=outcomes.expect("large"))
         pair.client.disconnect(pair.now)
-        pair.run(GOODBYE_TIMEOUT - 2 * FRAME)
+        pair.run(DISCONNECT_TIMEOUT - 2 * FRAME)
         assert pair.client.status == ConnectionStatus.DISCONNECTING
         pair.run(3 * FRAME)
         assert pair.client.status == ConnectionStatus.DISCONNECTED

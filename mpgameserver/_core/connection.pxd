@@ -10,14 +10,14 @@ cdef class Connection:
     cdef readonly object status            # a ConnectionStatus
     cdef readonly bint is_live             # it has not ended
     cdef readonly bint key_used_up         # it ends because the key has sealed enough
-    cdef double _silence_timeout           # seconds
+    cdef double _idle_timeout           # seconds
     cdef double _keep_alive_interval
-    cdef double _goodbye_deadline
+    cdef double _disconnect_deadline
     cdef double _last_turn                 # when `advance` was called last
     cdef double _last_srtt           # `latency` then
-    cdef int64_t _proof                    # the packet whose ack is waited for after a pause, or 0
-    cdef double _proof_deadline
-    cdef bint _answer_goodbye              # what is left to send after the end
+    cdef int64_t _liveness_packet                    # the packet whose ack is waited for after a pause, or 0
+    cdef double _liveness_deadline
+    cdef bint _owes_disconnect              # what is left to send after the end
     cdef bint _warned_of_key
 
     cdef int _require_connected(self) except -1
@@ -28,7 +28,7 @@ cdef class Connection:
     cpdef double next_timer(self) except? -1.0
     cdef int _spare_key(self, double now) except -1
     cdef double _next_deadline(self) noexcept
-    cdef int _ask_for_proof(self, double now) except -1
-    cdef int _look_for_proof(self, double now) except -1
+    cdef int _begin_liveness_check(self, double now) except -1
+    cdef int _check_liveness(self, double now) except -1
     cdef int _drop(self) except -1
     cdef int _end(self, object status) except -1

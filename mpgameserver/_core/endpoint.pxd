@@ -30,7 +30,7 @@ cdef class Endpoint:
     cdef readonly Share inbox_share           # what the messages to be read are charged
     cdef public double keep_alive_interval, message_timeout     # seconds
     cdef public bint established
-    cdef readonly bint goodbye_received
+    cdef readonly bint disconnect_received
     cdef readonly double last_received        # time of the last accepted packet, or the start
     cdef readonly bytes challenge             # the last CHALLENGE_RESP message
     cdef readonly int64_t assembled, sent, received, acked, timeouts   # packets
@@ -51,7 +51,7 @@ cdef class Endpoint:
     cpdef void end_drain(self) noexcept
     cpdef bint disconnect_acked(self) noexcept
     cpdef void close(self) except *
-    cpdef bytes farewell(self, double now)
+    cpdef bytes abort(self, double now)
     cpdef bint ack_is_due(self) noexcept
     cpdef tuple take_message(self)
     cpdef list take_completed(self)

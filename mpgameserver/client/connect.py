@@ -170,7 +170,7 @@ class Attempt:
                 path.send(datagram)
             if self._established is not None and self._established[0] is not kept:
                 sock, session = self._established
-                farewell = session.endpoint.farewell(self._now)
+                farewell = session.endpoint.abort(self._now)
                 if farewell is not None:
                     sock.send(farewell)
 

@@ -158,7 +158,7 @@ class ClientHandshake:
     def _farewell(self, candidate: Candidate, now: float) -> bytes | None:
         endpoint = self._new_endpoint(candidate, now, self._last_proof_number, messages_before=2)
         self._last_proof_number += 1
-        return endpoint.farewell(now)
+        return endpoint.abort(now)
 
     def next_timer(self) -> float:
         """Time at which `datagrams` has something next; infinity if nothing waits."""

@@ -515,7 +515,7 @@ class UdpClient:
         self._end_attempt(False)
         if self._connection is None:
             return
-        last = self._connection.abandon(self._network.now())
+        last = self._connection.abort(self._network.now())
         if last is not None and self._socket is not None:
             with contextlib.suppress(OSError):  # closed by something else
                 self._socket.send(last)

@@ -296,7 +296,7 @@ class ServerEngine:
         """End a session whose address another one takes over."""
         self.dispatcher.dispatch(session)
         session.ending = session.ending or DisconnectReason.REPLACED
-        session.connection.abandon(self.now)  # nobody is left who could open its goodbye
+        session.connection.abort(self.now)  # nobody is left who could open its goodbye
         self._forget(session)
         self.dispatcher.touch(session)
 
@@ -483,7 +483,7 @@ class ServerEngine:
 
     def _abandon(self, session: Session) -> None:
         """End a session at once; one datagram tells the client, as far as it arrives."""
-        farewell = session.connection.abandon(self.now)
+        farewell = session.connection.abort(self.now)
         if farewell is not None:
             self._queue_answer(farewell, session.address)
         self.dispatcher.touch(session)

@@ -138,7 +138,7 @@ async def was_cancelled(inner: Coroutine[Any, Any, None], *at: int) -> bool:
 @pytest.fixture
 def short_goodbyes(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody answers for whom a cancelled attempt to connect has left."""
-    monkeypatch.setattr("mpgameserver._core.connection.GOODBYE_TIMEOUT", 0.02)
+    monkeypatch.setattr("mpgameserver._core.connection.DISCONNECT_TIMEOUT", 0.02)
 
 
 async def silent() -> AsyncIterator[tuple[str, int]]:

@@ -280,7 +280,7 @@ class TestGivingUp:
         assert [path for path, _ in farewells] == [PATH] * 3
         for _, datagram in farewells:
             assert server.endpoint.receive(datagram, 0.3) == 0
-        assert server.endpoint.goodbye_received
+        assert server.endpoint.disconnect_received
         assert attempt.farewells(0.4) == []
 
     def test_none_is_left_of_a_path_that_was_given_up(self) -> None:

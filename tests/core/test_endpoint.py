@@ -868,9 +868,9 @@ class TestReceiving:
 
     def test_a_goodbye_is_one_empty_message(self, client, peer):
         client.receive(peer.raw(b"", type=wire.DISCONNECT, count=0), 0.0)
-        assert not client.goodbye_received
+        assert not client.disconnect_received
         client.receive(peer.make(peer.message(kind=wire.DISCONNECT)), 0.0)
-        assert client.goodbye_received
+        assert client.disconnect_received
 
     def test_before_the_session_is_established_the_server_wants_the_challenge_response(self):
         server, peer = new_endpoint(is_server=True), Peer(is_server=False)

@@ -339,7 +339,7 @@ class TestWrongPackets:
         pieces = Counter(m.payload[6:] for m in once.values() if m.type == wire.APP_FRAGMENT)
         delivered = Counter(messages_of(client))
         assert expected <= delivered <= expected + pieces
-        assert client.goodbye_received == any(m.type == wire.DISCONNECT for m in once.values())
+        assert client.disconnect_received == any(m.type == wire.DISCONNECT for m in once.values())
 
     def test_a_wrong_packet_does_not_ack(self, client, peer):
         outcomes = Outcomes()

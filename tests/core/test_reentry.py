@@ -60,7 +60,7 @@ def actions_on(endpoint: Endpoint, datagram: bytes) -> dict[str, object]:
         "take_messages": endpoint.take_messages,
         "take_completed": endpoint.take_completed,
         "begin_close": endpoint.begin_close,
-        "farewell": lambda: endpoint.farewell(0.5),
+        "farewell": lambda: endpoint.abort(0.5),
         "close": endpoint.close,
         "next_timer": endpoint.next_timer,
     }

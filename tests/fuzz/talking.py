@@ -114,7 +114,7 @@ class Talker:
 
     def end(self, now: float) -> None:
         """End the connection: by now every callback has been called, once."""
-        self.connection.abandon(now)
+        self.connection.abort(now)
         self.settle()
         missing = set(range(len(self.modes))) - set(self.results)
         assert not missing, f"callbacks missing: {sorted(missing)}"

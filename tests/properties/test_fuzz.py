@@ -105,7 +105,7 @@ class TestTheChecks:
         with pytest.raises(AssertionError, match="called again"):
             talker._on_settled(0, True)
         talker.results.clear()
-        talker.connection.abandon(0.0)
+        talker.connection.abort(0.0)
         talker.connection.take_completed()
         with pytest.raises(AssertionError, match="callbacks missing"):
             talker.end(0.0)

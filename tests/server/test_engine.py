@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from support.serverworld import DEAD, FRAME, PERFECT, ROOT_KEY, Player, Recorder, World
 
-from mpgameserver._core.connection import GOODBYE_TIMEOUT
+from mpgameserver._core.connection import DISCONNECT_TIMEOUT
 from mpgameserver.client.handshake import HELLO_INTERVAL
 from mpgameserver.connection import Timing
 from mpgameserver.crypto import EllipticCurvePrivateKey
@@ -925,7 +925,7 @@ class TestTheEnd:
         client.send(b"x", -1, outcomes.append)
         client.disconnect()
         client.disconnect()
-        world.run(GOODBYE_TIMEOUT - 2 * FRAME)
+        world.run(DISCONNECT_TIMEOUT - 2 * FRAME)
         assert world.handler.reasons == []
         world.run(4 * FRAME)
         assert world.handler.reasons == ["kicked"]
@@ -973,7 +973,7 @@ class TestStopping:
         world.join().relink(DEAD)
         world.handler.clients[0].send(b"x" * 100_000, -1, outcomes.append)
         world.context.shutdown()
-        world.run(GOODBYE_TIMEOUT + 3 * FRAME)
+        world.run(DISCONNECT_TIMEOUT + 3 * FRAME)
         assert world.engine.is_stopped
         assert outcomes == [False]
         assert world.handler.reasons == ["shutdown"]
@@ -1652,7 +1652,7 @@ class TestWhatIsNoException:
         for name in "bc":
             client.send(b"x", -1, lambda acked, name=name: calls.append(name))
         player.frame = lambda: None  # type: ignore[method-assign]
-        client._session.connection.abandon(world.now)
+        client._session.connection.abort(world.now)
         world.engine.dispatcher.touch(client._session)
         with pytest.raises(KeyboardInterrupt):
             world.serve()

@@ -156,7 +156,7 @@ class TestCallbacks:
         callbacks, calls = Callbacks(), []
         connection = self.connection()
         connection.send(b"x", -1, calls.append)
-        connection.abandon(0.0)
+        connection.abort(0.0)
         callbacks.collect(connection)
         callbacks.collect(connection)
         callbacks.run(fail)

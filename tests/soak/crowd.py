@@ -81,7 +81,7 @@ class Member:
     def leave(self, now: float, says_goodbye: bool) -> None:
         """End the session; the server may not be told."""
         assert self.connection is not None
-        farewell = self.connection.abandon(now)
+        farewell = self.connection.abort(now)
         if farewell is not None and says_goodbye:
             self.link.up.send(farewell, now)
         self.connection = None

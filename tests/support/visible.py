@@ -23,7 +23,7 @@ def state(endpoint: Endpoint) -> tuple[object, ...]:
         (len(reassembler), reassembler.held_bytes, reassembler.discarded),
         (endpoint.assembled, endpoint.sent, endpoint.received, endpoint.acked, endpoint.timeouts),
         (endpoint.inbox_size, endpoint.repeated_messages, endpoint.established),
-        (endpoint.last_received, endpoint.goodbye_received, endpoint.challenge),
+        (endpoint.last_received, endpoint.disconnect_received, endpoint.challenge),
         (endpoint.ack_is_due(), endpoint.next_timer()),
     )
 
