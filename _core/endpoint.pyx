@@ -81,7 +81,7 @@ from mpgameserver._core.packet_header cimport (
 from mpgameserver._core.receive_window cimport BEHIND, DUPLICATE, FRESH
 from mpgameserver._core.rounding cimport floor_integer
 from mpgameserver._core.send_limits cimport ANYTHING, MESSAGES, NOTHING, Room
-from mpgameserver._core.send_queue cimport MAX_RIDER_BYTES, NARROW_SPAN, WIDE_SPAN
+from mpgameserver._core.send_queue cimport MAX_REDUNDANT_BYTES, NARROW_SPAN, WIDE_SPAN
 from mpgameserver._core.sent_window cimport ACKED, ACK_ELICITING, PING, PROBE, SentPacket
 from mpgameserver._core.seqnum cimport HALF_RING, RING_SIZE, expand, to_wire
 
@@ -101,7 +101,7 @@ cpdef enum:
     # What waits to be read; a game that calls `getMessages` once per frame never comes near.
     MAX_INBOX_BYTES = 64 * 1024 * 1024
 
-cdef double RIDE_INTERVAL = 0.010  # seconds: packets that leave together share their fate
+cdef double REDUNDANT_INTERVAL = 0.010  # seconds: packets that leave together share their fate
 cdef double LOSSY = 0.01           # of the packets: from here on small messages ride again
 cdef double MAX_HEARD = 1.0        # seconds: of a silence, what counts as time to hear something
 # Seconds: with the keep-alive that carries it, and an ack that says nothing, no more than one.
@@ -408,8 +408,8 @@ cdef class Endpoint:
         cdef int64_t packet_number = self.sent_packets.newest + 1
         cdef int most = self.send_limits.messages_per_packet(self.send_queue.backlog(), self._now)
         cdef bint is_lossy = self.send_limits.congestion.loss > LOSSY
-        if is_lossy != self.send_queue.takes_riders:
-            self.send_queue.set_takes_riders(is_lossy)
+        if is_lossy != self.send_queue.sends_redundantly:
+            self.send_queue.set_redundant(is_lossy)
         self.send_queue.quiet = self.sent_packets.span() == 0
         while packet.count < most and limit >= 0:
             message = self.send_queue.next_message(
@@ -431,7 +431,7 @@ cdef class Endpoint:
         elif packet.count:
             self.send_limits.newest_behind = packet_number
         if is_lossy and packet.count and packet.packet_type >= APP:
-            _take_riders(self, packet)
+            _add_redundant_copies(self, packet)
         return 0
 
     cdef bint _must_speak(self) noexcept:
@@ -754,14 +754,14 @@ cdef bint _add_probe(Endpoint endpoint, PacketBuilder *packet) except -1:
     return False
 
 
-cdef int _take_riders(Endpoint endpoint, PacketBuilder *packet) except -1:
+cdef int _add_redundant_copies(Endpoint endpoint, PacketBuilder *packet) except -1:
     """Fill what room is left with small messages that are not acked yet."""
     cdef Message message
     cdef int64_t packet_number = endpoint.sent_packets.newest + 1
-    cdef Py_ssize_t until = min(packet.size + MAX_RIDER_BYTES, endpoint._path.body)
-    cdef double interval = max(endpoint.rtt.srtt / 8, RIDE_INTERVAL)
+    cdef Py_ssize_t until = min(packet.size + MAX_REDUNDANT_BYTES, endpoint._path.body)
+    cdef double interval = max(endpoint.rtt.srtt / 8, REDUNDANT_INTERVAL)
     while packet.count < MAX_MESSAGES and packet.size + SHARED_OVERHEAD <= until:
-        message = endpoint.send_queue.next_rider(
+        message = endpoint.send_queue.next_redundant(
             until - packet.size - SHARED_OVERHEAD, endpoint._now, interval
         )
         if message is None:

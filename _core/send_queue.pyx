@@ -92,7 +92,7 @@ cdef class SendQueue:
         queue_clear(&self._repeating)
         queue_clear(&self._deadlines)
         queue_clear(&self._unacked)
-        queue_clear(&self._riders)
+        queue_clear(&self._redundant)
 
     cdef int add(self, object payload, object retry, object callback) except -1:
         """Queue a message; see `Endpoint.queue`."""
@@ -249,22 +249,22 @@ cdef class SendQueue:
             queue_pop(&self._repeating)
         return False
 
-    cdef Message next_rider(self, Py_ssize_t limit, double now, double interval):
+    cdef Message next_redundant(self, Py_ssize_t limit, double now, double interval):
         """A small reliable message that is not acked yet, to ride again in a packet that leaves.
 
         Each does so a few times, `interval` seconds apart: what is lost arrives with the next
         packet, long before an ack could show the loss.
         """
         cdef Message message
-        while self._riders.count:
-            message = queue_front(&self._riders)
+        while self._redundant.count:
+            message = queue_front(&self._redundant)
             if message.completed:
-                queue_pop(&self._riders)
+                queue_pop(&self._redundant)
                 continue
             if message.size > limit or now < message.last_sent + interval:
                 return None
-            message.rides += 1
-            return queue_pop(&self._riders)
+            message.copies += 1
+            return queue_pop(&self._redundant)
         return None
 
     cdef int backlog(self) noexcept:
@@ -303,19 +303,19 @@ cdef class SendQueue:
                 return False
         if message.retry == BEST_EFFORT:
             queue_append(&self._repeating, message)
-        elif self.takes_riders and message.retry == RETRY_ON_TIMEOUT and (
-            message.rides < MAX_RIDES
-            and message.size <= MAX_RIDER_SIZE
+        elif self.sends_redundantly and message.retry == RETRY_ON_TIMEOUT and (
+            message.copies < MAX_REDUNDANT_COPIES
+            and message.size <= MAX_REDUNDANT_SIZE
             and message.message_type == APP
         ):
-            queue_append(&self._riders, message)
+            queue_append(&self._redundant, message)
         return True
 
-    cdef int set_takes_riders(self, bint takes_riders) except -1:
+    cdef int set_redundant(self, bint sends_redundantly) except -1:
         """From here on small reliable messages ride again, or do not."""
-        self.takes_riders = takes_riders
-        if not takes_riders and self._riders.count:
-            queue_clear(&self._riders)
+        self.sends_redundantly = sends_redundantly
+        if not sends_redundantly and self._redundant.count:
+            queue_clear(&self._redundant)
         return 0
 
     cdef int on_packet_acked(self, object contents) except -1:
@@ -408,7 +408,7 @@ cdef class SendQueue:
             for transfer in self._lanes.take_unsent():
                 self._complete_fragmented(transfer, False)
         queue_clear(&self._repeating)
-        queue_clear(&self._riders)
+        queue_clear(&self._redundant)
         self._closing = False
         self.pending = self._charged = 0
         self.share.charge(-self.share.held)

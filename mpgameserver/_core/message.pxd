@@ -34,7 +34,7 @@ cdef class Message:
     cdef uint16_t index     # of the piece, from 1
     cdef uint8_t message_type
     cdef int8_t retry
-    cdef uint8_t rides      # how often it went along in another's packet
+    cdef uint8_t copies      # how often it went along in another's packet
     cdef bint completed
     cdef bint has_callback
 

@@ -14,9 +14,9 @@ cdef enum:
     WIDE_SPAN = 16384
     MESSAGE_LEAP = 16384
     # Small messages that ride again, how often, and how many bytes of them a packet takes.
-    MAX_RIDER_SIZE = 128
-    MAX_RIDES = 2
-    MAX_RIDER_BYTES = 256
+    MAX_REDUNDANT_SIZE = 128
+    MAX_REDUNDANT_COPIES = 2
+    MAX_REDUNDANT_BYTES = 256
     MAX_PENDING_BYTES = 64 * 1024 * 1024    # several of the largest messages
 
 cdef class SendQueue:
@@ -26,7 +26,7 @@ cdef class SendQueue:
     cdef int64_t newest_acked       # of the numbers that are known to have arrived
     cdef bint quiet                 # no packet is under way
     cdef int64_t message_span       # numbers from the oldest unacked reliable message
-    cdef bint hemmed_in, takes_riders  # the span kept a message back; small ones ride again
+    cdef bint hemmed_in, sends_redundantly  # the span kept a message back; small ones ride again
     cdef readonly int64_t retransmitted
     cdef readonly Share share       # what is charged until it was acked or given up
     cdef public Py_ssize_t max_pending
@@ -44,7 +44,7 @@ cdef class SendQueue:
     cdef Queue _repeating            # best-effort messages, by last_sent
     cdef Queue _deadlines            # messages that time out, by first_sent
     cdef Queue _unacked              # reliable messages by number
-    cdef Queue _riders               # small ones of them, by last_sent; none unless takes_riders
+    cdef Queue _redundant               # small ones of them, by last_sent; none unless sends_redundantly
     cdef dict _callbacks            # of the messages and transfers that have one
     cdef int add(self, object payload, object retry, object callback) except -1
     cdef int add_checked(self, bytes data, int8_t mode, object callback) except -1
@@ -52,7 +52,7 @@ cdef class SendQueue:
     cdef Message next_message(
         self, Py_ssize_t limit, bint alone, bint ahead, double now, double repeat_interval
     )
-    cdef Message next_rider(self, Py_ssize_t limit, double now, double interval)
+    cdef Message next_redundant(self, Py_ssize_t limit, double now, double interval)
     cdef int backlog(self) noexcept
     cdef bint on_message_sent(self, Message message, int64_t packet_number, double now) except -1
     cdef int on_packet_acked(self, object contents) except -1
@@ -62,7 +62,7 @@ cdef class SendQueue:
     cdef bint has_more(self) except -1
     cdef int shrink(self, Py_ssize_t payload_limit) except -1
     cdef bint has_whole(self) except -1
-    cdef int set_takes_riders(self, bint takes_riders) except -1
+    cdef int set_redundant(self, bint sends_redundantly) except -1
     cdef int begin_close(self) except -1
     cdef bint disconnect_acked(self) noexcept
     cdef int close(self) except -1
