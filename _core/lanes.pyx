@@ -49,7 +49,7 @@ cdef class FragmentLanes:
         cdef int lane
         for lane in range(LANES):
             queue_clear(&self._lanes[lane].unsent)
-            queue_clear(&self._lanes[lane].due_again)
+            queue_clear(&self._lanes[lane].retransmissions)
 
     cdef int add(self, Transfer transfer, Py_ssize_t payload_limit) except -1:
         """Queue a message to be cut for packets of `payload_limit` bytes."""
@@ -58,10 +58,10 @@ cdef class FragmentLanes:
         self.unsent += 1
         return 0
 
-    cdef int add_due_again(self, Message fragment) except -1:
+    cdef int add_retransmission(self, Message fragment) except -1:
         """Queue a fragment that was lost."""
-        queue_append(&self._lanes[_lane_of(fragment.transfer.count)].due_again, fragment)
-        self.due_again += 1
+        queue_append(&self._lanes[_lane_of(fragment.transfer.count)].retransmissions, fragment)
+        self.retransmissions += 1
         return 0
 
     cdef Message next(self, Py_ssize_t limit, bint may_number):
@@ -77,19 +77,19 @@ cdef class FragmentLanes:
             if fragment is not None:
                 self._turn = (lane + 1) % LANES
                 return fragment
-            if self._lanes[lane].due_again.count or (may_number and self._lanes[lane].unsent.count):
+            if self._lanes[lane].retransmissions.count or (may_number and self._lanes[lane].unsent.count):
                 return None  # too large for what is left of this packet: it is first in the next
             self._turn = (lane + 1) % LANES
         return None
 
     cdef Message _next_of(self, Lane *lane, Py_ssize_t limit, bint may_number):
         cdef Message fragment
-        while lane.due_again.count:
-            fragment = queue_front(&lane.due_again)
+        while lane.retransmissions.count:
+            fragment = queue_front(&lane.retransmissions)
             if not fragment.completed and fragment.wire_size() > limit:
                 return None
-            queue_pop(&lane.due_again)
-            self.due_again -= 1
+            queue_pop(&lane.retransmissions)
+            self.retransmissions -= 1
             if not fragment.completed:
                 return fragment
         if may_number and lane.unsent.count:
@@ -131,12 +131,12 @@ cdef class FragmentLanes:
                 queue_append(&self._lanes[lane].unsent, transfer)
         return 0
 
-    cdef int drop_due_again(self) except -1:
+    cdef int drop_retransmissions(self) except -1:
         """Forget the fragments that were lost."""
         cdef int lane
         for lane in range(LANES):
-            queue_clear(&self._lanes[lane].due_again)
-        self.due_again = 0
+            queue_clear(&self._lanes[lane].retransmissions)
+        self.retransmissions = 0
         return 0
 
     cdef list take_unsent(self):

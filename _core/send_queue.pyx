@@ -52,7 +52,7 @@ from mpgameserver._core.message cimport (
 from mpgameserver._core.packet cimport SHARED_OVERHEAD, max_message
 from mpgameserver._core.packet_header cimport APP, DISCONNECT
 from mpgameserver._core.seqnum cimport check_number
-from mpgameserver._core.turns cimport AGAIN, FRAGMENTS, NEW, REPEATED, take_turn, whose_turn
+from mpgameserver._core.turns cimport RETRANSMITTED, FRAGMENTS, NEW, REPEATED, take_turn, whose_turn
 
 from mpgameserver.errors import SendQueueFullError
 
@@ -63,7 +63,7 @@ __all__ = ["SendQueue"]
 cdef double COPY_INTERVAL = 0.05
 
 cdef enum:
-    WHOLE = 1 << AGAIN | 1 << NEW   # the kinds that leave ahead of a transfer's packets
+    WHOLE = 1 << RETRANSMITTED | 1 << NEW   # the kinds that leave ahead of a transfer's packets
 
 
 @cython.final
@@ -88,7 +88,7 @@ cdef class SendQueue:
     def __dealloc__(self):
         queue_clear(&self._waiting)
         queue_clear(&self._control)
-        queue_clear(&self._due_again)
+        queue_clear(&self._retransmissions)
         queue_clear(&self._repeating)
         queue_clear(&self._deadlines)
         queue_clear(&self._unacked)
@@ -196,12 +196,12 @@ cdef class SendQueue:
         """Which kinds have something that may leave now, a bit for each."""
         cdef uint32_t kinds = 0
         cdef uint32_t unsent = self._waiting.count > 0
-        if self._due_again.count:
-            kinds |= 1 << AGAIN
+        if self._retransmissions.count:
+            kinds |= 1 << RETRANSMITTED
         if self._repeating.count and self._has_repeat(now, repeat_interval):
             kinds |= 1 << REPEATED
         if self._lanes is not None:
-            if self._lanes.due_again:
+            if self._lanes.retransmissions:
                 kinds |= 1 << FRAGMENTS
             unsent |= (self._lanes.unsent > 0) << 1
         if unsent and self.may_number():
@@ -212,8 +212,8 @@ cdef class SendQueue:
         """Take the next message of a kind, of at most `limit` bytes."""
         if kind == NEW:
             return self._take_new(limit)
-        if kind == AGAIN:
-            return _take_uncompleted(&self._due_again, limit)
+        if kind == RETRANSMITTED:
+            return _take_uncompleted(&self._retransmissions, limit)
         if kind == REPEATED:
             return _take_uncompleted(&self._repeating, limit)
         return self._take_fragment(limit)
@@ -336,7 +336,7 @@ cdef class SendQueue:
                 and not message.completed
                 and message.packet_number == packet_number
             ):
-                _add_due_again(self, message)
+                _add_retransmission(self, message)
         return 0
 
     cdef int expire(self, double now, double timeout) except -1:
@@ -372,19 +372,19 @@ cdef class SendQueue:
             return self._disconnect.number == 0
         return (
             self._control.count > 0
-            or self._due_again.count > 0
-            or (self._lanes is not None and self._lanes.due_again > 0)
+            or self._retransmissions.count > 0
+            or (self._lanes is not None and self._lanes.retransmissions > 0)
             or (self._has_unsent() and self.may_number())
         )
 
     cdef bint has_whole(self) except -1:
         """True when a message would leave in a packet that may not begin with a fragment."""
         cdef Message message
-        while self._due_again.count:
-            message = queue_front(&self._due_again)
+        while self._retransmissions.count:
+            message = queue_front(&self._retransmissions)
             if not message.completed:
                 return True
-            queue_pop(&self._due_again)
+            queue_pop(&self._retransmissions)
         return self._waiting.count > 0 and self.may_number()
 
     cdef int begin_close(self) except -1:
@@ -401,10 +401,10 @@ cdef class SendQueue:
         self._complete_all(&self._unacked)
         self._complete_all(&self._deadlines)
         self._complete_all(&self._control)
-        self._complete_all(&self._due_again)
+        self._complete_all(&self._retransmissions)
         self._complete_all(&self._waiting)
         if self._lanes is not None:
-            self._lanes.drop_due_again()
+            self._lanes.drop_retransmissions()
             for transfer in self._lanes.take_unsent():
                 self._complete_fragmented(transfer, False)
         queue_clear(&self._repeating)
@@ -532,9 +532,9 @@ cdef Message _oldest_unacked(SendQueue queue):
     return None
 
 
-cdef int _add_due_again(SendQueue queue, Message message) except -1:
+cdef int _add_retransmission(SendQueue queue, Message message) except -1:
     if message.transfer is not None:
-        return queue._lanes.add_due_again(message)
+        return queue._lanes.add_retransmission(message)
     return queue_append(
-        &queue._control if message.travels_alone() else &queue._due_again, message
+        &queue._control if message.travels_alone() else &queue._retransmissions, message
     )

@@ -12,20 +12,20 @@ cdef enum:
 
 cdef struct Lane:
     Queue unsent       # transfers with fragments that never left; only the first one has begun
-    Queue due_again    # reliable fragments whose packet was lost
+    Queue retransmissions    # reliable fragments whose packet was lost
 
 cdef class FragmentLanes:
     cdef uint32_t unsent          # transfers with fragments that never left
-    cdef uint32_t due_again       # fragments
+    cdef uint32_t retransmissions       # fragments
     cdef Lane _lanes[LANES]
     cdef int _turn                # the lane that is next
     cdef uint16_t _newest_number  # of the fragmented messages, on the wire
 
     cdef int add(self, Transfer transfer, Py_ssize_t payload_limit) except -1
-    cdef int add_due_again(self, Message fragment) except -1
+    cdef int add_retransmission(self, Message fragment) except -1
     cdef Message next(self, Py_ssize_t limit, bint may_number)
     cdef Message _next_of(self, Lane *lane, Py_ssize_t limit, bint may_number)
     cdef Message _cut(self, Lane *lane, Py_ssize_t limit)
     cdef int recut(self, Py_ssize_t payload_limit) except -1
-    cdef int drop_due_again(self) except -1
+    cdef int drop_retransmissions(self) except -1
     cdef list take_unsent(self)

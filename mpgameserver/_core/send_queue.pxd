@@ -40,7 +40,7 @@ cdef class SendQueue:
     cdef Queue _waiting              # messages that never left
     cdef FragmentLanes _lanes        # fragmented messages; None until there is one
     cdef Queue _control              # what leaves ahead of all else, alone in its packet
-    cdef Queue _due_again            # small reliable messages whose packet was lost
+    cdef Queue _retransmissions            # small reliable messages whose packet was lost
     cdef Queue _repeating            # best-effort messages, by last_sent
     cdef Queue _deadlines            # messages that time out, by first_sent
     cdef Queue _unacked              # reliable messages by number

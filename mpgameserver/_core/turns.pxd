@@ -4,7 +4,7 @@ from libc.stdint cimport INT64_MAX, int64_t, uint32_t
 
 cdef enum:
     # Who takes turns. Messages of one kind leave in order.
-    AGAIN = 0      # small reliable messages whose packet was lost
+    RETRANSMITTED = 0      # small reliable messages whose packet was lost
     NEW = 1        # messages that never left
     REPEATED = 2   # best-effort messages that left
     FRAGMENTS = 3  # new ones and lost ones: the lost packets of a file hold up no message
