@@ -41,7 +41,7 @@ from mpgameserver._core.drop_reason cimport (
     UNEXPECTED,
 )
 from mpgameserver._core.fifo cimport queue_append, queue_clear, queue_pop, queue_pop_all
-from mpgameserver._core.fragmenter cimport Piece, Reassembly, read_piece_header
+from mpgameserver._core.fragmenter cimport FragmentHeader, Reassembly, read_fragment_header
 from mpgameserver._core.message cimport RETRY_ON_TIMEOUT, Message
 from mpgameserver._core.packet cimport (
     FRAGMENT_HEADER,
@@ -340,7 +340,7 @@ cdef class Endpoint:
             when = min(when, self.sent_packets.packet(oldest).sent_at + delay)
         if may_send and self.send_queue.has_more():
             return self._now
-        if not may_send and self.send_limits.newest_cut >= oldest and self.send_queue.has_whole():
+        if not may_send and self.send_limits.newest_fragment >= oldest and self.send_queue.has_unfragmented():
             if room == MESSAGES:
                 return self._now
             if self.send_limits.ahead_until() > self._now:
@@ -378,7 +378,7 @@ cdef class Endpoint:
                 self.send_queue.hemmed_in = False
             if self.send_limits.favours_messages(
                 self.sent_packets.span(), self._now
-            ) and self.send_queue.has_whole():
+            ) and self.send_queue.has_unfragmented():
                 return self._assemble(MESSAGES)
             return self._assemble(self._room())
         finally:
@@ -418,7 +418,7 @@ cdef class Endpoint:
             if message is None:
                 break
             remember = self.send_queue.on_message_sent(message, packet_number, self._now)
-            self.send_limits.on_content_sent(message.transfer is not None, packet_number)
+            self.send_limits.on_content_sent(message.parent is not None, packet_number)
             put_message(packet, message)
             self.send_queue.quiet = False
             if remember:
@@ -555,8 +555,8 @@ cdef class Endpoint:
         """Open a packet, and look at every message of its payload before any is used."""
         cdef PayloadReader reader
         cdef MessageView view
-        cdef Piece piece
-        cdef Py_ssize_t size = 0, pieces = 0, messages = 0
+        cdef FragmentHeader fragment
+        cdef Py_ssize_t size = 0, fragments = 0, messages = 0
         cdef bint fills_inbox = False
         cdef uint8_t i
         if not self._cipher.open(datagram, payload):
@@ -571,17 +571,17 @@ cdef class Endpoint:
             if i == 0 and view.message_type != fields.packet_type:
                 return MALFORMED
             if view.message_type == APP_FRAGMENT:
-                if not read_piece_header(view.data, view.size, &piece):
+                if not read_fragment_header(view.data, view.size, &fragment):
                     return MALFORMED
-                pieces += 1
+                fragments += 1
                 size += view.size
-                messages += self.reassembler.is_new(&piece)
+                messages += self.reassembler.is_new(&fragment)
             fills_inbox |= view.message_type >= APP
         if fills_inbox and (
             self.inbox_share.held >= MAX_INBOX_BYTES or not self.inbox_share.has_room(1)
         ):
             return INBOX_FULL
-        if pieces and not self.reassembler.has_room(size, pieces, messages):
+        if fragments and not self.reassembler.has_room(size, fragments, messages):
             return REASSEMBLY_FULL
         return ACCEPTED
 
@@ -642,8 +642,8 @@ cdef class Endpoint:
 
     cdef int _deliver(self, MessageView *view) except -1:
         """Deliver a message that was not had before."""
-        cdef Piece piece
-        cdef Reassembly whole
+        cdef FragmentHeader fragment
+        cdef Reassembly complete
         cdef int64_t number = expand(view.seq, self._had_messages.newest)
         if not self._had_messages.insert(number):
             self.repeated_messages += 1
@@ -652,13 +652,13 @@ cdef class Endpoint:
                 number, PyBytes_FromStringAndSize(<char *>view.data, view.size)
             )
         elif view.message_type == APP_FRAGMENT:
-            read_piece_header(view.data, view.size, &piece)
-            whole = self.reassembler.take(
-                &piece, view.data + FRAGMENT_HEADER, view.size - FRAGMENT_HEADER, number,
+            read_fragment_header(view.data, view.size, &fragment)
+            complete = self.reassembler.take(
+                &fragment, view.data + FRAGMENT_HEADER, view.size - FRAGMENT_HEADER, number,
                 self._heard_for,
             )
-            if whole is not None:
-                self._deliver_app(whole.first_message, whole.message())
+            if complete is not None:
+                self._deliver_app(complete.first_message, complete.message())
         elif view.message_type == DISCONNECT:
             self.disconnect_received = True
         elif view.message_type == CHALLENGE_RESP:

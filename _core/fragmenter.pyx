@@ -1,13 +1,13 @@
 """Messages that no single datagram holds.
 
 An APP_FRAGMENT message is the 2-byte number of the fragmented message, a 2-byte index from 1, a
-2-byte count, and the piece. Pieces are of one size while more is left than a datagram can take;
-then comes one last piece. A receiver takes pieces of any size.
+2-byte count, and the fragment. Fragments are of one size while more is left than a datagram can take;
+then comes one last fragment. A receiver takes fragments of any size.
 
-Unfinished messages are kept until all pieces are there. What the other side can make grow here
-is bounded in bytes, in messages and in time: a piece for which there is no room is refused (its
+Unfinished messages are kept until all fragments are there. What the other side can make grow here
+is bounded in bytes, in messages and in time: a fragment for which there is no room is refused (its
 packet is not acked, so an honest sender tries again), and a message that has not grown for
-`REASSEMBLY_TIMEOUT` is discarded. A piece that contradicts the others discards its message.
+`REASSEMBLY_TIMEOUT` is discarded. A fragment that contradicts the others discards its message.
 """
 
 cimport cython
@@ -18,7 +18,7 @@ from libc.string cimport memcpy
 
 from mpgameserver._core.bigendian cimport get16, put16
 from mpgameserver._core.budget cimport ITEM_COST, Share
-from mpgameserver._core.packet cimport FRAGMENT_HEADER, MAX_FRAGMENTS, max_piece
+from mpgameserver._core.packet cimport FRAGMENT_HEADER, MAX_FRAGMENTS, max_fragment
 from mpgameserver._core.seqnum cimport RING_SIZE, check_number
 
 from mpgameserver.errors import PacketError
@@ -36,88 +36,88 @@ cdef extern from "Python.h":
     char *bytes_start "PyBytes_AS_STRING"(PyObject *)
 
 
-cdef uint32_t piece_count(Py_ssize_t size, Py_ssize_t payload_limit) noexcept nogil:
-    """How many pieces a message of `size` bytes is sent in."""
-    cdef Py_ssize_t full = max_piece(payload_limit)
+cdef uint32_t fragment_count(Py_ssize_t size, Py_ssize_t payload_limit) noexcept nogil:
+    """How many fragments a message of `size` bytes is sent in."""
+    cdef Py_ssize_t full = max_fragment(payload_limit)
     cdef Py_ssize_t left_at_most = payload_limit - FRAGMENT_HEADER - 1
-    cdef Py_ssize_t pieces
+    cdef Py_ssize_t fragments
     if size <= left_at_most:
         return 1
-    pieces = (size - left_at_most + full - 1) // full
-    return <uint32_t>(pieces + (size > pieces * full))
+    fragments = (size - left_at_most + full - 1) // full
+    return <uint32_t>(fragments + (size > fragments * full))
 
 
-cdef Py_ssize_t piece_size(
+cdef Py_ssize_t fragment_size(
     Py_ssize_t size, Py_ssize_t payload_limit, uint32_t index
 ) noexcept nogil:
-    """The bytes of piece `index` (from 1) of a message of `size` bytes."""
-    cdef Py_ssize_t full = max_piece(payload_limit)
-    if index < piece_count(size, payload_limit):
+    """The bytes of fragment `index` (from 1) of a message of `size` bytes."""
+    cdef Py_ssize_t full = max_fragment(payload_limit)
+    if index < fragment_count(size, payload_limit):
         return full
     return size - (index - 1) * full
 
 
-cdef void write_piece_header(unsigned char *out, const Piece *piece) noexcept nogil:
-    put16(out, piece.number)
-    put16(out + 2, piece.index)
-    put16(out + 4, piece.count)
+cdef void write_fragment_header(unsigned char *out, const FragmentHeader *fragment) noexcept nogil:
+    put16(out, fragment.number)
+    put16(out + 2, fragment.index)
+    put16(out + 4, fragment.count)
 
 
-cdef bint read_piece_header(
-    const unsigned char *data, Py_ssize_t size, Piece *piece
+cdef bint read_fragment_header(
+    const unsigned char *data, Py_ssize_t size, FragmentHeader *fragment
 ) noexcept nogil:
-    """Read the header of a piece; False for too few bytes."""
+    """Read the header of a fragment; False for too few bytes."""
     if size < FRAGMENT_HEADER:
         return False
-    piece.number = get16(data)
-    piece.index = get16(data + 2)
-    piece.count = get16(data + 4)
+    fragment.number = get16(data)
+    fragment.index = get16(data + 2)
+    fragment.count = get16(data + 4)
     return True
 
 
-cdef inline bint _is_possible(const Piece *piece) noexcept nogil:
-    return 1 <= piece.index <= piece.count <= MAX_FRAGMENTS and piece.number != 0
+cdef inline bint _is_possible(const FragmentHeader *fragment) noexcept nogil:
+    return 1 <= fragment.index <= fragment.count <= MAX_FRAGMENTS and fragment.number != 0
 
 
 def split(uint16_t number, bytes message not None, Py_ssize_t payload_limit):
     """The APP_FRAGMENT messages that a message is sent in, each with its 6-byte header.
 
     `number` is that of the fragmented message, `payload_limit` the largest message that is not
-    fragmented. Raises ValueError for the number 0, for a limit that leaves a piece no room, and
-    when it would take more than 8,192 pieces.
+    fragmented. Raises ValueError for the number 0, for a limit that leaves a fragment no room, and
+    when it would take more than 8,192 fragments.
     """
-    cdef Piece piece
+    cdef FragmentHeader fragment
     cdef unsigned char head[FRAGMENT_HEADER]
     cdef uint32_t index, count
     cdef Py_ssize_t offset = 0, size
     if payload_limit <= FRAGMENT_HEADER:
         raise ValueError(f"payload_limit must be above {FRAGMENT_HEADER}, not {payload_limit}")
-    count = piece_count(len(message), payload_limit)
+    count = fragment_count(len(message), payload_limit)
     if number == 0:
         raise ValueError("number must be 1...65535, not 0")
     if count > MAX_FRAGMENTS:
-        raise ValueError(f"a message of {len(message)} bytes takes {count} pieces, "
+        raise ValueError(f"a message of {len(message)} bytes takes {count} fragments, "
                          f"more than {MAX_FRAGMENTS}")
-    pieces = []
-    piece.number = number
-    piece.count = count
+    fragments = []
+    fragment.number = number
+    fragment.count = count
     for index in range(1, count + 1):
-        piece.index = index
-        write_piece_header(head, &piece)
-        size = piece_size(len(message), payload_limit, index)
-        pieces.append(
+        fragment.index = index
+        write_fragment_header(head, &fragment)
+        size = fragment_size(len(message), payload_limit, index)
+        fragments.append(
             PyBytes_FromStringAndSize(<char *>head, FRAGMENT_HEADER)
             + message[offset:offset + size]
         )
         offset += size
-    return pieces
+    return fragments
 
 
 @cython.final
 cdef class Reassembly:
     """One unfinished message.
 
-    Its pieces up to the first that is missing lie in the bytes object that becomes the message, so
+    Its fragments up to the first that is missing lie in the bytes object that becomes the message, so
     that nothing is left to be joined when 8 MiB are there: that would take a part of a frame.
     """
 
@@ -129,11 +129,11 @@ cdef class Reassembly:
         Py_XDECREF(self._start)
 
     cdef bint has(self, uint16_t index) except -1:
-        """True when that piece came before."""
+        """True when that fragment came before."""
         return index < self._next or (self._later is not None and index in self._later)
 
     cdef int add(self, uint16_t index, const unsigned char *data, Py_ssize_t size) except -1:
-        """Take a piece that has not come before."""
+        """Take a fragment that has not come before."""
         if index == self._next:
             self._make_room(size + self._size_behind(index))
             self._append(data, size)
@@ -144,7 +144,7 @@ cdef class Reassembly:
             self._later[index] = PyBytes_FromStringAndSize(<const char *>data, size)
         return 0
 
-    cdef bint is_whole(self) noexcept:
+    cdef bint is_complete(self) noexcept:
         return self._next > self.count
 
     cdef bytes message(self):
@@ -155,29 +155,29 @@ cdef class Reassembly:
         return <bytes>self._start
 
     cdef Py_ssize_t _size_behind(self, uint32_t index) except -1:
-        """The bytes of the pieces that wait right behind that one."""
-        cdef bytes piece
+        """The bytes of the fragments that wait right behind that one."""
+        cdef bytes fragment
         cdef Py_ssize_t size = 0
         while self._later:
             index += 1
-            piece = self._later.get(index)
-            if piece is None:
+            fragment = self._later.get(index)
+            if fragment is None:
                 break
-            size += PyBytes_GET_SIZE(piece)
+            size += PyBytes_GET_SIZE(fragment)
         return size
 
     cdef int _append_later(self) except -1:
-        """Put the pieces in their place that waited for the last one."""
-        cdef bytes piece
+        """Put the fragments in their place that waited for the last one."""
+        cdef bytes fragment
         while self._later:
-            piece = self._later.pop(self._next, None)
-            if piece is None:
+            fragment = self._later.pop(self._next, None)
+            if fragment is None:
                 break
-            self._append(<const unsigned char *>PyBytes_AS_STRING(piece), PyBytes_GET_SIZE(piece))
+            self._append(<const unsigned char *>PyBytes_AS_STRING(fragment), PyBytes_GET_SIZE(fragment))
         return 0
 
     cdef int _append(self, const unsigned char *data, Py_ssize_t size) except -1:
-        if size:  # an empty piece may be the first, and then there is nothing to write to
+        if size:  # an empty fragment may be the first, and then there is nothing to write to
             memcpy(bytes_start(self._start) + self._size, data, size)
             self._size += size
         self._next += 1
@@ -203,10 +203,10 @@ cdef class Reassembly:
 
 @cython.final
 cdef class Reassembler:
-    """Puts the pieces of messages together.
+    """Puts the fragments of messages together.
 
     `held_bytes` is what the unfinished messages are charged: their bytes and `ITEM_COST`
-    for each piece, at most `MAX_REASSEMBLY_BYTES`. `discarded` counts messages that were given up.
+    for each fragment, at most `MAX_REASSEMBLY_BYTES`. `discarded` counts messages that were given up.
     """
 
     def __cinit__(self):
@@ -232,13 +232,13 @@ cdef class Reassembler:
         """The number of unfinished messages, at most `MAX_REASSEMBLIES`."""
         return len(self._unfinished)
 
-    cdef bint is_new(self, const Piece *piece) except -1:
-        """True when the piece would begin a message."""
-        return _is_possible(piece) and self._of(piece.number) is None
+    cdef bint is_new(self, const FragmentHeader *fragment) except -1:
+        """True when the fragment would begin a message."""
+        return _is_possible(fragment) and self._of(fragment.number) is None
 
-    cdef bint has_room(self, Py_ssize_t size, Py_ssize_t pieces, Py_ssize_t messages) except -1:
-        """True when pieces of `size` bytes in all can be held, which begin so many messages."""
-        cdef Py_ssize_t cost = size + pieces * ITEM_COST
+    cdef bint has_room(self, Py_ssize_t size, Py_ssize_t fragments, Py_ssize_t messages) except -1:
+        """True when fragments of `size` bytes in all can be held, which begin so many messages."""
+        cdef Py_ssize_t cost = size + fragments * ITEM_COST
         if not self.share.has_room(cost):
             return False
         return self.share.held + cost <= MAX_REASSEMBLY_BYTES and (
@@ -260,41 +260,41 @@ cdef class Reassembler:
         return 0
 
     cdef Reassembly take(
-        self, const Piece *piece, const unsigned char *data, Py_ssize_t size,
+        self, const FragmentHeader *fragment, const unsigned char *data, Py_ssize_t size,
         int64_t message_number, double now
     ):
-        """Take a piece for which there is room; the message's `Reassembly` once it is whole."""
-        cdef Reassembly reassembly = self._of(piece.number)
+        """Take a fragment for which there is room; the message's `Reassembly` once it is whole."""
+        cdef Reassembly reassembly = self._of(fragment.number)
         if reassembly is not None and message_number - reassembly.newest_message >= RING_SIZE:
             # The number has come round: that message was given up, this is another.
             self.discarded += 1
-            self.discard(piece.number)
+            self.discard(fragment.number)
             reassembly = None
-        if not _is_possible(piece) or (
-            reassembly is not None and reassembly.count != piece.count
+        if not _is_possible(fragment) or (
+            reassembly is not None and reassembly.count != fragment.count
         ):
             self.discarded += 1
-            self.discard(piece.number)
+            self.discard(fragment.number)
             return None
         if reassembly is None:
-            reassembly = Reassembly(piece.count)
-        elif reassembly.has(piece.index):
+            reassembly = Reassembly(fragment.count)
+        elif reassembly.has(fragment.index):
             return None
-        self._note_growth(piece.number, reassembly)
+        self._note_growth(fragment.number, reassembly)
         reassembly.cost += size + ITEM_COST
         reassembly.last_arrival = now
         reassembly.newest_message = max(reassembly.newest_message, message_number)
         self.share.charge(size + ITEM_COST)
-        if piece.index == 1:
+        if fragment.index == 1:
             reassembly.first_message = message_number
         try:
-            reassembly.add(piece.index, data, size)
+            reassembly.add(fragment.index, data, size)
         except MemoryError:
-            self.discard(piece.number)
+            self.discard(fragment.number)
             raise
-        if not reassembly.is_whole():
+        if not reassembly.is_complete():
             return None
-        self.discard(piece.number)
+        self.discard(fragment.number)
         return reassembly
 
     cdef int discard(self, uint16_t number) except -1:
@@ -323,20 +323,20 @@ cdef class Reassembler:
     def add(self, bytes message not None, int64_t message_number, double now):
         """Take an APP_FRAGMENT message that came as message `message_number` at `now`.
 
-        Returns (message number of the first piece, the whole message) when it completes one,
+        Returns (message number of the first fragment, the whole message) when it completes one,
         else None. Raises PacketError for fewer than 6 bytes, and BufferError when the caps
         leave no room for it; nothing is changed by either.
         """
-        cdef Piece piece
-        cdef Reassembly whole
+        cdef FragmentHeader fragment
+        cdef Reassembly complete
         cdef const unsigned char *data = <const unsigned char *>PyBytes_AS_STRING(message)
         check_number(message_number)
-        if not read_piece_header(data, PyBytes_GET_SIZE(message), &piece):
-            raise PacketError(f"a piece has at least {FRAGMENT_HEADER} bytes, not {len(message)}")
-        if not self.has_room(len(message) - FRAGMENT_HEADER, 1, self.is_new(&piece)):
-            raise BufferError(f"no room for a piece of {len(message)} bytes")
-        whole = self.take(
-            &piece, data + FRAGMENT_HEADER, PyBytes_GET_SIZE(message) - FRAGMENT_HEADER,
+        if not read_fragment_header(data, PyBytes_GET_SIZE(message), &fragment):
+            raise PacketError(f"a fragment has at least {FRAGMENT_HEADER} bytes, not {len(message)}")
+        if not self.has_room(len(message) - FRAGMENT_HEADER, 1, self.is_new(&fragment)):
+            raise BufferError(f"no room for a fragment of {len(message)} bytes")
+        complete = self.take(
+            &fragment, data + FRAGMENT_HEADER, PyBytes_GET_SIZE(message) - FRAGMENT_HEADER,
             message_number, now,
         )
-        return None if whole is None else (whole.first_message, whole.message())
+        return None if complete is None else (complete.first_message, complete.message())

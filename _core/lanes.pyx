@@ -20,9 +20,9 @@ from mpgameserver._core.fifo cimport (
     queue_pop,
     queue_pop_all,
 )
-from mpgameserver._core.fragmenter cimport piece_count
+from mpgameserver._core.fragmenter cimport fragment_count
 from mpgameserver._core.message cimport new_message
-from mpgameserver._core.packet cimport FRAGMENT_HEADER, MAX_FRAGMENTS, max_piece
+from mpgameserver._core.packet cimport FRAGMENT_HEADER, MAX_FRAGMENTS, max_fragment
 from mpgameserver._core.packet_header cimport APP_FRAGMENT
 from mpgameserver._core.seqnum cimport ring_add
 
@@ -51,16 +51,16 @@ cdef class FragmentLanes:
             queue_clear(&self._lanes[lane].unsent)
             queue_clear(&self._lanes[lane].retransmissions)
 
-    cdef int add(self, Transfer transfer, Py_ssize_t payload_limit) except -1:
+    cdef int add(self, FragmentedMessage fragmented, Py_ssize_t payload_limit) except -1:
         """Queue a message to be cut for packets of `payload_limit` bytes."""
-        _plan(transfer, payload_limit)
-        queue_append(&self._lanes[_lane_of(transfer.count)].unsent, transfer)
+        _plan(fragmented, payload_limit)
+        queue_append(&self._lanes[_lane_of(fragmented.count)].unsent, fragmented)
         self.unsent += 1
         return 0
 
     cdef int add_retransmission(self, Message fragment) except -1:
         """Queue a fragment that was lost."""
-        queue_append(&self._lanes[_lane_of(fragment.transfer.count)].retransmissions, fragment)
+        queue_append(&self._lanes[_lane_of(fragment.parent.count)].retransmissions, fragment)
         self.retransmissions += 1
         return 0
 
@@ -98,37 +98,37 @@ cdef class FragmentLanes:
 
     cdef Message _cut(self, Lane *lane, Py_ssize_t limit):
         """Cut the next fragment off the first message of a lane."""
-        cdef Transfer transfer = queue_front(&lane.unsent)
+        cdef FragmentedMessage fragmented = queue_front(&lane.unsent)
         cdef Message fragment
-        cdef Py_ssize_t size = len(transfer.data) - transfer.offset
-        if transfer.next_index < transfer.count:
-            size = transfer.piece
+        cdef Py_ssize_t size = len(fragmented.data) - fragmented.offset
+        if fragmented.next_index < fragmented.count:
+            size = fragmented.fragment_size
         if size + FRAGMENT_HEADER > limit:
             return None
-        if transfer.next_index == 1:
+        if fragmented.next_index == 1:
             self._newest_number = ring_add(self._newest_number, 1)
-            transfer.number = self._newest_number
-        fragment = new_message(transfer.data, APP_FRAGMENT, transfer.retry)
-        fragment.transfer = transfer
-        fragment.index = transfer.next_index
-        fragment.offset = transfer.offset
+            fragmented.number = self._newest_number
+        fragment = new_message(fragmented.data, APP_FRAGMENT, fragmented.retry)
+        fragment.parent = transfer
+        fragment.index = fragmented.next_index
+        fragment.offset = fragmented.offset
         fragment.size = size
-        if transfer.next_index == transfer.count:
+        if fragmented.next_index == fragmented.count:
             queue_pop(&lane.unsent)
             self.unsent -= 1
-        transfer.next_index += 1
-        transfer.offset += size
+        fragmented.next_index += 1
+        fragmented.offset += size
         return fragment
 
     cdef int recut(self, Py_ssize_t payload_limit) except -1:
         """Cut what never left for smaller packets, of `payload_limit` bytes."""
-        cdef Transfer transfer
+        cdef FragmentedMessage fragmented
         cdef int lane
         for lane in range(LANES):
             for _ in range(self._lanes[lane].unsent.count):
-                transfer = queue_pop(&self._lanes[lane].unsent)
-                _plan(transfer, payload_limit)
-                queue_append(&self._lanes[lane].unsent, transfer)
+                fragmented = queue_pop(&self._lanes[lane].unsent)
+                _plan(fragmented, payload_limit)
+                queue_append(&self._lanes[lane].unsent, fragmented)
         return 0
 
     cdef int drop_retransmissions(self) except -1:
@@ -141,15 +141,15 @@ cdef class FragmentLanes:
 
     cdef list take_unsent(self):
         """Take all messages with fragments that never left."""
-        cdef list transfers = []
+        cdef list messages = []
         cdef int lane
         for lane in range(LANES):
-            transfers += queue_pop_all(&self._lanes[lane].unsent)
+            messages += queue_pop_all(&self._lanes[lane].unsent)
         self.unsent = 0
-        return transfers
+        return messages
 
 
-cdef void _plan(Transfer transfer, Py_ssize_t payload_limit):
+cdef void _plan(FragmentedMessage fragmented, Py_ssize_t payload_limit):
     """Decide how the rest of a message is cut for packets of `payload_limit` bytes.
 
     Section 4 of PROTOCOL.md decides for a message that has not begun. The count of one that has
@@ -157,12 +157,12 @@ cdef void _plan(Transfer transfer, Py_ssize_t payload_limit):
     too large, all that are left are made larger instead. The same is done for a message that
     would take too many fragments, because `max_message` was told for larger packets.
     """
-    cdef Py_ssize_t rest = PyBytes_GET_SIZE(transfer.data) - transfer.offset
+    cdef Py_ssize_t rest = PyBytes_GET_SIZE(fragmented.data) - fragmented.offset
     cdef Py_ssize_t left
-    if transfer.next_index == 1:
-        transfer.count = min(piece_count(rest, payload_limit), <uint32_t>MAX_FRAGMENTS)
-        transfer.unacked = transfer.count
-        transfer.piece = max_piece(payload_limit)
-    left = transfer.count - transfer.next_index + 1
-    if rest - (left - 1) * transfer.piece > payload_limit - FRAGMENT_HEADER:
-        transfer.piece = (rest + left - 1) // left
+    if fragmented.next_index == 1:
+        fragmented.count = min(fragment_count(rest, payload_limit), <uint32_t>MAX_FRAGMENTS)
+        fragmented.unacked = fragmented.count
+        fragmented.fragment_size = max_fragment(payload_limit)
+    left = fragmented.count - fragmented.next_index + 1
+    if rest - (left - 1) * fragmented.fragment_size > payload_limit - FRAGMENT_HEADER:
+        fragmented.fragment_size = (rest + left - 1) // left

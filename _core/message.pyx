@@ -6,7 +6,7 @@ from cpython.long cimport PyLong_AsLongAndOverflow
 from mpgameserver._core.packet cimport FRAGMENT_HEADER
 from mpgameserver._core.packet_header cimport APP
 
-__all__ = ["Message", "Transfer"]
+__all__ = ["Message", "FragmentedMessage"]
 
 
 # Neither can be part of a cycle, for callbacks are not kept here: thousands of messages in flight
@@ -14,18 +14,18 @@ __all__ = ["Message", "Transfer"]
 @cython.final
 @cython.no_gc
 @cython.freelist(32)
-cdef class Transfer:
-    """A message on its way in pieces."""
+cdef class FragmentedMessage:
+    """A message on its way in fragments."""
 
 
 @cython.final
 @cython.no_gc
 @cython.freelist(256)
 cdef class Message:
-    """A message, or a piece of one, that has a number of its own."""
+    """A message, or a fragment of one, that has a number of its own."""
 
     cdef uint32_t wire_size(self) noexcept:
-        return self.size if self.transfer is None else self.size + FRAGMENT_HEADER
+        return self.size if self.fragmented is None else self.size + FRAGMENT_HEADER
 
     cdef bint travels_alone(self) noexcept:
         """A handshake answer or a goodbye is the only message of its packet (sections 5, 6)."""
@@ -82,9 +82,9 @@ cdef Message new_message(bytes data, uint8_t message_type, int8_t retry):
     return message
 
 
-cdef Transfer new_transfer(bytes data, int8_t retry):
-    cdef Transfer transfer = Transfer.__new__(Transfer)
-    transfer.data = data
-    transfer.retry = retry
-    transfer.next_index = 1
+cdef FragmentedMessage new_fragmented(bytes data, int8_t retry):
+    cdef FragmentedMessage fragmented = FragmentedMessage.__new__(FragmentedMessage)
+    fragmented.data = data
+    fragmented.retry = retry
+    fragmented.next_index = 1
     return transfer

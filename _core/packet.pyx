@@ -27,7 +27,7 @@ class SizeLimits(NamedTuple):
 
     datagram: int
     payload: int  # the largest message that is not fragmented
-    piece: int    # a full piece of a fragmented message
+    fragment: int    # a full fragment of a fragmented message
     message: int  # the largest message
 
 
@@ -36,18 +36,18 @@ cdef Py_ssize_t max_payload(Py_ssize_t max_datagram) noexcept nogil:
     return max_datagram - HEADER_SIZE - TAG_SIZE - SINGLE_OVERHEAD
 
 
-cdef Py_ssize_t max_piece(Py_ssize_t payload_limit) noexcept nogil:
-    """The size of a full piece of a fragmented message."""
-    if payload_limit - FRAGMENT_HEADER < PREFERRED_PIECE:
+cdef Py_ssize_t max_fragment(Py_ssize_t payload_limit) noexcept nogil:
+    """The size of a full fragment of a fragmented message."""
+    if payload_limit - FRAGMENT_HEADER < PREFERRED_FRAGMENT:
         return payload_limit - FRAGMENT_HEADER
-    return PREFERRED_PIECE
+    return PREFERRED_FRAGMENT
 
 
 cdef Py_ssize_t max_message(Py_ssize_t payload_limit) noexcept nogil:
-    """The largest message: 8,191 full pieces and a last one, which may be a full one too."""
-    cdef Py_ssize_t piece = max_piece(payload_limit)
+    """The largest message: 8,191 full fragments and a last one, which may be a full one too."""
+    cdef Py_ssize_t fragment = max_fragment(payload_limit)
     cdef Py_ssize_t last = payload_limit - FRAGMENT_HEADER - 1
-    return (MAX_FRAGMENTS - 1) * piece + (last if last > piece else piece)
+    return (MAX_FRAGMENTS - 1) * fragment + (last if last > fragment else fragment)
 
 
 def size_limits(mtu, ip_udp_header=IPV4_UDP_HEADER):
@@ -63,9 +63,9 @@ def size_limits(mtu, ip_udp_header=IPV4_UDP_HEADER):
             f"mtu must be {MIN_MTU}...{_MAX_UDP_DATAGRAM + ip_udp_header} bytes, not {mtu!r}"
         )
     payload = max_payload(datagram)
-    piece = max_piece(payload)
+    fragment = max_fragment(payload)
     return SizeLimits(
-        datagram, payload, piece, max_message(payload)
+        datagram, payload, fragment, max_message(payload)
     )
 
 

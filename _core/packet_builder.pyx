@@ -11,7 +11,7 @@ from cpython.ref cimport Py_INCREF, Py_XDECREF
 from libc.stdint cimport int64_t, uint8_t, uint32_t
 from libc.string cimport memcpy, memmove
 
-from mpgameserver._core.fragmenter cimport Piece, write_piece_header
+from mpgameserver._core.fragmenter cimport FragmentHeader, write_fragment_header
 from mpgameserver._core.packet cimport (
     FRAGMENT_HEADER,
     SHARED_OVERHEAD,
@@ -51,7 +51,7 @@ cdef int put_message(PacketBuilder *packet, Message message) except -1:
     Raises SystemError, and writes nothing, where the message does not fit: it may be the only
     one of its packet, whose head is shorter by what the limit allows for that.
     """
-    cdef Piece piece
+    cdef FragmentHeader fragment
     cdef unsigned char *out = packet.buffer + packet.size
     cdef bytes data = message.data
     cdef uint32_t size = message.wire_size()
@@ -63,11 +63,11 @@ cdef int put_message(PacketBuilder *packet, Message message) except -1:
         raise SystemError(f"a message of {size} bytes does not fit into its packet")
     write_shared_head(out, size, to_wire(message.number), message.message_type)
     out += SHARED_OVERHEAD
-    if message.transfer is not None:
-        piece.number = message.transfer.number
-        piece.index = message.index
-        piece.count = message.transfer.count
-        write_piece_header(out, &piece)
+    if message.parent is not None:
+        fragment.number = message.parent.number
+        fragment.index = message.index
+        fragment.count = message.parent.count
+        write_fragment_header(out, &fragment)
         out += FRAGMENT_HEADER
     memcpy(out, PyBytes_AS_STRING(data) + message.offset, message.size)
     if packet.count == 0:

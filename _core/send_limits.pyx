@@ -18,7 +18,7 @@ that an ack reports.
 cimport cython
 
 from mpgameserver._core.ack_frequency cimport BURST_SIZE, LEAST_BURST, MESSAGE_ROOM
-from mpgameserver._core.packet cimport PREFERRED_PIECE
+from mpgameserver._core.packet cimport PREFERRED_FRAGMENT
 from mpgameserver._core.packet_header cimport ACK_BITS, MAX_MESSAGES
 from mpgameserver._core.receive_window cimport RECEIVE_WIDTH
 from mpgameserver._core.send_queue cimport NARROW_SPAN
@@ -52,14 +52,14 @@ cdef class SendLimits:
         `newest` packets have left, of which `oldest` is the oldest that is not decided.
         """
         cdef int64_t span = newest + 1 - oldest
-        cdef bint beside_transfer = self.newest_cut >= oldest
+        cdef bint beside_fragments = self.newest_fragment >= oldest
         cdef bint waits = wants_trial and not self.trial_may_begin(newest, oldest)
         cdef int64_t reserved = 0
-        if beside_transfer and self.previous_whole >= oldest:
+        if beside_fragments and self.previous_unfragmented >= oldest:
             reserved = MESSAGE_ROOM
         if self._admits(span, reserved, waits, now):
             return ANYTHING
-        if not beside_transfer or (
+        if not beside_fragments or (
             waits and min(newest - self.newest_behind, span) >= MESSAGE_ROOM
         ):
             return NOTHING
@@ -73,7 +73,7 @@ cdef class SendLimits:
         """
         return (
             self.ack_frequency.in_trial(now)
-            and self.newest_cut > 0
+            and self.newest_fragment > 0
             and span < LEAST_BURST
             and self.ack_frequency.burst_size(now) < LEAST_BURST - MESSAGE_ROOM
             and not self._pto_count
@@ -136,7 +136,7 @@ cdef class SendLimits:
         if self.ack_frequency.is_frequent or self.congestion.packets < BURST_SIZE:
             return False
         return hemmed_in or (
-            self.congestion.packets >= 2 * LEAST_BURST and pending > BURST_SIZE * PREFERRED_PIECE
+            self.congestion.packets >= 2 * LEAST_BURST and pending > BURST_SIZE * PREFERRED_FRAGMENT
         )
 
     cdef int messages_per_packet(self, int waiting, double now) noexcept:

@@ -47,7 +47,7 @@ from mpgameserver._core.message cimport (
     RETRY_ON_TIMEOUT,
     checked_message,
     new_message,
-    new_transfer,
+    new_fragmented,
 )
 from mpgameserver._core.packet cimport SHARED_OVERHEAD, max_message
 from mpgameserver._core.packet_header cimport APP, DISCONNECT
@@ -63,7 +63,7 @@ __all__ = ["SendQueue"]
 cdef double COPY_INTERVAL = 0.05
 
 cdef enum:
-    WHOLE = 1 << RETRANSMITTED | 1 << NEW   # the kinds that leave ahead of a transfer's packets
+    UNFRAGMENTED = 1 << RETRANSMITTED | 1 << NEW   # the kinds that leave ahead of a transfer's packets
 
 
 @cython.final
@@ -104,7 +104,7 @@ cdef class SendQueue:
         """Queue a message that `checked_message` has made. No code of the caller's runs in here."""
         cdef Py_ssize_t size = len(data)
         cdef Message message
-        cdef Transfer transfer
+        cdef FragmentedMessage fragmented
         if self._charged + size + ITEM_COST > self.max_pending:
             raise SendQueueFullError(
                 f"{self.pending} bytes wait to be sent; a message of {size} more would exceed "
@@ -125,11 +125,11 @@ cdef class SendQueue:
             if callback is not None:
                 self._callbacks[message] = callback
         else:
-            transfer = new_transfer(data, mode)
-            transfer.has_callback = callback is not None
-            _add_fragmented(self, transfer)
+            fragmented = new_fragmented(data, mode)
+            fragmented.has_callback = callback is not None
+            _add_fragmented(self, fragmented)
             if callback is not None:
-                self._callbacks[transfer] = callback
+                self._callbacks[fragmented] = callback
         return 0
 
     cdef int shrink(self, Py_ssize_t payload_limit) except -1:
@@ -139,18 +139,18 @@ cdef class SendQueue:
         and `max_message` stays what callers were told.
         """
         cdef Message message
-        cdef Transfer transfer
+        cdef FragmentedMessage fragmented
         self._payload_limit = payload_limit
         for _ in range(self._waiting.count):
             message = queue_pop(&self._waiting)
             if message.size <= payload_limit:
                 queue_append(&self._waiting, message)
                 continue
-            transfer = new_transfer(message.data, message.retry)
-            transfer.has_callback = message.has_callback
+            fragmented = new_fragmented(message.data, message.retry)
+            fragmented.has_callback = message.has_callback
             if message.has_callback:
-                self._callbacks[transfer] = self._callbacks.pop(message)
-            _add_fragmented(self, transfer)
+                self._callbacks[fragmented] = self._callbacks.pop(message)
+            _add_fragmented(self, fragmented)
         if self._lanes is not None:
             self._lanes.recut(payload_limit)
         return 0
@@ -180,7 +180,7 @@ cdef class SendQueue:
         kinds = self._kinds_with_something(now, repeat_interval)
         ahead = ahead and alone
         if ahead:
-            kinds &= WHOLE
+            kinds &= UNFRAGMENTED
         while kinds:
             kind = whose_turn(&self._turns, kinds)
             message = self._take(kind, limit)
@@ -231,7 +231,7 @@ cdef class SendQueue:
         if fragment is not None and fragment.number == 0:
             self.pending -= fragment.size
             self._charged -= fragment.size
-            if fragment.index == fragment.transfer.count:
+            if fragment.index == fragment.parent.count:
                 self._charged -= ITEM_COST
         return fragment
 
@@ -268,7 +268,7 @@ cdef class SendQueue:
         return None
 
     cdef int backlog(self) noexcept:
-        """How many messages wait, but for those that go in pieces."""
+        """How many messages wait, but for those that go in fragments."""
         return <int>self._waiting.count
 
     cdef bint may_number(self) except -1:
@@ -295,7 +295,7 @@ cdef class SendQueue:
             if message.retry == RETRY_ON_TIMEOUT:
                 queue_append(&self._unacked, message)
             elif message.retry == BEST_EFFORT or message.has_callback or (
-                message.transfer is not None
+                message.parent is not None
             ):
                 queue_append(&self._deadlines, message)
             else:
@@ -377,7 +377,7 @@ cdef class SendQueue:
             or (self._has_unsent() and self.may_number())
         )
 
-    cdef bint has_whole(self) except -1:
+    cdef bint has_unfragmented(self) except -1:
         """True when a message would leave in a packet that may not begin with a fragment."""
         cdef Message message
         while self._retransmissions.count:
@@ -405,8 +405,8 @@ cdef class SendQueue:
         self._complete_all(&self._waiting)
         if self._lanes is not None:
             self._lanes.drop_retransmissions()
-            for transfer in self._lanes.take_unsent():
-                self._complete_fragmented(transfer, False)
+            for fragmented in self._lanes.take_unsent():
+                self._complete_fragmented(fragmented, False)
         queue_clear(&self._repeating)
         queue_clear(&self._redundant)
         self._closing = False
@@ -420,29 +420,29 @@ cdef class SendQueue:
         return 0
 
     cdef int _complete(self, Message message, bint acked) except -1:
-        cdef Transfer transfer = message.transfer
+        cdef FragmentedMessage fragmented = message.parent
         if message.completed:
             return 0
         message.completed = True
         message.data = None
-        if transfer is None:
+        if fragmented is None:
             if not message.travels_alone():
                 self.share.charge(-(<Py_ssize_t>message.size + ITEM_COST))
             if message.has_callback:
                 self._add_completed(message, acked)
             return 0
-        message.transfer = None
-        transfer.unacked -= acked
-        if transfer.unacked == 0 or not acked:
-            self._complete_fragmented(transfer, acked)
+        message.parent = None
+        fragmented.unacked -= acked
+        if fragmented.unacked == 0 or not acked:
+            self._complete_fragmented(fragmented, acked)
         return 0
 
-    cdef int _complete_fragmented(self, Transfer transfer, bint acked) except -1:
-        if not transfer.completed:
-            transfer.completed = True
-            self.share.charge(-(PyBytes_GET_SIZE(transfer.data) + ITEM_COST))
-            if transfer.has_callback:
-                self._add_completed(transfer, acked)
+    cdef int _complete_fragmented(self, FragmentedMessage fragmented, bint acked) except -1:
+        if not fragmented.completed:
+            fragmented.completed = True
+            self.share.charge(-(PyBytes_GET_SIZE(fragmented.data) + ITEM_COST))
+            if fragmented.has_callback:
+                self._add_completed(fragmented, acked)
         return 0
 
     cdef int _add_completed(self, object message, bint acked) except -1:
@@ -452,10 +452,10 @@ cdef class SendQueue:
         return 0
 
 
-cdef int _add_fragmented(SendQueue queue, Transfer transfer) except -1:
+cdef int _add_fragmented(SendQueue queue, FragmentedMessage fragmented) except -1:
     if queue._lanes is None:
         queue._lanes = FragmentLanes()
-    return queue._lanes.add(transfer, queue._payload_limit)
+    return queue._lanes.add(fragmented, queue._payload_limit)
 
 
 cdef Message _take_uncompleted(Queue *queue, Py_ssize_t limit):
@@ -533,7 +533,7 @@ cdef Message _oldest_unacked(SendQueue queue):
 
 
 cdef int _add_retransmission(SendQueue queue, Message message) except -1:
-    if message.transfer is not None:
+    if message.parent is not None:
         return queue._lanes.add_retransmission(message)
     return queue_append(
         &queue._control if message.travels_alone() else &queue._retransmissions, message

@@ -1,4 +1,4 @@
-# Splitting a message into pieces, and putting pieces together.
+# Splitting a message into fragments, and putting fragments together.
 
 from cpython.object cimport PyObject
 from libc.stdint cimport int64_t, uint16_t, uint32_t
@@ -8,39 +8,39 @@ from mpgameserver._core.budget cimport Share
 cpdef enum:
     # Two of the largest messages at once, and half of one more.
     MAX_REASSEMBLY_BYTES = 20 * 1024 * 1024
-    # Each unreliable one that lost a piece stays until it expires: a hundred a second do.
+    # Each unreliable one that lost a fragment stays until it expires: a hundred a second do.
     MAX_REASSEMBLIES = 4096
-    # Seconds. A reliable sender repeats a lost piece at least every few: so many losses in a row
-    # are no lossy link, and the piece of an unreliable message never comes again. Of the time in
-    # which nothing arrives at all, a second counts: nobody can repeat a piece over a cut cable.
+    # Seconds. A reliable sender repeats a lost fragment at least every few: so many losses in a row
+    # are no lossy link, and the fragment of an unreliable message never comes again. Of the time in
+    # which nothing arrives at all, a second counts: nobody can repeat a fragment over a cut cable.
     REASSEMBLY_TIMEOUT = 60
 
-cdef struct Piece:
+cdef struct FragmentHeader:
     uint16_t number   # of the fragmented message, on the wire
     uint16_t index    # from 1
     uint16_t count
 
 
-cdef uint32_t piece_count(Py_ssize_t size, Py_ssize_t payload_limit) noexcept nogil
-cdef void write_piece_header(unsigned char *out, const Piece *piece) noexcept nogil
-cdef bint read_piece_header(
-    const unsigned char *data, Py_ssize_t size, Piece *piece
+cdef uint32_t fragment_count(Py_ssize_t size, Py_ssize_t payload_limit) noexcept nogil
+cdef void write_fragment_header(unsigned char *out, const FragmentHeader *fragment) noexcept nogil
+cdef bint read_fragment_header(
+    const unsigned char *data, Py_ssize_t size, FragmentHeader *fragment
 ) noexcept nogil
 
 cdef class Reassembly:
-    cdef PyObject *_start        # the message up to the first piece that is missing; NULL: nothing
+    cdef PyObject *_start        # the message up to the first fragment that is missing; NULL: nothing
     cdef Py_ssize_t _size, _room  # its bytes, and for how many there is room
-    cdef uint32_t _next          # index of the first piece that is missing
-    cdef dict _later             # pieces behind it: index -> bytes; None until there is one
+    cdef uint32_t _next          # index of the first fragment that is missing
+    cdef dict _later             # fragments behind it: index -> bytes; None until there is one
     cdef uint16_t count
-    cdef int64_t first_message   # the message number of piece 1; 0 until it came
-    cdef int64_t newest_message  # the newest message number of a piece
+    cdef int64_t first_message   # the message number of fragment 1; 0 until it came
+    cdef int64_t newest_message  # the newest message number of a fragment
     cdef Py_ssize_t cost         # charged against MAX_REASSEMBLY_BYTES
     cdef double last_arrival
 
     cdef bint has(self, uint16_t index) except -1
     cdef int add(self, uint16_t index, const unsigned char *data, Py_ssize_t size) except -1
-    cdef bint is_whole(self) noexcept
+    cdef bint is_complete(self) noexcept
     cdef bytes message(self)
     cdef int _append(self, const unsigned char *data, Py_ssize_t size) except -1
     cdef int _append_later(self) except -1
@@ -52,16 +52,16 @@ cdef class Reassembler:
     cdef readonly Share share           # what the unfinished messages are charged
     cdef readonly int64_t discarded     # messages: contradictory, or unfinished for too long
     cdef dict _unfinished               # number on the wire -> Reassembly
-    cdef Reassembly _newest             # the last that grew: the next piece is likely to be its
+    cdef Reassembly _newest             # the last that grew: the next fragment is likely to be its
     cdef uint16_t _newest_number
 
     cpdef int clear(self) except -1
-    cdef bint is_new(self, const Piece *piece) except -1
-    cdef bint has_room(self, Py_ssize_t size, Py_ssize_t pieces, Py_ssize_t messages) except -1
+    cdef bint is_new(self, const FragmentHeader *fragment) except -1
+    cdef bint has_room(self, Py_ssize_t size, Py_ssize_t fragments, Py_ssize_t messages) except -1
     cdef Reassembly _of(self, uint16_t number)
     cdef int _note_growth(self, uint16_t number, Reassembly reassembly) except -1
     cdef Reassembly take(
-        self, const Piece *piece, const unsigned char *data, Py_ssize_t size,
+        self, const FragmentHeader *fragment, const unsigned char *data, Py_ssize_t size,
         int64_t message_number, double now
     )
     cdef int discard(self, uint16_t number) except -1

@@ -3,7 +3,7 @@
 from libc.stdint cimport uint16_t, uint32_t
 
 from mpgameserver._core.fifo cimport Queue
-from mpgameserver._core.message cimport Message, Transfer
+from mpgameserver._core.message cimport Message, FragmentedMessage
 
 cdef enum:
     # One for messages of up to 4 fragments, one for up to 16, and so on up to all 8,192. The
@@ -21,7 +21,7 @@ cdef class FragmentLanes:
     cdef int _turn                # the lane that is next
     cdef uint16_t _newest_number  # of the fragmented messages, on the wire
 
-    cdef int add(self, Transfer transfer, Py_ssize_t payload_limit) except -1
+    cdef int add(self, FragmentedMessage fragmented, Py_ssize_t payload_limit) except -1
     cdef int add_retransmission(self, Message fragment) except -1
     cdef Message next(self, Py_ssize_t limit, bint may_number)
     cdef Message _next_of(self, Lane *lane, Py_ssize_t limit, bint may_number)

@@ -1,4 +1,4 @@
-# One message on its way out, whole or in pieces.
+# One message on its way out, whole or in fragments.
 
 from libc.stdint cimport int8_t, int64_t, uint8_t, uint16_t, uint32_t
 
@@ -8,8 +8,8 @@ cpdef enum:
     NO_RETRY = 0
     BEST_EFFORT = 1
 
-cdef class Transfer:
-    # A message on its way in pieces.
+cdef class FragmentedMessage:
+    # A message on its way in fragments.
     cdef bytes data
     cdef int8_t retry
     cdef bint completed
@@ -18,20 +18,20 @@ cdef class Transfer:
     cdef uint32_t count
     cdef uint32_t next_index
     cdef uint32_t offset      # of the next fragment, in data
-    cdef uint32_t piece       # bytes of each fragment but the last
+    cdef uint32_t fragment_size       # bytes of each fragment but the last
     cdef uint32_t unacked
 
 cdef class Message:
-    # A message, or a piece of one, that has a number of its own.
+    # A message, or a fragment of one, that has a number of its own.
     cdef bytes data
-    cdef Transfer transfer  # None: not a piece
+    cdef FragmentedMessage parent  # None: not a fragment
     cdef double first_sent
     cdef double last_sent
     cdef int64_t number     # absolute; 0 before it first left
     cdef int64_t packet_number    # the newest packet that it left in
-    cdef uint32_t offset    # of the piece, in data
+    cdef uint32_t offset    # of the fragment, in data
     cdef uint32_t size
-    cdef uint16_t index     # of the piece, from 1
+    cdef uint16_t index     # of the fragment, from 1
     cdef uint8_t message_type
     cdef int8_t retry
     cdef uint8_t copies      # how often it went along in another's packet
@@ -43,7 +43,7 @@ cdef class Message:
 
 
 cdef Message new_message(bytes data, uint8_t message_type, int8_t retry)
-cdef Transfer new_transfer(bytes data, int8_t retry)
+cdef FragmentedMessage new_fragmented(bytes data, int8_t retry)
 cdef bytes checked_message(
     object payload, object retry, object callback, Py_ssize_t most, int8_t *mode
 )

@@ -1,13 +1,13 @@
 from typing import Final, final
 
-__all__ = ["Message", "Transfer"]
+__all__ = ["FragmentedMessage", "Message"]
 
 RETRY_ON_TIMEOUT: Final[int]
 NO_RETRY: Final[int]
 BEST_EFFORT: Final[int]
 
 @final
-class Transfer: ...
+class FragmentedMessage: ...
 
 @final
 class Message: ...

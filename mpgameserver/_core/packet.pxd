@@ -6,7 +6,7 @@ cpdef enum:
     SINGLE_OVERHEAD = 2    # message number, of a message alone in its packet
     SHARED_OVERHEAD = 5    # length, message number and type, of each of two or more
     FRAGMENT_HEADER = 6    # fragmented-message number, index, count
-    PREFERRED_PIECE = 1024  # leaves room in its datagram for a game's small messages
+    PREFERRED_FRAGMENT = 1024  # leaves room in its datagram for a game's small messages
     MAX_FRAGMENTS = 8192
     MIN_MTU = 512          # a SERVER_HELLO (341 bytes) never exceeds the hello it answers
     IPV4_UDP_HEADER = 28   # bytes of an MTU that the headers take
@@ -35,5 +35,5 @@ cdef void write_shared_head(
     unsigned char *out, uint16_t size, uint16_t seq, uint8_t message_type
 ) noexcept nogil
 cdef Py_ssize_t max_payload(Py_ssize_t max_datagram) noexcept nogil
-cdef Py_ssize_t max_piece(Py_ssize_t payload_limit) noexcept nogil
+cdef Py_ssize_t max_fragment(Py_ssize_t payload_limit) noexcept nogil
 cdef Py_ssize_t max_message(Py_ssize_t payload_limit) noexcept nogil

@@ -6,7 +6,7 @@ __all__ = ["SizeLimits", "decode_payload", "encode_payload", "size_limits"]
 SINGLE_OVERHEAD: Final[int]
 SHARED_OVERHEAD: Final[int]
 FRAGMENT_HEADER: Final[int]
-PREFERRED_PIECE: Final[int]
+PREFERRED_FRAGMENT: Final[int]
 MAX_FRAGMENTS: Final[int]
 MIN_MTU: Final[int]
 IPV4_UDP_HEADER: Final[int]
@@ -15,7 +15,7 @@ IPV6_UDP_HEADER: Final[int]
 class SizeLimits(NamedTuple):
     datagram: int
     payload: int
-    piece: int
+    fragment: int
     message: int
 
 def size_limits(mtu: int, ip_udp_header: int = 28) -> SizeLimits: ...

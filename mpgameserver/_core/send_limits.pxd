@@ -22,7 +22,7 @@ cdef class SendLimits:
     cdef double paced_until     # nothing more leaves before
     # Packets: the newest that carried a fragment, the newest two that carried a whole message, the
     # newest that did not leave ahead.
-    cdef int64_t newest_cut, newest_whole, previous_whole, newest_behind
+    cdef int64_t newest_fragment, newest_unfragmented, previous_unfragmented, newest_behind
     cdef double _paced          # the time up to which the rate is used
     cdef double _ahead          # the time up to which the messages' part of it is used
     cdef uint32_t _pto_count
@@ -45,10 +45,10 @@ cdef class SendLimits:
     cdef inline void on_content_sent(self, bint is_fragment, int64_t packet_number) noexcept:
         # Packet `packet_number` carries a fragment or a whole message.
         if is_fragment:
-            self.newest_cut = packet_number
-        elif packet_number != self.newest_whole:
-            self.previous_whole = self.newest_whole
-            self.newest_whole = packet_number
+            self.newest_fragment = packet_number
+        elif packet_number != self.newest_unfragmented:
+            self.previous_unfragmented = self.newest_unfragmented
+            self.newest_unfragmented = packet_number
     cdef inline void on_pending(self, Py_ssize_t pending, double now) noexcept:
         if pending <= STALL_LIMIT:
             self._progress_at = now

@@ -5,7 +5,7 @@ from libc.stdint cimport int8_t, int64_t, uint8_t, uint32_t
 from mpgameserver._core.budget cimport Share
 from mpgameserver._core.fifo cimport Queue
 from mpgameserver._core.lanes cimport FragmentLanes
-from mpgameserver._core.message cimport Message, Transfer
+from mpgameserver._core.message cimport Message, FragmentedMessage
 from mpgameserver._core.turns cimport Turns
 
 cdef enum:
@@ -61,7 +61,7 @@ cdef class SendQueue:
     cdef double next_timer(self, double timeout, double repeat_interval, bint may_send) except? -1.0
     cdef bint has_more(self) except -1
     cdef int shrink(self, Py_ssize_t payload_limit) except -1
-    cdef bint has_whole(self) except -1
+    cdef bint has_unfragmented(self) except -1
     cdef int set_redundant(self, bint sends_redundantly) except -1
     cdef int begin_close(self) except -1
     cdef bint disconnect_acked(self) noexcept
@@ -75,5 +75,5 @@ cdef class SendQueue:
     cdef bint _has_repeat(self, double now, double repeat_interval) except -1
     cdef int _complete_all(self, Queue *queue) except -1
     cdef int _complete(self, Message message, bint acked) except -1
-    cdef int _complete_fragmented(self, Transfer transfer, bint acked) except -1
+    cdef int _complete_fragmented(self, FragmentedMessage fragmented, bint acked) except -1
     cdef int _add_completed(self, object message, bint acked) except -1

@@ -252,7 +252,7 @@ class Packet:
         cls.MAX_SIZE = limits.datagram
         cls.MAX_SIZE_CRC = limits.datagram - PacketHeader.TAG_SIZE + PacketHeader.CRC_SIZE
         cls.MAX_PAYLOAD_SIZE = limits.payload
-        cls.MAX_FRAGMENT_SIZE = limits.piece
+        cls.MAX_FRAGMENT_SIZE = limits.fragment
         cls.RECV_SIZE = mtu + _RECV_MARGIN
 
     @staticmethod

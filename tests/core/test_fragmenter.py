@@ -43,8 +43,8 @@ class TestSplit:
     @pytest.mark.parametrize("mtu", [512, 576, 600, 1000, 1097, 1098, 1099, 1280, 1500, 9000])
     def test_the_sizes_around_every_edge_are_those_of_the_second_codec(self, mtu):
         limits = size_limits(mtu)
-        edges = {k * limits.piece for k in range(1, 5)}
-        edges |= {k * limits.piece + limits.payload - 6 for k in range(4)}
+        edges = {k * limits.fragment for k in range(1, 5)}
+        edges |= {k * limits.fragment + limits.payload - 6 for k in range(4)}
         for size in sorted({edge + step for edge in edges for step in range(-3, 4)}):
             assert split(7, DATA[:size], limits.payload) == wire.split(7, DATA[:size], mtu)
 

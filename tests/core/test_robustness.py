@@ -257,7 +257,7 @@ class TestEdges:
     @pytest.mark.parametrize("mtu", [512, 576, 1096])
     def test_at_a_small_mtu_the_last_piece_may_be_a_full_one(self, mtu: int) -> None:
         limits = size_limits(mtu)
-        whole = bytes(8192 * limits.piece)
+        whole = bytes(8192 * limits.fragment)
         assert len(split(1, whole, limits.payload)) == 8192
         assert limits.message == len(whole)
 

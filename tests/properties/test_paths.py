@@ -107,7 +107,12 @@ class Session:
 
 def sizes(family: int, seed: int) -> list[int]:
     limits = limits_towards(host_of((SERVER[family], 1)))
-    edges = [limits.payload, limits.piece, limits.payload + limits.piece, 2 * limits.piece + 6]
+    edges = [
+        limits.payload,
+        limits.fragment,
+        limits.payload + limits.fragment,
+        2 * limits.fragment + 6,
+    ]
     edges += [mtu - header for mtu in MTUS for header in (66, 86)]
     chosen = [edge + step for edge in edges for step in (-1, 0, 1)]
     return [0, 1, *chosen, *(random.Random(seed).randrange(20_000) for _ in range(100))]

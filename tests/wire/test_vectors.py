@@ -181,7 +181,7 @@ class TestFragments:
 def test_the_sizes_that_follow_from_an_mtu(vector):
     mtu, expected = vector["mtu"], tuple(vector.values())[1:]
     limits = size_limits(mtu)
-    ours = (limits.datagram, limits.payload, limits.piece, hello_size(limits.payload))
+    ours = (limits.datagram, limits.payload, limits.fragment, hello_size(limits.payload))
     assert ours == wire.sizes(mtu) == expected
 
 
