@@ -152,7 +152,7 @@ cdef class Endpoint:
         self.send_limits = SendLimits()
         self.rtt = self.send_limits.rtt
         self.rate_bins = RateBins(now)
-        self._had_messages = DuplicateFilter()
+        self._message_filter = DuplicateFilter()
 
     def __dealloc__(self):
         queue_clear(&self._inbox)
@@ -329,9 +329,9 @@ cdef class Endpoint:
             return self._start + (self._written_second + 1 - self._wall_start) + CLOCK_ROUNDING
         if self.established:
             when = self._last_sent + self.keep_alive_interval
-        if self._acks_owed >= ACK_EVERY or self._path.wants_small:
+        if self._unacked >= ACK_EVERY or self._path.wants_small:
             return self._now
-        if self._acks_owed:
+        if self._unacked:
             when = min(when, self._ack_due_at)
         if oldest <= self.sent_packets.newest:
             delay = self.send_limits.pto()
@@ -375,7 +375,7 @@ cdef class Endpoint:
                 self.sent_packets.newest, self.sent_packets.oldest_undecided
             ):
                 self.send_limits.ack_frequency.begin_trial(self._now)
-                self.send_queue.hemmed_in = False
+                self.send_queue.span_blocked = False
             if self.send_limits.favours_messages(
                 self.sent_packets.span(), self._now
             ) and self.send_queue.has_unfragmented():
@@ -410,7 +410,7 @@ cdef class Endpoint:
         cdef bint is_lossy = self.send_limits.congestion.loss > LOSSY
         if is_lossy != self.send_queue.sends_redundantly:
             self.send_queue.set_redundant(is_lossy)
-        self.send_queue.quiet = self.sent_packets.span() == 0
+        self.send_queue.is_idle = self.sent_packets.span() == 0
         while packet.count < most and limit >= 0:
             message = self.send_queue.next_message(
                 limit, packet.count == 0, ahead, self._now, self.keep_alive_interval
@@ -420,7 +420,7 @@ cdef class Endpoint:
             remember = self.send_queue.on_message_sent(message, packet_number, self._now)
             self.send_limits.on_content_sent(message.parent is not None, packet_number)
             put_message(packet, message)
-            self.send_queue.quiet = False
+            self.send_queue.is_idle = False
             if remember:
                 remember_message(packet, message)
             if message.travels_alone():
@@ -438,7 +438,7 @@ cdef class Endpoint:
         """True when acks, the keep-alive or a lost large packet ask for one without messages."""
         if self._path.wants_small:
             return True
-        if self._acks_owed >= ACK_EVERY or (self._acks_owed and self._now >= self._ack_due_at):
+        if self._unacked >= ACK_EVERY or (self._unacked and self._now >= self._ack_due_at):
             return True
         return self.established and self._now >= self._last_sent + self.keep_alive_interval
 
@@ -473,7 +473,7 @@ cdef class Endpoint:
             )
         self._written_count += 1
         self._last_sent = self._now
-        self._acks_owed = 0
+        self._unacked = 0
         self.assembled += 1
         write_header(head, &fields)
         return self._cipher.seal(head, payload, packet.size)
@@ -637,15 +637,15 @@ cdef class Endpoint:
             read_message(&reader, &view)
             self._deliver(&view)
         if fields.count:
-            self._owe_ack(fields.packet_type <= KEEP_ALIVE)
+            self._schedule_ack(fields.packet_type <= KEEP_ALIVE)
         return 0
 
     cdef int _deliver(self, MessageView *view) except -1:
         """Deliver a message that was not had before."""
         cdef FragmentHeader fragment
         cdef Reassembly complete
-        cdef int64_t number = expand(view.seq, self._had_messages.newest)
-        if not self._had_messages.insert(number):
+        cdef int64_t number = expand(view.seq, self._message_filter.newest)
+        if not self._message_filter.insert(number):
             self.repeated_messages += 1
         elif view.message_type == APP:
             self._deliver_app(
@@ -674,17 +674,17 @@ cdef class Endpoint:
         self.inbox_share.charge(PyBytes_GET_SIZE(message) + ITEM_COST)
         return 0
 
-    cdef int _owe_ack(self, bint at_once) except -1:
-        if self._acks_owed == 0:
+    cdef int _schedule_ack(self, bint at_once) except -1:
+        if self._unacked == 0:
             self._ack_due_at = self._now + MAX_ACK_DELAY_MS / 1000.0
         if at_once:
             self._ack_due_at = self._now
-        self._acks_owed += 1
+        self._unacked += 1
         return 0
 
     cpdef bint ack_is_due(self) noexcept:
         """Return True if so many packets wait for an ack that a datagram should leave at once."""
-        return self._acks_owed >= ACK_EVERY
+        return self._unacked >= ACK_EVERY
 
 
 # All SeqNums, by number: to make one takes longer than to open a small packet. They are made when
@@ -704,7 +704,7 @@ cdef list _all_seqnums():
 
 cdef bint _wants_trial(Endpoint endpoint) noexcept:
     cdef SendQueue queue = endpoint.send_queue
-    return endpoint.send_limits.wants_trial(queue.hemmed_in, queue.pending)
+    return endpoint.send_limits.wants_trial(queue.span_blocked, queue.pending)
 
 
 cdef int _on_large_lost(Endpoint endpoint, int64_t number, object contents) except -1:

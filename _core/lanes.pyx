@@ -109,7 +109,7 @@ cdef class FragmentLanes:
             self._newest_number = ring_add(self._newest_number, 1)
             fragmented.number = self._newest_number
         fragment = new_message(fragmented.data, APP_FRAGMENT, fragmented.retry)
-        fragment.parent = transfer
+        fragment.parent = fragmented
         fragment.index = fragmented.next_index
         fragment.offset = fragmented.offset
         fragment.size = size

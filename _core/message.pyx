@@ -87,4 +87,4 @@ cdef FragmentedMessage new_fragmented(bytes data, int8_t retry):
     fragmented.data = data
     fragmented.retry = retry
     fragmented.next_index = 1
-    return transfer
+    return fragmented

@@ -128,14 +128,14 @@ cdef class SendLimits:
         )
         return rtt / (PACING_GAIN * self.congestion.packets)
 
-    cdef bint wants_trial(self, bint hemmed_in, Py_ssize_t pending) noexcept:
+    cdef bint wants_trial(self, bint span_blocked, Py_ssize_t pending) noexcept:
         """True when a receiver that is known to ack often would be sent more.
 
-        `hemmed_in` says that messages wait for others to be acked, `pending` how many bytes wait.
+        `span_blocked` says that messages wait for others to be acked, `pending` how many bytes wait.
         """
         if self.ack_frequency.is_frequent or self.congestion.packets < BURST_SIZE:
             return False
-        return hemmed_in or (
+        return span_blocked or (
             self.congestion.packets >= 2 * LEAST_BURST and pending > BURST_SIZE * PREFERRED_FRAGMENT
         )
 

@@ -274,12 +274,12 @@ cdef class SendQueue:
     cdef bint may_number(self) except -1:
         """True when a new number keeps within what the receiver can tell apart."""
         cdef Message oldest
-        if not self.quiet and self.newest - self.newest_acked >= MESSAGE_LEAP:
+        if not self.is_idle and self.newest - self.newest_acked >= MESSAGE_LEAP:
             return False
         oldest = _oldest_unacked(self)
         if oldest is None or self.newest + 1 - oldest.number < self.message_span:
             return True
-        self.hemmed_in = True
+        self.span_blocked = True
         return False
 
     cdef bint on_message_sent(self, Message message, int64_t packet_number, double now) except -1:

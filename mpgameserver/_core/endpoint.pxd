@@ -37,11 +37,11 @@ cdef class Endpoint:
     cdef readonly int64_t messages_received, repeated_messages   # the latter among the former
     cdef readonly Py_ssize_t inbox_size       # messages to be read
     cdef Queue _inbox                         # of (SeqNum, bytes)
-    cdef DuplicateFilter _had_messages
+    cdef DuplicateFilter _message_filter
     cdef PacketCipher _cipher
     cdef bint _is_server, _is_entered         # entered: a call runs that none may interrupt
     cdef double _start, _wall_start, _now, _last_sent, _ack_due_at, _ping_due_at, _heard_for
-    cdef uint32_t _acks_owed, _hello_received
+    cdef uint32_t _unacked, _hello_received
     cdef int64_t _written_second, _written_count, _dropped[VERDICTS]
     cdef PathLimit _path
     cdef int _enter(self) except -1
@@ -77,4 +77,4 @@ cdef class Endpoint:
     cdef int _deliver_all(self, PacketFields *fields, const unsigned char *payload) except -1
     cdef int _deliver(self, MessageView *view) except -1
     cdef int _deliver_app(self, int64_t number, bytes message) except -1
-    cdef int _owe_ack(self, bint at_once) except -1
+    cdef int _schedule_ack(self, bint at_once) except -1

@@ -35,7 +35,7 @@ cdef class SendLimits:
     cdef bint _admits_ahead(self, int64_t span, double now) noexcept
     cdef double ahead_until(self) noexcept
     cdef double _interval(self) noexcept
-    cdef bint wants_trial(self, bint hemmed_in, Py_ssize_t pending) noexcept
+    cdef bint wants_trial(self, bint span_blocked, Py_ssize_t pending) noexcept
     cdef int messages_per_packet(self, int waiting, double now) noexcept
     cdef int on_packet_sent(self, int64_t number, int64_t oldest, double now) except -1
     cdef void on_packet_ahead(self, double now) noexcept

@@ -24,9 +24,9 @@ cdef class SendQueue:
     cdef readonly Py_ssize_t pending     # bytes of messages and fragments that never left
     cdef readonly int64_t newest    # message number; absolute
     cdef int64_t newest_acked       # of the numbers that are known to have arrived
-    cdef bint quiet                 # no packet is under way
+    cdef bint is_idle                 # no packet is under way
     cdef int64_t message_span       # numbers from the oldest unacked reliable message
-    cdef bint hemmed_in, sends_redundantly  # the span kept a message back; small ones ride again
+    cdef bint span_blocked, sends_redundantly  # the span kept a message back; small ones ride again
     cdef readonly int64_t retransmitted
     cdef readonly Share share       # what is charged until it was acked or given up
     cdef public Py_ssize_t max_pending
