@@ -1,16 +1,17 @@
-"""Detection of how a receiver acks: by count, every 16 packets, or by a clock.
+"""Detection of how a receiver acks: by count, every 16 packets, or on a timer.
 
-The sender must know, because an ack reports 33 packets: of more that arrive between two acks, some
-are never reported. The published package acks by a clock, and its duplicate filter is narrow. This
+The sender must know, because an ack reports 33 packets: if more arrive between two acks, some are
+never reported. The published package acks on a timer and has a narrow duplicate filter. This
 package acks by count.
 
-Only a burst of packets that left together can show it, with next to nothing else in flight:
-the few packets of messages that leave ahead of a transfer's count from the ack before. The acks
-of a receiver that acks by count report 16 at once, and never more. They report just 16 first, but
-where it had something to say in between. One that acks by a clock reports as many as came before
-its tick: most often all of them, and with a chance of 1 in 16 at most just 16 first. So each burst
-scores: first 16, a later step of 16, or a step of more, which is also what an ack that was lost
-leaves behind. A high score is the proof. By chance alone it takes a million bursts.
+Only a burst of packets that left together can show the difference, with almost nothing else in
+flight; the few packets with messages that leave ahead of fragments count from the ack before. A
+receiver that acks by count reports 16 packets per ack, and never more. Its first ack reports
+exactly 16, unless it had something to send in between. A receiver that acks on a timer reports
+whatever arrived before the timer fired: usually everything, and exactly 16 first with a chance of
+at most 1 in 16. So each burst scores points: for 16 first, for a later step of 16, and negative
+ones for a larger step, which a lost ack also causes. A high score is the proof. By chance alone it
+takes a million bursts.
 
 A burst has 32 packets: both acks of a receiver that acks by count leave at once, and so the next
 burst can, a round trip after the first. One more packet would wait for its ack.
@@ -29,7 +30,7 @@ cdef enum:
     LATER_STEP_SCORE = 1
     WIDE_STEP_SCORE = -6
     PROOF = 20
-    MAX_TRIALS = 32        # of a season: some receivers, and some paths, never give the proof
+    MAX_TRIALS = 32        # per season: some receivers, and some paths, never give the proof
 
 cdef double SEASON = 30.0  # seconds
 
@@ -45,14 +46,14 @@ cdef class AckFrequency:
         self._burst_time = self._trial_time = -INFINITY
 
     cdef bint waits(self, double now) noexcept:
-        """True while a trial should wait until next to nothing is in flight."""
+        """Return True while a trial should wait until almost nothing is in flight."""
         if now - self._season >= SEASON:
             self._season = now
             self._trials = 0
         return self._trials < MAX_TRIALS and not self.in_trial(now)
 
     cdef void begin_trial(self, double now) noexcept:
-        """From here on what leaves at `now` is one burst, after next to nothing in flight."""
+        """Treat what leaves at `now` as one burst, with almost nothing else in flight."""
         if now != self._trial_time:
             self._trial_time = now
             self._trials += 1
@@ -61,7 +62,7 @@ cdef class AckFrequency:
         return now == self._trial_time and not self.is_frequent
 
     cdef bint is_burst(self, double now) noexcept:
-        """True when enough left at `now` to tell."""
+        """Return True if enough packets left at `now` to judge."""
         return now == self._burst_time and self._burst_size >= LEAST_BURST
 
     cpdef int on_packet_sent(self, int64_t number, int64_t oldest, double now) except -1:
@@ -91,7 +92,7 @@ cdef class AckFrequency:
         if self.is_frequent or ack < 0:
             return 0
         if ack < self._burst_start:
-            # What left since then and owes no ack does not count.
+            # What left since then and is not ack-eliciting does not count.
             self._unacked = self._burst_start if ack >= self._last_before else ack + 1
             return 0
         if ack - self._unacked > ACK_BITS:
@@ -104,7 +105,7 @@ cdef class AckFrequency:
         return 0
 
     cdef void _judge(self) noexcept:
-        """Score the burst that is over."""
+        """Score the burst that has ended."""
         cdef int count, step, last = 0, score = 0
         if self._burst_size < LEAST_BURST:
             return

@@ -96,7 +96,7 @@ cdef class NativeAesGcm:
         return opened
 
     def opens(self, bytes datagram not None, /):
-        """True when the seal of a packet holds; what is in it is thrown away."""
+        """Return True if a packet is authentic; its payload is discarded."""
         cdef Py_ssize_t size = PyBytes_GET_SIZE(datagram) - HEADER_SIZE - TAG_SIZE
         cdef unsigned char *data = _start(datagram)
         cdef bytes opened
@@ -147,7 +147,7 @@ _VECTORS = [tuple(bytes.fromhex(field) for field in vector) for vector in (
 
 
 def _is_right(kind):
-    """True if a kind of AES-GCM computes the published vectors and refuses forgeries of them."""
+    """Return True if an AES-GCM class computes the published vectors and refuses forgeries."""
     try:
         return all(_computes(kind, *vector) for vector in _VECTORS)
     except (InvalidTag, RuntimeError):
@@ -155,7 +155,7 @@ def _is_right(kind):
 
 
 def _computes(kind, key, nonce, header, data, sealed):
-    """True if one cipher can seal first, as a client's does, and another open first, as a server's.
+    """Return True if one cipher can seal first (a client's) and another open first (a server's).
 
     Each goes on after it has refused a forgery.
     """

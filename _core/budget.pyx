@@ -1,8 +1,8 @@
-"""Bytes that many sessions hold together, of each kind: of a host, of its networks, and in all.
+"""Limits on the bytes that sessions hold together: per host, per network, and in all.
 
 A session is charged through its `Share` to the narrowest `Budget` that it joined, and to each wider
-one. Where any of them is used up, a session still gets what it is guaranteed: so those who hold the
-most are those who are refused.
+one. Where any of them is used up, a session still gets what it is guaranteed, so the sessions that
+hold the most are the ones refused.
 """
 
 cimport cython
@@ -25,7 +25,7 @@ cdef int _check(Py_ssize_t size) except -1:
 @cython.final
 @cython.no_gc
 cdef class Budget:
-    """At most `limit` bytes, of which `held` are taken; they count in a wider budget, too."""
+    """A limit of `limit` bytes, of which `held` are in use; they also count in a wider budget."""
 
     def __cinit__(self, Py_ssize_t limit, Budget wider=None):
         self._account.limit = limit
@@ -48,24 +48,28 @@ cdef class Budget:
 @cython.final
 @cython.no_gc
 cdef class Share:
-    """The bytes that one session holds; without bounds of its own until it joins a budget."""
+    """The bytes that one session holds; unlimited until it joins a budget.
+
+    `charge` and `has_room` are inline for the compiled modules, which pass sizes of real objects;
+    `add` and `admits` do the same for Python, and check their argument.
+    """
 
     def __cinit__(self, Py_ssize_t guaranteed=0):
         self._guaranteed = guaranteed
 
     def join(self, Budget budget not None):
-        """Be a part of a budget, and of those that it counts in, from here on."""
+        """Count in a budget, and in the wider ones, from now on."""
         held = self.held
         self.charge(-held)
         self._budget, self._account = budget, &budget._account
         self.charge(held)
 
     def admits(self, Py_ssize_t size):
-        """True when so many bytes more can be held."""
+        """Return True if `size` more bytes can be held."""
         _check(size)
         return self.has_room(size)
 
     def add(self, Py_ssize_t size):
-        """Charge so many bytes; give them back, when below 0."""
+        """Charge `size` bytes, or give them back if it is negative."""
         _check(size)
         self.charge(size)

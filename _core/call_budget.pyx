@@ -1,11 +1,11 @@
-"""How many calls of the game's code may be made before others have their turn.
+"""A limit on calls of the game's code before others get their turn.
 
-One datagram holds 255 messages, and each is a call of the handler: what a peer sends at once must
-not keep the other sessions and the tick waiting. So calls are made in goes, each bounded by their
-number and by the time that they take, and a session that has more waits for its next turn.
+One datagram holds up to 255 messages, and each is a call of the handler: a burst of one peer must
+not keep the other sessions and the tick waiting. So calls are made in goes, each limited in number
+and in time, and a session with more messages waits for its next turn.
 
-The clock is read after each call that is slow, and after every few that are fast. Whoever else
-has to know the time of a call reads it here (`read`), so that each reading counts for the go, too.
+The clock is read after each slow call, and after every few fast ones. Other code that needs the
+time of a call reads it here (`read`), so that each reading also counts for the go.
 """
 
 cimport cython
@@ -23,7 +23,7 @@ cdef double FAST = 0.0001   # seconds between two looks that are too few
 
 @cython.final
 cdef class CallBudget:
-    """The calls of one go after the other. `left` is 0 when a go is over."""
+    """The calls of the current go. `left` is 0 once the go has ended."""
 
     def __cinit__(self):
         self._stride = self._until_look = 1

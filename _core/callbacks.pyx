@@ -1,8 +1,8 @@
-"""The callbacks of a client that are due, each of which is called once, and its calls in turn.
+"""The callbacks of a client that are due, each called exactly once, and its calls in turn.
 
-A signal's handler runs between any two steps of Python, and what it raises would lose a callback
-that was taken out of one place and has not yet reached the next, or leave a client busy for ever.
-In here no handler runs but inside what is called.
+A signal handler runs between any two steps of Python code. An exception that it raises could lose
+a callback on its way from one list to another, or leave a client busy for ever. In compiled code
+no handler runs except inside the function that is called.
 """
 
 from cpython.pythread cimport PyThread_get_thread_ident
@@ -112,5 +112,5 @@ cdef class ThreadGuard:
 
     @property
     def is_here(self):
-        """True while this thread is in `run`."""
+        """Return True while this thread is in `run`."""
         return self._depth > 0 and self._user == <unsigned long>PyThread_get_thread_ident()

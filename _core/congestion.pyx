@@ -1,4 +1,4 @@
-"""How many packets may be under way on a path.
+"""The congestion window: how many packets may be in flight on a path.
 
 The window is delay-based, after LEDBAT (RFC 6817) and LEDBAT++ (draft-irtf-iccrg-ledbat-plus-plus):
 once per round trip, the least round trip of the round less the least of late is the delay that
@@ -7,17 +7,17 @@ it comes to the target, and shrinks beyond it.
 
 The least of a round comes from its first packets, which left before the window had doubled. So
 the doubling also ends, and the last one is taken back, as soon as a few samples in a row show the
-delay: to wait for the end of the round would double twice more, and lose what the queue does not
-hold.
+delay: waiting for the end of the round would double the window twice more, and lose the packets
+that overflow the queue.
 
 Only the newest packet that an ack reports gives a sample (RFC 9002 section 5.1): the others may
-have waited for an ack that was lost. In a round that took in few acks the least is no measure, so
+have waited for an ack that was lost. After a round with few samples the least means little, so
 such a round goes on.
 
 Loss counts where queues have built up. Without that it counts only where it grows with what is
 sent, as at a policer or a full socket buffer: the window backs off from an unusual share of loss,
-and if the share stays, the loss is the path's own and the backing off is undone. On a radio link
-that loses packets at random, to send less loses no less.
+and if the share stays, the loss is the path's own and the backoff is undone. On a radio link that
+loses packets at random, sending less does not reduce the loss.
 """
 
 cimport cython
@@ -29,7 +29,7 @@ from mpgameserver._core.receive_window cimport RECEIVE_WIDTH
 __all__ = ["CongestionWindow"]
 
 cdef double TARGET = 0.060          # seconds of queueing; LEDBAT++ section 4.4
-cdef double OVERSHOT_PEAK = 0.75    # of the window: more than a burst was under way
+cdef double OVERSHOT_PEAK = 0.75    # of the window: more than a burst was in flight
 cdef double OVERSHOT = 0.5          # undoes the doubling that filled the queue
 cdef double QUEUE_SHOWS = 0.75      # of the target; ends slow start (LEDBAT++ section 4.2)
 cdef double BASE_LIFETIME = 60.0    # seconds until a least round trip is forgotten: routes change
@@ -53,10 +53,10 @@ cdef enum:
 
 @cython.final
 cdef class CongestionWindow:
-    """The number of packets that may be under way on a path.
+    """The number of packets that may be in flight on a path.
 
     `packets` is the window; `base_delay` and `queue_delay`, in seconds, the least round trip of
-    late and what queues added to it in the last round; `loss` the share of packets lost of late.
+    late and what queues added to it in the last round; `loss` the share of packets lost recently.
     """
 
     def __cinit__(self):
@@ -117,7 +117,7 @@ cdef class CongestionWindow:
         self._samples = self._lost = self._acked = self._peak = 0
 
     cdef bint _overshoots(self) noexcept:
-        """True when most of a window that has doubled is in use, and queues show."""
+        """Return True if most of a window that has doubled is in use, and queues show."""
         return (
             self._slow_start
             and self._high >= HIGH_SAMPLES
@@ -149,7 +149,7 @@ cdef class CongestionWindow:
             self._grow(excess)
 
     cdef bint _judge_loss(self, double share, int64_t decided) noexcept:
-        """True when more is lost than usual; takes back a backing off that did not help."""
+        """Return True if more is lost than usual; undo a backoff that did not help."""
         if self._undo_packets:
             if self._undo_loss * UNHELPED < share <= MOST:
                 self.packets = max(self.packets, self._undo_packets)
@@ -163,7 +163,7 @@ cdef class CongestionWindow:
         return False
 
     cdef void _shrink(self, double factor) noexcept:
-        """To a part of what was in use: the rest of the window was never tried."""
+        """Shrink to a part of what was in use: the rest of the window was never tried."""
         self._slow_start = False
         self._settles = True
         self.packets = max(min(self.packets, <double>self._peak) * factor, MIN_WINDOW)

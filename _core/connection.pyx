@@ -1,4 +1,4 @@
-"""A session without a socket or a clock: status, delivery, goodbye.
+"""A session without a socket or a clock: status, delivery, disconnect.
 
 The owner gives it every datagram that came from the other side's address (`receive`), tells it
 the time once per frame or tick (`advance`), sends what `next_datagram` makes until that is None,
@@ -13,10 +13,10 @@ queued before it has been acked, and `DRAIN_RESERVE` before the end of the secon
 The side that receives one is disconnected at once and replies with one DISCONNECT. So does a side
 whose idle timeout has passed, for the other one may still be there.
 
-An owner that does not call for longer than the idle timeout, in a frame that loads a level, has
-been dropped by now, unless the other side is more patient. What it finds in its socket then says
-nothing of that: it may be older. The connection is DROPPED unless the other side acks a packet
-that was sent after the pause.
+An owner that does not call for longer than the idle timeout, such as in a frame that loads a level,
+has been dropped by then, unless the peer's timeout is longer. The datagrams in its socket prove
+nothing, since they may be older. So the connection is DROPPED unless the peer acks a packet that
+was sent after the pause.
 """
 
 import logging
@@ -38,17 +38,17 @@ __all__ = ["DISCONNECT_TIMEOUT", "Connection"]
 
 cdef enum:
     KEY_WARNING = MAX_KEY_PACKETS >> 1
-    # What both sides can still send while a disconnect takes its second, at 32,767 packets under
-    # each second that is written: the second may begin within one and end within the next.
+    # Packets that both sides can still send while a disconnect takes its second, at 32,767 packets
+    # per written second: the disconnect may begin within one second and end within the next.
     KEY_RESERVE = 4 * (HALF_RING + 1)
 
 _LOG = logging.getLogger("mpgameserver.connection")
 
-# Seconds that a goodbye takes at most, from `disconnect` to the end without an ack.
+# Seconds that a disconnect takes at most, from `disconnect` to the end without an ack.
 DISCONNECT_TIMEOUT = 1.0
-# Of these, what is left for the DISCONNECT itself: four copies of it.
+# Of these, the time reserved for the DISCONNECT itself: four copies of it.
 cdef double DRAIN_RESERVE = 0.2
-# Seconds, and round trips, that the other side has to prove itself after such a pause; meanwhile a
+# Seconds, and round trips, that the peer has to ack a packet after such a pause; meanwhile a
 # keep-alive leaves as often as by default, whatever the interval.
 cdef double MIN_LIVENESS_TIME = 0.5
 cdef double LIVENESS_RTTS = 4.0
@@ -77,7 +77,7 @@ cdef class Connection:
         self.retime(timing)
 
     def retime(self, timing):
-        """Use other intervals from now on."""
+        """Change the intervals from now on."""
         self._keep_alive_interval = timing.keep_alive
         self.endpoint.keep_alive_interval = timing.keep_alive
         self.endpoint.message_timeout = timing.message
@@ -102,23 +102,23 @@ cdef class Connection:
         return 0
 
     cpdef list take_completed(self):
-        """Take the callbacks of the messages that are over, each with what to call it with."""
+        """Take the list of (callback, acked) of the messages that are completed."""
         return self.endpoint.take_completed()
 
     @property
     def latency(self):
-        """The weighted average round trip in seconds, 0.0 before the first ack."""
+        """The smoothed round-trip time in seconds, 0.0 before the first ack."""
         return self.endpoint.rtt.srtt
 
     @property
     def pending(self):
-        """The bytes of messages that wait to be sent for the first time."""
+        """The bytes of messages that were not sent yet."""
         return self.endpoint.send_queue.pending
 
     # -- datagrams --------------------------------------------------------------------------
 
     cpdef object receive(self, bytes datagram, double now):
-        """Take a datagram; the reason (of `DROP_REASONS`) when it was dropped, else None."""
+        """Take a datagram; return the reason (of `DROP_REASONS`) if it is dropped, else None."""
         cdef Verdict verdict = self.endpoint.receive(datagram, now)
         if self.endpoint.disconnect_received and self.is_live:
             # A DISCONNECT that acks ours is the reply: the peer has forgotten the session.
@@ -127,7 +127,7 @@ cdef class Connection:
         return None if verdict == ACCEPTED else DROP_REASONS[<int>verdict - 1]
 
     cpdef void advance(self, double now) except *:
-        """Do what the time asks for, once per frame or tick."""
+        """Do what is due at that time: call it once per frame or tick."""
         if not self.is_live:
             return
         if self.endpoint.key_packets() >= KEY_WARNING and self.status is _connected:
@@ -153,7 +153,7 @@ cdef class Connection:
         self._last_srtt = self.endpoint.rtt.srtt
 
     cdef int _begin_liveness_check(self, double now) except -1:
-        """After a pause: the other side is there if it acks what leaves from now on."""
+        """Expect the peer to ack a packet that leaves from now on, after a pause."""
         self._liveness_packet = self.endpoint.sent_packets.newest + 1
         self._liveness_deadline = now + max(
             MIN_LIVENESS_TIME, LIVENESS_RTTS * self._last_srtt
@@ -174,7 +174,7 @@ cdef class Connection:
         return self._end(_dropped)
 
     cdef int _spare_key(self, double now) except -1:
-        """Disconnect before the key has sealed all that it may, and warn long before."""
+        """Disconnect before the key reaches its limit, and warn long before."""
         cdef int64_t packets = self.endpoint.key_packets()
         if packets >= MAX_KEY_PACKETS - KEY_RESERVE:
             self.key_used_up = True
@@ -209,7 +209,7 @@ cdef class Connection:
         )
 
     cdef double _next_deadline(self) noexcept:
-        """When the drain, or after it the wait for the ack, must end."""
+        """Return when the drain, or the wait for the ack after it, must end."""
         if self.endpoint.send_queue.drain_ended:
             return self._disconnect_deadline
         return self._disconnect_deadline - DRAIN_RESERVE
@@ -217,21 +217,21 @@ cdef class Connection:
     # -- the end ----------------------------------------------------------------------------
 
     def disconnect(self, double now):
-        """Begin to drain and then to disconnect; of no effect unless CONNECTED."""
+        """Begin to drain, and then disconnect; does nothing unless CONNECTED."""
         if self.status is _connected:
             self.status = _disconnecting
             self._disconnect_deadline = now + DISCONNECT_TIMEOUT
             self.endpoint.begin_close()
 
     def abort(self, double now):
-        """End at once; one last datagram that tells the other side, None when it was over."""
+        """End at once; return a last datagram that tells the peer, None if it had ended before."""
         if not self.is_live:
             return None
         self._end(_disconnected)
         return self.endpoint.abort(now)
 
     def disown(self):
-        """End without a datagram or a callback: the session is another process's."""
+        """End without a datagram or a callback: the session belongs to another process."""
         if self.is_live:
             self._end(_disconnected)
         self._owes_disconnect = False

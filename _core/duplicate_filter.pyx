@@ -1,9 +1,9 @@
 """The duplicate filter: a bitmap over the newest `width` numbers, which slides with them.
 
-What lies behind the filter counts as had, so that nothing recorded long ago passes. The bitmap
-starts small, for an idle connection should cost little, and grows once, to all that the width
-needs, when the numbers seen spread further: what a connection takes does not depend on how long
-it has played, and the other side can make it no larger than 4 KiB.
+Numbers behind the filter count as already received, so that nothing recorded long ago passes. The
+bitmap starts small, because an idle connection should cost little, and grows once, to the full
+width, when the numbers are further apart: its size does not depend on how long a connection lasts,
+and the peer cannot make it larger than 4 KiB.
 """
 
 cimport cython
@@ -45,7 +45,7 @@ cdef class DuplicateFilter:
         PyMem_Free(self._words)
 
     cpdef bint contains(self, int64_t number) except -1:
-        """True for a number that was inserted, and for every number behind the filter."""
+        """Return True for a number that was inserted, and for every number behind the filter."""
         if number > self.newest:
             return False
         if number <= self.newest - self.width:
@@ -55,7 +55,7 @@ cdef class DuplicateFilter:
         return (self._word(number)[0] & _bit(number)) != 0
 
     cpdef bint insert(self, int64_t number) except -1:
-        """Insert a number (1 or more); False, and nothing changed, when `contains` has it.
+        """Insert a number (1 or more); return False, with nothing changed, if it is contained.
 
         Raises ValueError for a number below 1 or above 2^62, and MemoryError with nothing
         changed.
@@ -81,7 +81,7 @@ cdef class DuplicateFilter:
         return &self._words[(number & self._mask) >> 6]
 
     cdef int _make_room(self, int64_t span) except -1:
-        """Make the bitmap as large as it gets, unless numbers `span` apart have bits in it."""
+        """Grow the bitmap to its full size, unless it holds numbers that are `span` apart."""
         cdef uint32_t size = self._full_size
         cdef uint64_t *words
         cdef int64_t number

@@ -3,8 +3,8 @@
 Out: messages wait in the send queue; `next_datagram` coalesces what fits, writes the header with
 the acks, seals, and remembers in the sent window what the packet carried. In: `receive` judges the
 header by the receive window before it decrypts, checks the whole payload before it uses any of
-it, then settles what the acks report and delivers the messages. Nothing of a datagram that fails
-any of these changes more than a counter.
+it, then handles the acks and delivers the messages. A datagram that fails any of these checks
+changes nothing but a counter.
 
 There is no clock here: every call takes `now`, monotonic seconds. A time before an earlier one
 counts as the earlier one. The send time written into headers is the wall clock of the start plus
@@ -98,12 +98,12 @@ DROP_REASONS = (
     "forged", "inbox full", "reassembly full",
 )
 cpdef enum:
-    # What waits to be read; a game that calls `getMessages` once per frame never comes near.
+    # Bytes of messages to be read; a game that calls `getMessages` once per frame never comes near.
     MAX_INBOX_BYTES = 64 * 1024 * 1024
 
 cdef double REDUNDANT_INTERVAL = 0.010  # seconds: packets that leave together share their fate
-cdef double LOSSY = 0.01           # of the packets: from here on small messages ride again
-cdef double MAX_HEARD = 1.0        # seconds: of a silence, what counts as time to hear something
+cdef double LOSSY = 0.01           # of the packets: above it small messages are sent redundantly
+cdef double MAX_HEARD = 1.0        # seconds: how much of an idle time counts towards timeouts
 # Seconds: with the keep-alive that carries it, and an ack that says nothing, no more than one.
 cdef double PING_INTERVAL = 0.5
 cdef double CLOCK_ROUNDING = 1e-6  # seconds: more than a double rounds the Unix time by
@@ -157,7 +157,7 @@ cdef class Endpoint:
     def __dealloc__(self):
         queue_clear(&self._inbox)
 
-    # -- what the owner asks for ------------------------------------------------------------
+    # -- for the owner ----------------------------------------------------------------------
 
     def queue(self, payload, retry=-1, callback=None):
         """Queue a message for the datagrams to come.
@@ -172,7 +172,7 @@ cdef class Endpoint:
         self.send_queue.add(payload, retry, callback)
 
     def queue_challenge_response(self, bytes payload not None):
-        """Queue the handshake's last message; it is sent again until acked."""
+        """Queue the handshake's last message, which is retransmitted until it is acked."""
         self.send_queue.add_control(CHALLENGE_RESP, payload)
 
     cpdef void begin_close(self) except *:
@@ -183,7 +183,7 @@ cdef class Endpoint:
         self.send_queue.begin_close()
 
     cpdef void end_drain(self) noexcept:
-        """Have the DISCONNECT of `begin_close` leave now, and nothing else any more."""
+        """Let the DISCONNECT of `begin_close` leave now, and nothing else from then on."""
         self.send_queue.drain_ended = True
 
     cpdef bint disconnect_acked(self) noexcept:
@@ -191,13 +191,13 @@ cdef class Endpoint:
         return self.send_queue.disconnect_acked()
 
     cpdef void close(self) except *:
-        """Settle all that is outstanding as not acked, and send no message any more."""
+        """Complete all outstanding messages as not acked, and send no more."""
         self.send_queue.close()
 
     cpdef bytes abort(self, double now):
-        """Close, and make the one DISCONNECT that is sent without waiting for an answer.
+        """Close at once, and return a datagram with the one DISCONNECT that is sent then.
 
-        None while no nonce is left.
+        Returns None while no nonce is left.
         """
         self.send_queue.close()
         if not self._tick(now):
@@ -206,7 +206,7 @@ cdef class Endpoint:
         return self._assemble(ANYTHING)
 
     cpdef tuple take_message(self):
-        """Take the oldest message received: (SeqNum, bytes). IndexError when there is none."""
+        """Take the oldest message received: (SeqNum, bytes). IndexError if there is none."""
         cdef tuple item = queue_pop(&self._inbox)
         self.inbox_size = self._inbox.count
         self.inbox_share.charge(-(PyBytes_GET_SIZE(item[1]) + ITEM_COST))
@@ -220,19 +220,19 @@ cdef class Endpoint:
         return messages
 
     cpdef list take_completed(self):
-        """Take the list of (callback, acked) of the messages that are over."""
+        """Take the list of (callback, acked) of the messages that are completed."""
         cdef list completed, fresh = []  # made first: a collection may call this method
         completed, self.send_queue.completed = self.send_queue.completed, fresh
         return completed
 
     @property
     def drops(self):
-        """How many datagrams were dropped, by reason (`DROP_REASONS`)."""
+        """The number of datagrams dropped, by reason (`DROP_REASONS`)."""
         return {DROP_REASONS[i - 1]: self._dropped[i] for i in range(1, VERDICTS)}
 
     @property
     def dropped(self):
-        """How many datagrams were dropped in all."""
+        """The number of datagrams dropped in all."""
         cdef int64_t total = 0
         for i in range(1, VERDICTS):
             total += self._dropped[i]
@@ -240,9 +240,9 @@ cdef class Endpoint:
 
     @property
     def path_is_narrow(self):
-        """True once the path was found to drop large datagrams: none is made any more.
+        """True once the path was found to drop large datagrams, of which no more are made.
 
-        Only messages that were cut for one before still leave in one.
+        Only messages that were fragmented for large datagrams before still leave in them.
         """
         return self._path.unsafe < SIZE_CLASSES
 
@@ -261,9 +261,9 @@ cdef class Endpoint:
     # -- time -------------------------------------------------------------------------------
 
     cdef bint _tick(self, double now) noexcept:
-        """Move the clock; False while no nonce is left under the second to be written.
+        """Move the clock; return False while no nonce is left for the second to be written.
 
-        False for ever once the key has sealed all that it may.
+        Returns False for ever once the key has reached its limit.
         """
         cdef int64_t second
         self._now = max(self._now, now)
@@ -274,9 +274,9 @@ cdef class Endpoint:
         return self._written_count < HALF_RING and self.key_packets() < MAX_KEY_PACKETS
 
     cpdef void advance(self, double now):
-        """Do what the time asks for: find lost packets, time out messages.
+        """Do what is due at that time: find lost packets, time out messages.
 
-        To be called once per frame or tick, before `next_datagram`.
+        Call it once per frame or tick, before `next_datagram`.
         """
         self._enter()
         try:
@@ -292,7 +292,7 @@ cdef class Endpoint:
             self._is_entered = False
 
     cdef int _find_lost(self) except -1:
-        """Hand back what lost packets carried."""
+        """Report the contents of lost packets to the send queue."""
         cdef int64_t number
         cdef bint probed = False
         while True:
@@ -317,9 +317,9 @@ cdef class Endpoint:
         return 0
 
     cpdef double next_timer(self) except? -1.0:
-        """When `advance` or `next_datagram` has something to do, if nothing arrives before.
+        """Return when `advance` or `next_datagram` has something to do, if nothing arrives before.
 
-        A time already past says that there is something to send now.
+        A time in the past means that there is something to send now.
         """
         cdef double delay, when = INFINITY
         cdef int64_t oldest = self.sent_packets.oldest_undecided
@@ -340,7 +340,11 @@ cdef class Endpoint:
             when = min(when, self.sent_packets.packet(oldest).sent_at + delay)
         if may_send and self.send_queue.has_more():
             return self._now
-        if not may_send and self.send_limits.newest_fragment >= oldest and self.send_queue.has_unfragmented():
+        if (
+            not may_send
+            and self.send_limits.newest_fragment >= oldest
+            and self.send_queue.has_unfragmented()
+        ):
             if room == MESSAGES:
                 return self._now
             if self.send_limits.ahead_until() > self._now:
@@ -363,9 +367,9 @@ cdef class Endpoint:
         )
 
     cpdef bytes next_datagram(self, double now):
-        """The next datagram that should leave now; None when there is none.
+        """Return the next datagram that should leave now; None if there is none.
 
-        To be called until it returns None.
+        Call it until it returns None.
         """
         self._enter()
         try:
@@ -385,7 +389,7 @@ cdef class Endpoint:
             self._is_entered = False
 
     cdef bytes _assemble(self, Room room):
-        """The packet with what is due and has room; None for nothing."""
+        """Build the next packet of what is due and fits; None if nothing is."""
         cdef PacketBuilder packet
         begin_packet(&packet, self._path.largest_body)
         try:
@@ -401,7 +405,7 @@ cdef class Endpoint:
             end_packet(&packet)
 
     cdef int _fill(self, PacketBuilder *packet, bint ahead) except -1:
-        """Coalesce what is due into a packet, which leaves `ahead` of a transfer's or not."""
+        """Coalesce what is due into a packet, which leaves `ahead` of fragments or not."""
         cdef Message message
         cdef bint remember
         cdef Py_ssize_t limit = packet.limit - SINGLE_OVERHEAD
@@ -435,7 +439,7 @@ cdef class Endpoint:
         return 0
 
     cdef bint _must_speak(self) noexcept:
-        """True when acks, the keep-alive or a lost large packet ask for one without messages."""
+        """Return True if acks, the keep-alive or a path probe require a packet without messages."""
         if self._path.wants_small:
             return True
         if self._unacked >= ACK_EVERY or (self._unacked and self._now >= self._ack_due_at):
@@ -481,10 +485,10 @@ cdef class Endpoint:
     # -- in ---------------------------------------------------------------------------------
 
     cpdef Verdict receive(self, bytes datagram, double now) except? VERDICTS:
-        """Take a datagram from the other side's address.
+        """Take a datagram from the peer's address.
 
-        Returns 0 when it was accepted; else it was dropped, nothing but a counter is changed,
-        and the number is the place in `DROP_REASONS`, from 1. Never raises for what is in it.
+        Returns 0 if it is accepted; otherwise it is dropped, only a counter is changed, and the
+        number is the place in `DROP_REASONS`, from 1. Never raises because of the peer's bytes.
         """
         cdef PacketFields fields
         cdef Verdict verdict
@@ -500,7 +504,7 @@ cdef class Endpoint:
         return verdict
 
     cdef Verdict _take(self, PacketFields *fields, bytes data, double now) except? VERDICTS:
-        """Open a datagram whose header is good, and use what is in it."""
+        """Open a datagram whose header is plausible, and use its contents."""
         cdef unsigned char *payload = borrow_buffer()
         cdef Verdict verdict
         try:
@@ -514,7 +518,7 @@ cdef class Endpoint:
         return verdict
 
     cdef int _note_received(self, PacketFields *fields, Py_ssize_t size, double now) except -1:
-        """Count a packet that was accepted, and note that the other side is there."""
+        """Count a packet that was accepted, and note that the peer is there."""
         self._now = max(self._now, now)
         self.received_packets.enter(fields.seq, fields.time)
         self._heard_for += min(self._now - self.last_received, MAX_HEARD)
@@ -525,7 +529,7 @@ cdef class Endpoint:
         return 0
 
     cdef Verdict _judge(self, PacketFields *fields, bytes datagram) except? VERDICTS:
-        """Everything that can be said of a datagram before its seal is tried."""
+        """Check all that can be checked before a datagram is decrypted."""
         cdef Py_ssize_t size = PyBytes_GET_SIZE(datagram)
         cdef int arrival
         if not read_header(
@@ -552,7 +556,7 @@ cdef class Endpoint:
     cdef Verdict _open(
         self, PacketFields *fields, bytes datagram, unsigned char *payload
     ) except? VERDICTS:
-        """Open a packet, and look at every message of its payload before any is used."""
+        """Decrypt a packet, and check every message of its payload before any is used."""
         cdef PayloadReader reader
         cdef MessageView view
         cdef FragmentHeader fragment
@@ -586,7 +590,7 @@ cdef class Endpoint:
         return ACCEPTED
 
     cdef int _apply_acks(self, PacketFields *fields) except -1:
-        """Settle what the ack fields of an accepted packet report."""
+        """Handle the ack fields of an accepted packet."""
         cdef uint32_t i
         cdef int64_t number
         cdef double elapsed
@@ -641,7 +645,7 @@ cdef class Endpoint:
         return 0
 
     cdef int _deliver(self, MessageView *view) except -1:
-        """Deliver a message that was not had before."""
+        """Deliver a message unless it was already received."""
         cdef FragmentHeader fragment
         cdef Reassembly complete
         cdef int64_t number = expand(view.seq, self._message_filter.newest)

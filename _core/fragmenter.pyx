@@ -1,12 +1,12 @@
-"""Messages that no single datagram holds.
+"""Messages that do not fit into one datagram.
 
 An APP_FRAGMENT message is the 2-byte number of the fragmented message, a 2-byte index from 1, a
-2-byte count, and the fragment. Fragments are of one size while more is left than a datagram can take;
-then comes one last fragment. A receiver takes fragments of any size.
+2-byte count, and the fragment. Fragments have one size while more is left than fits into a
+datagram; one last fragment follows. A receiver takes fragments of any size.
 
-Unfinished messages are kept until all fragments are there. What the other side can make grow here
-is bounded in bytes, in messages and in time: a fragment for which there is no room is refused (its
-packet is not acked, so an honest sender tries again), and a message that has not grown for
+Incomplete messages are kept until all fragments are there. They are limited in bytes, in number and
+in time, since the peer controls them: a fragment for which there is no room is refused (its packet
+is not acked, so an honest sender retransmits it), and a message that has not grown for
 `REASSEMBLY_TIMEOUT` is discarded. A fragment that contradicts the others discards its message.
 """
 
@@ -37,7 +37,7 @@ cdef extern from "Python.h":
 
 
 cdef uint32_t fragment_count(Py_ssize_t size, Py_ssize_t payload_limit) noexcept nogil:
-    """How many fragments a message of `size` bytes is sent in."""
+    """Return the number of fragments of a message of `size` bytes."""
     cdef Py_ssize_t full = max_fragment(payload_limit)
     cdef Py_ssize_t left_at_most = payload_limit - FRAGMENT_HEADER - 1
     cdef Py_ssize_t fragments
@@ -50,7 +50,7 @@ cdef uint32_t fragment_count(Py_ssize_t size, Py_ssize_t payload_limit) noexcept
 cdef Py_ssize_t fragment_size(
     Py_ssize_t size, Py_ssize_t payload_limit, uint32_t index
 ) noexcept nogil:
-    """The bytes of fragment `index` (from 1) of a message of `size` bytes."""
+    """Return the size of fragment `index` (from 1) of a message of `size` bytes."""
     cdef Py_ssize_t full = max_fragment(payload_limit)
     if index < fragment_count(size, payload_limit):
         return full
@@ -66,7 +66,7 @@ cdef void write_fragment_header(unsigned char *out, const FragmentHeader *fragme
 cdef bint read_fragment_header(
     const unsigned char *data, Py_ssize_t size, FragmentHeader *fragment
 ) noexcept nogil:
-    """Read the header of a fragment; False for too few bytes."""
+    """Read the header of a fragment; return False if there are too few bytes."""
     if size < FRAGMENT_HEADER:
         return False
     fragment.number = get16(data)
@@ -80,7 +80,7 @@ cdef inline bint _is_possible(const FragmentHeader *fragment) noexcept nogil:
 
 
 def split(uint16_t number, bytes message not None, Py_ssize_t payload_limit):
-    """The APP_FRAGMENT messages that a message is sent in, each with its 6-byte header.
+    """Return the APP_FRAGMENT messages of a message, each with its 6-byte header.
 
     `number` is that of the fragmented message, `payload_limit` the largest message that is not
     fragmented. Raises ValueError for the number 0, for a limit that leaves a fragment no room, and
@@ -115,10 +115,10 @@ def split(uint16_t number, bytes message not None, Py_ssize_t payload_limit):
 
 @cython.final
 cdef class Reassembly:
-    """One unfinished message.
+    """An incomplete message.
 
-    Its fragments up to the first that is missing lie in the bytes object that becomes the message, so
-    that nothing is left to be joined when 8 MiB are there: that would take a part of a frame.
+    Its fragments up to the first missing one lie in the bytes object that becomes the message, so
+    that nothing is left to be joined once 8 MiB are there: that would take a part of a frame.
     """
 
     def __cinit__(self, uint16_t count):
@@ -129,11 +129,11 @@ cdef class Reassembly:
         Py_XDECREF(self._start)
 
     cdef bint has(self, uint16_t index) except -1:
-        """True when that fragment came before."""
+        """Return True if that fragment was already received."""
         return index < self._next or (self._later is not None and index in self._later)
 
     cdef int add(self, uint16_t index, const unsigned char *data, Py_ssize_t size) except -1:
-        """Take a fragment that has not come before."""
+        """Take a fragment that was not received before."""
         if index == self._next:
             self._make_room(size + self._size_behind(index))
             self._append(data, size)
@@ -148,14 +148,14 @@ cdef class Reassembly:
         return self._next > self.count
 
     cdef bytes message(self):
-        """The whole message. To be called once, when it is whole."""
+        """Return the message. To be called once, when it is complete."""
         if self._start == NULL:
             return b""
         self._resize(self._size)
         return <bytes>self._start
 
     cdef Py_ssize_t _size_behind(self, uint32_t index) except -1:
-        """The bytes of the fragments that wait right behind that one."""
+        """Return the bytes of the fragments received right behind that one."""
         cdef bytes fragment
         cdef Py_ssize_t size = 0
         while self._later:
@@ -167,13 +167,15 @@ cdef class Reassembly:
         return size
 
     cdef int _append_later(self) except -1:
-        """Put the fragments in their place that waited for the last one."""
+        """Append the fragments that waited for the last one."""
         cdef bytes fragment
         while self._later:
             fragment = self._later.pop(self._next, None)
             if fragment is None:
                 break
-            self._append(<const unsigned char *>PyBytes_AS_STRING(fragment), PyBytes_GET_SIZE(fragment))
+            self._append(
+                <const unsigned char *>PyBytes_AS_STRING(fragment), PyBytes_GET_SIZE(fragment)
+            )
         return 0
 
     cdef int _append(self, const unsigned char *data, Py_ssize_t size) except -1:
@@ -184,14 +186,14 @@ cdef class Reassembly:
         return 0
 
     cdef int _make_room(self, Py_ssize_t size) except -1:
-        """Make room for so many bytes more."""
+        """Make room for `size` more bytes."""
         cdef Py_ssize_t needed = self._size + size
         if needed > self._room:
             self._resize(needed + needed // SPARE)
         return 0
 
     cdef int _resize(self, Py_ssize_t room) except -1:
-        """Make room for so many bytes; without memory, those that were there are gone."""
+        """Make room for `room` bytes; without memory, the bytes so far are lost."""
         self._room = 0
         if self._start == NULL:
             self._start = new_bytes(NULL, room)
@@ -203,10 +205,10 @@ cdef class Reassembly:
 
 @cython.final
 cdef class Reassembler:
-    """Puts the fragments of messages together.
+    """Reassembles fragmented messages.
 
-    `held_bytes` is what the unfinished messages are charged: their bytes and `ITEM_COST`
-    for each fragment, at most `MAX_REASSEMBLY_BYTES`. `discarded` counts messages that were given up.
+    `held_bytes` is what the incomplete messages are charged: their bytes and `ITEM_COST` for each
+    fragment, at most `MAX_REASSEMBLY_BYTES`. `discarded` counts messages that were discarded.
     """
 
     def __cinit__(self):
@@ -222,22 +224,22 @@ cdef class Reassembler:
         return self.share.held
 
     cpdef int clear(self) except -1:
-        """Forget all unfinished messages."""
+        """Discard all incomplete messages."""
         self.share.charge(-self.share.held)
         self._unfinished.clear()
         self._newest = None
         return 0
 
     def __len__(self):
-        """The number of unfinished messages, at most `MAX_REASSEMBLIES`."""
+        """The number of incomplete messages, at most `MAX_REASSEMBLIES`."""
         return len(self._unfinished)
 
     cdef bint is_new(self, const FragmentHeader *fragment) except -1:
-        """True when the fragment would begin a message."""
+        """Return True if the fragment is the first one received of its message."""
         return _is_possible(fragment) and self._of(fragment.number) is None
 
     cdef bint has_room(self, Py_ssize_t size, Py_ssize_t fragments, Py_ssize_t messages) except -1:
-        """True when fragments of `size` bytes in all can be held, which begin so many messages."""
+        """Return True if fragments of `size` bytes in all fit, new messages included."""
         cdef Py_ssize_t cost = size + fragments * ITEM_COST
         if not self.share.has_room(cost):
             return False
@@ -246,13 +248,13 @@ cdef class Reassembler:
         )
 
     cdef Reassembly _of(self, uint16_t number):
-        """The unfinished message of that number, None when there is none."""
+        """Return the incomplete message of that number, None if there is none."""
         if self._newest is not None and self._newest_number == number:
             return self._newest
         return self._unfinished.get(number)
 
     cdef int _note_growth(self, uint16_t number, Reassembly reassembly) except -1:
-        """Put it last: the one that has not grown for longest stands first."""
+        """Move a message to the end: the one that has not grown for longest is first."""
         if reassembly is not self._newest:
             self._unfinished.pop(number, None)
             self._unfinished[number] = self._newest = reassembly
@@ -263,10 +265,10 @@ cdef class Reassembler:
         self, const FragmentHeader *fragment, const unsigned char *data, Py_ssize_t size,
         int64_t message_number, double now
     ):
-        """Take a fragment for which there is room; the message's `Reassembly` once it is whole."""
+        """Take a fragment; return its message's `Reassembly` once that is complete."""
         cdef Reassembly reassembly = self._of(fragment.number)
         if reassembly is not None and message_number - reassembly.newest_message >= RING_SIZE:
-            # The number has come round: that message was given up, this is another.
+            # The number has wrapped around: that message was abandoned, this is another.
             self.discarded += 1
             self.discard(fragment.number)
             reassembly = None
@@ -298,7 +300,7 @@ cdef class Reassembler:
         return reassembly
 
     cdef int discard(self, uint16_t number) except -1:
-        """Forget an unfinished message, if there is one of that number."""
+        """Discard the incomplete message of that number, if there is one."""
         cdef Reassembly reassembly = self._unfinished.pop(number, None)
         if reassembly is not None:
             self.share.charge(-reassembly.cost)
@@ -309,7 +311,7 @@ cdef class Reassembler:
     cpdef double expire(self, double now) except? -1.0:
         """Discard what has not grown for `REASSEMBLY_TIMEOUT` seconds.
 
-        Returns the time at which the next one would, infinity when nothing is unfinished.
+        Returns the time at which the next one is due, infinity if there is none.
         """
         cdef Reassembly reassembly
         while self._unfinished:
@@ -321,10 +323,10 @@ cdef class Reassembler:
         return INFINITY
 
     def add(self, bytes message not None, int64_t message_number, double now):
-        """Take an APP_FRAGMENT message that came as message `message_number` at `now`.
+        """Take an APP_FRAGMENT message that arrived as message `message_number` at `now`.
 
-        Returns (message number of the first fragment, the whole message) when it completes one,
-        else None. Raises PacketError for fewer than 6 bytes, and BufferError when the caps
+        Returns (message number of the first fragment, message) when it completes a message, else
+        None. Raises PacketError for fewer than 6 bytes, and BufferError when the caps
         leave no room for it; nothing is changed by either.
         """
         cdef FragmentHeader fragment
@@ -332,7 +334,9 @@ cdef class Reassembler:
         cdef const unsigned char *data = <const unsigned char *>PyBytes_AS_STRING(message)
         check_number(message_number)
         if not read_fragment_header(data, PyBytes_GET_SIZE(message), &fragment):
-            raise PacketError(f"a fragment has at least {FRAGMENT_HEADER} bytes, not {len(message)}")
+            raise PacketError(
+                f"a fragment has at least {FRAGMENT_HEADER} bytes, not {len(message)}"
+            )
         if not self.has_room(len(message) - FRAGMENT_HEADER, 1, self.is_new(&fragment)):
             raise BufferError(f"no room for a fragment of {len(message)} bytes")
         complete = self.take(

@@ -1,4 +1,4 @@
-"""Fragmented messages on their way out: whose fragment is next.
+"""Scheduling of outgoing fragments: which fragmented message sends next.
 
 They wait in lanes by size, and the lanes take turns, one fragment each. A lane sends its messages
 one after the other, first the fragments of it that were lost. So a message never waits for one
@@ -77,7 +77,9 @@ cdef class FragmentLanes:
             if fragment is not None:
                 self._turn = (lane + 1) % LANES
                 return fragment
-            if self._lanes[lane].retransmissions.count or (may_number and self._lanes[lane].unsent.count):
+            if self._lanes[lane].retransmissions.count or (
+                may_number and self._lanes[lane].unsent.count
+            ):
                 return None  # too large for what is left of this packet: it is first in the next
             self._turn = (lane + 1) % LANES
         return None
@@ -121,7 +123,7 @@ cdef class FragmentLanes:
         return fragment
 
     cdef int recut(self, Py_ssize_t payload_limit) except -1:
-        """Cut what never left for smaller packets, of `payload_limit` bytes."""
+        """Change the fragments that never left to fit packets of `payload_limit` bytes."""
         cdef FragmentedMessage fragmented
         cdef int lane
         for lane in range(LANES):

@@ -1,4 +1,4 @@
-"""One message on its way out: its bytes, its retry mode, and what became of it so far."""
+"""An outgoing message: its bytes, its retry mode, and its state."""
 
 cimport cython
 from cpython.long cimport PyLong_AsLongAndOverflow
@@ -15,7 +15,7 @@ __all__ = ["Message", "FragmentedMessage"]
 @cython.no_gc
 @cython.freelist(32)
 cdef class FragmentedMessage:
-    """A message on its way in fragments."""
+    """An outgoing message that is sent in fragments."""
 
 
 @cython.final
@@ -25,15 +25,15 @@ cdef class Message:
     """A message, or a fragment of one, that has a number of its own."""
 
     cdef uint32_t wire_size(self) noexcept:
-        return self.size if self.fragmented is None else self.size + FRAGMENT_HEADER
+        return self.size if self.parent is None else self.size + FRAGMENT_HEADER
 
     cdef bint travels_alone(self) noexcept:
-        """A handshake answer or a goodbye is the only message of its packet (sections 5, 6)."""
+        """Return True for handshake messages and the DISCONNECT, each alone in its packet."""
         return self.message_type < APP
 
 
 cdef bytes as_bytes(object payload):
-    """The bytes of a bytes-like object, copied unless they cannot change."""
+    """Return the bytes of a bytes-like object, copied unless they are immutable."""
     if type(payload) is bytes:
         return payload
     try:
@@ -60,9 +60,9 @@ cdef int8_t as_retry_mode(object retry) except? -2:
 cdef bytes checked_message(
     object payload, object retry, object callback, Py_ssize_t most, int8_t *mode
 ):
-    """The bytes of a message that somebody wants to send, and its retry mode.
+    """Return the bytes of a message to be sent, and set its retry mode.
 
-    Raises TypeError or ValueError for what cannot be sent, of which there are `most` bytes.
+    Raises TypeError or ValueError if it cannot be sent; it may have at most `most` bytes.
     """
     cdef bytes data = as_bytes(payload)
     mode[0] = as_retry_mode(retry)

@@ -32,26 +32,26 @@ class SizeLimits(NamedTuple):
 
 
 cdef Py_ssize_t max_payload(Py_ssize_t max_datagram) noexcept nogil:
-    """The largest message that fits alone into a datagram."""
+    """Return the largest message that fits alone into a datagram."""
     return max_datagram - HEADER_SIZE - TAG_SIZE - SINGLE_OVERHEAD
 
 
 cdef Py_ssize_t max_fragment(Py_ssize_t payload_limit) noexcept nogil:
-    """The size of a full fragment of a fragmented message."""
+    """Return the size of a full fragment of a fragmented message."""
     if payload_limit - FRAGMENT_HEADER < PREFERRED_FRAGMENT:
         return payload_limit - FRAGMENT_HEADER
     return PREFERRED_FRAGMENT
 
 
 cdef Py_ssize_t max_message(Py_ssize_t payload_limit) noexcept nogil:
-    """The largest message: 8,191 full fragments and a last one, which may be a full one too."""
+    """Return the largest message: 8,191 full fragments and a last one, which may be full too."""
     cdef Py_ssize_t fragment = max_fragment(payload_limit)
     cdef Py_ssize_t last = payload_limit - FRAGMENT_HEADER - 1
     return (MAX_FRAGMENTS - 1) * fragment + (last if last > fragment else fragment)
 
 
 def size_limits(mtu, ip_udp_header=IPV4_UDP_HEADER):
-    """The `SizeLimits` that follow from an MTU.
+    """Return the `SizeLimits` that follow from an MTU.
 
     `ip_udp_header` is 28 bytes over IPv4 and 48 over IPv6.
 
@@ -72,7 +72,7 @@ def size_limits(mtu, ip_udp_header=IPV4_UDP_HEADER):
 cdef bint payload_is_valid(
     const unsigned char *data, Py_ssize_t size, uint8_t count
 ) noexcept nogil:
-    """True when exactly `count` messages fill the payload, each with a number."""
+    """Return True if exactly `count` messages fill the payload, each with a number."""
     cdef Py_ssize_t offset = 0
     cdef uint8_t _
     if count == 0:
@@ -107,9 +107,9 @@ cdef void read_message(PayloadReader *reader, MessageView *view) noexcept nogil:
 cdef void write_shared_head(
     unsigned char *out, uint16_t size, uint16_t seq, uint8_t message_type
 ) noexcept nogil:
-    """Write what stands before a message that shares its packet.
+    """Write the header of a message that shares its packet.
 
-    Its bytes 2 and 3 are what stands before a message alone.
+    Its bytes 2 and 3 are the header of a message that is alone.
     """
     put16(out, size)
     put16(out + 2, seq)
@@ -117,7 +117,7 @@ cdef void write_shared_head(
 
 
 def encode_payload(messages):
-    """The payload that holds `messages`, each a tuple (sequence number, type, bytes).
+    """Return the payload that holds `messages`, each a tuple (sequence number, type, bytes).
 
     Raises ValueError for more than 255 messages, a number outside 1...65535, a type outside
     0...255, or more bytes than a length field can tell.
@@ -145,7 +145,7 @@ def encode_payload(messages):
 
 
 def decode_payload(bytes payload not None, uint8_t count, uint8_t packet_type):
-    """The messages of a payload: a list of tuples (sequence number, type, bytes).
+    """Return the messages of a payload as a list of tuples (sequence number, type, bytes).
 
     `count` and `packet_type` are those of the header. Raises PacketError when the payload is
     not exactly `count` messages, or when one has the number 0.

@@ -38,7 +38,7 @@ cdef int begin_packet(PacketBuilder *packet, Py_ssize_t limit) except -1:
 
 
 cdef void end_packet(PacketBuilder *packet) noexcept:
-    """Give back the buffer, and forget what was to be remembered."""
+    """Give back the buffer, and release the contents."""
     cdef PyObject *contents = packet.contents
     packet.contents = NULL
     give_back_buffer(packet.buffer)
@@ -46,7 +46,7 @@ cdef void end_packet(PacketBuilder *packet) noexcept:
 
 
 cdef int put_message(PacketBuilder *packet, Message message) except -1:
-    """Append a message, with the head of one that shares its packet.
+    """Append a message, with the header of one that shares its packet.
 
     Raises SystemError, and writes nothing, where the message does not fit: it may be the only
     one of its packet, whose head is shorter by what the limit allows for that.
@@ -86,7 +86,7 @@ cdef void put_empty(PacketBuilder *packet, int64_t number, uint8_t message_type)
 
 
 cdef int remember_message(PacketBuilder *packet, Message message) except -1:
-    """Note that what becomes of the packet concerns a message."""
+    """Add a message to the contents that are remembered for the packet."""
     if packet.contents == NULL:
         _own(packet, message)
     elif type(<object>packet.contents) is Message:
@@ -105,7 +105,7 @@ cdef int _own(PacketBuilder *packet, object contents) except -1:
 
 
 cdef const unsigned char *finish_payload(PacketBuilder *packet) except NULL:
-    """The payload as it is sealed, `size` bytes: the message of a packet of one has a shorter head.
+    """Return the payload to be sealed, `size` bytes: a message alone has a shorter header.
 
     To be called once, behind the last message.
     """

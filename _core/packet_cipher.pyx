@@ -1,4 +1,4 @@
-"""The seal of a packet: AES-128-GCM over its payload, with the header as associated data.
+"""Sealing and opening packets: AES-128-GCM, with the header as associated data.
 
 The nonce is the first 12 bytes of the header. A `NativeAesGcm` is called in C. `cryptography`'s
 AESGCM, where it can write into a buffer (from 47 on), is shown the bytes at an address, for one
@@ -39,7 +39,7 @@ cdef unsigned int _generation = 0
 
 
 def disown_keys():
-    """Have every `PacketCipher` that was made until now seal and open nothing any more.
+    """Disable every `PacketCipher` that exists now: none seals or opens anything from then on.
 
     For a process that was forked: its parent goes on under the same keys, and two packets that
     are sealed under one key with one nonce betray each other (SP 800-38D, appendix A).
@@ -53,7 +53,7 @@ if hasattr(os, "register_at_fork"):
 
 
 cdef unsigned char *borrow_buffer() except NULL:
-    """A buffer of `BUFFER_SIZE` bytes, to be given back at the end of the call."""
+    """Return a buffer of `BUFFER_SIZE` bytes, to be given back at the end of the call."""
     global _spare_count
     cdef unsigned char *buffer
     if _spare_count:
@@ -95,7 +95,7 @@ cdef _Memory _memory_at(const unsigned char *start, Py_ssize_t size):
 
 
 cdef int _check_size(bytes made, Py_ssize_t size) except -1:
-    """Refuse what an AEAD has returned that is not as long as what it was given says."""
+    """Raise ValueError if an AEAD has returned a result of the wrong length."""
     if made is None or PyBytes_GET_SIZE(made) != size:
         raise ValueError(f"the AEAD has returned {made!r}; expected {size} bytes")
     return 0
@@ -119,10 +119,10 @@ cdef class PacketCipher:
     cdef bytes seal(
         self, const unsigned char *header, const unsigned char *payload, Py_ssize_t size
     ):
-        """The datagram: the header and the sealed payload of `size` bytes.
+        """Return the datagram: the header and the encrypted payload of `size` bytes.
 
-        None when the cipher fails, or the key is another process's: to the session, one that the
-        network has lost.
+        Returns None if the cipher fails or the key belongs to another process; to the session, the
+        packet is lost.
         """
         cdef bytes datagram, sealed
         cdef unsigned char *out
@@ -157,9 +157,9 @@ cdef class PacketCipher:
         return datagram
 
     cdef bint open(self, bytes datagram, unsigned char *payload) except -1:
-        """Write what is sealed in a datagram into a buffer; False when the seal does not open.
+        """Decrypt the payload of a datagram into a buffer; return False if it is not authentic.
 
-        It does not where the datagram holds no header and tag, or more than the buffer takes.
+        That includes datagrams without header and tag, and those larger than the buffer.
         """
         cdef unsigned char *data = <unsigned char *>PyBytes_AS_STRING(datagram)
         cdef Py_ssize_t size = PyBytes_GET_SIZE(datagram) - HEADER_SIZE

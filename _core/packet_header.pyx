@@ -1,4 +1,4 @@
-"""The packet header: 20 bytes, big-endian, in the clear and authenticated by the seal.
+"""The packet header: 20 bytes, big-endian, unencrypted but authenticated.
 
 | offset | bytes | field |
 | 0 | 4 | identifier: FSOS to the server, FSOC to the client |
@@ -10,7 +10,7 @@
 | 15 | 1 | number of messages |
 | 16 | 4 | ack bits |
 
-The first 12 bytes are the nonce of the seal, all 20 its associated data.
+The first 12 bytes are the nonce of AES-GCM, all 20 its associated data.
 """
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
@@ -53,7 +53,7 @@ cdef void write_header(unsigned char *out, const PacketFields *fields) noexcept 
 cdef bint read_header(
     const unsigned char *data, Py_ssize_t size, PacketFields *fields
 ) noexcept nogil:
-    """Read a header; False for too few bytes or an unknown identifier, with nothing written."""
+    """Read a header; return False, with nothing written, if it is none."""
     if size < HEADER_SIZE or memcmp(data, b"FSO", 3) != 0:
         return False
     if data[3] != c"C" and data[3] != c"S":
@@ -79,7 +79,7 @@ def encode_header(
     uint16_t length,
     uint8_t count,
 ):
-    """The 20 bytes of a header.
+    """Return the 20 bytes of a header.
 
     Every field is an unsigned integer of its width on the wire; one that does not fit is an
     OverflowError.
@@ -99,7 +99,7 @@ def encode_header(
 
 
 def decode_header(bytes datagram not None):
-    """The header of a datagram as `HeaderFields`; what follows it is not looked at.
+    """Return the header of a datagram as `HeaderFields`; what follows it is ignored.
 
     Raises PacketError for fewer than 20 bytes or an unknown identifier.
     """

@@ -1,10 +1,10 @@
-"""Traffic per second: 300 bins of one second each, as narrow as what happens lets them be.
+"""Statistics per second: 300 bins of one second each, as narrow as the traffic allows.
 
-The current second is counted apart, and stored when it is over. The bins start with 8 bytes each
-and are made twice as wide, once, by the first second that does not fit.
+The current second is counted separately, and stored when it has ended. Bins take 8 bytes each at
+first; the first second that does not fit makes all of them twice as wide, once.
 
 A bin holds at most 65,535 packets each way (a connection's nonces allow 32,767 sent a second)
-and 65,535 ms; what is more stays at that.
+and 65,535 ms; larger values are capped.
 """
 
 cimport cython
@@ -53,7 +53,7 @@ cdef class RateBins:
         self._latency_samples += 1
 
     cdef void _move_to(self, double now) noexcept:
-        """Make the second `now` the current one; those without traffic in between are cleared."""
+        """Make the second `now` the current one; clear those without traffic in between."""
         cdef int64_t second = floor_integer(now - self._start)
         if second <= self._current:
             return
@@ -86,7 +86,7 @@ cdef class RateBins:
         narrow.latency = counts.latency
 
     cdef Second _at(self, int64_t second) noexcept:
-        """The counts of a second, which may be the current one."""
+        """Return the counts of a second, which may be the current one."""
         cdef Second counts
         cdef NarrowSecond *narrow
         if second == self._current:
@@ -114,7 +114,7 @@ cdef class RateBins:
             memset(&self._narrow[second % BINS], 0, sizeof(NarrowSecond))
 
     cdef bint _widen(self) noexcept:
-        """Make every bin as wide as any second needs; False when there is no memory."""
+        """Widen every bin to the size that any second fits; return False without memory."""
         cdef int64_t second
         cdef Second *seconds = <Second *>PyMem_Calloc(BINS, sizeof(Second))
         if seconds == NULL:
@@ -127,7 +127,7 @@ cdef class RateBins:
         return True
 
     def lists(self, double now):
-        """The bins up to the second `now`, the oldest first, the current one last.
+        """Return the bins up to the second `now`, the oldest first, the current one last.
 
         Returns five lists of 300 integers: bytes sent, bytes received, packets sent, packets
         received, mean latency in milliseconds.

@@ -1,7 +1,7 @@
 """The receive window: which packets were received.
 
-It tells fresh packets from recorded ones, before anything is decrypted, and makes the ack fields.
-A packet is judged first and entered only once its seal has opened.
+It distinguishes fresh packets from replayed ones before anything is decrypted, and provides the ack
+fields. A packet is judged first, and entered only once it is known to be authentic.
 
 Send times are whole seconds. A sender of this package never lets them decrease, and puts at most
 32,767 packets under one: so a number that the ring brings round again carries a newer time than
@@ -27,7 +27,7 @@ cdef enum:
     SEGMENT_INDEX = SEGMENTS - 1
     SEGMENT_NUMBERS = 8192  # an eighth of a lap: two minutes of the published package
     # Seconds: packets that were lost may have been sent so long before or after those accepted
-    # around them. Several times the silence that ends a session by default.
+    # around them. Several times the default idle timeout.
     CLOCK_DOUBT = 64
 
 
@@ -114,7 +114,7 @@ cdef class ReceiveWindow:
 
 
 cdef bint _is_unused(ReceiveWindow window, int64_t number, int32_t offset) noexcept:
-    """True if no earlier packet of that number can have had that time."""
+    """Return True if no earlier packet of that number can have had that time."""
     cdef int64_t i = window._segment_count - 1
     cdef int64_t oldest = max(window._segment_count - SEGMENTS, 0)
     cdef Segment *segment
@@ -138,7 +138,7 @@ cdef bint _is_unused(ReceiveWindow window, int64_t number, int32_t offset) noexc
 
 
 cdef void _note_time(ReceiveWindow window, int64_t number, int32_t offset) noexcept:
-    """Note the time of a packet that is newer than all before."""
+    """Note the time of a packet that is newer than all others."""
     cdef Segment *segment = &window._segments[(window._segment_count - 1) & SEGMENT_INDEX]
     cdef int64_t step = <int64_t>offset - window._newest_offset
     if step != 0:
@@ -168,7 +168,7 @@ cdef void _note_late_time(ReceiveWindow window, int64_t number, int32_t offset) 
 
 
 cdef void _begin_segment(ReceiveWindow window, int64_t number, int32_t offset) noexcept:
-    """Let a segment begin behind the newest number; the oldest one is no longer told apart."""
+    """Start a segment behind the newest number; the oldest one is merged into `_forgotten`."""
     cdef Segment *segment = &window._segments[window._segment_count & SEGMENT_INDEX]
     if window._segment_count == SEGMENTS:
         window._forgotten = segment[0]
@@ -182,7 +182,7 @@ cdef void _begin_segment(ReceiveWindow window, int64_t number, int32_t offset) n
 
 
 cdef bint _may_have_had(Segment *segment, int32_t offset) noexcept:
-    """True if that may be the time of a packet of a segment, be it one that was lost."""
+    """Return True if that may be the time of a packet of a segment, even of a lost one."""
     return (
         <int64_t>segment.lowest - CLOCK_DOUBT <= offset <= <int64_t>segment.highest + CLOCK_DOUBT
     )

@@ -1,7 +1,7 @@
-"""The round-trip time: a weighted average and its rttvar, as in RFC 9002 section 5.3.
+"""The round-trip time: its smoothed value and its variation, as in RFC 9002 section 5.3.
 
-A sample is the time from sending a packet that owes an ack until an ack reports it; the wait of
-the other side before it acks is part of it, since the wire format does not tell it apart.
+A sample is the time from sending an ack-eliciting packet until an ack reports it. It includes the
+delay of the peer before it acks, since the wire format does not report that.
 """
 
 cimport cython
@@ -17,7 +17,7 @@ cdef double GRANULARITY = 0.010         # a frame late is no loss
 
 @cython.final
 cdef class Rtt:
-    """The estimate of one path. All in seconds.
+    """The estimates of one path, in seconds.
 
     `srtt` is the weighted average (1/8 for each new sample), `rttvar` its mean
     deviation (1/4), `latest_rtt` and `min_rtt` single samples; all are 0.0 until the first.
@@ -37,17 +37,17 @@ cdef class Rtt:
         self.srtt += (rtt - self.srtt) / 8
 
     cpdef double loss_delay(self):
-        """How long after it left a packet is lost, when a later one was acked.
+        """Return the age at which a packet is lost if a later one was acked.
 
-        9/8 of the round trip (RFC 9002 section 6.1.2).
+        That is 9/8 of the round trip (RFC 9002 section 6.1.2).
         """
         return max(max(self.srtt, self.latest_rtt) * 9 / 8, GRANULARITY)
 
     cpdef double pto(self):
-        """How long after it left a packet is lost, when no later one was acked.
+        """Return the age at which a packet is lost if no later one was acked.
 
-        The probe timeout of RFC 9002 section 6.2.1: a round trip, four times its rttvar and
-        the longest that the other side waits to ack.
+        That is the probe timeout of RFC 9002 section 6.2.1: the smoothed round trip, four times its
+        variation, and the longest delay of an ack.
         """
         if not self.measured:
             return INITIAL_PTO

@@ -1,18 +1,18 @@
 """Limits on how many packets may be in flight, and on how soon the next one may leave.
 
 Four things limit it, each measured elsewhere: the path (`congestion`), the receiver, whose acks
-report 33 packets (`ack_frequency`), the pace at which a window leaves, and silence. What is in
-flight is counted by its span, from the oldest packet that is not decided to the newest.
+report 33 packets (`ack_frequency`), the pace at which a window leaves, and a peer that is silent.
+What is in flight is counted by its span, from the oldest undecided packet to the newest.
 
 The pace is the window, and a quarter more, per round trip (RFC 9002 section 7.7), in bursts of a
 game's frame: a window that left at once would fill the queue of a slow link by itself. While
-nothing answers, no more than a burst of 32 leaves per probe delay.
+nothing is acked, no more than a burst of 32 leaves per probe timeout.
 
-Messages do not wait for a transfer's packets to be acked: while fragments are in flight, packets
-that begin with a message leave ahead, without regard to the window and the pace. They have a
-quarter of the pace for that, and 8 at once, so that no flood of them fills a slow link's queue.
-Towards a receiver that is not known to ack by count, the fragments leave them 8 of the 33 packets
-that an ack reports.
+Messages do not wait for the acks of fragments: while fragments are in flight, packets that begin
+with a message leave ahead of them, regardless of the window and the pace. They get a quarter of the
+pace for that, and 8 at once, so that no flood of them fills a slow link's queue. Towards a receiver
+that is not known to ack by count, fragments leave 8 of the 33 packets that an ack reports to
+messages.
 """
 
 cimport cython
@@ -33,13 +33,13 @@ cdef double AHEAD_INTERVAL = 4.0   # of the pace's: a quarter is for what leaves
 cdef double MAX_PTO = 1.0  # seconds, unless a single probe delay is longer
 
 cdef enum:
-    # 2^5 times the probe delay is the longest wait between probes of a silent path.
+    # 2^5 times the PTO is the longest time between probes of a silent path.
     MAX_PTO_BACKOFF = 5
 
 
 @cython.final
 cdef class SendLimits:
-    """What one direction of a connection may send."""
+    """The limits on one direction of a connection."""
 
     def __cinit__(self):
         self.congestion = CongestionWindow()
@@ -47,7 +47,7 @@ cdef class SendLimits:
         self.rtt = Rtt()
 
     cdef Room room(self, int64_t newest, int64_t oldest, bint wants_trial, double now) noexcept:
-        """What one more packet may begin with.
+        """Return what one more packet may begin with.
 
         `newest` packets have left, of which `oldest` is the oldest that is not decided.
         """
@@ -66,7 +66,7 @@ cdef class SendLimits:
         return MESSAGES if self._admits_ahead(span, now) else NOTHING
 
     cdef bint favours_messages(self, int64_t span, double now) noexcept:
-        """True while a trial's burst should take messages before a transfer's fragments.
+        """Return True while a trial's burst should take messages before fragments.
 
         They have waited for it, and after it there is room for `MESSAGE_ROOM` more until its acks
         come: two thirds of the burst are for messages, and the rest is for fragments.
@@ -80,14 +80,14 @@ cdef class SendLimits:
         )
 
     cdef bint trial_may_begin(self, int64_t newest, int64_t oldest) noexcept:
-        """True while nothing is in flight but a few packets that left ahead."""
+        """Return True while nothing is in flight but a few packets that left ahead."""
         return self.newest_behind < oldest and newest + 1 - oldest <= MESSAGE_ROOM
 
     cdef bint _admits(self, int64_t span, int64_t reserved, bint waits, double now) noexcept:
-        """True while one more packet may leave, with a span of so many under way.
+        """Return True while one more packet may leave, with `span` packets in flight.
 
         `reserved` packets of a burst are left to messages; `waits` says that a trial would begin
-        if less were under way.
+        if less were in flight.
         """
         if span == 0:
             return True
@@ -104,7 +104,7 @@ cdef class SendLimits:
         return span < BURST_SIZE - reserved and not (waits and self.ack_frequency.waits(now))
 
     cdef bint _admits_ahead(self, int64_t span, double now) noexcept:
-        """True while a packet that begins with a message may leave ahead of a transfer's."""
+        """Return True while a packet that begins with a message may leave ahead of fragments."""
         if self._pto_count and span >= BURST_SIZE:
             return False
         if span >= (RECEIVE_WIDTH if self.ack_frequency.is_frequent else ACK_BITS + 1):
@@ -112,26 +112,26 @@ cdef class SendLimits:
         return now >= self.ahead_until()
 
     cdef double ahead_until(self) noexcept:
-        """No packet leaves ahead before."""
+        """Return the time before which no packet leaves ahead."""
         return self._ahead - (MESSAGE_ROOM - 1) * AHEAD_INTERVAL * self._interval()
 
     cdef void on_packet_ahead(self, double now) noexcept:
-        """A packet leaves ahead of a transfer's; a trial's burst has room for some anyway."""
+        """Note that a packet leaves ahead of fragments; a trial's burst has room for some."""
         if self.ack_frequency.in_trial(now):
             return
         self._ahead = max(self._ahead, now) + AHEAD_INTERVAL * self._interval()
 
     cdef double _interval(self) noexcept:
-        """Seconds from one packet to the next, at the pace of the window."""
+        """Return the seconds from one packet to the next, at the pace of the window."""
         cdef double rtt = (
             self.rtt.srtt if self.rtt.measured else INITIAL_ROUND_TRIP
         )
         return rtt / (PACING_GAIN * self.congestion.packets)
 
     cdef bint wants_trial(self, bint span_blocked, Py_ssize_t pending) noexcept:
-        """True when a receiver that is known to ack often would be sent more.
+        """Return True if more would be sent to a receiver that is known to ack often.
 
-        `span_blocked` says that messages wait for others to be acked, `pending` how many bytes wait.
+        `span_blocked`: messages wait for others to be acked; `pending`: bytes that wait.
         """
         if self.ack_frequency.is_frequent or self.congestion.packets < BURST_SIZE:
             return False
@@ -140,7 +140,7 @@ cdef class SendLimits:
         )
 
     cdef int messages_per_packet(self, int waiting, double now) noexcept:
-        """The most messages for one packet; in a trial, what waits is spread over the burst."""
+        """Return the most messages for one packet; a trial spreads them over its burst."""
         if not self.ack_frequency.in_trial(now):
             return MAX_MESSAGES
         return max(min(waiting, NARROW_SPAN) // BURST_SIZE, 1)
@@ -165,12 +165,12 @@ cdef class SendLimits:
             self.congestion.on_rtt_sample(rtt, now)
 
     cdef void on_pto(self) noexcept:
-        """Nothing that left after the lost packets was acked either."""
+        """Note a probe timeout: nothing that left after the lost packets was acked either."""
         if self._pto_count < MAX_PTO_BACKOFF:
             self._pto_count += 1
 
     cdef double pto(self):
-        """The probe delay, doubled for each probe that was not answered (RFC 9002 6.2.1)."""
+        """Return the probe timeout, doubled for each one before without an ack (RFC 9002 6.2.1)."""
         cdef double single = self.rtt.pto()
         cdef double backed_off = single * (1 << self._pto_count)
         return min(backed_off, max(single, MAX_PTO))

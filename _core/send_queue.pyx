@@ -1,15 +1,15 @@
-"""What a connection has to say, and what becomes of it.
+"""The send queue: the messages that a connection has to send, and their outcomes.
 
-A message waits until a packet takes it, which gives it its number. Longer ones than a packet
-can carry wait in lanes, cut into fragments only as packets have room for them. From then on the
+A message waits until a packet takes it, which gives it its number. Messages that are too long for
+a packet wait in lanes, and are fragmented only as packets have room for them. From then on the
 retry mode decides:
 
-- RETRY_ON_TIMEOUT: due again whenever the newest packet that carried it is found lost.
-- NONE: over at its timeout.
-- BEST_EFFORT: due again every repeat interval, over at its timeout.
+- RETRY_ON_TIMEOUT: retransmitted whenever the newest packet that carried it is found lost.
+- NONE: completed at its timeout.
+- BEST_EFFORT: sent again every repeat interval, completed at its timeout.
 
 Each message that has a callback is completed exactly once: acked, timed out, or closed with the
-connection. The callbacks gather in `settled` for the owner to call, so that none runs in the
+connection. The callbacks gather in `completed` for the owner to call, so that none runs in the
 middle of a packet.
 
 Retransmissions, new messages, repeated ones and fragments take turns by bytes: whichever has
@@ -17,10 +17,10 @@ sent the fewest goes first in a packet, where there is room for any message, and
 what it leaves. So none waits for more than a message of each of the others, however much of them
 there is and however large they are.
 
-New messages wait while the oldest unacked reliable one is `message_span` numbers behind: a
-receiver's duplicate filter must still tell that one from what it has had. They also wait while
-the newest one that is known to have arrived is `MESSAGE_LEAP` numbers behind, but for one message
-at a time: over a leap of half the ring, new numbers would look old.
+New messages wait while the oldest unacked reliable one is `message_span` numbers behind: the
+receiver's duplicate filter must still cover that number. They also wait while the newest one known
+to have arrived is `MESSAGE_LEAP` numbers behind, except one message at a time: across half the
+ring, new numbers would look old.
 
 `begin_close` drains the queue: what waits still leaves, what is reliable is retransmitted until
 it is acked, and then a DISCONNECT follows, of which the same holds. The owner calls `end_drain`
@@ -63,7 +63,7 @@ __all__ = ["SendQueue"]
 cdef double COPY_INTERVAL = 0.05
 
 cdef enum:
-    UNFRAGMENTED = 1 << RETRANSMITTED | 1 << NEW   # the kinds that leave ahead of a transfer's packets
+    UNFRAGMENTED = 1 << RETRANSMITTED | 1 << NEW   # the kinds that leave ahead of fragments
 
 
 @cython.final
@@ -101,7 +101,7 @@ cdef class SendQueue:
         return self.add_checked(data, mode, callback)
 
     cdef int add_checked(self, bytes data, int8_t mode, object callback) except -1:
-        """Queue a message that `checked_message` has made. No code of the caller's runs in here."""
+        """Queue a message that `checked_message` has checked; runs no code of the caller's."""
         cdef Py_ssize_t size = len(data)
         cdef Message message
         cdef FragmentedMessage fragmented
@@ -133,10 +133,10 @@ cdef class SendQueue:
         return 0
 
     cdef int shrink(self, Py_ssize_t payload_limit) except -1:
-        """From here on cut messages for packets that hold `payload_limit` bytes.
+        """Fragment messages for packets of `payload_limit` bytes from now on.
 
-        That includes those that wait. Messages that have left keep their cut and their numbers,
-        and `max_message` stays what callers were told.
+        That includes those that wait. Messages that have left keep their fragments and numbers,
+        and `max_message` does not change.
         """
         cdef Message message
         cdef FragmentedMessage fragmented
@@ -156,14 +156,14 @@ cdef class SendQueue:
         return 0
 
     cdef int add_control(self, uint8_t message_type, bytes data) except -1:
-        """Queue a handshake answer: reliable, alone in its packet, ahead of all else."""
+        """Queue a handshake message: reliable, alone in its packet, ahead of all else."""
         queue_append(&self._control, new_message(data, message_type, RETRY_ON_TIMEOUT))
         return 0
 
     cdef Message next_message(
         self, Py_ssize_t limit, bint alone, bint ahead, double now, double repeat_interval
     ):
-        """The next message for a packet, of at most `limit` bytes; None when none fits.
+        """Return the next message for a packet, of at most `limit` bytes; None if none fits.
 
         `alone` says that the packet is empty so far, `ahead` that it may not begin with a
         fragment. The caller calls `on_message_sent` with the message.
@@ -193,7 +193,7 @@ cdef class SendQueue:
         return _next_copy(self, limit, alone, now) if self._closing and not ahead else None
 
     cdef uint32_t _kinds_with_something(self, double now, double repeat_interval) except? 0xFF:
-        """Which kinds have something that may leave now, a bit for each."""
+        """Return the kinds that have something to send now, a bit for each."""
         cdef uint32_t kinds = 0
         cdef uint32_t unsent = self._waiting.count > 0
         if self._retransmissions.count:
@@ -236,11 +236,11 @@ cdef class SendQueue:
         return fragment
 
     cdef bint _has_unsent(self) noexcept:
-        """True while messages or fragments wait that never left."""
+        """Return True while messages or fragments wait that never left."""
         return self._waiting.count > 0 or (self._lanes is not None and self._lanes.unsent > 0)
 
     cdef bint _has_repeat(self, double now, double repeat_interval) except -1:
-        """True when a best-effort message is due again."""
+        """Return True if a best-effort message is due to be repeated."""
         cdef Message message
         while self._repeating.count and not self._closing:
             message = queue_front(&self._repeating)
@@ -250,10 +250,10 @@ cdef class SendQueue:
         return False
 
     cdef Message next_redundant(self, Py_ssize_t limit, double now, double interval):
-        """A small reliable message that is not acked yet, to ride again in a packet that leaves.
+        """Return a small reliable message that is not acked yet, for a redundant copy.
 
-        Each does so a few times, `interval` seconds apart: what is lost arrives with the next
-        packet, long before an ack could show the loss.
+        Each is sent again a few times, `interval` seconds apart: if one is lost, it arrives with
+        the next packet, long before an ack could show the loss.
         """
         cdef Message message
         while self._redundant.count:
@@ -268,11 +268,11 @@ cdef class SendQueue:
         return None
 
     cdef int backlog(self) noexcept:
-        """How many messages wait, but for those that go in fragments."""
+        """Return the number of unfragmented messages that wait."""
         return <int>self._waiting.count
 
     cdef bint may_number(self) except -1:
-        """True when a new number keeps within what the receiver can tell apart."""
+        """Return True if the receiver can still place the next message number."""
         cdef Message oldest
         if not self.is_idle and self.newest - self.newest_acked >= MESSAGE_LEAP:
             return False
@@ -283,7 +283,7 @@ cdef class SendQueue:
         return False
 
     cdef bint on_message_sent(self, Message message, int64_t packet_number, double now) except -1:
-        """The message leaves in packet `packet_number`; True when the packet must remember it."""
+        """Note that a message leaves in a packet; return True if the packet must remember it."""
         message.packet_number = packet_number
         message.last_sent = now
         if message.number:
@@ -312,14 +312,14 @@ cdef class SendQueue:
         return True
 
     cdef int set_redundant(self, bint sends_redundantly) except -1:
-        """From here on small reliable messages ride again, or do not."""
+        """Send small reliable messages redundantly from now on, or stop doing so."""
         self.sends_redundantly = sends_redundantly
         if not sends_redundantly and self._redundant.count:
             queue_clear(&self._redundant)
         return 0
 
     cdef int on_packet_acked(self, object contents) except -1:
-        """A packet that carried a message, or a list of messages, was acked."""
+        """Complete the message, or list of messages, of a packet that was acked."""
         cdef Message message
         if type(contents) is Message:
             return self._complete(<Message>contents, True)
@@ -328,7 +328,7 @@ cdef class SendQueue:
         return 0
 
     cdef int on_packet_lost(self, object contents, int64_t packet_number) except -1:
-        """Packet `packet_number`, which carried a message or a list of messages, was lost."""
+        """Retransmit what is reliable of a lost packet that carried one message or a list."""
         cdef Message message
         for message in [contents] if type(contents) is Message else <list?>contents:
             if (
@@ -340,7 +340,7 @@ cdef class SendQueue:
         return 0
 
     cdef int expire(self, double now, double timeout) except -1:
-        """Complete what has waited `timeout` seconds for its ack since it first left."""
+        """Complete messages without an ack `timeout` seconds after they first left."""
         cdef Message message
         while self._deadlines.count:
             message = queue_front(&self._deadlines)
@@ -353,7 +353,7 @@ cdef class SendQueue:
     cdef double next_timer(
         self, double timeout, double repeat_interval, bint may_send
     ) except? -1.0:
-        """When the next message times out, or is due again and may be sent; else infinity."""
+        """Return when the next message times out or may be repeated; infinity if none does."""
         cdef double when = INFINITY
         cdef Message message
         if self._deadlines.count:
@@ -367,7 +367,7 @@ cdef class SendQueue:
         return when
 
     cdef bint has_more(self) except -1:
-        """True when something would leave in a packet with room, whatever the time."""
+        """Return True if something can leave as soon as a packet has room."""
         if self._closing and _is_drained(self):
             return self._disconnect.number == 0
         return (
@@ -378,7 +378,7 @@ cdef class SendQueue:
         )
 
     cdef bint has_unfragmented(self) except -1:
-        """True when a message would leave in a packet that may not begin with a fragment."""
+        """Return True if an unfragmented message waits that may leave."""
         cdef Message message
         while self._retransmissions.count:
             message = queue_front(&self._retransmissions)
@@ -388,7 +388,7 @@ cdef class SendQueue:
         return self._waiting.count > 0 and self.may_number()
 
     cdef int begin_close(self) except -1:
-        """Drain: a DISCONNECT leaves when what is reliable was acked and all else has left."""
+        """Drain: send a DISCONNECT once everything has left and reliable messages are acked."""
         self._disconnect = new_message(b"", DISCONNECT, RETRY_ON_TIMEOUT)
         self._closing = True
         return 0
@@ -397,7 +397,7 @@ cdef class SendQueue:
         return self._disconnect is not None and self._disconnect.completed
 
     cdef int close(self) except -1:
-        """Complete all that is outstanding as not acked, and forget it."""
+        """Complete all outstanding messages as not acked, and discard them."""
         self._complete_all(&self._unacked)
         self._complete_all(&self._deadlines)
         self._complete_all(&self._control)
@@ -446,7 +446,7 @@ cdef class SendQueue:
         return 0
 
     cdef int _add_completed(self, object message, bint acked) except -1:
-        """Have the callback called; a collection that the tuple starts may take `settled`."""
+        """Let the owner call the callback; a collection that the tuple starts may take the list."""
         cdef tuple outcome = (self._callbacks.pop(message), acked)
         self.completed.append(outcome)
         return 0
@@ -472,9 +472,9 @@ cdef Message _take_uncompleted(Queue *queue, Py_ssize_t limit):
 
 
 cdef Message _next_copy(SendQueue queue, Py_ssize_t limit, bint alone, double now):
-    """A reliable message that is not acked yet; all in turn, one packet per `COPY_INTERVAL`.
+    """Return a reliable message that is not acked yet, all in turn, a packet per `COPY_INTERVAL`.
 
-    Only once all have left: until then losses show by the packets that follow.
+    Only once all have left: until then later packets show the losses.
     """
     cdef Message message = _oldest_unacked(queue)
     if message is None or queue._has_unsent():
@@ -491,7 +491,7 @@ cdef Message _next_copy(SendQueue queue, Py_ssize_t limit, bint alone, double no
 
 
 cdef double _next_copy_time(SendQueue queue) except? -1.0:
-    """When a drain has a copy to send, if nothing else happens; else infinity."""
+    """Return when a drain has a copy to send; infinity if it has none."""
     cdef Message oldest
     if _is_drained(queue):
         return INFINITY if queue._disconnect.completed else _disconnect_due(queue)
@@ -502,7 +502,7 @@ cdef double _next_copy_time(SendQueue queue) except? -1.0:
 
 
 cdef Message _next_disconnect(SendQueue queue, bint alone, double now):
-    """The DISCONNECT, and copies of it until it is acked: nothing follows it."""
+    """Return the DISCONNECT, again and again until it is acked: nothing follows it."""
     if not alone or queue._disconnect.completed or now < _disconnect_due(queue):
         return None
     return queue._disconnect
@@ -515,7 +515,7 @@ cdef double _disconnect_due(SendQueue queue) noexcept:
 
 
 cdef bint _is_drained(SendQueue queue) except -1:
-    """True once the DISCONNECT is all that is left to send."""
+    """Return True once the DISCONNECT is all that is left to send."""
     if not queue.drain_ended:
         queue.drain_ended = not queue._has_unsent() and _oldest_unacked(queue) is None
     return queue.drain_ended

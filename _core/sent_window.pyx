@@ -1,8 +1,8 @@
-"""The sent window: what became of the packets that were sent.
+"""The sent window: the state of each packet that was sent.
 
-It remembers when each packet left and what it carried, until an ack settles it. Each packet that
-owes an ack is undecided until it is acked or declared lost; one that is acked late, after it was
-declared lost or timed out, is still settled.
+It remembers when each packet left and what it carried, until it is acked. An ack-eliciting packet
+is undecided until it is acked or declared lost; a late ack, after it was declared lost or timed
+out, still counts.
 """
 
 cimport cython
@@ -29,10 +29,10 @@ cdef enum:
 
 @cython.final
 cdef class SentWindow:
-    """The packets sent, and what each carried, until they are settled.
+    """The packets sent, and what each carried, until they are acked.
 
     `newest` is the absolute number of the last one, starting after `previous`;
-    `oldest_undecided` the first that owes an ack and was neither acked nor declared lost.
+    `oldest_undecided` the first ack-eliciting one that was neither acked nor declared lost.
     `reordering` is how many later packets must be acked to show a loss: three, and twice as many
     whenever a packet that was declared lost is acked after all, for then the path reorders.
     """
@@ -75,7 +75,7 @@ cdef class SentWindow:
         return self.newest
 
     cdef bint _may_be_acked_yet(self, double now) noexcept:
-        """True when the packet that the next one would displace can still be acked."""
+        """Return True if the packet that the next one would displace can still be acked."""
         cdef int64_t number = self.newest - self._mask
         cdef SentPacket *packet = self.packet(number)
         return (
@@ -86,13 +86,13 @@ cdef class SentWindow:
         )
 
     cdef object contents(self, int64_t number):
-        """What a packet carried; None when that is forgotten."""
+        """Return what a packet carried; None if that was forgotten."""
         if not self.remembers(number) or self.packet(number).contents == NULL:
             return None
         return <object>self.packet(number).contents
 
     cdef object take_contents(self, int64_t number):
-        """What a remembered packet carried, which it is made to forget."""
+        """Take what a remembered packet carried."""
         cdef PyObject *contents = self.packet(number).contents
         if contents == NULL:
             return None
@@ -132,7 +132,7 @@ cdef class SentWindow:
         self._skip_decided()
 
     cdef uint32_t _unreported(self, int64_t ack, uint32_t ack_bits) noexcept:
-        """The ack bits without those that earlier acks have reported: most, as a rule."""
+        """Return the ack bits without those that earlier acks have reported, usually most."""
         cdef int64_t step = ack - self._last_ack
         cdef uint32_t reported = 0
         if step < 0:

@@ -62,7 +62,7 @@ class SeqNum(int):
         return ring_diff(_wire(self), _wire(other))
 
     def newer_than(self, other):
-        """True when the shortest step from `other` to this number is forward."""
+        """Return True if the shortest step from `other` to this number is forward."""
         return ring_diff(_wire(self), _wire(other)) > 0
 
     def __add__(self, step):

@@ -1,4 +1,4 @@
-"""When to look at which of many things again, without looking at all of them.
+"""Timers for many items, without a look at all of them.
 
 A time is only ever moved forward to an earlier one; whoever finds at that time that a later one
 would have done schedules again. So a timer that every datagram pushes back costs one comparison
@@ -17,7 +17,7 @@ cdef enum:
 
 
 cdef class Timed:
-    """What can be given a time."""
+    """An item that can be given a time."""
 
     def __cinit__(self):
         self.due = INFINITY
@@ -42,7 +42,7 @@ cdef class Timers:
 
     @property
     def entries(self):
-        """How many entries the heap has, with those that are void."""
+        """The number of entries of the heap, with those that are void."""
         return len(self._items)
 
     cpdef void schedule(self, Timed item, double when) except *:

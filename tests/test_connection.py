@@ -41,7 +41,7 @@ class TestMessages:
         pair.frame()
         assert pair.client.pending == 0
 
-    @pytest.mark.parametrize("ended", ["disconnect", "abandon"])
+    @pytest.mark.parametrize("ended", ["disconnect", "abort"])
     def test_send_after_the_end_names_the_status(self, ended: str) -> None:
         pair = ConnectionPair()
         getattr(pair.client, ended)(pair.now)
@@ -235,13 +235,13 @@ class TestGoodbye:
     def test_abandoning_ends_at_once_and_tells_the_other_side(self) -> None:
         pair, outcomes = ConnectionPair(), Outcomes()
         pair.client.send(b"never leaves", callback=outcomes.expect("message"))
-        last = pair.client.abandon(pair.now)
+        last = pair.client.abort(pair.now)
         assert last is not None
         assert pair.client.status == ConnectionStatus.DISCONNECTED
         assert outcomes.collect(pair.client) == [("message", False)]
         pair.server.receive(last, pair.now)
         assert pair.server.status == ConnectionStatus.DISCONNECTED
-        assert pair.client.abandon(pair.now) is None
+        assert pair.client.abort(pair.now) is None
 
     @pytest.mark.parametrize("bad_link", [LinkConditions(loss=0.3, latency=0.02)])
     def test_every_callback_comes_once_however_it_ends(
@@ -261,7 +261,7 @@ class TestAfterTheEnd:
     def ended(self) -> Connection:
         pair = ConnectionPair()
         pair.run(0.1)
-        pair.client.abandon(pair.now)
+        pair.client.abort(pair.now)
         return pair.client
 
     def test_every_call_is_safe_and_says_nothing_more(self, ended: Connection) -> None:

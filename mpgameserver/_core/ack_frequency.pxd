@@ -1,26 +1,26 @@
-# Whether a receiver acks by count or by a clock.
+# Detection of receivers that ack by packet count rather than on a timer.
 
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 
 cdef enum:
-    # What a receiver waits at most before it acks: RFC 9000's default.
+    # How long a receiver may delay an ack: RFC 9000's default.
     MAX_ACK_DELAY_MS = 25
-    # Packets that owe an ack, after which one is sent at once. An ack reports 33: each is reported
-    # twice, and one ack may be lost.
+    # Ack-eliciting packets after which an ack is sent at once. An ack reports 33: each packet is
+    # reported twice, and one ack may be lost.
     ACK_EVERY = 16
-    # Packets that may be under way until the receiver is known to ack by count: both acks of one
+    # Packets that may be in flight until the receiver is known to ack by count: both acks of one
     # that does leave at once, and a 33rd packet would wait for its ack.
     BURST_SIZE = 2 * ACK_EVERY
-    # Of those, the ones left to messages while a transfer uses the others.
+    # Of those, the ones reserved for messages while fragments use the others.
     MESSAGE_ROOM = 8
-    LEAST_BURST = BURST_SIZE - MESSAGE_ROOM     # that tells: more than any step that proves
+    LEAST_BURST = BURST_SIZE - MESSAGE_ROOM     # enough to judge: more than any step that counts
 
 cdef class AckFrequency:
     cdef readonly bint is_frequent
     cdef readonly int score
     cdef double _burst_time, _trial_time, _season
     cdef int64_t _burst_start, _burst_size
-    cdef int64_t _newest, _last_before     # packets that owe an ack: of all, before the burst
+    cdef int64_t _newest, _last_before     # ack-eliciting packets: of all, before the burst
     cdef int64_t _unacked     # the first packet that the receiver may not have acked before it
     cdef uint64_t _counts     # bit n: an ack reported n packets of the burst
     cdef int _trials          # of this season

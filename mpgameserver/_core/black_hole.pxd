@@ -1,4 +1,4 @@
-# Black-hole detection: what becomes of large packets tells whether the path carries them.
+# Black-hole detection: paths that drop large datagrams.
 
 from libc.stdint cimport uint8_t, uint32_t
 

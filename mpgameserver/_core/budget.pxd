@@ -1,4 +1,4 @@
-# What sessions hold together, and how much of it is whose.
+# Limits on the bytes that sessions hold together, and each session's share of them.
 
 cpdef enum:
     # Bytes that a session may hold whatever the others do: a second of a busy game's messages. Of

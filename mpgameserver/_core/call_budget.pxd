@@ -1,14 +1,14 @@
-# How many calls of the game's code may be made before others have their turn.
+# A limit on calls of the game's code before others get their turn.
 
 cpdef enum:
     # Calls in one go, whatever they cost: 0.4 ms of the cheapest, and the packets of a fast sender.
     MAX_CALLS_PER_GO = 4096
-    # Calls for one session before the next one has its turn: three packets of a busy game.
+    # Calls for one session before the next one gets its turn: three packets of a busy game.
     MAX_CALLS_PER_TURN = 64
 
 cdef class CallBudget:
-    cdef public object clock    # tells monotonic seconds; None: calls take no time
-    cdef readonly int left      # calls; 0 when the time is over
+    cdef public object clock    # returns monotonic seconds; None: calls take no time
+    cdef readonly int left      # calls; 0 once the time is used up
     cdef int _stride, _until_look
     cdef double _until, _looked_at
 

@@ -1,4 +1,4 @@
-# One session from one side, from its first sealed packet to its end.
+# A session from one side, from its first sealed packet to its end.
 
 from libc.stdint cimport int64_t
 
@@ -9,15 +9,15 @@ cdef class Connection:
     cdef readonly object token             # names the session
     cdef readonly object status            # a ConnectionStatus
     cdef readonly bint is_live             # it has not ended
-    cdef readonly bint key_used_up         # it ends because the key has sealed enough
+    cdef readonly bint key_used_up         # it ends because of the limit of its key
     cdef double _idle_timeout           # seconds
     cdef double _keep_alive_interval
     cdef double _disconnect_deadline
     cdef double _last_turn                 # when `advance` was called last
-    cdef double _last_srtt           # `latency` then
-    cdef int64_t _liveness_packet                    # the packet whose ack is waited for after a pause, or 0
+    cdef double _last_srtt                 # `latency` then
+    cdef int64_t _liveness_packet          # expected to be acked after a pause, or 0
     cdef double _liveness_deadline
-    cdef bint _owes_disconnect              # what is left to send after the end
+    cdef bint _owes_disconnect             # one is still to be sent, after the end
     cdef bint _warned_of_key
 
     cdef int _require_connected(self) except -1

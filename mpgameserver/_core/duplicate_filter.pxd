@@ -1,4 +1,4 @@
-# Which message numbers were had before.
+# The message numbers that were already received.
 
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 

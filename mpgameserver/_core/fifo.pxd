@@ -1,4 +1,4 @@
-# A queue of objects that is a part of what owns it: an empty one is a few zeros there.
+# A queue of objects that is embedded in its owner: an empty one is a few zeros there.
 #
 # The garbage collector does not see what is in it: for objects that cannot be part of a cycle.
 # Whoever owns one calls `queue_clear` in the end.

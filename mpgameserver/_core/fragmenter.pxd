@@ -1,4 +1,4 @@
-# Splitting a message into fragments, and putting fragments together.
+# Fragment headers, and the reassembly of fragmented messages.
 
 from cpython.object cimport PyObject
 from libc.stdint cimport int64_t, uint16_t, uint32_t
@@ -8,11 +8,10 @@ from mpgameserver._core.budget cimport Share
 cpdef enum:
     # Two of the largest messages at once, and half of one more.
     MAX_REASSEMBLY_BYTES = 20 * 1024 * 1024
-    # Each unreliable one that lost a fragment stays until it expires: a hundred a second do.
+    # Each unreliable message that lost a fragment stays until it expires: a hundred a second may.
     MAX_REASSEMBLIES = 4096
-    # Seconds. A reliable sender repeats a lost fragment at least every few: so many losses in a row
-    # are no lossy link, and the fragment of an unreliable message never comes again. Of the time in
-    # which nothing arrives at all, a second counts: nobody can repeat a fragment over a cut cable.
+    # Seconds. A reliable sender retransmits a lost fragment every few seconds, so it has long
+    # given up by then. Of a time in which nothing arrives at all, only one second counts.
     REASSEMBLY_TIMEOUT = 60
 
 cdef struct FragmentHeader:
@@ -28,7 +27,7 @@ cdef bint read_fragment_header(
 ) noexcept nogil
 
 cdef class Reassembly:
-    cdef PyObject *_start        # the message up to the first fragment that is missing; NULL: nothing
+    cdef PyObject *_start        # the message up to the first missing fragment; NULL: nothing
     cdef Py_ssize_t _size, _room  # its bytes, and for how many there is room
     cdef uint32_t _next          # index of the first fragment that is missing
     cdef dict _later             # fragments behind it: index -> bytes; None until there is one

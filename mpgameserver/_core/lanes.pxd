@@ -1,4 +1,4 @@
-# Fragmented messages on their way out: whose fragment is next.
+# Scheduling of outgoing fragments: which fragmented message sends next.
 
 from libc.stdint cimport uint16_t, uint32_t
 
@@ -11,11 +11,11 @@ cdef enum:
     LANES = 7
 
 cdef struct Lane:
-    Queue unsent       # transfers with fragments that never left; only the first one has begun
+    Queue unsent       # messages with fragments that never left; only the first one has begun
     Queue retransmissions    # reliable fragments whose packet was lost
 
 cdef class FragmentLanes:
-    cdef uint32_t unsent          # transfers with fragments that never left
+    cdef uint32_t unsent          # messages with fragments that never left
     cdef uint32_t retransmissions       # fragments
     cdef Lane _lanes[LANES]
     cdef int _turn                # the lane that is next

@@ -1,15 +1,15 @@
-# One message on its way out, whole or in fragments.
+# An outgoing message, and an outgoing message that is fragmented.
 
 from libc.stdint cimport int8_t, int64_t, uint8_t, uint16_t, uint32_t
 
-# The retry modes (twin of enums.RetryMode).
+# The retry modes of enums.RetryMode.
 cpdef enum:
     RETRY_ON_TIMEOUT = -1
     NO_RETRY = 0
     BEST_EFFORT = 1
 
 cdef class FragmentedMessage:
-    # A message on its way in fragments.
+    # An outgoing message that is sent in fragments.
     cdef bytes data
     cdef int8_t retry
     cdef bint completed
@@ -18,7 +18,7 @@ cdef class FragmentedMessage:
     cdef uint32_t count
     cdef uint32_t next_index
     cdef uint32_t offset      # of the next fragment, in data
-    cdef uint32_t fragment_size       # bytes of each fragment but the last
+    cdef uint32_t fragment_size  # bytes of each fragment but the last
     cdef uint32_t unacked
 
 cdef class Message:
@@ -34,7 +34,7 @@ cdef class Message:
     cdef uint16_t index     # of the fragment, from 1
     cdef uint8_t message_type
     cdef int8_t retry
-    cdef uint8_t copies      # how often it went along in another's packet
+    cdef uint8_t copies      # redundant copies that left
     cdef bint completed
     cdef bint has_callback
 

@@ -1,4 +1,4 @@
-# How many messages are taken from one peer per second.
+# A limit on the messages accepted from one peer per second.
 
 from libc.stdint cimport uint8_t
 

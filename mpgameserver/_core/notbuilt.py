@@ -13,7 +13,7 @@ _THIS_PYTHON = f"{sys.implementation.name} {sys.version_info.major}.{sys.version
 
 
 def is_ours(error: ImportError) -> bool:
-    """True for the error of a compiled module that is missing or cannot be loaded."""
+    """Return True for the error of a compiled module that is missing or cannot be loaded."""
     # What the dynamic linker refuses has the last part of the module's name only.
     return (error.name or "").startswith(__package__) or (error.path or "").startswith(str(_CORE))
 

@@ -1,4 +1,4 @@
-# The packet under construction: its payload in a borrowed buffer, and what it must remember.
+# The packet under construction: its payload in a borrowed buffer, and the messages in it.
 
 from cpython.object cimport PyObject
 from libc.stdint cimport int64_t, uint8_t

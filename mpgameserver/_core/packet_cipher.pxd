@@ -1,4 +1,4 @@
-# The seal of a packet, and the buffers that payloads are written and opened in.
+# Sealing and opening packets, and the buffers for their payloads.
 
 from mpgameserver._core.aesgcm cimport NativeAesGcm
 

@@ -1,4 +1,4 @@
-# The 20-byte packet header, both ways.
+# The 20-byte packet header, encoded and decoded.
 
 from libc.stdint cimport uint8_t, uint16_t, uint32_t
 
@@ -11,7 +11,7 @@ cpdef enum:
     ACK_BITS = 32       # an ack reports its number and the 32 below it
     MAX_MESSAGES = 255  # the count is one byte
 
-# The message and packet types, as on the wire (twin of enums.PacketType).
+# The message and packet types of enums.PacketType.
 cpdef enum:
     CLIENT_HELLO = 1
     SERVER_HELLO = 2

@@ -1,4 +1,4 @@
-# Traffic per second, over the last five minutes.
+# Statistics per second, over the last five minutes.
 
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t
 
@@ -12,7 +12,7 @@ cdef struct Second:
     uint16_t packets_received
     uint16_t latency        # milliseconds, mean
 
-# What fits a second of a player who sends a datagram per frame.
+# Wide enough for a second of a player who sends a datagram per frame.
 cdef struct NarrowSecond:
     uint16_t bytes_sent
     uint16_t bytes_received

@@ -1,10 +1,10 @@
-# Which of the other side's packets were received.
+# The receive window: which of the peer's packets were received.
 
 from libc.stdint cimport int32_t, int64_t, uint16_t, uint32_t, uint64_t
 
 cpdef enum:
-    RECEIVE_WIDTH = 1024   # a packet up to this much late is still honest
-    MAX_JUMP = 16384       # more is no honest gap: it takes half a second at the fastest rate
+    RECEIVE_WIDTH = 1024   # packets this much behind the newest are still accepted
+    MAX_JUMP = 16384       # a larger gap is a forgery: this one takes half a second at most
 
 cdef enum:
     RECEIVE_WORDS = 32     # 2048 bits: any RECEIVE_WIDTH + 1 numbers have words of their own

@@ -1,4 +1,4 @@
-# Doubles as integers, whatever a clock says.
+# Conversion of doubles to integers, safe for any value of a clock.
 
 from libc.math cimport floor
 from libc.stdint cimport int64_t

@@ -1,4 +1,4 @@
-# How much may be under way, and how soon.
+# Limits on how many packets may be in flight, and when the next may leave.
 
 from libc.stdint cimport int64_t, uint32_t
 
@@ -7,7 +7,7 @@ from mpgameserver._core.congestion cimport CongestionWindow
 from mpgameserver._core.rtt cimport Rtt
 
 cdef enum:
-    STALL_LIMIT = 1024 * 1024   # bytes that wait: in 10 s any path that carries a game acks some
+    STALL_LIMIT = 1024 * 1024   # bytes pending: in 10 s any path that carries a game acks some
     STALL_TIMEOUT = 10          # seconds
 
 cdef enum Room:
@@ -20,13 +20,13 @@ cdef class SendLimits:
     cdef readonly AckFrequency ack_frequency
     cdef readonly Rtt rtt
     cdef double paced_until     # nothing more leaves before
-    # Packets: the newest that carried a fragment, the newest two that carried a whole message, the
-    # newest that did not leave ahead.
+    # Packets: the newest with a fragment, the newest two with an unfragmented message, the newest
+    # that did not leave ahead.
     cdef int64_t newest_fragment, newest_unfragmented, previous_unfragmented, newest_behind
     cdef double _paced          # the time up to which the rate is used
     cdef double _ahead          # the time up to which the messages' part of it is used
     cdef uint32_t _pto_count
-    cdef double _progress_at    # the last ack, or little waited
+    cdef double _progress_at    # of the last ack, or when little was pending
 
     cdef Room room(self, int64_t newest, int64_t oldest, bint wants_trial, double now) noexcept
     cdef bint favours_messages(self, int64_t span, double now) noexcept
@@ -43,7 +43,7 @@ cdef class SendLimits:
     cdef void on_packet_acked(self, double rtt, bint newest, double now)
     cdef double pto(self)
     cdef inline void on_content_sent(self, bint is_fragment, int64_t packet_number) noexcept:
-        # Packet `packet_number` carries a fragment or a whole message.
+        # Note that a packet carries a fragment or an unfragmented message.
         if is_fragment:
             self.newest_fragment = packet_number
         elif packet_number != self.newest_unfragmented:

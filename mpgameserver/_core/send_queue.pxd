@@ -1,4 +1,4 @@
-# What a connection has to say: messages that wait, that are in flight, that are due again.
+# The send queue: messages that wait, are in flight or await retransmission.
 
 from libc.stdint cimport int8_t, int64_t, uint8_t, uint32_t
 
@@ -13,39 +13,40 @@ cdef enum:
     NARROW_SPAN = 256
     WIDE_SPAN = 16384
     MESSAGE_LEAP = 16384
-    # Small messages that ride again, how often, and how many bytes of them a packet takes.
+    # Redundant copies: the largest message, copies of each, bytes of them per packet.
     MAX_REDUNDANT_SIZE = 128
     MAX_REDUNDANT_COPIES = 2
     MAX_REDUNDANT_BYTES = 256
     MAX_PENDING_BYTES = 64 * 1024 * 1024    # several of the largest messages
 
 cdef class SendQueue:
-    cdef readonly list completed      # (callback, acked) of messages that are over
+    cdef readonly list completed      # (callback, acked) of each that has a callback
     cdef readonly Py_ssize_t pending     # bytes of messages and fragments that never left
     cdef readonly int64_t newest    # message number; absolute
     cdef int64_t newest_acked       # of the numbers that are known to have arrived
-    cdef bint is_idle                 # no packet is under way
+    cdef bint is_idle               # no packet is in flight
     cdef int64_t message_span       # numbers from the oldest unacked reliable message
-    cdef bint span_blocked, sends_redundantly  # the span kept a message back; small ones ride again
+    cdef bint span_blocked          # the span has kept a message back
+    cdef bint sends_redundantly     # small reliable messages leave again before a loss shows
     cdef readonly int64_t retransmitted
-    cdef readonly Share share       # what is charged until it was acked or given up
+    cdef readonly Share share       # charged until a message is completed
     cdef public Py_ssize_t max_pending
     cdef readonly Py_ssize_t max_message
     cdef Py_ssize_t _payload_limit, _charged     # the latter against max_pending
     cdef Turns _turns
     cdef bint _closing              # a DISCONNECT follows what is there
-    cdef bint drain_ended           # the DISCONNECT leaves, and nothing else any more
+    cdef bint drain_ended           # only the DISCONNECT leaves from now on
     cdef Message _disconnect        # None until then
     cdef double _last_copy          # when a packet of copies has left
     cdef Queue _waiting              # messages that never left
     cdef FragmentLanes _lanes        # fragmented messages; None until there is one
     cdef Queue _control              # what leaves ahead of all else, alone in its packet
-    cdef Queue _retransmissions            # small reliable messages whose packet was lost
+    cdef Queue _retransmissions      # small reliable messages whose packet was lost
     cdef Queue _repeating            # best-effort messages, by last_sent
     cdef Queue _deadlines            # messages that time out, by first_sent
     cdef Queue _unacked              # reliable messages by number
-    cdef Queue _redundant               # small ones of them, by last_sent; none unless sends_redundantly
-    cdef dict _callbacks            # of the messages and transfers that have one
+    cdef Queue _redundant            # small ones of them, by last_sent, if sends_redundantly
+    cdef dict _callbacks            # of the messages that have one
     cdef int add(self, object payload, object retry, object callback) except -1
     cdef int add_checked(self, bytes data, int8_t mode, object callback) except -1
     cdef int add_control(self, uint8_t message_type, bytes data) except -1

@@ -1,4 +1,4 @@
-# What became of the packets that were sent.
+# The sent window: the state of each packet that was sent.
 
 from cpython.object cimport PyObject
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t
@@ -9,7 +9,7 @@ cdef enum SentFlag:
     ACK_ELICITING = 1
     ACKED = 2
     LOST = 4
-    PING = 8               # its ack tells the round trip; it may be lost without a word
+    PING = 8               # its ack tells the round trip; its loss is ignored
     PROBE = 16             # it carried a copy of a message that has arrived
 
 cdef struct SentPacket:

@@ -1,4 +1,4 @@
-# Ring arithmetic of sequence numbers: the only place that knows of the wrap-around.
+# Ring arithmetic of sequence numbers: the only module that knows about the wrap-around.
 #
 # On the wire a sequence number is one of the 65,535 values 1...65535, and 0 means "none yet".
 # Inside, every number is absolute: a 64-bit count that never wraps, so that all other modules

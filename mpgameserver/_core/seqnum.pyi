@@ -28,7 +28,7 @@ class SeqNum(int):
         """The shortest signed step from `other` to this number, from -32767 to 32767."""
 
     def newer_than(self, other: int) -> bool:
-        """True when the shortest step from `other` to this number is forward."""
+        """Return True if the shortest step from `other` to this number is forward."""
 
     def __add__(self, step: int) -> Self: ...
     def __radd__(self, step: int) -> Self: ...

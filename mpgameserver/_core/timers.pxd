@@ -1,4 +1,4 @@
-# When to look at which of many things again.
+# Timers for many items, in one heap.
 
 from libc.stdint cimport uint64_t
 

@@ -1025,7 +1025,7 @@ class TestDraining:
 
     def test_a_farewell_is_one_disconnect_at_once(self, client, peer):
         client.queue(b"never said")
-        header, messages = peer.read(client.farewell(0.0))
+        header, messages = peer.read(client.abort(0.0))
         assert (header.type, header.count, header.length) == (wire.DISCONNECT, 1, 2)
         assert payloads(messages) == [b""]
 
@@ -1033,7 +1033,7 @@ class TestDraining:
         client.queue(b"unacked")
         client.begin_close()
         flush(client, 0.0)
-        assert [m.type for m in peer.read(client.farewell(0.01))[1]] == [wire.DISCONNECT]
+        assert [m.type for m in peer.read(client.abort(0.01))[1]] == [wire.DISCONNECT]
 
 
 class TestClose:

@@ -60,14 +60,14 @@ def actions_on(endpoint: Endpoint, datagram: bytes) -> dict[str, object]:
         "take_messages": endpoint.take_messages,
         "take_completed": endpoint.take_completed,
         "begin_close": endpoint.begin_close,
-        "farewell": lambda: endpoint.abort(0.5),
+        "abort": lambda: endpoint.abort(0.5),
         "close": endpoint.close,
         "next_timer": endpoint.next_timer,
     }
 
 
 EXCLUSIVE = ("next_datagram", "receive", "advance")
-ENDS = ("begin_close", "farewell", "close")
+ENDS = ("begin_close", "abort", "close")
 NAMES = list(actions_on(Endpoint(GuardedAead(), False, 0.0, WALL_START), b""))
 
 
@@ -162,16 +162,16 @@ def send_ending(send: Callable[..., None], callback: object, end: Callable[[], o
         send(Ending(end), retry, callback)
 
 
-@pytest.mark.parametrize("how", ["abandon", "disconnect"])
+@pytest.mark.parametrize("how", ["abort", "disconnect"])
 def test_a_message_that_ends_its_connection_is_refused(pair, how):
     client = pair.client
     with pytest.raises(NotConnectedError):
         send_ending(client.send, print, lambda: getattr(client, how)(pair.now))
-    client.abandon(pair.now)
+    client.abort(pair.now)
     assert client.take_completed() == []
 
 
-@pytest.mark.parametrize("how", ["abandon", "disconnect"])
+@pytest.mark.parametrize("how", ["abort", "disconnect"])
 def test_a_message_that_ends_its_session_is_told_to_have_failed(pair, how):
     refused: list[object] = []
     owner = SimpleNamespace(
@@ -180,5 +180,5 @@ def test_a_message_that_ends_its_session_is_told_to_have_failed(pair, how):
     session = Session(pair.server, ("127.0.0.1", 1), b"", owner)
     send_ending(session.send, print, lambda: getattr(pair.server, how)(pair.now))
     assert refused == [print]
-    pair.server.abandon(pair.now)
+    pair.server.abort(pair.now)
     assert pair.server.take_completed() == []

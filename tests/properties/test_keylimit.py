@@ -103,4 +103,4 @@ def test_not_one_packet_is_sealed_beyond_the_limit():
         worn.advance(float(second))
         sealed += worn.next_datagram(float(second)) is not None
     assert sealed == 3
-    assert worn.farewell(10.0) is None
+    assert worn.abort(10.0) is None

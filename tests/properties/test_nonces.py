@@ -81,7 +81,7 @@ class TestClock:
         while seals.sealed < PER_SECOND:
             now += 1e-9
             client.next_datagram(now)
-        assert client.abandon(now) is None
+        assert client.abort(now) is None
         assert client.status == ConnectionStatus.DISCONNECTED
 
 
