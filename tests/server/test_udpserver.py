@@ -796,6 +796,7 @@ class TestCrowd:
             finally:
                 for client in clients:
                     client.forceDisconnect()
+            play([], lambda: len(context.handler.reasons) == 200)
         assert len(context.handler.clients) == 200
         assert sorted(set(context.handler.reasons)) == ["goodbye"]
         assert "raised" not in caplog.text
