@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import signal
 import sysconfig
 import threading
 import time
@@ -44,6 +45,9 @@ def pytest_sessionstart() -> None:
     installed = Path(sysconfig.get_path("platlib")).resolve()
     if not imported.is_relative_to(installed):
         raise pytest.UsageError(f"{imported} is not the installed package: use `make test`")
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        # A shell's background job ignores it, and so would every program that a test interrupts.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
