@@ -15,7 +15,7 @@ def state(endpoint: Endpoint) -> tuple[object, ...]:
     received, sent, rtt = endpoint.received_packets, endpoint.sent_packets, endpoint.rtt
     queue, reassembler, limits = endpoint.send_queue, endpoint.reassembler, endpoint.send_limits
     return (
-        (received.newest, received.newest_time, received.ack, received.ack_bits),
+        (received.newest, received.newest_time, received.ack(), received.ack_bits()),
         (sent.newest, sent.newest_acked, sent.oldest_undecided),
         (rtt.srtt, rtt.rttvar, rtt.latest_rtt, rtt.min_rtt),
         (limits.congestion.packets, limits.congestion.loss, limits.ack_frequency.score),
