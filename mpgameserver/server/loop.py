@@ -29,7 +29,7 @@ _LOG = logging.getLogger("mpgameserver.server")
 
 
 class State(Enum):
-    """The state of a loop; `_NEXT` has the transitions."""
+    """The state of a loop; `_ENDS` says what each becomes when the socket is closed."""
 
     LISTENING = auto()
     """Nobody serves yet."""
@@ -47,11 +47,6 @@ class State(Enum):
     """It is the parent process's, which had not begun to serve."""
 
 
-_NEXT = {
-    State.LISTENING: {State.RUNNING, State.DRIVEN, State.CLOSED, State.INHERITED},
-    State.RUNNING: {State.RAN},
-    State.DRIVEN: {State.STOPPED},
-}
 _ENDS = {
     State.LISTENING: State.CLOSED,
     State.RUNNING: State.RAN,
@@ -100,17 +95,13 @@ class ServerLoop:
     @property
     def is_over(self) -> bool:
         """It serves nobody any more, and the socket is closed."""
-        return self._state not in _NEXT
+        return self._state not in _ENDS
 
     def describe(self, server: object) -> str:
         """Return the `repr` of a server with this loop: its state, address and client count."""
         is_new = self._state is State.LISTENING
         state = "stopped" if self.is_over else "listening" if is_new else "serving"
         return describe(server, state, self.socket.address, len(self.engine.clients))
-
-    def _enter(self, state: State) -> None:
-        assert state in _NEXT[self._state]
-        self._state = state
 
     def claim(self, server: Serving, state: State) -> bool:
         """Make the context `server`'s own, and serve from now on; False if it was closed before.
@@ -127,7 +118,10 @@ class ServerLoop:
                 raise RuntimeError("this server has already run; make a new one")
             self._context.settings.timing.check()
             self._context.attach(server)
-            self._enter(state)
+            if self.is_over:  # a signal handler has stopped it meanwhile
+                self._context.detach()
+                return False
+            self._state = state
             return True
 
     def stop(self) -> None:
@@ -142,14 +136,14 @@ class ServerLoop:
         """Close without an event: the server has not started, or has stopped."""
         with self._lock:
             if not self.is_over:
-                if self._state is not State.LISTENING:
-                    self._context.detach()
                 self._close()
 
     def _close(self) -> None:
-        if self._state is not State.LISTENING:
+        """Enter the final state first: a signal handler may ask for the end in between."""
+        was, self._state = self._state, _ENDS[self._state]
+        if was is not State.LISTENING:
+            self._context.detach()
             _LOG.info("the server on %s has stopped", format_address(self.socket.address))
-        self._enter(_ENDS[self._state])
         self.socket.close()
         self._on_closed()
 
@@ -159,9 +153,9 @@ class ServerLoop:
         self.engine.end_in_child()
         if not self.is_over:
             is_new = self._state is State.LISTENING
-            self._enter(State.INHERITED if is_new else _ENDS[self._state])
-            self.socket.close()
-            self._on_closed()
+            self._state = State.INHERITED if is_new else _ENDS[self._state]
+        self.socket.close()  # the other thread may have entered its final state, and no more
+        self._on_closed()
 
     # -- one turn after the other -----------------------------------------------------------
 

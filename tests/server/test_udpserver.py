@@ -777,6 +777,42 @@ class TestSignals:
         assert seen == [signal.getsignal(signal.SIGINT)]
 
 
+class TestStoppedByASignalHandlerInBetween:
+    def test_while_it_takes_its_context_it_serves_nobody(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        context = ServerContext(Recorder())
+        server = UdpServer(context, LOOPBACK, install_signals=False)
+        attach = context.attach
+
+        def attach_and_stop(serving: UdpServer) -> None:
+            attach(serving)
+            server.stop()
+
+        monkeypatch.setattr(context, "attach", attach_and_stop)
+        server.run()
+        assert context.handler.events == []
+        monkeypatch.undo()
+        with ThreadedServer(context, LOOPBACK):
+            pass  # the context is free
+
+    def test_while_it_stops_its_context_can_be_run_again(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        context = ServerContext(Recorder())
+        server = UdpServer(context, LOOPBACK)
+        assert server.update()
+        # The log of the end stands for whatever runs while it is made.
+        monkeypatch.setattr("mpgameserver.server.loop._LOG.info", lambda *_: server.stop())
+        server.close()
+        monkeypatch.undo()
+        another = UdpServer(context, LOOPBACK)
+        try:
+            assert another.update()
+        finally:
+            another.close()
+
+
 class TestCrowd:
     def test_two_hundred_clients_play_at_once(self, caplog: pytest.LogCaptureFixture) -> None:
         caplog.set_level(logging.WARNING)
