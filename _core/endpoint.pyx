@@ -214,8 +214,11 @@ cdef class Endpoint:
 
     def take_messages(self):
         """Take all messages received, as a list of (SeqNum, bytes), in order of arrival."""
-        cdef list messages = queue_pop_all(&self._inbox)
-        self.inbox_size = self._inbox.count
+        cdef list messages
+        try:
+            messages = queue_pop_all(&self._inbox)
+        finally:
+            self.inbox_size = self._inbox.count
         self.inbox_share.charge(-self.inbox_share.held)
         return messages
 
