@@ -80,9 +80,13 @@ else:  # with a __getattr__ in its sight, a type checker takes every name
     def __getattr__(name: str) -> object:
         if name == "__version__":
             # With what reads the metadata an import of this package would take half as long again.
-            from importlib.metadata import version
+            from importlib.metadata import PackageNotFoundError, version
 
-            return version("mpgameserver")
+            try:
+                return version("mpgameserver")
+            except PackageNotFoundError as error:  # a frozen program without it
+                text = f"module {__name__!r} has no attribute {name!r}: {error}"
+                raise AttributeError(text) from error
         if name == "TwistedServer":
             if not is_import():
                 text = "TwistedServer is deprecated: use UdpServer"
