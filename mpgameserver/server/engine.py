@@ -335,7 +335,7 @@ class ServerEngine:
         self._observed(Phase.RECEIVE, self._advance, now)
 
     def _observed(self, phase: Phase, work: Callable[[float], _Result], now: float) -> _Result:
-        """What the work returns, which the observer is told the phase of."""
+        """Do the work, and return its result; the observer is told of the phase."""
         if self._observer is None:
             return work(now)
         before = self._observer.phase(phase)
