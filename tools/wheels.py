@@ -129,7 +129,8 @@ def try_wheel(interpreter: Interpreter, wheel: Path, source: Path, folder: Path)
     elsewhere = folder / "elsewhere"
     shutil.copytree(source / "tests", elsewhere / "tests")
     shutil.copy(source / "pyproject.toml", elsewhere)
-    tested = run(python.parent / "pytest", "--quiet", TESTS, folder=elsewhere)
+    in_parallel = ("--numprocesses", "auto", "--dist", "worksteal")
+    tested = run(python.parent / "pytest", "--quiet", *in_parallel, TESTS, folder=elsewhere)
     return tested.splitlines()[-1].partition(" in ")[0]
 
 
