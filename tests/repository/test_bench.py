@@ -20,7 +20,7 @@ import pytest
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from support import wire
 
-from mpgameserver import EventHandler, ServerContext, ThreadedServer
+from mpgameserver import EventHandler, ServerContext, ThreadedServer, UdpClient
 from mpgameserver._core.endpoint import Endpoint
 
 BENCH = Path(__file__).resolve().parents[2] / "bench"
@@ -591,6 +591,16 @@ def test_no_turn_crosses_two_batches(module):
             sock.send(63, 2, b"ab")
         with pytest.raises(ValueError, match="3 bytes of 2 bots"):
             sock.send(0, 2, b"abc")
+
+
+@pytest.mark.parametrize("use", ["", "idle", "play"])
+def test_a_server_of_this_package_takes_a_client_whatever_it_is_for(module, use):
+    command = sys.executable, str(BENCH / "peers" / "ours.py"), "server", use
+    with module("programs").serving(*command) as server:
+        client = UdpClient(base64.b64decode(server.key).decode())
+        client.connect(("127.0.0.1", server.port))
+        module("peer").patiently(lambda: client.update() or client.connected())
+        client.forceDisconnect()
 
 
 @on_linux
