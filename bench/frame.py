@@ -15,8 +15,8 @@ from timing import Timed
 
 from mpgameserver import EventHandler, ServerContext, ThreadedServer, UdpClient
 
-QUIET = 60.0
-"""Seconds between keep-alives and between ticks: longer than what is measured."""
+QUIET = 4.0
+"""Seconds between keep-alives and between ticks: rare, and below the idle timeout."""
 PATIENCE = 5.0
 """Seconds until the client must be connected."""
 

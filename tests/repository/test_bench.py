@@ -603,6 +603,11 @@ def test_a_server_of_this_package_takes_a_client_whatever_it_is_for(module, use)
         client.forceDisconnect()
 
 
+def test_the_client_whose_frames_are_measured_is_connected(module):
+    with module("frame").quiet_client() as client:
+        assert client.connected()
+
+
 @on_linux
 def test_bots_connect_and_play_on_a_server(module, monkeypatch):
     swarm = module("load")
