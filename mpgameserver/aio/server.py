@@ -381,7 +381,7 @@ class AsyncServer:
         self._loop = ServerLoop(ctxt, addr, self._events, lambda: self._driver.soon())
         if ctxt.meter is not None:
             ctxt.meter.watch(self._events)
-        self._driver = Driver(self, self._turn)
+        self._driver = Driver(self._loop, self._turn)
 
     @even_unmade
     def __repr__(self) -> str:
@@ -410,19 +410,6 @@ class AsyncServer:
     def fileno(self) -> int:
         """Return the socket's file descriptor; -1 once it has stopped."""
         return self._loop.socket.fileno()
-
-    def filenos(self) -> tuple[int, ...]:
-        """Return the socket's file descriptor; none once it has stopped."""
-        return () if self.fileno() < 0 else (self.fileno(),)
-
-    def next_timer(self) -> float:
-        """Time of the next turn, in seconds of `time.perf_counter`."""
-        return self._loop.next_timer()
-
-    @property
-    def wants_write(self) -> bool:
-        """True while the socket is not writable."""
-        return self._loop.is_blocked
 
     def wake(self) -> None:
         """Have a turn soon; from any thread."""

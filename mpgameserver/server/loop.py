@@ -171,7 +171,7 @@ class ServerLoop:
         self.engine.advance(now)
         self.engine.slow_events.end_go(now)
         self._pump.send()
-        if not self._pump.is_blocked and self.engine.step_handshakes(time.perf_counter()):
+        if not self.wants_write and self.engine.step_handshakes(time.perf_counter()):
             self._pump.send()
         if self.socket.datagrams.unreported_error:
             self.socket.errors.report(now)
@@ -189,9 +189,13 @@ class ServerLoop:
         self._is_wanted = True
 
     @property
-    def is_blocked(self) -> bool:
-        """The socket takes no more: a turn is due when it can be written, too."""
+    def wants_write(self) -> bool:
+        """True while the socket is not writable: a turn is due when it becomes so, too."""
         return self._pump.is_blocked
+
+    def filenos(self) -> tuple[int, ...]:
+        """The socket's file descriptor; none once it is over."""
+        return () if self.is_over else (self.socket.fileno(),)
 
     def abort(self) -> None:
         """Tell every client, and the handler, that it is over."""

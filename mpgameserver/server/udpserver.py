@@ -168,7 +168,7 @@ class UdpServer:
     @property
     def wants_write(self) -> bool:
         """True while the socket is not writable; `update` is also due when it becomes writable."""
-        return self._loop.is_blocked
+        return self._loop.wants_write
 
     def update(self) -> bool:
         """Serve what has arrived and what is due, without blocking, in an event loop of yours.
@@ -257,7 +257,7 @@ class UdpServer:
                 loop.abort()
 
     def _wait(self, waiter: Waiter) -> None:
-        waiter.want_write(self._loop.socket, self._loop.is_blocked)
+        waiter.want_write(self._loop.socket, self._loop.wants_write)
         seconds = min(max(self._loop.next_timer() - time.perf_counter(), 0.0), MAX_WAIT)
         if self._pipe.fileno() in waiter.wait(seconds):
             self._pipe.drain()

@@ -312,7 +312,7 @@ class TestClient:
                     await sending
                 assert client.status() == ConnectionStatus.DROPPED
                 await client.disconnect()
-                server._driver = Driver(server, server._turn)
+                server._driver = Driver(server._loop, server._turn)
                 server._driver.start()
                 context.setBlockList(["127.0.0.1"])  # nobody is left to answer a goodbye
 
