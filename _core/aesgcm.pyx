@@ -185,7 +185,7 @@ MIN_OPENSSL_NAME = "OpenSSL 1.1.1"
 
 
 def _objection(number, name):
-    """Why a library is not used, by its version and its name for itself; None where it is.
+    """Reason why a library is not used, by its version and its name for itself; None if it is.
 
     The numbers of LibreSSL, BoringSSL and others that have OpenSSL's functions do not tell which
     of its mistakes are mended there.

@@ -261,7 +261,7 @@ cdef class Dispatcher:
 
     @property
     def waiting(self):
-        """How many sessions wait for their next turn."""
+        """The number of sessions that wait for their next turn."""
         return len(self._waiting)
 
     def dispatch(self, Session session):

@@ -22,7 +22,7 @@ cdef enum:
 
 
 class Phase(IntEnum):
-    """What a server is at, as its observer is told."""
+    """The part of its turn that a server is in, as reported to its observer."""
 
     IDLE = 0
     RECEIVE = 1
@@ -35,7 +35,7 @@ cdef object _sending = Phase.SEND
 
 
 cdef class Pump:
-    """What moves datagrams; `is_blocked` while the carrier takes no more."""
+    """The loop of both pumps; `is_blocked` while the carrier is not writable."""
 
     def __cinit__(self, source, carrier, *_):
         self._carrier = carrier

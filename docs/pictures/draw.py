@@ -24,7 +24,7 @@ COLORS = {"A": "#0072B2", "B": "#D55E00", "C": "#009E73"}  # told apart by the c
 QUIET, LANE = "#c4c8cc", "#222222"
 DEMO = "mpgameserver demo --seed 7"
 LOST_AT = 0.55
-"""How far of its way a lost datagram is drawn."""
+"""Share of its way over which a lost datagram is drawn."""
 STYLE = {
     "font.family": "sans-serif",
     "font.size": 10,

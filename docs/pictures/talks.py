@@ -22,7 +22,7 @@ WALL_START = 1_700_000_000.0
 CONDITIONS = LinkConditions(loss=0.35, latency=0.04)
 SEED = 195
 MESSAGES = {"A": 0.05, "B": 0.25, "C": 0.65}
-"""What the client says, and when, in seconds."""
+"""The messages of the client, and their times in seconds."""
 SECONDS = 1.4
 
 
@@ -60,7 +60,7 @@ class Player:
         self.connection = Connection(endpoint, 1 << 30, Timing())
 
     def datagrams(self, now: float) -> Iterator[bytes]:
-        """What leaves in a frame."""
+        """The datagrams that leave in a frame."""
         self.connection.advance(now)
         while (datagram := self.connection.next_datagram(now)) is not None:
             self.connection.endpoint.on_datagram_sent(len(datagram), now)

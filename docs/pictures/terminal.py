@@ -17,12 +17,12 @@ from mpgameserver.cli import main
 
 WIDTH = 90
 _CONTROL = re.compile(r"(\n|\r|\x1b\[\d+A|\x1b\[2K|\x1b\[\?25[lh])")
-"""What rich's live display moves and clears with; colours are not among it."""
+"""Escape sequences with which rich's live display moves and clears; no colours among them."""
 _FONTS = re.compile(r"\s*@font-face \{.*?\}", re.S)
 
 
 class _Terminal(io.StringIO):
-    """What a command takes for a terminal."""
+    """A stream that a command takes for a terminal."""
 
     def isatty(self) -> bool:
         return True
@@ -39,7 +39,7 @@ def run(command: str) -> str:
 
 
 def last_screen(written: str) -> str:
-    """What is on the screen in the end, without the drawings that were drawn over."""
+    """The screen as it is in the end, without the drawings that were drawn over."""
     lines, row = [""], 0
     for part in _CONTROL.split(written):
         if part == "\n":

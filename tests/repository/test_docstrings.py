@@ -10,10 +10,12 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-FOLDERS = ("mpgameserver", "bench", "tools", "examples", "tests/support")
+FOLDERS = ("mpgameserver", "bench", "tools", "examples", "docs", "tests/support")
 SOURCES = sorted(path for name in FOLDERS for path in (ROOT / name).rglob("*.py"))
+COMPILED = sorted((ROOT / "_core").glob("*.pyx"))
 
 QUESTION = re.compile(r"(What|Who|Whom|Whose|Whether|How)\b")
+COMPILED_DOCSTRING = re.compile(r'^ *"""(.*)', re.MULTILINE)
 
 
 def docstrings(source: str) -> Iterator[str]:
@@ -28,6 +30,13 @@ def docstrings(source: str) -> Iterator[str]:
 def test_no_docstring_begins_with_a_question(path: Path) -> None:
     found = [each for each in docstrings(path.read_text("utf-8")) if QUESTION.match(each)]
     assert found == []
+
+
+@pytest.mark.parametrize("path", COMPILED, ids=lambda path: path.name)
+def test_nor_does_one_of_a_compiled_module(path: Path) -> None:
+    found = COMPILED_DOCSTRING.findall(path.read_text("utf-8"))
+    assert found != []
+    assert [each for each in found if QUESTION.match(each)] == []
 
 
 def test_a_question_is_found_wherever_it_stands() -> None:
