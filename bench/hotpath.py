@@ -102,7 +102,7 @@ def sealed(seq: int, ack: int, payload: bytes, key: bytes = KEY) -> bytes:
 
 
 def receive_with_in_flight(in_flight: int, count: int) -> Timed:
-    """Receive a datagram that acks the oldest of so many packets under way."""
+    """Receive a datagram that acks the oldest of so many packets in flight."""
     answers = [sealed(n, n, b"x" * 64) for n in range(1, count + 1)]
 
     def timed() -> float:

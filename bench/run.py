@@ -57,7 +57,7 @@ def hot_path(count: int, repetitions: int) -> Iterator[Figure]:
 
 
 def in_flight(count: int, repetitions: int) -> Iterator[Figure]:
-    """Item 6: what is under way does not make a datagram dearer."""
+    """Item 6: the cost of a datagram does not depend on how many are in flight."""
     found = interleave(
         {str(n): hotpath.receive_with_in_flight(n, count) for n in (1, 1024)}, repetitions
     )

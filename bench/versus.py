@@ -1,7 +1,7 @@
-"""Items 2 and 3: this package beside what somebody would use instead.
+"""Items 2 and 3: this package beside the alternatives to it.
 
-The repetitions take turns. Where a client can either sleep until something arrives or spin, the one
-that is faster for it counts when many messages are under way; of one at a time both are told.
+The repetitions take turns. A client can sleep until something arrives, or spin. With many messages
+outstanding, the faster way of each library counts; with one at a time, both are reported.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def echoes(
 
 
 def echo(seconds: float, repetitions: int) -> Iterator[Figure]:
-    """Item 2: many small messages under way, and one at a time."""
+    """Item 2: many small messages outstanding, and one at a time."""
     compared = {name: library for name, library in libraries().items() if library.echoes}
     many = {
         name: Spread.of([run["rate"] for run in runs])

@@ -44,7 +44,7 @@ def number_of(datagram: bytes) -> int:
 
 
 def drain(link: Link) -> list[tuple[float, bytes]]:
-    """Everything under way, with the time of each arrival."""
+    """Everything in flight, with the time of each arrival."""
     arrivals: list[tuple[float, bytes]] = []
     while (due := link.next_arrival()) is not None:
         arrivals += [(due, datagram) for datagram in link.receive(due)]

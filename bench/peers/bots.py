@@ -42,7 +42,7 @@ __all__ = ["SessionBots", "SocketBots"]
 
 HOST = "127.0.0.1"
 AT_A_TIME = 64
-"""Handshakes under way: a queue that the server's rate never lets run dry."""
+"""Handshakes in progress: enough that the server, at its rate, never runs out of hellos."""
 AGAIN = 1.0
 """Seconds after which a datagram of a handshake that came to nothing is sent again."""
 CONNECT_LIMIT = 90.0
@@ -105,7 +105,7 @@ class SocketBots(Swarm):
 
 @dataclass
 class _Handshake:
-    """One that is under way, and the datagram that waits for its answer."""
+    """A handshake in progress, and its datagram that awaits a reply."""
 
     key: EllipticCurvePrivateKey
     datagram: bytes

@@ -87,7 +87,7 @@ class Swarm:
         """Let each say that it is there."""
 
     def read(self) -> int:
-        """Take what has arrived, a batch at most; how many datagrams that was."""
+        """Take what has arrived, a batch at most; return the number of datagrams."""
         raise NotImplementedError
 
     def acknowledge(self) -> None:

@@ -45,7 +45,7 @@ def server(use: str) -> None:
 
 
 def make_room(context: ServerContext) -> None:
-    """Let a crowd in, and as quickly as it comes."""
+    """Set limits that admit a whole crowd at once."""
     context.limits = Limits(
         clients=MOST,
         clients_per_host=MOST,

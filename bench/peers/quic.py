@@ -29,7 +29,7 @@ ALPN = ["bench"]
 LARGEST_DATAGRAM = 65536
 CONNECT_LIMIT = 60.0
 AT_A_TIME, TIMERS_AT_A_TIME = 8, 4
-"""Handshakes under way, and connections whose timers are looked at with each read."""
+"""Handshakes in progress, and connections whose timers are looked at with each read."""
 
 
 def configuration(is_client: bool) -> QuicConfiguration:

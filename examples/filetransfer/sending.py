@@ -29,7 +29,7 @@ class Outgoing:
     """A file that is being sent, from its beginning or from where the server has it already.
 
     That a piece was acked says that the server's computer has it, not that the server has come to
-    write it. So what may be under way follows from what the server says that it has.
+    write it. So what may be in flight follows from what the server says that it has.
     """
 
     def __init__(self, file: BinaryIO, size: int) -> None:
@@ -55,7 +55,7 @@ class Outgoing:
         self.confirmed = max(self.confirmed, offset)
 
     def next_chunk(self) -> Chunk | None:
-        """The next piece; None when there is none, or enough is under way.
+        """The next piece; None when there is none, or enough is in flight.
 
         Raises ValueError when the file has become shorter.
         """

@@ -37,7 +37,7 @@ class Bot:
 
     @property
     def is_gone(self) -> bool:
-        """It is not connected, and no attempt is under way."""
+        """It is not connected, and no attempt is in progress."""
         return self.client.status() in (ConnectionStatus.DISCONNECTED, ConnectionStatus.DROPPED)
 
     @property

@@ -16,7 +16,7 @@ from swarm.measuring import Step, percentile
 from swarm.script import Script
 
 AT_A_TIME = 32
-"""Bots that connect at the same time: fewer than a server lets one host have under way."""
+"""Bots that connect at the same time: fewer than a server lets one host have in progress."""
 SOCKETS_PER_ATTEMPT = 2
 """Sockets that a client may have open while it connects to one address."""
 MIN_DELAY = 0.0005

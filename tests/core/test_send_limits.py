@@ -1,4 +1,4 @@
-"""How many packets may be under way: the window of the path, the kind of receiver, the pace."""
+"""How many packets may be in flight: the window of the path, the kind of receiver, the pace."""
 
 from __future__ import annotations
 

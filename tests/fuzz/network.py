@@ -23,7 +23,7 @@ message said takes two."""
 
 
 class Way:
-    """One direction: who sends, who receives, and what is under way."""
+    """One direction: who sends, who receives, and what is in flight."""
 
     def __init__(self, sender: Talker, receiver: Talker) -> None:
         self.sender, self.receiver = sender, receiver
@@ -34,7 +34,7 @@ class Way:
         self.arrived: set[int] = set()
 
     def put(self, datagrams: list[bytes]) -> None:
-        """What the sender sends is under way."""
+        """What the sender sends is in flight."""
         self.genuine.update(datagrams)
         self.under_way += datagrams
 

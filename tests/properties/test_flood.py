@@ -99,7 +99,7 @@ class Players:
             self._selector.close()
 
     def settle(self) -> None:
-        """Read what is under way."""
+        """Read what is in flight."""
         end = time.monotonic() + SETTLE
         while time.monotonic() < end:
             self._update()

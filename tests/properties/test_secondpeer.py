@@ -129,7 +129,7 @@ class Talk:
             ours = set(self.our_said.acked) | set(self.our_said.given_up)
             if len(ours) == len(self.our_said.messages) and self.second.is_done:
                 break
-        for _ in range(8):  # what is still under way
+        for _ in range(8):  # what is still in flight
             self.frame()
 
     def check(self) -> None:

@@ -16,14 +16,14 @@ from mpgameserver.netsim import LinkPair
 from mpgameserver.stats import ConnectionStats
 
 WAITING = 600
-"""Messages that wait in bulk: more than the span that reliable ones may have under way."""
+"""Messages that wait in bulk: more than the span that reliable ones may have in flight."""
 WAITING_BYTES = 200_000
 MOST_AT_ONCE = 64
 PATIENCE = 600.0
 """Virtual seconds that all that was said may take to be over, and that may pass with nothing
 settled. Far more than any link here needs: beyond it the connection has stalled."""
 AFTERMATH = 5.0
-"""Virtual seconds to wait, after all is over, for duplicates that are still under way."""
+"""Virtual seconds to wait, after all is over, for duplicates that are still in flight."""
 DAMAGE = {"misdirected", "forged", "implausible", "unexpected"}
 """Reasons for which a link that damages and replays nothing never has a datagram dropped. Not
 among them is "malformed": to a connection, a hello of its handshake that comes late is."""
@@ -113,7 +113,7 @@ def _say(
 
 
 def _finish(pair: SoakPair, talks: list[ConnectionTalk]) -> None:
-    """Wait until all is over, and for what is still under way then; check that all is there."""
+    """Wait until all is over, and for what is still in flight then; check that all is there."""
     limit = pair.now + PATIENCE
     while any(talk.open for talk in talks):
         assert pair.now < limit, f"{[talk.open for talk in talks]} callbacks missing"

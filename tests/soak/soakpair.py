@@ -72,7 +72,7 @@ class SoakPair:
 
     @classmethod
     def shake_hands(cls, link: LinkPair, timing: Timing) -> SoakPair:
-        """Connect to a server over the link; what is under way then stays on it."""
+        """Connect to a server over the link; what is in flight then stays on it."""
         arrival, key = _Arrival(), EllipticCurvePrivateKey.new()
         context = ServerContext(arrival, key)
         context.setTempConnectionTimeout(HANDSHAKE_TIMEOUT)

@@ -213,5 +213,5 @@ class EndpointPair:
         return self.now - start
 
     def relink(self, conditions: LinkConditions, seed: int | str = 0) -> None:
-        """Change what the link does from now on; what is under way is lost."""
+        """Change what the link does from now on; what is in flight is lost."""
         self.link = LinkPair(conditions, seed=seed)

@@ -36,7 +36,7 @@ class ConnectionPair:
         return Connection(endpoint, TOKEN, timing)
 
     def relink(self, conditions: LinkConditions) -> None:
-        """Change what the link does from now on; what is under way is lost."""
+        """Change what the link does from now on; what is in flight is lost."""
         self.link = LinkPair(conditions)
 
     def frame(self, seconds: float = FRAME) -> None:

@@ -137,7 +137,7 @@ class SecondPeer:
         return leaving
 
     def _give_up_packets(self, now: float) -> None:
-        """A packet without an ack for so long is no longer under way."""
+        """A packet without an ack for so long is no longer in flight."""
         for number, (sent_at, _) in list(self._under_way.items()):
             if now >= sent_at + RESEND_AFTER:
                 del self._under_way[number]

@@ -195,7 +195,7 @@ class Player:
         return 0 if self.connection is None else self.connection.token
 
     def relink(self, conditions: LinkConditions) -> None:
-        """Change what its links do from now on; what is under way is lost."""
+        """Change what its links do from now on; what is in flight is lost."""
         self.links = LinkPair(conditions, seed=self._seed)
 
     def send(self, message: bytes, retry: int = -1) -> None:

@@ -169,7 +169,7 @@ def test_the_json_document_is_all_that_is_printed(capsys, small_files):
     assert [d["direction"] for d in document["datagrams"]] == ["up", "down"]
     for datagrams in document["datagrams"]:
         arrived = datagrams["delivered"] + datagrams["lost"]
-        # What is under way at the end neither arrives nor is lost.
+        # What is in flight at the end neither arrives nor is lost.
         assert 0 <= datagrams["sent"] + datagrams["duplicated"] - arrived < 20
     assert [c["number"] for c in document["clients"]] == [1, 2]
     assert all(c["problems"] == [] and c["round_trip"] > 0.03 for c in document["clients"])
