@@ -88,7 +88,7 @@ bench-instructions: $(INSTALLED)
 	$(BIN)/python bench/instructions.py $(ARGS)
 
 # Runs of the package, drawn; tests/repository/test_pictures.py fails when they are out of date.
-pictures: $(INSTALLED) $(BENCH_TOOLS)
+pictures: $(INSTALLED) $(DEV_TOOLS)
 	$(BIN)/python docs/pictures/draw.py
 
 docs: $(INSTALLED) $(DOCS_TOOLS)

@@ -2,8 +2,9 @@
 
 What they show has happened. The timelines and the plot are of two connections that talk over the
 package's seeded link in virtual time (`talks`); each timeline carries its times as its description,
-and the tests hold them against a new run. The terminal (`terminal`) shows a run of the demo in real
-time, so its numbers differ a little each time that it is drawn.
+and the tests hold them against a new run. The two players of the star example (`starplayers`) are
+in virtual time, too. The terminal (`terminal`) shows a run of the demo in real time, so its numbers
+differ a little each time that it is drawn.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import matplotlib as mpl
+import pygame
+import starplayers
 import terminal
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -106,6 +109,7 @@ def draw_demo() -> None:
 def main() -> None:
     """Draw all of them."""
     draw_demo()
+    pygame.image.save(starplayers.draw(starplayers.play()), HERE / "star.png")
     with mpl.rc_context(STYLE):
         for mode in RetryMode:
             told = talk(mode)

@@ -126,3 +126,36 @@ class TestTheTerminal:
         terminal = load("terminal")
         live = "\x1b[?25lone\ntwo\r\x1b[2K\x1b[1A\x1b[2Kthree\nfour\n\x1b[?25h"
         assert terminal.last_screen(f"before\n{live}after\n") == "before\nthree\nfour\nafter"
+
+
+@pytest.fixture(scope="module")
+def starplayers() -> ModuleType:
+    pytest.importorskip("pygame")
+    return load("starplayers")
+
+
+@pytest.fixture(scope="module")
+def players(starplayers: ModuleType) -> dict[str, Any]:
+    played: dict[str, Any] = starplayers.play()
+    return played
+
+
+class TestTwoPlayers:
+    """The picture of the star example."""
+
+    def test_shows_what_happens_in_a_new_run(
+        self, starplayers: ModuleType, players: dict[str, Any]
+    ) -> None:
+        pygame = starplayers.pygame
+        new = starplayers.draw(players)
+        saved = pygame.image.load(PICTURES / "star.png")
+        assert saved.size == new.size
+        close = (40, 40, 40, 255)
+        same = pygame.mask.from_threshold(new, (0, 0, 0), close, saved).count()
+        # Releases of pygame smooth edges differently. A tenth of a second changes 4,500 pixels.
+        assert new.width * new.height - same < 1000
+
+    def test_shows_what_a_bad_link_does(self, players: dict[str, Any]) -> None:
+        ada, bob = players["Ada"].session, players["Bob"].session
+        assert bob.client.latency() > 2 * ada.client.latency()
+        assert bob.game.link.figures.lost_down > ada.game.link.figures.lost_down == 0
