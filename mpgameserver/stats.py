@@ -119,14 +119,14 @@ class ConnectionStats:
             ImportError: matplotlib (the extra `plot`) is not installed.
         """
         return plot_seconds(
-            self.latency,
+            {"round trip": self.latency},
             {"sent": self.pkts_sent, "received": self.pkts_recv},
             {"sent": self.bytes_sent, "received": self.bytes_recv},
         )
 
 
 def plot_seconds(
-    latency: Sequence[int],
+    latency: Mapping[str, Sequence[float | None]],
     packets: Mapping[str, Sequence[int]],
     octets: Mapping[str, Sequence[int]],
 ) -> Figure:
@@ -135,7 +135,7 @@ def plot_seconds(
     The seconds before the first one with a packet are omitted, down to `MIN_PLOT_SECONDS`.
 
     Parameters:
-        latency: milliseconds, 0 where nothing was measured.
+        latency: milliseconds, 0 or None where nothing was measured, by the label of a line.
         packets: counts, by the label of a line.
         octets: counts, by the label of a line.
 
@@ -149,11 +149,11 @@ def plot_seconds(
         from matplotlib.figure import Figure
     except ImportError as error:
         raise ImportError("matplotlib is needed to plot: pip install matplotlib") from error
-    shown = _seconds_shown([latency, *packets.values(), *octets.values()])
+    shown = _seconds_shown([*latency.values(), *packets.values(), *octets.values()])
     figure = Figure(figsize=PLOT_SIZE, layout="constrained")
     top, middle, bottom = figure.subplots(3, 1, sharex=True)
-    measured = [value if value else math.nan for value in latency[-shown:]]
-    _draw(top, "latency (ms)", {"round trip": measured})
+    measured = {k: [v or math.nan for v in each[-shown:]] for k, each in latency.items()}
+    _draw(top, "latency (ms)", measured)
     _draw(middle, "packets per second", {k: each[-shown:] for k, each in packets.items()})
     kilobytes = {k: [v / 1000 for v in each[-shown:]] for k, each in octets.items()}
     _draw(bottom, "kB per second", kilobytes)
@@ -162,7 +162,7 @@ def plot_seconds(
     return figure
 
 
-def _seconds_shown(bins: Sequence[Sequence[int]]) -> int:
+def _seconds_shown(bins: Sequence[Sequence[float | None]]) -> int:
     """Return the number of newest bins since the first in which anything happened."""
     seconds = len(bins[0])
     first = next((i for i, values in enumerate(zip(*bins, strict=True)) if any(values)), seconds)

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator
 from html import escape
+from typing import TYPE_CHECKING
 
-from mpgameserver.cli.demo.chart import line_chart
 from mpgameserver.cli.demo.report import DemoReport, DemoSettings
 from mpgameserver.cli.demo.timeline import Timeline
 from mpgameserver.cli.display import Table, milliseconds
+from mpgameserver.stats import plot_seconds
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 __all__ = ["report_page"]
 
@@ -34,11 +39,8 @@ table { border-collapse: collapse; width: 100%; margin-bottom: 1.5em;
 th, td { text-align: right; padding: .25em .5em; border-bottom: 1px solid var(--faint); }
 th:first-child, td:first-child { text-align: left; padding-left: 0; } th { font-weight: 600; }
 figure { margin: 1.2em 0; } svg { width: 100%; height: auto; display: block; }
-svg text { font-size: 11px; fill: var(--soft); } .grid { stroke: var(--faint); }
+svg text { fill: currentColor; }
 .note { color: var(--soft); font-size: 13px; }
-.line { fill: none; stroke-width: 1.8; } .dot { stroke: none; } .key { margin-left: 1em; }
-.key::before { content: "\\25CF "; } .line0 { --line: #2f7ed8; } .line1 { --line: #e07b39; }
-.line { stroke: var(--line); } .dot { fill: var(--line); } .key::before { color: var(--line); }
 </style>
 </head>
 """
@@ -57,7 +59,6 @@ def _body(report: DemoReport) -> Iterator[str]:
     yield _table(_conditions(report.settings))
     yield "<h2>The links, second by second</h2>"
     yield from _charts(report.timeline)
-    yield '<p class="note">Time counts from the first packet; the last second is incomplete.</p>'
     yield "<h2>What was delivered</h2>"
     for part in report.as_tables():
         if part:
@@ -89,24 +90,30 @@ def _conditions(settings: DemoSettings) -> Table:
 
 
 def _charts(timeline: Timeline) -> Iterator[str]:
-    yield line_chart(
-        "Latency",
-        "milliseconds",
-        {"mean of the clients": timeline.latency, "highest": timeline.latency_highest},
-    )
-    yield line_chart(
-        "Packets",
-        "per second, all clients",
-        {"sent": timeline.packets_sent, "received": timeline.packets_received},
-    )
-    yield line_chart(
-        "Bytes",
-        "kB per second, all clients",
-        {
-            "sent": [count / 1000 for count in timeline.bytes_sent],
-            "received": [count / 1000 for count in timeline.bytes_received],
-        },
-    )
+    try:
+        figure = plot_seconds(
+            {"mean of the clients": timeline.latency, "highest": timeline.latency_highest},
+            {"sent": timeline.packets_sent, "received": timeline.packets_received},
+            {"sent": timeline.bytes_sent, "received": timeline.bytes_received},
+        )
+    except ImportError as error:
+        yield f'<p class="note">There are no charts: {escape(str(error))}</p>'
+        return
+    figure.axes[-1].set_xlabel("seconds; 0 is the end")
+    label = "Latency, packets and bytes per second, of all clients"
+    yield f'<figure role="img" aria-label="{label}">{_svg(figure)}</figure>'
+    yield f'<p class="note">{label}; the last second is incomplete.</p>'
+
+
+def _svg(figure: Figure) -> str:
+    """The figure as an element of the page, black parts in the colour of the page's text."""
+    from matplotlib import rc_context
+
+    file = io.StringIO()
+    with rc_context({"svg.fonttype": "none"}):  # text that the page's style reaches
+        figure.savefig(file, format="svg", transparent=True)
+    svg = file.getvalue()
+    return svg[svg.index("<svg") :].replace("#000000", "currentColor")
 
 
 def _clients(report: DemoReport) -> Table:
