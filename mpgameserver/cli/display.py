@@ -11,13 +11,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from types import TracebackType
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
     from rich.table import Table as RichTable
 
-__all__ = ["Display", "PlainDisplay", "RichDisplay", "Table", "open_display", "plain_table"]
+__all__ = ["Display", "PlainDisplay", "RichDisplay", "Table", "open_display"]
 
 LINE_INTERVAL = 1.0
 """Seconds between two plain lines."""
@@ -88,8 +88,8 @@ class PlainDisplay(Display):
     def print(self, *parts: Table | str) -> None:
         """Print the parts; a table without its caption."""
         for part in parts:
-            text = plain_table(part) if isinstance(part, Table) else part
-            print(text, file=self._stream, flush=True)
+            lines = [part] if isinstance(part, str) else _lines(part)
+            print(*lines, sep="\n", file=self._stream, flush=True)
 
 
 class RichDisplay(Display):
@@ -105,7 +105,7 @@ class RichDisplay(Display):
         from rich.console import Console
         from rich.live import Live
 
-        self._console = Console(file=stream, highlight=False)
+        self._console = Console(file=stream, highlight=False, markup=False, emoji=False)
         self._live = Live(console=self._console, auto_refresh=False)
 
     def __enter__(self) -> Display:
@@ -123,27 +123,27 @@ class RichDisplay(Display):
 
     def show(self, *tables: Table) -> None:
         """Draw the tables in place of those before."""
+        from rich import box
         from rich.console import Group
-        from rich.text import Text
 
         *narrow, last = tables
-        parts: list[RenderableType]
-        if narrow:
-            beside = _side_by_side(self._console, [_dense_table(table) for table in narrow])
-            parts = [Text(narrow[0].caption), "", *beside]
-            parts += ["", _dense_table(last, break_names=True)]
-            parts += [last.caption] if last.caption else []
-        else:
-            parts = [_rich_table(last, last.caption or None)]
-        self._live.update(Group(*parts), refresh=True)
+        if not narrow:
+            self._live.update(_drawn(last, box=box.SIMPLE_HEAD, caption=last.caption), refresh=True)
+            return
+        beside = _side_by_side(self._console, [_drawn(table) for table in narrow])
+        below = _drawn(last, break_names=True)
+        parts: list[RenderableType] = [narrow[0].caption, "", *beside, "", below]
+        self._live.update(Group(*parts, *filter(None, [last.caption])), refresh=True)
 
     def print(self, *parts: Table | str) -> None:
         """Print the parts; a table without its caption."""
+        from rich import box
+
         for part in parts:
             if isinstance(part, Table):
-                self._console.print(_rich_table(part, None))
+                self._console.print(_drawn(part, box=box.SIMPLE_HEAD))
             else:
-                self._console.print(part, markup=False, soft_wrap=True)
+                self._console.print(part, soft_wrap=True)
 
 
 def open_display(stream: TextIO) -> Display:
@@ -156,33 +156,28 @@ def open_display(stream: TextIO) -> Display:
     return PlainDisplay(stream)
 
 
-def plain_table(table: Table) -> str:
-    """The table as lines of text, without its caption."""
-    lines = [table.columns, *table.rows]
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    return "\n".join(
-        "  ".join(
-            cell.rjust(width) if place else cell.ljust(width)
-            for place, (cell, width) in enumerate(zip(line, widths, strict=True))
-        ).rstrip()
-        for line in lines
-    )
+def _lines(table: Table) -> Iterator[str]:
+    """The table in columns as wide as their content, for a pipe or without rich."""
+    rows = [table.columns, *table.rows]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        _, *others = map(str.rjust, row, widths)
+        yield "  ".join([row[0].ljust(widths[0]), *others]).rstrip()
 
 
-def _rich_table(table: Table, caption: str | None) -> RichTable:
-    from rich import box
+def _drawn(table: Table, break_names: bool = False, **style: Any) -> RichTable:
+    """Lay a table out for a terminal, without lines or with those of the `box` in `style`.
+
+    Names of columns may be broken at spaces, so that a column is no wider than what is in it.
+    """
     from rich.table import Table as RichTable
     from rich.text import Text
 
-    drawn = RichTable(
-        box=box.SIMPLE_HEAD,
-        pad_edge=False,
-        collapse_padding=True,
-        caption=caption,
-        caption_justify="left",
-    )
+    style = {"box": None, "padding": (0, 1), "caption_justify": "left"} | style
+    drawn = RichTable(pad_edge=False, collapse_padding=True, **style)
     for place, name in enumerate(table.columns):
-        drawn.add_column(Text(name), justify="right" if place else "left")
+        text = Text(name.replace(" ", "\n") if break_names else name)
+        drawn.add_column(text, justify="right" if place else "left", vertical="bottom")
     for row in table.rows:
         drawn.add_row(*map(Text, row))
     return drawn
@@ -211,23 +206,6 @@ def _grid(row: Sequence[RichTable]) -> RichTable:
     grid = RichTable.grid(padding=(0, GAP))
     grid.add_row(*row)
     return grid
-
-
-def _dense_table(table: Table, break_names: bool = False) -> RichTable:
-    """A table without lines, for a screen that has to hold several.
-
-    Names of columns may be broken at spaces, so that a column is no wider than what is in it.
-    """
-    from rich.table import Table as RichTable
-    from rich.text import Text
-
-    drawn = RichTable(box=None, padding=(0, 1), pad_edge=False, collapse_padding=True)
-    for place, name in enumerate(table.columns):
-        text = Text(name.replace(" ", "\n") if break_names else name)
-        drawn.add_column(text, justify="right" if place else "left", vertical="bottom")
-    for row in table.rows:
-        drawn.add_row(*map(Text, row))
-    return drawn
 
 
 def milliseconds(seconds: float | None) -> str:
