@@ -53,7 +53,7 @@ def payload_size(size: int, messages: int) -> int:
 
 
 def floor(size: int, count: int) -> Timed:
-    """PacketCipher and open `size` bytes."""
+    """Seal and open `size` bytes."""
     aead, data = AESGCM(KEY), os.urandom(size)
     nonce, header = os.urandom(NONCE), os.urandom(HEADER)
     encrypt, decrypt = aead.encrypt, aead.decrypt

@@ -9,7 +9,7 @@ _NONCE, _HEADER = b"n" * 12, b"h" * 20
 
 
 def close(message: bytes) -> bytes:
-    """PacketCipher a message."""
+    """Seal a message."""
     return _CIPHER.encrypt(_NONCE, message, _HEADER)
 
 

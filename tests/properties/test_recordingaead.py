@@ -16,7 +16,7 @@ def header(number: int, ack: int = 0, time: int = TIME, identifier: bytes = b"FS
 
 
 def seal(aead, *fields, **more) -> tuple[bytes, bytes, bytes]:
-    """PacketCipher a packet; what it takes to open it."""
+    """Seal a packet; what it takes to open it."""
     head = header(*fields, **more)
     return head[:12], aead.encrypt(head[:12], b"data", head), head
 

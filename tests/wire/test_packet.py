@@ -341,7 +341,7 @@ class TestWhatIsNotRead:
             read(datagram, key)
 
     def seal(self, messages, **changed):
-        """PacketCipher the messages under a header whose fields are changed before it is sealed."""
+        """Seal the messages under a header whose fields are changed before it is sealed."""
         payload = changed.pop("payload", None)
         payload = wire.pack_payload(messages) if payload is None else payload
         fields = wire.Header(
