@@ -81,7 +81,7 @@ cdef class Connection:
         self._keep_alive_interval = timing.keep_alive
         self.endpoint.keep_alive_interval = timing.keep_alive
         self.endpoint.message_timeout = timing.message
-        self._idle_timeout = timing.silence
+        self._idle_timeout = timing.idle_timeout
 
     # -- messages ---------------------------------------------------------------------------
 

@@ -41,11 +41,6 @@ cdef object _replaced = DisconnectReason.REPLACED
 cdef object _reassembly_full = DROP_REASONS[<int>REASSEMBLY_FULL - 1]
 
 
-cdef enum:
-    # Messages read in one go, however many datagrams they come in: 2 ms.
-    MAX_MESSAGES_PER_GO = 16384
-
-
 @cython.final
 cdef class Dispatcher:
     """The sessions of a server in `sessions`, by address, whose messages go to `handler`.
@@ -75,8 +70,8 @@ cdef class Dispatcher:
         self._touched = []
         self._waiting = deque()
         self.calls = CallBudget()
-        self._go_is_over = True
-        self.messages_left = MAX_MESSAGES_PER_GO
+        self._turn_is_over = True
+        self.messages_left = MAX_MESSAGES_PER_RECEIVE
 
     def __init__(self, owner, context, handler, dict sessions not None, observer=None):
         self._owner = owner
@@ -131,9 +126,9 @@ cdef class Dispatcher:
         cdef Session session
         if now > self.now:
             self.now = now
-        if self._go_is_over:
-            self._go_is_over = False
-            self.messages_left = MAX_MESSAGES_PER_GO
+        if self._turn_is_over:
+            self._turn_is_over = False
+            self.messages_left = MAX_MESSAGES_PER_RECEIVE
             self.calls.begin(self.now, INFINITY)
         if PyBytes_GET_SIZE(datagram) > TYPE_OFFSET:
             kind = <uint8_t>PyBytes_AS_STRING(datagram)[TYPE_OFFSET]
@@ -143,7 +138,7 @@ cdef class Dispatcher:
                 self._owner.drop("no session", address)
             return False
         if not session.connection.is_live:
-            # Behind its goodbye: nobody could be replied to, and what is dropped is not acked.
+            # After its DISCONNECT: no reply is possible, and what is dropped is not acked.
             self._owner.drop("no session", address)
             return False
         if kind == DISCONNECT and not session.is_announced:
@@ -225,11 +220,11 @@ cdef class Dispatcher:
     def serve_waiting(self, double until):
         """Call the game for the sessions that wait for their turn, one after the other.
 
-        At least once, if any waits; until `until`, and within what a go may take.
+        At least once, if any waits; until `until`, and within the budget of calls.
         """
         cdef int before
         cdef Py_ssize_t _
-        self._go_is_over = True
+        self._turn_is_over = True
         if not self._waiting:
             return
         self.calls.begin(max(self.now, self.calls.read()), until)

@@ -1,24 +1,21 @@
-"""Datagrams between a socket and its sessions: the loop that every one goes through.
+"""The loop that moves datagrams between a socket and its sessions.
 
-What a datagram lets leave, leaves before the next one is read. Where the carrier is a
-`DatagramSocket` and there is no observer, only the handler's own code is Python.
+Replies to a datagram are sent before the next one is read. With a `DatagramSocket` and without an
+observer, only the handler's own code is Python.
 
-A carrier has `receive` or `receive_from`, `queue` and `flush`, as `DatagramSocket` has them. What
-it does not take stays here, and is what leaves first.
+Datagram I/O (`io`) has the methods `receive` or `receive_from`, `queue` and `flush` of a
+`DatagramSocket`. A datagram that it does not take is kept here and sent first next time.
 """
 
 cimport cython
 from cpython.bytes cimport PyBytes_GET_SIZE
 from libc.stdint cimport int64_t
 
+from mpgameserver._core.dispatcher cimport MAX_MESSAGES_PER_RECEIVE
+
 from enum import IntEnum
 
 __all__ = ["ClientPump", "Phase", "Pump", "ServerPump"]
-
-
-cdef enum:
-    # What a client reads per frame, however many datagrams it comes in: some 2 ms.
-    MAX_MESSAGES_PER_FRAME = 16384
 
 
 class Phase(IntEnum):
@@ -35,14 +32,14 @@ cdef object _sending = Phase.SEND
 
 
 cdef class Pump:
-    """The loop of both pumps; `is_blocked` while the carrier is not writable."""
+    """The loop of both pumps. `is_blocked` is True while the socket is not writable."""
 
-    def __cinit__(self, source, carrier, *_):
-        self._carrier = carrier
-        self._native = carrier if type(carrier) is DatagramSocket else None
+    def __cinit__(self, source, io, *_):
+        self._io = io
+        self._native = io if type(io) is DatagramSocket else None
 
     cdef int _send_all(self, double now) except -1:
-        """Send what is ready, as far as the carrier takes it."""
+        """Send what is ready, until the socket is not writable."""
         cdef object leaving
         while True:
             leaving = self._unsent
@@ -58,7 +55,7 @@ cdef class Pump:
         if self._native is not None:
             self.is_blocked = not self._native.flush()
         else:
-            self.is_blocked = not self._carrier.flush()
+            self.is_blocked = not self._io.flush()
         return 0
 
     cdef object _next_leaving(self, double now):
@@ -70,19 +67,19 @@ cdef class Pump:
 
 @cython.final
 cdef class ServerPump(Pump):
-    """Moves the datagrams of a server's dispatcher; `clock` tells the monotonic time.
+    """Moves the datagrams of a server's dispatcher; `clock` returns the monotonic time.
 
-    The observer of the dispatcher is told whether the pump receives or sends.
+    The dispatcher's observer is notified whether the pump is receiving or sending.
     """
 
-    def __cinit__(self, Dispatcher dispatcher, carrier, clock):
+    def __cinit__(self, Dispatcher dispatcher, io, clock):
         self._dispatcher = dispatcher
         self._clock = clock
 
     def receive(self, int most, double now, double wall_now):
-        """Let the dispatcher take what has arrived, and send in between.
+        """Pass what has arrived to the dispatcher, and send in between.
 
-        At most `most` datagrams, and the messages that one go has room for.
+        Stops after `most` datagrams, or after `MAX_MESSAGES_PER_RECEIVE` messages.
         """
         if self._dispatcher.observer is None:
             self._receive_all(most, now, wall_now)
@@ -107,7 +104,7 @@ cdef class ServerPump(Pump):
         return 0
 
     cpdef void send(self) except *:
-        """Send what is ready, as far as the carrier takes it."""
+        """Send what is ready, until the socket is not writable."""
         if self._dispatcher.observer is None:
             self._send_all(self._clock())
             return
@@ -120,7 +117,7 @@ cdef class ServerPump(Pump):
     cdef tuple _next_arrival(self):
         if self._native is not None:
             return self._native.receive_from()
-        return self._carrier.receive_from()
+        return self._io.receive_from()
 
     cdef object _next_leaving(self, double now):
         return self._dispatcher.next_datagram(now)
@@ -128,29 +125,29 @@ cdef class ServerPump(Pump):
     cdef bint _queue(self, object leaving, double now) except -1:
         if self._native is not None:
             return self._native.queue(<bytes?>leaving[0], <tuple?>leaving[1])
-        return self._carrier.queue(leaving[0], leaving[1])
+        return self._io.queue(leaving[0], leaving[1])
 
 
 @cython.final
 cdef class ClientPump(Pump):
-    """Moves the datagrams of one connection; `on_drop(reason, now)` is told of those dropped.
+    """Moves the datagrams of one connection; calls `on_drop(reason, now)` for each one dropped.
 
-    An `observer` is told of all: `sent(datagram)` and `arrived(datagram, reason)`.
+    An `observer` is notified of all: `sent(datagram)` and `arrived(datagram, reason)`.
     """
 
-    def __cinit__(self, Connection connection, carrier, on_drop, observer=None):
+    def __cinit__(self, Connection connection, io, on_drop, observer=None):
         self._connection = connection
         self._on_drop = on_drop
         self.observer = observer
 
     def receive(self, int most, double now):
-        """Let the connection take what has arrived, and send acks.
+        """Pass what has arrived to the connection, and send acks.
 
-        At most `most` datagrams, and a packet more than `MAX_MESSAGES_PER_FRAME` messages.
+        Stops after `most` datagrams, or after more than `MAX_MESSAGES_PER_RECEIVE` messages.
         """
         cdef int _
         cdef int64_t enough = (
-            self._connection.endpoint.messages_received + MAX_MESSAGES_PER_FRAME
+            self._connection.endpoint.messages_received + MAX_MESSAGES_PER_RECEIVE
         )
         cdef bytes datagram
         for _ in range(most):
@@ -166,13 +163,13 @@ cdef class ClientPump(Pump):
                 return
 
     cpdef void send(self, double now) except *:
-        """Send what is ready, as far as the carrier takes it."""
+        """Send what is ready, until the socket is not writable."""
         self._send_all(now)
 
     cdef bytes _next_arrival(self):
         if self._native is not None:
             return self._native.receive()
-        return self._carrier.receive()
+        return self._io.receive()
 
     cdef object _take(self, bytes datagram, double now):
         cdef object reason = self._connection.receive(datagram, now)
@@ -189,7 +186,7 @@ cdef class ClientPump(Pump):
         if self._native is not None:
             is_taken = self._native.queue(datagram)
         else:
-            is_taken = self._carrier.queue(datagram)
+            is_taken = self._io.queue(datagram)
         if is_taken:
             if self.observer is not None:
                 self.observer.sent(datagram)

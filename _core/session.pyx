@@ -1,4 +1,4 @@
-"""A client that has proved its handshake, and how far the handler knows of it."""
+"""A client with an established session, and what the handler knows of it."""
 
 from cpython.pythread cimport PyThread_get_thread_ident
 from libc.stdint cimport int8_t
@@ -16,10 +16,10 @@ cdef object _dropped = ConnectionStatus.DROPPED
 cdef class Session(Timed):
     """A session of a server.
 
-    `owner` has the time, as `now`, and takes the session when it `wants_out`. It makes the calls
-    of other threads than the one that has made the session (`hand_over_send`,
-    `hand_over_disconnect`), and the callbacks of what cannot be sent (`refuse`). `client` is set
-    by whoever makes the session.
+    `owner` has the time, as `now`, and is notified when the session has something to send
+    (`wants_out`). It makes the calls of threads other than the one that created the session
+    (`hand_over_send`, `hand_over_disconnect`), and the callbacks of messages that cannot be sent
+    (`refuse`). `client` is set by the creator.
     """
 
     def __cinit__(
@@ -39,9 +39,9 @@ cdef class Session(Timed):
         return self._owner.now
 
     def send(self, payload, retry, callback):
-        """Queue a message, as `Connection.send` does, and see to it that it leaves.
+        """Queue a message, as `Connection.send` does, and have it sent.
 
-        On another thread it is handed over. To a client that is gone nothing is sent.
+        From another thread it is handed over. Nothing is sent to a client that is gone.
         """
         cdef int8_t _
         if PyThread_get_thread_ident() == self._thread:
@@ -53,7 +53,7 @@ cdef class Session(Timed):
     cpdef object send_here(self, object payload, object retry, object callback):
         """The same, on the thread of the sessions."""
         cdef int8_t mode
-        # `__buffer__` of the payload, or a finalizer, may end the session in here.
+        # `__buffer__` of the payload, or a finalizer, may end the session during this call.
         cdef bytes data = self._checked(payload, retry, callback, &mode)
         if self.connection.status is not _connected:
             if callback is not None:
@@ -70,22 +70,22 @@ cdef class Session(Timed):
         )
 
     def disconnect(self, reason):
-        """Do as `say_goodbye`; on another thread it is handed over, once."""
+        """Disconnect; from another thread this is handed over, once."""
         if PyThread_get_thread_ident() == self._thread:
-            self.say_goodbye(reason)
+            self.disconnect_here(reason)
         elif not self.is_asked_to_leave:
             self.is_asked_to_leave = True
             self._owner.hand_over_disconnect(self, reason)
 
-    def say_goodbye(self, reason):
-        """Begin to disconnect, unless that has begun or the session is over."""
+    def disconnect_here(self, reason):
+        """Begin to disconnect, on the thread of the sessions; idempotent."""
         if self.connection.status is _connected:
             self.ending = reason
             self.connection.disconnect(self.now)
             self._owner.wants_out(self)
 
     def end(self):
-        """Note why the session, which is over, has ended; the reason."""
+        """Record why the session, which is over, has ended, and return the reason."""
         if self.ending is not None:
             self.reason = self.ending
         elif self.connection.key_used_up:
@@ -96,5 +96,5 @@ cdef class Session(Timed):
                 else DisconnectReason.TIMEOUT
             )
         else:
-            self.reason = DisconnectReason.GOODBYE
+            self.reason = DisconnectReason.CLIENT
         return self.reason

@@ -51,7 +51,7 @@ class Timing:
     """Between packets of a side that has nothing to say."""
     message: float = 1.0
     """Until a packet, or a message that is not sent for ever, counts as not arrived."""
-    silence: float = CLIENT_IDLE_TIMEOUT
+    idle_timeout: float = CLIENT_IDLE_TIMEOUT
     """Without an accepted packet, until the connection counts as dropped."""
 
     def contradiction(self) -> str | None:
@@ -61,7 +61,7 @@ class Timing:
         message timeout below the keep-alive interval is no contradiction: a `BEST_EFFORT` message
         is sent once then, and acks do not wait for keep-alives.
         """
-        whose, timeout = "the idle timeout", self.silence
+        whose, timeout = "the idle timeout", self.idle_timeout
         if timeout > CLIENT_IDLE_TIMEOUT:
             whose, timeout = "the idle timeout of clients", CLIENT_IDLE_TIMEOUT
         if self.keep_alive < timeout:

@@ -81,7 +81,7 @@ class PacketIdentifier(bytes, Enum):
 class DisconnectReason(Enum):
     """The reason why a session on the server has ended."""
 
-    GOODBYE = "goodbye"
+    CLIENT = "closed by client"
     """The client disconnected."""
     TIMEOUT = "timeout"
     """Nothing arrived from the client for the idle timeout."""

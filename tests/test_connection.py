@@ -1,4 +1,4 @@
-"""A connection's life: messages, silence, and the kinds of goodbye."""
+"""A connection's life: messages, idle timeout, and the ways to close it."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class TestSlowPath:
         assert pair.client.endpoint.send_queue.retransmitted == sent_again
 
 
-class TestSilence:
+class TestIdleTimeout:
     def test_idle_connections_keep_each_other_alive(self) -> None:
         pair = ConnectionPair()
         pair.run(30)
@@ -74,7 +74,7 @@ class TestSilence:
         sent = ConnectionStats.of(pair.client.endpoint, pair.now).pkts_sent[-30:-1]
         assert all(9 <= packets <= 11 for packets in sent)
 
-    def test_five_seconds_of_silence_drop_the_connection(self) -> None:
+    def test_five_idle_seconds_drop_the_connection(self) -> None:
         pair = ConnectionPair()
         pair.run(1)
         pair.relink(DEAD)
@@ -100,15 +100,15 @@ class TestSilence:
         assert received(pair.server) == [b"through the night"]
 
     def test_other_intervals_are_obeyed(self) -> None:
-        pair = ConnectionPair(DEAD, timing=Timing(keep_alive=0.5, silence=2.0))
+        pair = ConnectionPair(DEAD, timing=Timing(keep_alive=0.5, idle_timeout=2.0))
         pair.run(1.9)
         assert pair.client.endpoint.sent == 3
         pair.run(0.2)
         assert pair.client.status == ConnectionStatus.DROPPED
 
 
-class TestGoodbye:
-    def test_both_sides_end_and_the_goodbye_is_answered_once(self) -> None:
+class TestDisconnect:
+    def test_both_sides_end_and_the_disconnect_is_replied_to_once(self) -> None:
         pair = ConnectionPair(LATE)
         pair.run(0.5)
         pair.client.disconnect(pair.now)
@@ -175,7 +175,7 @@ class TestGoodbye:
     def test_the_disconnect_leaves_a_fifth_of_a_second_before_the_end_whatever_is_missing(
         self,
     ) -> None:
-        pair = ConnectionPair(LinkConditions(rate=20_000), timing=Timing(silence=60.0))
+        pair = ConnectionPair(LinkConditions(rate=20_000), timing=Timing(idle_timeout=60.0))
         pair.client.send(b"x" * 500_000)
         pair.client.disconnect(pair.now)
         pair.run(DISCONNECT_TIMEOUT - 0.2 - 2 * FRAME)
@@ -225,7 +225,7 @@ class TestGoodbye:
         pair.run(0.3)
         assert pair.client.status == pair.server.status == ConnectionStatus.DISCONNECTED
 
-    def test_two_goodbyes_that_cross_end_both(self) -> None:
+    def test_two_disconnects_that_cross_end_both(self) -> None:
         pair = ConnectionPair(LATE)
         pair.client.disconnect(pair.now)
         pair.server.disconnect(pair.now)
@@ -311,7 +311,7 @@ class FrozenPair(ConnectionPair):
 class TestPause:
     """A frame of 8 s, with an idle timeout of 5 s."""
 
-    PATIENT = Timing(silence=60.0)
+    PATIENT = Timing(idle_timeout=60.0)
 
     def test_a_side_that_drops_the_other_tells_it_once(self) -> None:
         pair = ConnectionPair(LATE)
@@ -322,10 +322,10 @@ class TestPause:
             pair.server.advance(pair.now)
             pair.link.up.receive(pair.now)
         assert pair.now == pytest.approx(last + 5.0, abs=0.1)
-        farewell = pair.server.next_datagram(pair.now)
-        assert farewell is not None
+        disconnect = pair.server.next_datagram(pair.now)
+        assert disconnect is not None
         assert pair.server.next_datagram(pair.now) is None
-        pair.client.receive(farewell, pair.now)
+        pair.client.receive(disconnect, pair.now)
         assert pair.client.status == ConnectionStatus.DISCONNECTED
 
     def test_the_disconnect_of_a_server_that_timed_out_ends_it_in_the_first_frame(self) -> None:

@@ -12,14 +12,14 @@ from mpgameserver.netsim import LinkConditions
 
 @pytest.mark.parametrize("interval", [5.0, 5.5])
 def test_a_keep_alive_interval_must_be_shorter_than_the_idle_timeout(interval: float) -> None:
-    timing = Timing(keep_alive=interval, silence=5.0)
+    timing = Timing(keep_alive=interval, idle_timeout=5.0)
     with pytest.raises(ValueError, match=rf"\({interval:g} s\).*\(5 s\)"):
         timing.check()
 
 
 def test_nor_may_that_of_a_server_reach_the_idle_timeout_of_its_clients() -> None:
     with pytest.raises(ValueError, match=r"\(6 s\).*idle timeout of clients \(5 s\)"):
-        Timing(keep_alive=6.0, silence=60.0).check()
+        Timing(keep_alive=6.0, idle_timeout=60.0).check()
 
 
 @pytest.mark.parametrize(

@@ -47,8 +47,8 @@ def read(address: tuple[str, int]) -> Samples:
 
 def stray(address: tuple[str, int]) -> None:
     """Send a server what belongs to nobody."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as stranger:
-        stranger.sendto(b"stray", address)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as outsider:
+        outsider.sendto(b"stray", address)
 
 
 @pytest.fixture

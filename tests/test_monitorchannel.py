@@ -31,7 +31,7 @@ from mpgameserver.server.meter import MAX_CONNECTIONS_LISTED
 from mpgameserver.server.stats import ConnectionFigures, ServerFigures
 
 LOOPBACK = ("127.0.0.1", 0)
-STRANGER = EllipticCurvePrivateKey.new()
+WRONG_KEY = EllipticCurvePrivateKey.new()
 
 
 class Asker:
@@ -103,7 +103,7 @@ class TestProof:
         [
             lambda token: b"",
             lambda token: b"\0" * 70,
-            lambda token: make_proof(STRANGER, token),
+            lambda token: make_proof(WRONG_KEY, token),
             lambda token: make_proof(ROOT_KEY, token ^ 1),
             lambda token: ROOT_KEY.sign(token.to_bytes(4, "big")),
             lambda token: make_proof(ROOT_KEY, token) + b"\0",
@@ -122,7 +122,7 @@ class TestProof:
         assert channel.asker.questions == 0
         assert "does not have the key" in caplog.text
 
-    def test_silence_ends_the_session(self, channel: Channel) -> None:
+    def test_the_idle_timeout_ends_the_session(self, channel: Channel) -> None:
         player = channel.join()
         channel.run(PROOF_TIMEOUT - 0.5)
         assert channel.is_in(player)
@@ -216,7 +216,7 @@ class TestOverSockets:
         monkeypatch.setattr("mpgameserver.client.udpclient.CONNECTION_TIMEOUT", 0.3)
         display = Recording()
         with pytest.raises(UnreachableError, match="the monitor channel") as raised:
-            monitor(address, STRANGER, display)
+            monitor(address, WRONG_KEY, display)
         assert "does not have the expected key" in str(raised.value)
         assert display.shown == []
 

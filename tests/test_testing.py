@@ -86,7 +86,7 @@ class TestWorld:
             ("starting",),
             ("connect", of_the_server),
             ("handle_message", of_the_server, b"hello"),
-            ("disconnect", of_the_server, DisconnectReason.GOODBYE),
+            ("disconnect", of_the_server, DisconnectReason.CLIENT),
             ("shutdown",),
         ]
 
@@ -319,7 +319,7 @@ class TestClients:
         with world.connect():
             pass
         world.run(0.2)
-        assert handler.events[-1][-1] is DisconnectReason.GOODBYE
+        assert handler.events[-1][-1] is DisconnectReason.CLIENT
 
     def test_that_fail_to_connect_say_why_and_with_which_seed(self) -> None:
         world = World(Echo(), DEAD, seed=42)

@@ -53,7 +53,7 @@ def make_room(context: ServerContext) -> None:
         half_open_per_host=MOST,
         handshake_rate=MOST,
     )
-    context.setConnectionTimeout(peer.SILENCE)
+    context.setConnectionTimeout(peer.IDLE_TIMEOUT)
 
 
 def connected(port: int, key: str) -> UdpClient:

@@ -34,7 +34,7 @@ LARGEST = 8 << 20
 PATIENCE = 10.0
 """Seconds until a connection or an answer must have come."""
 BUFFER_SIZE = 4 << 20
-SILENCE = 60.0
+IDLE_TIMEOUT = 60.0
 """Seconds that a crowd may be silent, while it prepares what it will send."""
 
 

@@ -56,7 +56,7 @@ def server(use: str) -> None:
     key, port = EllipticCurvePrivateKey.new(), free_port()
     context = ServerContext(Echo() if use else Handler(), key)
     if use:
-        context.setConnectionTimeout(peer.SILENCE)
+        context.setConnectionTimeout(peer.IDLE_TIMEOUT)
     if TUNED:
         context.setInterval(SHORTEST_TICK)
     pem = key.getPublicKey().getPublicKeyPEM().encode()

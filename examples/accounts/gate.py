@@ -116,7 +116,7 @@ class GuardedHandler(EventHandler):
     def _refuse(self, client: ServerClient, reason: str) -> None:
         client.log.info("refused: %s", reason)
         client.send_guaranteed(REFUSED + reason.encode())
-        client.disconnect()  # says goodbye behind the reason
+        client.disconnect()  # after the reason has been delivered
 
     def _end_older(self, player: str) -> None:
         """Disconnect a player who is here already: the newest connection is the one that counts."""

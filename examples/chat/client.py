@@ -62,7 +62,7 @@ async def say(
 
 
 async def hear(client: aio.AsyncClient, conversation: Conversation, show: Show) -> None:
-    """Show what is told, until the server says goodbye."""
+    """Print messages until the server disconnects."""
     async for _, message in client:
         for text in conversation.heard(message):
             show(text)

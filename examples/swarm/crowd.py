@@ -42,7 +42,7 @@ def _is_decided(seats: Iterable[_Seat]) -> bool:
 
 
 class Crowd:
-    """The bots of one server; a context manager, which says goodbye for all of them."""
+    """The bots of one server; a context manager that disconnects them all."""
 
     def __init__(
         self,

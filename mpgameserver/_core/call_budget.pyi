@@ -3,9 +3,9 @@ from typing import Final, final
 
 __all__ = ["CallBudget"]
 
-MAX_CALLS_PER_GO: Final[int]
+MAX_CALLS_PER_BATCH: Final[int]
 MAX_CALLS_PER_TURN: Final[int]
-GO_TIMEOUT: Final[float]
+BATCH_TIMEOUT: Final[float]
 
 @final
 class CallBudget:

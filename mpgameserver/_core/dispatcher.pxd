@@ -7,6 +7,11 @@ from mpgameserver._core.fifo cimport Fifo
 from mpgameserver._core.session cimport Session
 from mpgameserver._core.timers cimport Timers
 
+cdef enum:
+    # Messages read in one turn of a server or one `update` of a client: some 2 ms. The number of
+    # datagrams does not bound that, because each holds up to 255.
+    MAX_MESSAGES_PER_RECEIVE = 16384
+
 cdef class Dispatcher:
     cdef readonly double now        # the latest time that it was told
     cdef readonly Timers timers     # when a session is to be touched
@@ -14,7 +19,7 @@ cdef class Dispatcher:
     cdef readonly int64_t turns     # how often a session was served, or asked for a datagram
     cdef readonly CallBudget calls  # of the game's code, until others have their turn
     cdef public bint is_muted       # no message is handled any more
-    cdef int messages_left          # to be read until the go is over
+    cdef int messages_left          # that may still be read in this turn
     cdef readonly object handler
     cdef public object settings     # those that hold, until the context has others
     cdef readonly object observer   # None: nobody is told of each datagram
@@ -23,7 +28,7 @@ cdef class Dispatcher:
     cdef dict _by_address
     cdef list _touched
     cdef object _waiting            # sessions with more for the game than one turn has room for
-    cdef bint _go_is_over
+    cdef bint _turn_is_over
     cdef object _ready
 
     cpdef bint receive(

@@ -7,9 +7,9 @@ from mpgameserver._core.datagrams cimport DatagramSocket
 from mpgameserver._core.dispatcher cimport Dispatcher
 
 cdef class Pump:
-    cdef DatagramSocket _native     # None where the carrier is another
-    cdef object _carrier
-    cdef object _unsent             # made, and not taken by the carrier yet
+    cdef DatagramSocket _native     # `_io`, or None if it is of another type
+    cdef object _io
+    cdef object _unsent             # assembled, and not taken by `_io` yet
     cdef readonly bint is_blocked
 
     cdef int _send_all(self, double now) except -1
@@ -27,7 +27,7 @@ cdef class ServerPump(Pump):
 cdef class ClientPump(Pump):
     cdef Connection _connection
     cdef object _on_drop
-    cdef readonly object observer   # None: nobody is told of each datagram
+    cdef readonly object observer   # None: no datagram is reported
 
     cdef bytes _next_arrival(self)
     cdef object _take(self, bytes datagram, double now)

@@ -16,7 +16,7 @@ class Phase(IntEnum):
     SEND = 3
 
 @type_check_only
-class Carrier(Protocol):
+class DatagramIO(Protocol):
     @property
     def receive_from(self) -> Callable[[], tuple[bytes, tuple[Any, ...]] | None]: ...
     @property
@@ -25,7 +25,7 @@ class Carrier(Protocol):
     def flush(self) -> Callable[[], bool]: ...
 
 @type_check_only
-class ConnectedCarrier(Protocol):
+class ConnectedDatagramIO(Protocol):
     @property
     def receive(self) -> Callable[[], bytes | None]: ...
     @property
@@ -40,14 +40,14 @@ class ConnectionObserver(Protocol):
 
 @disjoint_base
 class Pump:
-    def __new__(cls, source: object, carrier: object, *_: object) -> Self: ...
+    def __new__(cls, source: object, io: object, *_: object) -> Self: ...
     @property
     def is_blocked(self) -> bool: ...
 
 @final
 class ServerPump(Pump):
     def __new__(
-        cls, dispatcher: Dispatcher, carrier: Carrier, clock: Callable[[], float]
+        cls, dispatcher: Dispatcher, io: DatagramIO, clock: Callable[[], float]
     ) -> Self: ...
     def receive(self, most: int, now: float, wall_now: float) -> None: ...
     def send(self) -> None: ...
@@ -57,7 +57,7 @@ class ClientPump(Pump):
     def __new__(
         cls,
         connection: Connection,
-        carrier: ConnectedCarrier,
+        io: ConnectedDatagramIO,
         on_drop: Callable[[str, float], object],
         observer: ConnectionObserver | None = None,
     ) -> Self: ...

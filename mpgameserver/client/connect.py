@@ -154,25 +154,25 @@ class Attempt:
         self._has_sent = self._has_sent or not error
         self._has_failed_to_send = self._has_failed_to_send or bool(error)
 
-    def say_goodbye(self, kept: ConnectedSocket | None = None) -> None:
-        """Disconnect whatever session a server may have of this attempt, but that of one socket.
+    def send_disconnects(self, kept: ConnectedSocket | None = None) -> None:
+        """Disconnect any session that a server may have of this attempt, except that of `kept`.
 
-        Without it the player would stay there until the idle timeout. A process that was forked
-        says nothing: the attempt is its parent's.
+        Otherwise the player would stay on the server until the idle timeout. A forked process
+        sends nothing, because the attempt is its parent's.
         """
         if os.getpid() != self._process:
             return
         if kept is not None:
             self._handshake.remove_path(kept)
         with contextlib.suppress(OSError):  # closed by something else: the server is not notified
-            for path, datagram in self._handshake.farewells(self._now):
+            for path, datagram in self._handshake.abort(self._now):
                 assert isinstance(path, ConnectedSocket)
                 path.send(datagram)
             if self._established is not None and self._established[0] is not kept:
                 sock, session = self._established
-                farewell = session.endpoint.abort(self._now)
-                if farewell is not None:
-                    sock.send(farewell)
+                disconnect = session.endpoint.abort(self._now)
+                if disconnect is not None:
+                    sock.send(disconnect)
 
     def close(self, kept: ConnectedSocket | None = None) -> None:
         """End, and close every socket but the one that is kept."""

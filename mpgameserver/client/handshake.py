@@ -48,9 +48,9 @@ MAX_VERIFICATIONS = 4
 MAX_TRIALS = 4096
 """Candidates' keys that are tried on sealed packets between two calls of `datagrams`: 4 to 10 ms.
 All of a full table on four packets."""
-FAREWELL_COPIES = 3
-"""DISCONNECTs of an attempt that ends: at 30 % loss one in 37 attempts leaves a session behind."""
-MAX_FAREWELLS = 64
+DISCONNECT_COPIES = 3
+"""DISCONNECTs that an aborted attempt sends: at 30 % loss, one in 37 leaves a session behind."""
+MAX_DISCONNECTS = 64
 """DISCONNECTs in all, unless there are more candidates, which are recorded replies then."""
 
 _FORGED = "forged"
@@ -141,21 +141,21 @@ class ClientHandshake:
             leaving.append((candidate.path, self._proof(candidate, now)))
         return leaving
 
-    def farewells(self, now: float) -> list[tuple[Hashable, bytes]]:
-        """A DISCONNECT of each candidate that may have a session on its server: the attempt ends.
+    def abort(self, now: float) -> list[tuple[Hashable, bytes]]:
+        """End the attempt; return a DISCONNECT for each candidate that may have a session.
 
-        Each is sent a few times, because nothing remains that could detect a loss.
+        Each is repeated, because nothing remains that could detect a loss.
         """
         started = [c for c in self._candidates.take_started() if c.path in self._paths]
-        copies = max(1, min(FAREWELL_COPIES, MAX_FAREWELLS // max(1, len(started))))
+        copies = max(1, min(DISCONNECT_COPIES, MAX_DISCONNECTS // max(1, len(started))))
         return [
             (candidate.path, datagram)
             for _ in range(copies)
             for candidate in started
-            if (datagram := self._farewell(candidate, now)) is not None
+            if (datagram := self._disconnect(candidate, now)) is not None
         ]
 
-    def _farewell(self, candidate: Candidate, now: float) -> bytes | None:
+    def _disconnect(self, candidate: Candidate, now: float) -> bytes | None:
         endpoint = self._new_endpoint(candidate, now, self._last_proof_number, messages_before=2)
         self._last_proof_number += 1
         return endpoint.abort(now)

@@ -437,7 +437,7 @@ class UdpClient:
         self._callbacks.complete_attempt(succeeded)
         attempt, self._attempt = self._attempt, None
         if attempt is not None:
-            attempt.say_goodbye(self._socket)
+            attempt.send_disconnects(self._socket)
             attempt.close(self._socket)
 
     def _write(self, now: float) -> None:

@@ -234,7 +234,7 @@ class ServerContext:
             TypeError: `timeout` is not a number.
             ValueError: `timeout` is not above 0, or not finite.
         """
-        self._set_timing(silence=check_interval("timeout", timeout))
+        self._set_timing(idle_timeout=check_interval("timeout", timeout))
 
     def setTempConnectionTimeout(self, timeout: float) -> None:
         """Set the time that a handshake may take from the server's first reply on.

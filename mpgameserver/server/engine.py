@@ -296,7 +296,7 @@ class ServerEngine:
         """End a session whose address another one takes over."""
         self.dispatcher.dispatch(session)
         session.ending = session.ending or DisconnectReason.REPLACED
-        session.connection.abort(self.now)  # nobody is left who could open its goodbye
+        session.connection.abort(self.now)  # no one is left who could decrypt its DISCONNECT
         self._forget(session)
         self.dispatcher.touch(session)
 
@@ -483,9 +483,9 @@ class ServerEngine:
 
     def _abandon(self, session: Session) -> None:
         """End a session at once; one datagram tells the client, as far as it arrives."""
-        farewell = session.connection.abort(self.now)
-        if farewell is not None:
-            self._queue_answer(farewell, session.address)
+        datagram = session.connection.abort(self.now)
+        if datagram is not None:
+            self._queue_answer(datagram, session.address)
         self.dispatcher.touch(session)
 
     def make_room(self, session: Session) -> bool:
@@ -513,7 +513,7 @@ class ServerEngine:
         self._next_tick = float("inf")
         self._handshakes.clear()
         for session in self.sessions:
-            session.say_goodbye(DisconnectReason.SHUTDOWN)
+            session.disconnect_here(DisconnectReason.SHUTDOWN)
 
     def announce(self, session: Session) -> None:
         """Tell the handler of a session's arrival."""
@@ -634,7 +634,7 @@ class ServerEngine:
 
     def hand_over_disconnect(self, session: Session, reason: DisconnectReason) -> None:
         """Disconnect a client when this thread has its turn."""
-        self.handover.put(0, session.say_goodbye, reason)
+        self.handover.put(0, session.disconnect_here, reason)
 
     # -- out --------------------------------------------------------------------------------
 

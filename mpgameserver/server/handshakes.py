@@ -51,7 +51,7 @@ TRIALS_PER_SECOND = 50_000.0
 """Keys that are tried for all addresses that have more, 1 µs each: whoever forges hellos and proofs
 in someone's name gets at most a twentieth of a core."""
 TRIALS_AT_ONCE = 2_500.0
-"""Of them, as many as may be tried in one go: 2.5 ms."""
+"""Of them, as many as may be tried at once: 2.5 ms."""
 
 
 class HelloRefused(Exception):

@@ -169,7 +169,7 @@ class ServerLoop:
         now = time.perf_counter()
         self._pump.receive(MAX_READS, now, time.time())
         self.engine.advance(now)
-        self.engine.slow_events.end_go(now)
+        self.engine.slow_events.end_turn(now)
         self._pump.send()
         if not self.wants_write and self.engine.step_handshakes(time.perf_counter()):
             self._pump.send()

@@ -18,10 +18,10 @@ _PER_MESSAGE = "handle_message or a message's callback"
 
 
 class SlowEventLog:
-    """Times each event but those of messages, which are timed by the go.
+    """Times each event; those of messages are timed together, once per turn.
 
-    `read` tells monotonic seconds: it is that of the budget of calls, for which an event's time
-    counts as well.
+    `read` returns monotonic seconds; it is `CallBudget.read`, so that an event's time counts
+    towards the budget of calls, too.
     """
 
     def __init__(self, read: Callable[[], float]) -> None:
@@ -30,17 +30,17 @@ class SlowEventLog:
         self._logs: defaultdict[str, LimitedLog] = defaultdict(lambda: LimitedLog(_LOG))
 
     def begin(self) -> float:
-        """The time at which an event begins."""
+        """Return the time at which an event begins."""
         return self._read()
 
     def end(self, name: str, began: float) -> None:
-        """Note the end of an event that began at that time."""
+        """Record the end of an event that began at that time."""
         now = self._read()
         self._timed += now - began
         self._judge(name, now - began, now)
 
-    def end_go(self, began: float) -> None:
-        """Note the end of a go: what no timed event has taken is taken to be the messages'."""
+    def end_turn(self, began: float) -> None:
+        """Record the end of a turn; time that no timed event took is attributed to messages."""
         now = self._read()
         timed, self._timed = self._timed, 0.0
         self._judge(_PER_MESSAGE, now - began - timed, now)

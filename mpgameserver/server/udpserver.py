@@ -34,8 +34,8 @@ __all__ = ["ThreadedServer", "UdpServer"]
 FORCING_INTERRUPTS = 3
 """SIGINTs after which one is a KeyboardInterrupt in whatever event is running."""
 STOP_TIMEOUT = 30.0
-"""Seconds that `ThreadedServer.stop` waits: the goodbye takes one, and the events that are running,
-`shutdown` among them, may have much to save."""
+"""Seconds that `ThreadedServer.stop` waits: disconnecting takes one, and the events that are
+running, `shutdown` among them, may have much to save."""
 MAX_WAIT = 1.0
 """Seconds that the loop sleeps at most, for systems where a signal does not interrupt it."""
 

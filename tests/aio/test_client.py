@@ -136,7 +136,7 @@ async def was_cancelled(inner: Coroutine[Any, Any, None], *at: int) -> bool:
 
 
 @pytest.fixture
-def short_goodbyes(monkeypatch: pytest.MonkeyPatch) -> None:
+def short_disconnects(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody answers for whom a cancelled attempt to connect has left."""
     monkeypatch.setattr("mpgameserver._core.connection.DISCONNECT_TIMEOUT", 0.02)
 
@@ -233,9 +233,9 @@ class TestClient:
 
         run(main)
 
-    @pytest.mark.usefixtures("short_goodbyes")
+    @pytest.mark.usefixtures("short_disconnects")
     def test_it_can_be_cancelled_whatever_it_waits_for(self, run: Callable[[Main], None]) -> None:
-        """To be connected, for an ack, for a message, for the answer to its goodbye."""
+        """To be connected, for an ack, for a message, for the reply to its DISCONNECT."""
 
         async def talk(context: ServerContext, server: aio.AsyncServer) -> None:
             async with to(context, server) as client:
@@ -298,7 +298,9 @@ class TestClient:
     def test_a_server_that_falls_silent_raises_what_waits(
         self, run: Callable[[Main], None], monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("mpgameserver.client.udpclient.Timing", lambda: Timing(silence=0.2))
+        monkeypatch.setattr(
+            "mpgameserver.client.udpclient.Timing", lambda: Timing(idle_timeout=0.2)
+        )
 
         async def main() -> None:
             context = ServerContext(EventHandler())
@@ -314,7 +316,7 @@ class TestClient:
                 await client.disconnect()
                 server._driver = Driver(server._loop, server._turn)
                 server._driver.start()
-                context.setBlockList(["127.0.0.1"])  # nobody is left to answer a goodbye
+                context.setBlockList(["127.0.0.1"])  # nobody is left to reply to a DISCONNECT
 
         run(main)
 
@@ -693,9 +695,9 @@ class TestServer:
 
         run(main)
 
-    @pytest.mark.usefixtures("short_goodbyes")
+    @pytest.mark.usefixtures("short_disconnects")
     def test_it_can_be_cancelled_whatever_it_waits_for(self, run: Callable[[Main], None]) -> None:
-        """For `starting`, in its block, for the goodbyes, for events; and once more after that."""
+        """For `starting`, in its block, for the disconnects, for events; and again after that."""
 
         class Handler(EventHandler):
             async def starting(self) -> None:
@@ -891,7 +893,7 @@ class TestServer:
 
         run(main)
 
-    def test_the_end_of_the_block_says_goodbye(self, run: Callable[[Main], None]) -> None:
+    def test_the_end_of_the_block_disconnects(self, run: Callable[[Main], None]) -> None:
         async def main() -> None:
             handler = Recorder()
             context = ServerContext(handler)
@@ -992,7 +994,7 @@ class TestDescriptorsClosedBySomebodyElse:
             async with aio.serve(context, LOOPBACK) as server:
                 with pytest.raises(OSError, match="Bad file descriptor"):
                     await block(context, server)
-                context.setBlockList(["127.0.0.1"])  # nobody is left to answer a goodbye
+                context.setBlockList(["127.0.0.1"])  # nobody is left to reply to a DISCONNECT
 
         run(main)
 

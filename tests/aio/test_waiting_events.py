@@ -77,7 +77,7 @@ def test_little_is_kept_of_what_waits_of_clients_that_are_gone() -> None:
         assert handler.gone == []
         handler.go_on.set()
         await events.settle()
-        assert [client.reason for client in handler.gone] == [DisconnectReason.GOODBYE] * 6
+        assert [client.reason for client in handler.gone] == [DisconnectReason.CLIENT] * 6
         assert len(handler.handled) == 12
 
     served(test)
@@ -92,7 +92,7 @@ def test_what_a_player_says_last_is_handled() -> None:
         handler.go_on.set()
         await events.settle()
         assert handler.handled == words
-        assert [client.reason for client in handler.gone] == [DisconnectReason.GOODBYE]
+        assert [client.reason for client in handler.gone] == [DisconnectReason.CLIENT]
 
     served(test)
 

@@ -102,9 +102,9 @@ class Player:
         self._client.connect(self._random.choice(self._doors))
 
     def _leave(self, client: UdpClient, now: float) -> None:
-        way = self._random.choice(("goodbye", "at once", "without a word"))
+        way = self._random.choice(("disconnect", "at once", "without a word"))
         self.events[way] += 1
-        if way == "goodbye":
+        if way == "disconnect":
             client.disconnect()
         elif way == "at once":
             client.forceDisconnect()

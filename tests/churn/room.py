@@ -23,7 +23,7 @@ from mpgameserver import (
 __all__ = ["Room"]
 
 TICK = 1 / 20
-SILENCE = 1.5
+IDLE_TIMEOUT = 1.5
 HANDSHAKE_TIMEOUT = 1.0
 UPTIME = (2.0, 6.0)
 DOWNTIME = (0.1, 1.5)
@@ -49,7 +49,7 @@ class Room(EventHandler):
         self._due = 0.0
         self._context = ServerContext(self, key)
         self._context.setInterval(TICK)
-        self._context.setConnectionTimeout(SILENCE)
+        self._context.setConnectionTimeout(IDLE_TIMEOUT)
         self._context.setTempConnectionTimeout(HANDSHAKE_TIMEOUT)
         self._server = ThreadedServer(self._context, ("127.0.0.1", 0))
         self._server.start()

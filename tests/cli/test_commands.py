@@ -240,7 +240,7 @@ def test_a_ping_measures_the_round_trip_to_a_server_whose_key_it_knows(start, se
     server.send_signal(signal.SIGTERM)
     out, err = server.communicate(timeout=PATIENCE)
     assert (server.returncode, err) == (0, "")
-    assert re.fullmatch(r"(\S+) connected\n\1 disconnected: goodbye\n", out)
+    assert re.fullmatch(r"(\S+) connected\n\1 disconnected: closed by client\n", out)
 
 
 def test_a_server_can_be_watched_by_who_has_the_key(start, serving):
@@ -362,7 +362,7 @@ def test_a_ping_takes_only_its_own_messages_for_answers():
     assert "1 sent, 1 received, 0.0 % lost" in lines
 
 
-def test_a_ping_ends_when_the_server_says_goodbye():
+def test_a_ping_ends_when_the_server_disconnects():
     class Porter(EventHandler):
         def handle_message(self, client, seqnum, msg=b""):
             client.disconnect()

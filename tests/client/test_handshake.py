@@ -20,7 +20,7 @@ from mpgameserver.wire.handshake import decode_challenge_response, decode_clear_
 
 PATH, OTHER_PATH = "first port", "fresh port"
 ROOT_KEY = EllipticCurvePrivateKey.new()
-STRANGER = EllipticCurvePrivateKey.new()
+WRONG_KEY = EllipticCurvePrivateKey.new()
 
 
 def handshake(trusted: EllipticCurvePrivateKey | None = ROOT_KEY) -> ClientHandshake:
@@ -158,7 +158,7 @@ class TestAnswer:
 
     def test_without_a_trusted_key_any_server_is_taken(self) -> None:
         attempt = handshake(trusted=None)
-        server = answer(hello_of(attempt), STRANGER)
+        server = answer(hello_of(attempt), WRONG_KEY)
         attempt.receive(PATH, server.datagram, 0.1)
         assert attempt.receive(PATH, sealed_by(server), 0.2) is not None
 
@@ -166,7 +166,7 @@ class TestAnswer:
 class TestForgery:
     def test_another_root_key_is_never_believed(self) -> None:
         attempt = handshake()
-        server = answer(hello_of(attempt), STRANGER)
+        server = answer(hello_of(attempt), WRONG_KEY)
         attempt.receive(PATH, server.datagram, 0.1)
         assert attempt.saw_wrong_key
         assert attempt.datagrams(0.1) == []
@@ -175,7 +175,7 @@ class TestForgery:
     def test_a_forged_answer_does_not_end_the_wait_for_the_real_one(self) -> None:
         attempt = handshake()
         hello = hello_of(attempt)
-        attempt.receive(PATH, answer(hello, STRANGER).datagram, 0.1)
+        attempt.receive(PATH, answer(hello, WRONG_KEY).datagram, 0.1)
         attempt.receive(PATH, b"FSOC" + bytes(60), 0.1)
         server = answer(hello, ROOT_KEY)
         attempt.receive(PATH, server.datagram, 0.1)
@@ -268,20 +268,20 @@ class TestForgery:
 
 
 class TestGivingUp:
-    def test_each_candidate_that_has_sent_its_proof_says_goodbye_three_times(self) -> None:
+    def test_each_candidate_that_has_sent_its_proof_disconnects_three_times(self) -> None:
         attempt = handshake()
         server = answer(hello_of(attempt), ROOT_KEY)
         attempt.receive(PATH, server.datagram, 0.1)
-        assert attempt.farewells(0.1) == []
+        assert attempt.abort(0.1) == []
         [(_, proof)] = attempt.datagrams(0.1)
         assert server.endpoint.receive(proof, 0.2) == 0
         server.endpoint.established = True
-        farewells = attempt.farewells(0.2)
-        assert [path for path, _ in farewells] == [PATH] * 3
-        for _, datagram in farewells:
+        disconnects = attempt.abort(0.2)
+        assert [path for path, _ in disconnects] == [PATH] * 3
+        for _, datagram in disconnects:
             assert server.endpoint.receive(datagram, 0.3) == 0
         assert server.endpoint.disconnect_received
-        assert attempt.farewells(0.4) == []
+        assert attempt.abort(0.4) == []
 
     def test_none_is_left_of_a_path_that_was_given_up(self) -> None:
         attempt = handshake()
@@ -289,7 +289,7 @@ class TestGivingUp:
         attempt.receive(PATH, server.datagram, 0.1)
         attempt.datagrams(0.1)
         attempt.remove_path(PATH)
-        assert attempt.farewells(0.2) == []
+        assert attempt.abort(0.2) == []
 
     def test_where_there_are_many_each_says_it_once(self) -> None:
         attempt = handshake()
@@ -300,4 +300,4 @@ class TestGivingUp:
             if number % MAX_VERIFICATIONS == MAX_VERIFICATIONS - 1:
                 attempt.datagrams(0.1)
         attempt.datagrams(0.1)
-        assert len(attempt.farewells(0.2)) == 70
+        assert len(attempt.abort(0.2)) == 70

@@ -284,7 +284,7 @@ class TestConnecting:
             assert client.failure is ConnectFailure.WRONG_KEY
             assert client.status() == ConnectionStatus.DISCONNECTED
 
-    def test_silence_is_a_timeout(self, silent_address: Address) -> None:
+    def test_no_reply_is_a_timeout(self, silent_address: Address) -> None:
         outcome: list[bool] = []
         with UdpClient() as client:
             client.setConnectionTimeout(0.3)
@@ -407,7 +407,7 @@ class TestConnecting:
             client.update()
             assert outcome == [("first", False)]
 
-    def test_connecting_again_says_goodbye_to_the_first_connection(
+    def test_connecting_again_closes_the_first_connection(
         self, client: UdpClient, server: EchoServer
     ) -> None:
         outcome: list[bool] = []
@@ -417,7 +417,7 @@ class TestConnecting:
         assert outcome == [False]
         assert client.token() != token
         run_until(client, lambda: server.ended)
-        assert server.ended == ["goodbye"]
+        assert server.ended == ["closed by client"]
 
 
 class Unsendable(socket.socket):
@@ -594,9 +594,9 @@ class TestMessages:
         forged = wire.pack_header(wire.Header(wire.TO_CLIENT, 0, 9, 0, wire.APP, 0, 0, 0))
         with socket.socket(fileno=os.dup(client.fileno())) as own:
             address = own.getsockname()
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as stranger:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as outsider:
             for datagram in (forged, forged + bytes(40), b"", bytes(2000)):
-                stranger.sendto(datagram, address)
+                outsider.sendto(datagram, address)
         client.send(b"unharmed")
         run_until(client, client.hasMessages)
         assert client.getMessage()[1] == b"unharmed"
@@ -691,9 +691,7 @@ class TestCallbacks:
 
 
 class TestTheEnd:
-    def test_disconnect_is_a_goodbye_that_waits_for_the_answer(
-        self, client: UdpClient, server: EchoServer
-    ) -> None:
+    def test_disconnect_waits_for_the_reply(self, client: UdpClient, server: EchoServer) -> None:
         server.echo = False
         client.send(b"last words", RetryMode.NONE)
         client.disconnect()
@@ -704,12 +702,12 @@ class TestTheEnd:
         client.waitForDisconnect()
         assert time.perf_counter() - started < 0.9
         assert client.status() == ConnectionStatus.DISCONNECTED
-        assert (server.sizes, server.ended) == ([10], ["goodbye"])
+        assert (server.sizes, server.ended) == ([10], ["closed by client"])
 
-    def test_update_alone_says_goodbye_too(self, client: UdpClient, server: EchoServer) -> None:
+    def test_update_alone_disconnects_too(self, client: UdpClient, server: EchoServer) -> None:
         client.disconnect()
         run_until(client, lambda: client.status() == ConnectionStatus.DISCONNECTED)
-        assert server.ended == ["goodbye"]
+        assert server.ended == ["closed by client"]
         assert client.fileno() == -1
 
     def test_waiting_gives_up_after_a_second(self, client: UdpClient, server: EchoServer) -> None:
@@ -756,7 +754,7 @@ class TestTheEnd:
                 assert time.perf_counter() < end, server.players
                 time.sleep(0.01)
 
-    def test_the_servers_goodbye_ends_it_at_once(
+    def test_the_servers_disconnect_ends_it_at_once(
         self, client: UdpClient, server: EchoServer
     ) -> None:
         server.kick_after = b"kick me"
@@ -766,7 +764,7 @@ class TestTheEnd:
         with pytest.raises(NotConnectedError):
             client.send(b"x")
 
-    def test_silence_drops_the_connection(
+    def test_the_idle_timeout_drops_the_connection(
         self, client: UdpClient, server: EchoServer, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         server.vanish()

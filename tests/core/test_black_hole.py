@@ -465,8 +465,8 @@ class TestRandomLoss:
     def test_never_ends_a_connection(self, loss):
         """Not even where it was taken for one, and reliable messages are large."""
         pair = ConnectionPair(LinkConditions(loss=loss, latency=0.02), seed=7)
-        pair.client.retime(Timing(silence=60.0))
-        pair.server.retime(Timing(silence=60.0))
+        pair.client.retime(Timing(idle_timeout=60.0))
+        pair.server.retime(Timing(idle_timeout=60.0))
         messages = [content(LARGEST, number) for number in range(40)]
         for message in messages:
             pair.client.send(message)

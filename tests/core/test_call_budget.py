@@ -1,10 +1,10 @@
-"""How many calls of the game's code a go has room for."""
+"""The budget for calls of the game's code."""
 
 from __future__ import annotations
 
 import math
 
-from mpgameserver._core.call_budget import GO_TIMEOUT, MAX_CALLS_PER_GO, CallBudget
+from mpgameserver._core.call_budget import BATCH_TIMEOUT, MAX_CALLS_PER_BATCH, CallBudget
 
 
 class Clock:
@@ -20,7 +20,7 @@ class Clock:
 
 
 def calls_of(cost: float, clock: Clock, until: float = math.inf) -> int:
-    """How many calls of a cost a go has room for."""
+    """Return how many calls of that cost fit in a batch."""
     budget, calls = CallBudget(), 0
     budget.clock = clock
     budget.begin(clock.now, until)
@@ -35,13 +35,13 @@ def test_a_go_has_room_for_so_many_calls() -> None:
     budget = CallBudget()
     assert budget.left == 0
     budget.begin(0.0, math.inf)
-    for left in reversed(range(MAX_CALLS_PER_GO)):
+    for left in reversed(range(MAX_CALLS_PER_BATCH)):
         budget.count_call()
         assert budget.left == left
 
 
-def test_a_go_is_over_when_its_time_is() -> None:
-    assert 200 <= calls_of(GO_TIMEOUT / 200, Clock()) <= 204
+def test_a_batch_is_over_when_its_time_is() -> None:
+    assert 200 <= calls_of(BATCH_TIMEOUT / 200, Clock()) <= 204
 
 
 def test_one_slow_call_ends_it() -> None:
@@ -70,7 +70,7 @@ def test_the_next_go_has_room_again() -> None:
     budget.count_call()
     assert budget.left == 0
     budget.begin(clock.now, math.inf)
-    assert budget.left == MAX_CALLS_PER_GO
+    assert budget.left == MAX_CALLS_PER_BATCH
 
 
 def test_what_else_takes_time_ends_it_too() -> None:
@@ -78,7 +78,7 @@ def test_what_else_takes_time_ends_it_too() -> None:
     budget.clock = clock
     budget.begin(clock.now, math.inf)
     assert budget.read() == clock.now
-    assert budget.left == MAX_CALLS_PER_GO
-    clock.now += GO_TIMEOUT
+    assert budget.left == MAX_CALLS_PER_BATCH
+    clock.now += BATCH_TIMEOUT
     assert budget.read() == clock.now
     assert budget.left == 0

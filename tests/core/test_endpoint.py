@@ -860,13 +860,13 @@ class TestReceiving:
         client.receive(peer.make(late), 0.0)
         assert client.take_messages() == []
 
-    def test_the_last_packet_accepted_ends_the_silence(self, client, peer):
+    def test_the_last_packet_accepted_restarts_the_idle_timeout(self, client, peer):
         assert client.last_received == 0.0
         client.receive(peer.make(), 3.0)
         client.receive(b"noise", 4.0)
         assert client.last_received == 3.0
 
-    def test_a_goodbye_is_one_empty_message(self, client, peer):
+    def test_a_disconnect_is_one_empty_message(self, client, peer):
         client.receive(peer.raw(b"", type=wire.DISCONNECT, count=0), 0.0)
         assert not client.disconnect_received
         client.receive(peer.make(peer.message(kind=wire.DISCONNECT)), 0.0)
@@ -1023,13 +1023,13 @@ class TestDraining:
         client.begin_close()
         assert [m.type for m in peer.read_all(flush(client, 1.01))] == [wire.DISCONNECT]
 
-    def test_a_farewell_is_one_disconnect_at_once(self, client, peer):
+    def test_abort_is_one_disconnect_at_once(self, client, peer):
         client.queue(b"never said")
         header, messages = peer.read(client.abort(0.0))
         assert (header.type, header.count, header.length) == (wire.DISCONNECT, 1, 2)
         assert payloads(messages) == [b""]
 
-    def test_a_farewell_in_the_middle_of_a_drain_too(self, client, peer):
+    def test_abort_in_the_middle_of_a_drain_too(self, client, peer):
         client.queue(b"unacked")
         client.begin_close()
         flush(client, 0.0)

@@ -126,9 +126,9 @@ class TestAnyBytes:
             assert_refused(client, wrong)
 
     def test_a_packet_of_another_session_is_refused(self, client):
-        stranger = Peer(key=OTHER_KEY)
-        stranger.seq = 10
-        assert_refused(client, stranger.make(stranger.message(b"hello")), "forged")
+        outsider = Peer(key=OTHER_KEY)
+        outsider.seq = 10
+        assert_refused(client, outsider.make(outsider.message(b"hello")), "forged")
 
     def test_a_packet_sent_back_to_its_sender_is_refused(self, client):
         client.established = True

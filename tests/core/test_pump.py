@@ -11,7 +11,7 @@ from mpgameserver.enums import RetryMode
 from mpgameserver.stats import ConnectionStats
 
 
-class Carrier:
+class DatagramIO:
     """A socket that takes as many datagrams as it is told to, and never gets one."""
 
     def __init__(self) -> None:
@@ -35,31 +35,31 @@ class Carrier:
 
 
 def test_what_the_socket_does_not_take_is_not_sent_and_leaves_first_later() -> None:
-    connection, carrier = Connection(new_endpoint(), 1, Timing()), Carrier()
-    pump = ClientPump(connection, carrier, print)
+    connection, io = Connection(new_endpoint(), 1, Timing()), DatagramIO()
+    pump = ClientPump(connection, io, print)
     connection.send(b"x", RetryMode.NONE)
     pump.send(0.0)
     stats = ConnectionStats.of(connection.endpoint, 0.0)
     assert (pump.is_blocked, stats.assembled, stats.sent) == (True, 1, 0)
-    [unsent] = carrier.offered
-    carrier.room = 10
+    [unsent] = io.offered
+    io.room = 10
     pump.send(2.0)
     stats = ConnectionStats.of(connection.endpoint, 2.0)
-    assert (pump.is_blocked, stats.sent) == (False, len(carrier.taken))
+    assert (pump.is_blocked, stats.sent) == (False, len(io.taken))
     assert stats.pkts_sent[-1] == sum(stats.pkts_sent) == stats.sent
-    assert sum(stats.bytes_sent) == sum(map(len, carrier.taken))
-    assert carrier.taken[0] == unsent
+    assert sum(stats.bytes_sent) == sum(map(len, io.taken))
+    assert io.taken[0] == unsent
 
 
 @pytest.mark.parametrize("kind", [ClientPump, ServerPump])
 def test_none_comes_to_be_without_what_it_moves_datagrams_for(kind: type) -> None:
     with pytest.raises(TypeError):
-        kind.__new__(kind, object(), Carrier())
+        kind.__new__(kind, object(), DatagramIO())
     with pytest.raises(TypeError):
-        kind(None, Carrier(), print)
+        kind(None, DatagramIO(), print)
 
 
-class Flood(Carrier):
+class Flood(DatagramIO):
     """A socket with as many datagrams of 255 messages as one asks for."""
 
     def __init__(self) -> None:

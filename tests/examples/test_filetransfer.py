@@ -106,11 +106,11 @@ class CountingServer(FileServer):
 
 @asynccontextmanager
 async def serving(
-    folder: Path, address: tuple[str, int] = LOOPBACK, silence: float = 5.0
+    folder: Path, address: tuple[str, int] = LOOPBACK, idle_timeout: float = 5.0
 ) -> AsyncIterator[CountingServer]:
     handler = CountingServer(folder, print)
     context = ServerContext(handler, KEY)
-    context.setConnectionTimeout(silence)
+    context.setConnectionTimeout(idle_timeout)
     async with aio.serve(context, address) as server:
         handler.address = server.address
         yield handler
@@ -193,11 +193,13 @@ class TestTransfer:
     def test_it_goes_on_when_the_connection_has_fallen_silent(
         self, sender: Sender, folder: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("mpgameserver.client.udpclient.Timing", lambda: Timing(silence=0.3))
+        monkeypatch.setattr(
+            "mpgameserver.client.udpclient.Timing", lambda: Timing(idle_timeout=0.3)
+        )
 
         async def main() -> None:
             half = sender.event_at(SIZE // 2)
-            async with serving(folder, silence=0.6) as server:
+            async with serving(folder, idle_timeout=0.6) as server:
                 with UdpProxy(LOOPBACK, server.address, SLOW) as proxy:
                     sending = asyncio.ensure_future(sender.send(proxy.address))
                     await half.wait()

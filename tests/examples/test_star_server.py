@@ -41,7 +41,7 @@ class Seat:
         self.views.append(self.game.view(self._world.now))
 
     def leave(self) -> None:
-        """Say goodbye; no frames any more."""
+        """Disconnect; no more frames."""
         assert self.player.connection is not None
         self.player.connection.disconnect(self._world.now)
 

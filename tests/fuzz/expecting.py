@@ -55,7 +55,7 @@ class Expectation:
         self._messages = models.DuplicateModel(MESSAGE_FILTER)
         self._reassembly = Reassembly()
         self.challenges = 0
-        self.goodbye = False
+        self.disconnect_received = False
         self.repeated = 0
         self._heard_for = self._last_heard = 0.0
 
@@ -119,11 +119,11 @@ class Expectation:
         if message.type == wire.APP_FRAGMENT:
             return self._reassembly.take(message.payload, number, now)
         if message.type == wire.DISCONNECT:
-            self.goodbye = True
+            self.disconnect_received = True
         elif message.type == wire.CHALLENGE_RESP:
             self.challenges += 1
         return None
 
     def expire(self) -> None:
-        """The endpoint has looked at the time: of a silence, only so much counts."""
+        """The endpoint has looked at the time: of an idle time, only so much counts."""
         self._reassembly.expire(self._heard_for)

@@ -109,7 +109,7 @@ def main() -> int:
     parser.add_argument("--found", type=Path, help="how the names of found inputs begin")
     parser.add_argument("--files", type=Path, nargs="*", default=[])
     args = parser.parse_args()
-    logging.disable()  # a server logs what the strangers of a script do
+    logging.disable()  # a server logs what the outsiders of a script do
     if args.way == "replay":
         return replay(args.target, args.files)
     if args.way == "unguided":

@@ -1,4 +1,4 @@
-"""Fuzz a server: strangers, clients that hold a session's key and lie, and one honest player.
+"""Fuzz a server: outsiders, clients that hold a session's key and lie, and one honest player.
 
 Whatever they do, the honest player's messages are handled and answered once each, the caps hold,
 events come in order, and an address that has no session gets no more bytes than came from it.
@@ -56,7 +56,7 @@ class Handler(Recorder):
 
 
 @dataclass
-class Stranger:
+class Outsider:
     """A socket somewhere, the key of its hello, and that of its session once it has one."""
 
     address: Address
@@ -78,7 +78,7 @@ def private_key(number: int) -> ec.EllipticCurvePrivateKey:
 
 
 class Serving:
-    """The server, the player, the strangers, and what was said."""
+    """The server, the player, the outsiders, and what was said."""
 
     def __init__(self, script: Script) -> None:
         self._script = script
@@ -89,8 +89,8 @@ class Serving:
         self._player = self._world.join("192.0.2.1", 4000)
         self._honest = self._world.client_of(self._player)
         self._said: Counter[bytes] = Counter()
-        self._strangers = [
-            Stranger((host, 5000 + number), private_key(number))
+        self._outsiders = [
+            Outsider((host, 5000 + number), private_key(number))
             for number, host in enumerate(HOSTS)
         ]
         self._recorded: list[bytes] = []
@@ -144,35 +144,35 @@ class Serving:
 
     def _hello(self) -> None:
         """A hello, with its checksum right; once in a while edited, or with a forged sender."""
-        stranger = self._script.pick(self._strangers)
-        message, number = stranger.hello(), 1 + self._script.below(3)
+        outsider = self._script.pick(self._outsiders)
+        message, number = outsider.hello(), 1 + self._script.below(3)
         if self._script.chance(4):
             message = edited(self._script, message[:101]) + message[101:]
         fields = wire.Header(wire.TO_SERVER, int(self._world.wall_now), number, 0, 0, 0, 0, 0)
         datagram = wire.pack_clear(fields, wire.Message(1, wire.CLIENT_HELLO, message))
         forged = self._script.chance(8)
-        self._send(datagram, self._player.address if forged else stranger.address)
+        self._send(datagram, self._player.address if forged else outsider.address)
 
     def _answer(self) -> None:
         """The CHALLENGE_RESP to the newest SERVER_HELLO, once in a while a wrong one."""
-        stranger = self._script.pick(self._strangers)
-        answers = [d for d, a in self._world.sent if a == stranger.address and d[12] == 2]
+        outsider = self._script.pick(self._outsiders)
+        answers = [d for d, a in self._world.sent if a == outsider.address and d[12] == 2]
         if not answers:
             return
         hello = wire.unpack_server_hello(wire.unpack_clear(answers[-1])[1].payload, None)
-        key = wire.session_key(stranger.private_key, hello.session_key, hello.salt)
-        stranger.packets = Packets(self._script, False, key)
-        stranger.packets.seq = stranger.packets.message_seq = 1
+        key = wire.session_key(outsider.private_key, hello.session_key, hello.salt)
+        outsider.packets = Packets(self._script, False, key)
+        outsider.packets.seq = outsider.packets.message_seq = 1
         message = wire.pack_challenge_response(hello.token)
         if self._script.chance(4):
             message = edited(self._script, message)
-        message = stranger.packets.message(wire.CHALLENGE_RESP, message)
-        self._send(stranger.packets.packet([message]), stranger.address)
+        message = outsider.packets.message(wire.CHALLENGE_RESP, message)
+        self._send(outsider.packets.packet([message]), outsider.address)
 
     def _packet(self) -> None:
-        """Sealed packets of a stranger that has made a key, wherever they seem to come from."""
-        stranger = self._script.pick(self._strangers)
-        packets = stranger.packets
+        """Sealed packets of an outsider that has made a key, wherever they seem to come from."""
+        outsider = self._script.pick(self._outsiders)
+        packets = outsider.packets
         if packets is None:
             return
         if self._script.chance(4):
@@ -188,40 +188,40 @@ class Serving:
                     for kind in kinds
                 ]
             )
-        self._send(datagram, self._any_address() if self._script.chance(8) else stranger.address)
+        self._send(datagram, self._any_address() if self._script.chance(8) else outsider.address)
 
     def _order(self) -> None:
         """A message that has the handler do something."""
-        stranger = self._script.pick(self._strangers)
-        if stranger.packets is not None:
+        outsider = self._script.pick(self._outsiders)
+        if outsider.packets is not None:
             order = self._script.pick((RAISE, KICK, BROADCAST, REPLY))
-            message = stranger.packets.plain(wire.APP, order)
-            self._send(stranger.packets.packet([message]), stranger.address)
+            message = outsider.packets.plain(wire.APP, order)
+            self._send(outsider.packets.packet([message]), outsider.address)
 
     def _replay(self) -> None:
         self._send(self._recorded_datagram(), self._any_address())
 
     def _block(self) -> None:
-        """Block the hosts of some strangers, or none."""
-        chosen = [s.address[0] for s in self._strangers if self._script.chance(2)]
+        """Block the hosts of some outsiders, or none."""
+        chosen = [s.address[0] for s in self._outsiders if self._script.chance(2)]
         self._world.context.setBlockList(chosen if self._script.chance(2) else [])
 
     def _recorded_datagram(self) -> bytes:
-        """One that the player, the server or a stranger has sent."""
+        """One that the player, the server or an outsider has sent."""
         recorded = self._script.pick(
             (self._player.sent, self._recorded, [d for d, _ in self._world.sent[-200:]])
         )
         return self._script.pick(recorded) if recorded else b""
 
     def _any_address(self) -> Address:
-        addresses = [stranger.address for stranger in self._strangers]
+        addresses = [outsider.address for outsider in self._outsiders]
         return self._script.pick((*addresses, self._player.address, ("203.0.113.9", 0)))
 
     def _send(self, datagram: bytes, address: Address) -> None:
         self._recorded.append(datagram)
-        for stranger in self._strangers:
-            if stranger.address == address:
-                stranger.sent += len(datagram)
+        for outsider in self._outsiders:
+            if outsider.address == address:
+                outsider.sent += len(datagram)
         self._world.serve([(datagram, address)])
 
     # -- what must hold ---------------------------------------------------------------------
@@ -234,10 +234,10 @@ class Serving:
         assert len(world.engine.clients) <= MAX_CLIENTS
         assert world.engine.half_open <= MAX_HALF_OPEN
         had_sessions = {client.addr[1] for client in self._handler.clients}
-        for stranger in self._strangers:
-            if stranger.address[1] not in had_sessions:
-                got = sum(len(d) for d, a in world.sent if a == stranger.address)
-                assert got <= stranger.sent, f"sent {got} bytes for {stranger.sent}"
+        for outsider in self._outsiders:
+            if outsider.address[1] not in had_sessions:
+                got = sum(len(d) for d, a in world.sent if a == outsider.address)
+                assert got <= outsider.sent, f"sent {got} bytes for {outsider.sent}"
 
     def _check_events(self) -> None:
         """Each client connects once, and then has messages, and goes at most once."""

@@ -59,10 +59,10 @@ class Player:
             timeouts=self.client.stats().timeouts,
         )
 
-    def say_goodbye(self):
+    def disconnect(self):
         self.client.disconnect()
         self.client.waitForDisconnect()
-        self.say("goodbye said")
+        self.say("disconnected")
 
     def leave(self):
         self.client.forceDisconnect()

@@ -1,7 +1,7 @@
 """Our client on a server of the published package.
 
-What takes long (a thousand frames, a megabyte, ten idle seconds, a silence) goes on at the same
-time, each with a client of its own. The fixture plays it all; each test is one of the plays.
+Whatever takes long (a thousand frames, a megabyte, ten idle seconds, an idle timeout) runs at the
+same time, each with its own client. The fixture plays it all; each test is one of the plays.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ from mpgameserver.udpproxy import UdpProxy
 # Its server needs 34 s for a megabyte: it sends 30 pieces of 1024 bytes a second.
 LONG_PATIENCE = 60.0
 IDLE = 10.0
-SILENCE = 5.0
+IDLE_TIMEOUT = 5.0
 MESSAGE_TIMEOUT = 1.0
 LAST_WORDS = b"last words"
 LEAVERS = 60
@@ -233,13 +233,13 @@ def no_packet_of_the_handshake_times_out(server: PublishedServer) -> None:
     assert not server.program.said("logged")
 
 
-def a_goodbye_is_answered(server: PublishedServer) -> None:
+def a_disconnect_is_replied_to(server: PublishedServer) -> None:
     # On a busy machine it now and then forgets a client without an answer.
-    assert any(goodbye_is_answered(server) for _ in range(3))
+    assert any(disconnect_is_replied_to(server) for _ in range(3))
 
 
-def goodbye_is_answered(server: PublishedServer) -> bool:
-    """Say goodbye, which must be heard; True when it is also answered in time."""
+def disconnect_is_replied_to(server: PublishedServer) -> bool:
+    """Disconnect, which the server must notice; True when it also replies in time."""
     with server.joined() as player:
         player.send(b"last words")
         player.client.disconnect()
@@ -257,18 +257,18 @@ def a_forced_end_is_heard_of(server: PublishedServer) -> None:
     with server.joined() as player:
         player.client.forceDisconnect()
         assert player.client.status() == ConnectionStatus.DISCONNECTED
-        server.program.wait_for("disconnect", player.token, seconds=SILENCE / 2)
+        server.program.wait_for("disconnect", player.token, seconds=IDLE_TIMEOUT / 2)
 
 
 def a_client_that_falls_silent_is_given_up(server: PublishedServer) -> None:
     with server.joined() as player:
-        server.program.wait_for("disconnect", player.token, seconds=SILENCE * 2)
+        server.program.wait_for("disconnect", player.token, seconds=IDLE_TIMEOUT * 2)
 
 
 def a_client_that_is_thrown_out_is_disconnected(server: PublishedServer) -> None:
     with server.joined() as player:
         server.program.tell(player.token, "throw_out")
-        player.frames_until(lambda: not player.client.connected(), SILENCE / 2)
+        player.frames_until(lambda: not player.client.connected(), IDLE_TIMEOUT / 2)
         assert player.client.status() == ConnectionStatus.DISCONNECTED
 
 
@@ -277,9 +277,9 @@ def a_server_that_dies_is_noticed(_: PublishedServer) -> None:
         player.frames_for(0.5)
         another.program.kill()
         began = time.monotonic()
-        player.frames_until(lambda: not player.client.connected(), SILENCE * 2)
+        player.frames_until(lambda: not player.client.connected(), IDLE_TIMEOUT * 2)
         assert player.client.status() == ConnectionStatus.DROPPED
-        assert time.monotonic() - began > SILENCE - 1
+        assert time.monotonic() - began > IDLE_TIMEOUT - 1
 
 
 def a_server_with_another_key_is_not_joined(server: PublishedServer) -> None:
@@ -301,7 +301,7 @@ PLAYS = (
     messages_arrive_there_over_a_path_that_drops_large_datagrams,
     a_session_outlives_ten_idle_seconds,
     no_packet_of_the_handshake_times_out,
-    a_goodbye_is_answered,
+    a_disconnect_is_replied_to,
     a_forced_end_is_heard_of,
     a_client_that_falls_silent_is_given_up,
     a_client_that_is_thrown_out_is_disconnected,

@@ -55,10 +55,10 @@ SECOND_COPY = 1.0
 """Seconds in which a message would come a second time."""
 IDLE = 10.0
 MESSAGE_TIMEOUT = 1.0
-SILENCE = 5.0
+IDLE_TIMEOUT = 5.0
 MAX_LATENCY = 0.25
-# It does not answer, and is DROPPED when the silence is over: on a server of its own kind, too.
-HAS_HEARD_GOODBYE = "DISCONNECTING"
+# It does not reply, and is DROPPED after the idle timeout: with a server of its own package, too.
+HAS_RECEIVED_DISCONNECT = "DISCONNECTING"
 
 
 class Recorder(EventHandler):
@@ -282,18 +282,18 @@ def no_packet_of_the_handshake_times_out(server: OurServer, program: Program) ->
     assert not program.said("logged")
 
 
-def its_goodbye_is_answered(server: OurServer, program: Program) -> None:
+def its_disconnect_is_replied_to(server: OurServer, program: Program) -> None:
     visit = server.entered(program)
-    visit.tell("say_goodbye")
-    assert visit.reason(SILENCE / 2) == DisconnectReason.GOODBYE
-    program.wait_for("goodbye said", visit.name)
+    visit.tell("disconnect")
+    assert visit.reason(IDLE_TIMEOUT / 2) == DisconnectReason.CLIENT
+    program.wait_for("disconnected", visit.name)
     wait_until(lambda: visit.statuses[-1] == "DISCONNECTED", 5.0)
 
 
 def its_forced_end_is_noticed(server: OurServer, program: Program) -> None:
     visit = server.entered(program)
     visit.tell("leave")  # without a word
-    assert visit.reason(SILENCE * 2) == DisconnectReason.TIMEOUT
+    assert visit.reason(IDLE_TIMEOUT * 2) == DisconnectReason.TIMEOUT
 
 
 def a_client_that_vanishes_is_given_up(server: OurServer, _: Program) -> None:
@@ -301,23 +301,23 @@ def a_client_that_vanishes_is_given_up(server: OurServer, _: Program) -> None:
         visit = server.entered(another)
         began = time.monotonic()
         another.kill()
-        assert visit.reason(SILENCE * 2) == DisconnectReason.TIMEOUT
-        assert time.monotonic() - began > SILENCE - 1
+        assert visit.reason(IDLE_TIMEOUT * 2) == DisconnectReason.TIMEOUT
+        assert time.monotonic() - began > IDLE_TIMEOUT - 1
 
 
 def a_client_that_is_thrown_out_hears_of_it(server: OurServer, program: Program) -> None:
     visit = server.entered(program)
     visit.call(ServerClient.disconnect)
-    wait_until(lambda: visit.statuses[-1] == HAS_HEARD_GOODBYE, SILENCE / 2)
-    assert visit.reason(SILENCE / 2) == DisconnectReason.KICKED
+    wait_until(lambda: visit.statuses[-1] == HAS_RECEIVED_DISCONNECT, IDLE_TIMEOUT / 2)
+    assert visit.reason(IDLE_TIMEOUT / 2) == DisconnectReason.KICKED
 
 
-def a_server_that_stops_says_goodbye(_: OurServer, program: Program) -> None:
+def a_server_that_stops_disconnects_its_clients(_: OurServer, program: Program) -> None:
     another = OurServer()
     with another.threaded:
         visit = another.entered(program)
     assert visit.reason(0.0) == DisconnectReason.SHUTDOWN
-    wait_until(lambda: visit.statuses[-1] == HAS_HEARD_GOODBYE, SILENCE / 2)
+    wait_until(lambda: visit.statuses[-1] == HAS_RECEIVED_DISCONNECT, IDLE_TIMEOUT / 2)
 
 
 PLAYS = (
@@ -327,11 +327,11 @@ PLAYS = (
     messages_arrive_there_over_a_path_that_drops_large_datagrams,
     a_session_outlives_ten_idle_seconds,
     no_packet_of_the_handshake_times_out,
-    its_goodbye_is_answered,
+    its_disconnect_is_replied_to,
     its_forced_end_is_noticed,
     a_client_that_vanishes_is_given_up,
     a_client_that_is_thrown_out_hears_of_it,
-    a_server_that_stops_says_goodbye,
+    a_server_that_stops_disconnects_its_clients,
 )
 
 
@@ -361,7 +361,7 @@ def test_what_is_reliable_arrives_there_before_a_disconnect_at_30_percent_loss()
             visit.call(say_last_words)
         time.sleep(DRAIN)
         for visit in visits:
-            assert visit.reason(SILENCE / 2) == DisconnectReason.KICKED
+            assert visit.reason(IDLE_TIMEOUT / 2) == DisconnectReason.KICKED
         time.sleep(SECOND_COPY)
         heard = [
             [event["message"] for event in program.said("message", visit.name)] for visit in visits

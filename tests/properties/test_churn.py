@@ -96,7 +96,7 @@ class TestTheChecks:
             ({}, "comes twice"),
         ],
     )
-    def test_a_stranger_on_the_server(
+    def test_an_outsider_on_the_server(
         self, breaches: list[str], change: dict[str, int], expected: str
     ) -> None:
         self.say(breaches, self.word(), self.word(**change))
@@ -118,7 +118,7 @@ class TestTheChecks:
         ],
         ids=["another session", "another player", "nobody's word"],
     )
-    def test_a_stranger_on_a_client(self, seed: int, message: bytes) -> None:
+    def test_an_outsider_on_a_client(self, seed: int, message: bytes) -> None:
         client = SimpleNamespace(getMessages=lambda: [(1, message)])
         with Churn(clients=2, seed=seed) as churn:
             player = churn._players[0]

@@ -200,7 +200,7 @@ def test_a_session_goes_on_whatever_finalizers_call(world: World) -> None:
     assert sorted(world.outcomes) == [(number, True) for number in range(len(sent))]
     world.client.disconnect()
     world.run_until(lambda: bool(world.handler.ended), harmless)
-    assert world.handler.ended == ["goodbye"]
+    assert world.handler.ended == ["closed by client"]
     assert not world.client.connected()
 
 

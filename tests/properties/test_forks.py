@@ -215,7 +215,7 @@ def test_a_client_can_connect_anew_in_the_child():
             print(echoes(client, b"from the parent"), handler.left)
             client.waitForDisconnect()
     """
-    assert lines_of(program) == ["True", "0", "True ['GOODBYE']"]
+    assert lines_of(program) == ["True", "0", "True ['CLIENT']"]
 
 
 def test_the_copy_of_a_client_that_another_thread_was_using_can_be_used():

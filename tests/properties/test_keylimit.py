@@ -63,7 +63,7 @@ def test_what_the_other_side_seals_counts_too(caplog):
 
 
 @pytest.mark.parametrize("is_server", [False, True])
-def test_near_the_limit_the_session_says_goodbye_behind_what_was_queued(is_server, caplog):
+def test_near_the_limit_the_session_disconnects_after_what_was_queued(is_server, caplog):
     caplog.set_level(logging.ERROR)
     pair, worn = pair_of(LIMIT - RESERVE - RING - 20, is_server)
     other = pair.client if is_server else pair.server

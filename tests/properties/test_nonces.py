@@ -74,7 +74,7 @@ class TestClock:
         assert client.next_timer() == pytest.approx(1.0, abs=1e-5)
         assert client.next_datagram(client.next_timer()) is not None
 
-    def test_without_a_nonce_left_there_is_no_farewell_and_nothing_raises(self):
+    def test_without_a_nonce_left_there_is_no_disconnect_and_nothing_raises(self):
         seals = Seals()
         client = Connection(talkative(seals), 1, Timing(keep_alive=WITHOUT_PAUSE))
         now = 0.25
@@ -167,7 +167,7 @@ class TestSessions:
         lossy = LinkConditions(loss=0.6, duplicate=0.3, latency=0.05)
         world = World(conditions=lossy)
         for _ in range(10):
-            world.player(timing=Timing(silence=60.0))
+            world.player(timing=Timing(idle_timeout=60.0))
         world.run(8.0)
         assert len(world.handler.clients) >= 5
 

@@ -137,13 +137,13 @@ def test_through_three_laps_of_the_counter(is_server, per_second, seed):
             assert seals.attempts == attempts + honest
 
 
-def goodbye(world: World, player: Player) -> World:
+def disconnect(world: World, player: Player) -> World:
     player.connection.disconnect(world.now)
     world.run(0.3)
     return world
 
 
-def silence(world: World, player: Player) -> World:
+def idle(world: World, player: Player) -> World:
     player.relink(DEAD)
     world.run(6.0)
     return world
@@ -165,7 +165,7 @@ def restart(world: World, player: Player) -> World:
     return World()
 
 
-@pytest.mark.parametrize("end", [goodbye, silence, kick, vanishing, restart])
+@pytest.mark.parametrize("end", [disconnect, idle, kick, vanishing, restart])
 class TestInAnotherSession:
     """`end` is how the recorded session ended, before the next one from the same address."""
 

@@ -102,11 +102,11 @@ class TestTheChecks:
 
     def test_the_message_of_another_talk(self, pair, talk):
         message = self.arrive(pair)
-        stranger = ConnectionTalk(pair.client, pair.server, SMALL, "stranger")
-        stranger.say()
-        stranger.say()
+        outsider = ConnectionTalk(pair.client, pair.server, SMALL, "outsider")
+        outsider.say()
+        outsider.say()
         with pytest.raises(AssertionError, match="altered"):
-            stranger.take(message)
+            outsider.take(message)
         with pytest.raises(AssertionError, match="never sent"):
             talk.take(b"\0\0\0\1" + message[4:])
 

@@ -59,7 +59,7 @@ def test_the_client_and_the_server_run_as_they_stand(programs, ports):
             assert sorted(output(client).splitlines()) == ["acked: True", "you said: hello"]
         server.send_signal(signal.SIGINT)
         heard = output(server)
-    assert re.fullmatch(r"\('127\.0\.0\.1', \d+\) has left: goodbye\n", heard)
+    assert re.fullmatch(r"\('127\.0\.0\.1', \d+\) has left: closed by client\n", heard)
 
 
 def test_the_client_says_when_there_is_no_server(programs):

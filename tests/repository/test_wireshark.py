@@ -65,9 +65,9 @@ def dissect(program: str, folder: Path, data: bytes) -> list[dict[str, Any]]:
 
 def test_the_page_reads_a_capture(tshark: str, tmp_path: Path) -> None:
     [command] = re.findall(r"^tshark .*-r capture.*$", PAGE.read_text(), re.M)
-    goodbye = encode_header(False, 1_700_000_000, PacketType.DISCONNECT, 9, 2, 0, 0, 0)
+    disconnect = encode_header(False, 1_700_000_000, PacketType.DISCONNECT, 9, 2, 0, 0, 0)
     keep_alive = encode_header(False, 1_700_000_000, PacketType.KEEP_ALIVE, 10, 2, 0, 0, 0)
-    datagrams = [header + bytes(16) for header in (keep_alive, goodbye, keep_alive)]
+    datagrams = [header + bytes(16) for header in (keep_alive, disconnect, keep_alive)]
     (tmp_path / "docs").symlink_to(ROOT / "docs")
     (tmp_path / "capture.pcapng").write_bytes(capture(datagrams))
     ran = subprocess.run(

@@ -19,7 +19,7 @@ from mpgameserver.server.stats import ServerStats
 SETTERS = {
     "setInterval": lambda settings: settings.interval,
     "setKeepAliveInterval": lambda settings: settings.timing.keep_alive,
-    "setConnectionTimeout": lambda settings: settings.timing.silence,
+    "setConnectionTimeout": lambda settings: settings.timing.idle_timeout,
     "setTempConnectionTimeout": lambda settings: settings.handshake_timeout,
     "setMessageTimeout": lambda settings: settings.timing.message,
 }
@@ -56,7 +56,7 @@ def test_what_is_no_private_key_is_refused() -> None:
 
 
 def test_the_defaults(context: ServerContext) -> None:
-    assert context.settings.timing == Timing(keep_alive=0.1, message=1.0, silence=5.0)
+    assert context.settings.timing == Timing(keep_alive=0.1, message=1.0, idle_timeout=5.0)
     assert context.settings.handshake_timeout == 5.0
     assert not context.settings.blocklist
 

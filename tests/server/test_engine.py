@@ -177,9 +177,9 @@ class TestTakeover:
         world.run(0.2)
         world.players.clear()
         live = world.join(*ADDRESS)
-        stranger = World().player()
-        stranger.frame()
-        for datagram in (hello, stranger.sent[0]):
+        outsider = World().player()
+        outsider.frame()
+        for datagram in (hello, outsider.sent[0]):
             world.serve([(datagram, ADDRESS)])
         assert world.engine.half_open == 2
         before = world.handler.clients[-1].stats
@@ -307,7 +307,7 @@ class TestHostility:
         assert world.engine.drops["forged"] == 100
         assert len(caplog.records) == 1
 
-    def test_a_forged_goodbye_ends_nothing(self) -> None:
+    def test_a_forged_disconnect_ends_nothing(self) -> None:
         world = World()
         player = world.join(*ADDRESS)
         forged = bytearray(player.sent[-1])
@@ -472,15 +472,15 @@ class TestRoom:
 
 
 class Flood:
-    """Hellos of strangers, made before the flood begins; each address is used once."""
+    """Hellos of outsiders, made before the flood begins; each address is used once."""
 
     RATE = 5000
 
     def __init__(self) -> None:
-        strangers = World()
+        outsiders = World()
         for _ in range(64):
-            strangers.player().frame()
-        self.hellos = [player.sent[0] for player in strangers.players]
+            outsiders.player().frame()
+        self.hellos = [player.sent[0] for player in outsiders.players]
         self.count = 0
 
     def due(self, seconds: float) -> list[tuple[bytes, tuple[str, int]]]:
@@ -832,41 +832,41 @@ class TestBlockList:
 
 
 class TestTheEnd:
-    def test_a_goodbye_is_answered_at_once(self) -> None:
+    def test_a_disconnect_is_replied_to_at_once(self) -> None:
         world = World()
         player = world.join()
         player.connection.disconnect(world.now)
         world.run(3 * FRAME)
-        assert world.handler.reasons == ["goodbye"]
+        assert world.handler.reasons == ["closed by client"]
         assert player.connection.status == ConnectionStatus.DISCONNECTED
         assert world.engine.clients == ()
 
-    def test_what_arrives_with_the_goodbye_can_still_be_replied_to(
+    def test_what_arrives_with_the_disconnect_can_still_be_replied_to(
         self, caplog: pytest.LogCaptureFixture
     ) -> None:
         handler = Recorder(handle_message=lambda client, message: client.send(message))
         world = World(handler)
         player = world.join(conditions=LATE)
-        player.send(b"and now goodbye")
+        player.send(b"my last words")
         player.connection.disconnect(world.now)
         world.run(0.2)
-        assert handler.messages == [b"and now goodbye"]
+        assert handler.messages == [b"my last words"]
         assert caplog.records == []
 
-    def test_what_the_goodbye_has_overtaken_is_neither_handled_nor_acked(self) -> None:
+    def test_what_the_disconnect_has_overtaken_is_neither_handled_nor_acked(self) -> None:
         world = World()
         player = world.join(*ADDRESS)
         outcomes: list[bool] = []
         player.connection.send(b"overtaken", RetryMode.NONE, outcomes.append)
         message = player.connection.next_datagram(world.now)
         player.connection.disconnect(world.now)
-        goodbye = player.connection.next_datagram(world.now)
-        world.serve([(goodbye, ADDRESS), (message, ADDRESS)])
+        disconnect = player.connection.next_datagram(world.now)
+        world.serve([(disconnect, ADDRESS), (message, ADDRESS)])
         world.run(0.1)
         assert world.handler.messages == []
         assert [acked for _, acked in player.connection.take_completed()] == [False]
 
-    def test_silence_drops_a_client(self) -> None:
+    def test_the_idle_timeout_drops_a_client(self) -> None:
         world, outcomes = World(), []
         world.join().relink(DEAD)
         client = world.handler.clients[0]
@@ -938,7 +938,7 @@ class TestTheEnd:
             player.connection.disconnect(world.now)
             world.run(0.1)
             world.players.clear()
-        assert world.handler.reasons == ["goodbye"] * 3
+        assert world.handler.reasons == ["closed by client"] * 3
 
     def test_nothing_is_remembered_of_those_who_left(self) -> None:
         world = World()
@@ -1083,7 +1083,7 @@ class TestSendingToNobody:
         leaving, staying = world.join(), world.join()
         leaving.connection.disconnect(world.now)
         world.run(0.3)
-        assert world.handler.reasons == ["goodbye"]
+        assert world.handler.reasons == ["closed by client"]
         assert staying.messages == [b"somebody has left"]
         assert not leaving.messages
 
@@ -1269,7 +1269,7 @@ class TestArrivalsInTheLog:
         world.run(0.5)
         lines = [record.message for record in caplog.records]
         assert lines[0] == "192.0.2.1:5000 has connected: 1 clients"
-        assert lines[1].startswith("192.0.2.1:5000 has left: goodbye after 0.")
+        assert lines[1].startswith("192.0.2.1:5000 has left: closed by client after 0.")
         assert {record.levelname for record in caplog.records} == {"INFO"}
 
     def test_a_crowd_fills_no_disk_and_is_counted(self, caplog: pytest.LogCaptureFixture) -> None:
@@ -1335,7 +1335,7 @@ class TestHandler:
         world.run(0.5)
         assert sorted(world.handler.messages) == [b"a", b"a", b"b", b"b"]
         assert [player.messages for player in players] == [[b"to all"]] * 2
-        assert world.handler.reasons == ["goodbye"]
+        assert world.handler.reasons == ["closed by client"]
         world.context.shutdown()
         world.run(0.5)
         assert world.engine.is_stopped
@@ -1499,7 +1499,7 @@ class TestContext:
         world.join()
         first, second = path.read_text().splitlines()
         assert first.endswith("192.0.2.1:5000 connect")
-        assert " 192.0.2.1:5000 disconnect goodbye after 1.0" in second
+        assert " 192.0.2.1:5000 disconnect closed by client after 1.0" in second
         assert str(player.token) not in path.read_text()
 
     def test_an_access_log_that_cannot_be_written_stops_nobody(
@@ -1522,7 +1522,7 @@ class TestWork:
         world = World()
         world.context.setKeepAliveInterval(1000)
         world.context.setConnectionTimeout(1000)
-        timing = Timing(keep_alive=1000, silence=1000)
+        timing = Timing(keep_alive=1000, idle_timeout=1000)
         for _ in range(size):
             world.player(timing=timing)
         world.run(1)
@@ -1666,8 +1666,8 @@ class TestAttemptsThatAreGivenUp:
 
     @staticmethod
     def give_up(world: World, player: Player) -> None:
-        """Say goodbye as the client does, and nothing any more."""
-        for _, datagram in player.handshake.farewells(world.now):
+        """Disconnect as the client does, and send nothing more."""
+        for _, datagram in player.handshake.abort(world.now):
             player.links.up.send(datagram, world.now)
         player.frame = lambda: None  # type: ignore[method-assign]
 
@@ -1696,10 +1696,10 @@ class TestAttemptsThatAreGivenUp:
         world.serve([(datagram, ADDRESS) for datagram in player.links.up.receive(world.now)])
         player.frame()
         arriving = player.links.up.receive(world.now)
-        arriving += [datagram for _, datagram in player.handshake.farewells(world.now)]
+        arriving += [datagram for _, datagram in player.handshake.abort(world.now)]
         world.serve([(datagram, ADDRESS) for datagram in arriving])
         assert [event[0] for event in world.handler.events] == ["starting", "connect", "disconnect"]
-        assert world.handler.reasons == ["goodbye"]
+        assert world.handler.reasons == ["closed by client"]
         assert world.engine._handshakes._ends == {}
 
     def test_one_that_follows_no_proof_is_dropped(self) -> None:
@@ -1708,9 +1708,9 @@ class TestAttemptsThatAreGivenUp:
         player.frame()
         world.serve([(datagram, ADDRESS) for datagram in player.links.up.receive(world.now)])
         player.frame()
-        farewells = [datagram for _, datagram in player.handshake.farewells(world.now)]
-        world.serve([(datagram, ADDRESS) for datagram in farewells])
-        assert world.engine.drops == {"no session": len(farewells)}
+        disconnects = [datagram for _, datagram in player.handshake.abort(world.now)]
+        world.serve([(datagram, ADDRESS) for datagram in disconnects])
+        assert world.engine.drops == {"no session": len(disconnects)}
         assert world.engine._handshakes._ends == {}
 
     def test_what_claims_to_be_one_cannot_end_a_session(self) -> None:

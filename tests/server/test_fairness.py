@@ -11,7 +11,7 @@ import pytest
 from support.keyholder import KeyHolder
 from support.serverworld import Recorder, World
 
-from mpgameserver._core.call_budget import GO_TIMEOUT, MAX_CALLS_PER_GO, MAX_CALLS_PER_TURN
+from mpgameserver._core.call_budget import BATCH_TIMEOUT, MAX_CALLS_PER_BATCH, MAX_CALLS_PER_TURN
 from mpgameserver._core.pump import ServerPump
 from mpgameserver.enums import DisconnectReason, PacketType
 from mpgameserver.server import ServerClient
@@ -19,7 +19,7 @@ from mpgameserver.server.limits import Limits
 from mpgameserver.server.loop import MAX_READS
 
 INTERVAL = 1 / 60
-MAX_MESSAGES_PER_GO = 16_384
+MAX_MESSAGES_PER_RECEIVE = 16_384
 COST = 5e-6
 FLOOD = 2800
 """Datagrams per second, each with 255 messages: 714,000 calls of 5 µs, more than a core has."""
@@ -109,7 +109,7 @@ class TestOneReadingOfTheClock:
         server.run(0.1)
 
         def take_long() -> None:
-            server.world.now += GO_TIMEOUT
+            server.world.now += BATCH_TIMEOUT
 
         engine = server.world.engine
         before = len(server.handler.handled)
@@ -150,7 +150,7 @@ class TestOneClientThatFloods:
         server.run(0.4)
         delays = server.delays(honest)
         assert len(delays) == len(sent)
-        assert delays[-1] <= GO_TIMEOUT + 70 * COST
+        assert delays[-1] <= BATCH_TIMEOUT + 70 * COST
 
     def test_no_tick_is_missed_and_none_is_later_than_a_go(self) -> None:
         server = BusyServer(Costly())
@@ -160,7 +160,7 @@ class TestOneClientThatFloods:
         server.run(0.4)
         assert len(server.ticks) == 24
         late = [at - (first + i * INTERVAL) for i, at in enumerate(server.ticks)]
-        assert max(late) <= 2 * GO_TIMEOUT
+        assert max(late) <= 2 * BATCH_TIMEOUT
 
     def test_ticks_come_on_time_with_full_inboxes_and_slow_messages(self) -> None:
         server = BusyServer(Costly(cost=0.001))
@@ -171,7 +171,7 @@ class TestOneClientThatFloods:
         server.ticks.clear()
         server.run(0.5)
         gaps = [later - at for at, later in itertools.pairwise(server.ticks)]
-        assert max(gaps) <= INTERVAL + GO_TIMEOUT + 0.002
+        assert max(gaps) <= INTERVAL + BATCH_TIMEOUT + 0.002
 
     def test_nothing_is_lost_and_the_order_of_a_session_is_kept(self) -> None:
         server = BusyServer(Costly())
@@ -206,7 +206,7 @@ class TestOneClientThatFloods:
         for datagram, address in datagrams:
             world.engine.dispatcher.receive(datagram, address, world.now, world.wall_now)
         world.engine.advance(world.now)
-        assert MAX_CALLS_PER_GO <= len(world.handler.messages) <= 2 * MAX_CALLS_PER_GO
+        assert MAX_CALLS_PER_BATCH <= len(world.handler.messages) <= 2 * MAX_CALLS_PER_BATCH
         world.serve()
         assert len(world.handler.messages) == 100 * 255
 
@@ -216,7 +216,7 @@ class TestOneClientThatFloods:
         for _ in range(80):
             server.arrive(server.world.now, peer.packet(*[b"x"] * 255), peer.address)
         server._pump.receive(MAX_READS, server.world.now, server.world.wall_now)
-        assert len(server._arrivals) == 80 - (MAX_MESSAGES_PER_GO // 255 + 1)
+        assert len(server._arrivals) == 80 - (MAX_MESSAGES_PER_RECEIVE // 255 + 1)
 
 
 class TestRate:
@@ -272,16 +272,16 @@ class TestCallbacks:
 
 
 class TestTheEnd:
-    def test_a_goodbye_does_not_take_away_what_was_acked_before(self) -> None:
+    def test_a_disconnect_does_not_take_away_what_was_acked_before(self) -> None:
         server = BusyServer(Costly(cost=0.001))
         peer = KeyHolder(server.world)
         server.arrive(server.world.now, peer.packet(*[b"x"] * 255), peer.address)
-        goodbye = peer.packet(b"", kind=PacketType.DISCONNECT)
-        server.arrive(server.world.now, goodbye, peer.address)
+        disconnect = peer.packet(b"", kind=PacketType.DISCONNECT)
+        server.arrive(server.world.now, disconnect, peer.address)
         server.run(0.5)
         assert len(server.handler.handled) == 255
         [(client,)] = server.handler.named("disconnect")
-        assert client.reason is DisconnectReason.GOODBYE
+        assert client.reason is DisconnectReason.CLIENT
 
     def test_a_successor_at_its_address_connects_when_it_has_left(self) -> None:
         world = World()

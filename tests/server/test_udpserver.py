@@ -437,14 +437,14 @@ class TestUdpServer:
         refusals = itertools.cycle([True, True, False])
 
         class Reluctant:
-            def __init__(self, carrier: Any) -> None:
-                self.receive_from = carrier.receive_from
-                self.queue = lambda *leaving: not next(refusals) and carrier.queue(*leaving)
-                self.flush = lambda: not next(refusals) and carrier.flush()
+            def __init__(self, io: Any) -> None:
+                self.receive_from = io.receive_from
+                self.queue = lambda *leaving: not next(refusals) and io.queue(*leaving)
+                self.flush = lambda: not next(refusals) and io.flush()
 
         monkeypatch.setattr(
             "mpgameserver.server.loop.ServerPump",
-            lambda dispatcher, carrier, clock: ServerPump(dispatcher, Reluctant(carrier), clock),
+            lambda dispatcher, io, clock: ServerPump(dispatcher, Reluctant(io), clock),
         )
         context = ServerContext(
             Recorder(handle_message=lambda client, message: client.send(message))
@@ -492,7 +492,7 @@ class TestThreadedServer:
             with pytest.raises(RuntimeError, match="another server"):
                 second.start()
 
-    def test_stopping_says_goodbye_to_every_client(self) -> None:
+    def test_stopping_disconnects_every_client(self) -> None:
         context = ServerContext(Recorder())
         server = ThreadedServer(context, LOOPBACK)
         server.start()
@@ -834,7 +834,7 @@ class TestCrowd:
                     client.forceDisconnect()
             play([], lambda: len(context.handler.reasons) == 200)
         assert len(context.handler.clients) == 200
-        assert sorted(set(context.handler.reasons)) == ["goodbye"]
+        assert sorted(set(context.handler.reasons)) == ["closed by client"]
         assert "raised" not in caplog.text
 
 
@@ -917,7 +917,7 @@ class TestSlowEvents:
             began = log.begin()
             clock[0] += seconds
             log.end(name, began)
-        log.end_go(100.0)
+        log.end_turn(100.0)
         [record] = caplog.records
         assert record.levelname == "WARNING"
         assert record.message.startswith("connect blocked the server for 0.50 s")
@@ -931,9 +931,9 @@ class TestSlowEvents:
         clock[0] += SLOW_EVENT / 2
         log.end("update", began)
         clock[0] += 2 * SLOW_EVENT
-        log.end_go(100.0)
+        log.end_turn(100.0)
         clock[0] += SLOW_EVENT / 2
-        log.end_go(clock[0])
+        log.end_turn(clock[0])
         [record] = caplog.records
         assert record.message.startswith("handle_message or a message's callback blocked")
 

@@ -44,8 +44,8 @@ TWO_PIECES = (Kind(1, 23, 28),)
 """Cut in two when a datagram has 60 bytes, of which 22 are the payload."""
 
 YOJIMBO_LINK = LinkConditions(loss=0.25, duplicate=0.25, latency=1.0, jitter=0.1)
-PATIENT = Timing(keep_alive=0.5, message=10.0, silence=60.0)
-SHORT_TIMEOUT = Timing(keep_alive=0.5, message=1.0, silence=60.0)
+PATIENT = Timing(keep_alive=0.5, message=10.0, idle_timeout=60.0)
+SHORT_TIMEOUT = Timing(keep_alive=0.5, message=1.0, idle_timeout=60.0)
 
 GNS_KNOWN = (
     # bytes/s, loss, delay in s, reordered, by s
@@ -131,8 +131,8 @@ def bad_times(seconds: float) -> Iterator[Condition]:
         burst = BurstLoss.from_mean(fraction, length)
         link = LinkConditions(burst_loss=burst, latency=0.05, jitter=0.02)
         name = f"bursts {fraction:.0%} of {length:.0f}"
-        # Forty of the ten keep-alives per second fill most of the five seconds of silence.
-        timing = Timing(silence=60.0)
+        # Forty of the ten keep-alives per second fill most of the five seconds of idle timeout.
+        timing = Timing(idle_timeout=60.0)
         yield Condition(f"{name} mixture", link, MIXTURE, seconds=seconds, timing=timing)
         yield Condition(f"{name} game", link, GAME, seconds=seconds, per_frame=1, timing=timing)
     times = tuple(Blackout(4.0 + 7.0 * i, 2.0) for i in range(int(seconds / 7.0) + 1))

@@ -1,4 +1,4 @@
-"""A server and its clients, who play, vanish, come back and say goodbye, all over bad links.
+"""A server and its clients, who play, vanish, come back and disconnect, all over bad links.
 
 Every session has a talk of its own in each direction, whose messages no other talk has. So a
 message that reaches the wrong session, or a session of the same client that came later, is found.
@@ -30,7 +30,7 @@ from mpgameserver.stats import ConnectionStats
 from mpgameserver.wire.packet import Packet
 
 STAY = 10.0
-"""Virtual seconds that a session lasts on average before its client vanishes or says goodbye."""
+"""Virtual seconds that a session lasts on average before its client vanishes or disconnects."""
 AWAY = 1.0
 """Virtual seconds that a client stays away at most."""
 AFTERMATH = 20.0
@@ -78,12 +78,12 @@ class Member:
         self._attempt = ClientHandshake(key.getPublicKey(), now, WALL_START + now)
         self._attempt.add_path("path", now, limits.payload, limits.datagram)
 
-    def leave(self, now: float, says_goodbye: bool) -> None:
+    def leave(self, now: float, disconnects: bool) -> None:
         """End the session; the server may not be told."""
         assert self.connection is not None
-        farewell = self.connection.abort(now)
-        if farewell is not None and says_goodbye:
-            self.link.up.send(farewell, now)
+        disconnect = self.connection.abort(now)
+        if disconnect is not None and disconnects:
+            self.link.up.send(disconnect, now)
         self.connection = None
 
     def receive(self, now: float) -> bool:
@@ -189,7 +189,7 @@ class Crowd(EventHandler):
         elif self.now >= member.acts_at:
             self.up[connection.token].has_ended = self.down[connection.token].has_ended = True
             self.figures.append(ConnectionStats.of(connection.endpoint, self.now))
-            member.leave(self.now, says_goodbye=self._rng.random() < 0.5)
+            member.leave(self.now, disconnects=self._rng.random() < 0.5)
             self._collect(connection)
             member.acts_at = self.now + self._rng.uniform(0.0, AWAY)
         else:

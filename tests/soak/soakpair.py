@@ -77,7 +77,7 @@ class SoakPair:
         context = ServerContext(arrival, key)
         context.setTempConnectionTimeout(HANDSHAKE_TIMEOUT)
         context.setKeepAliveInterval(timing.keep_alive)
-        context.setConnectionTimeout(timing.silence)
+        context.setConnectionTimeout(timing.idle_timeout)
         context.setMessageTimeout(timing.message)
         engine, now = ServerEngine(context), 0.0
         engine.start(now)

@@ -2,7 +2,7 @@
 
 Every message begins with its index, and the rest of its bytes, its size and its retry mode follow
 from that and from the seed. So every byte that arrives is compared without keeping what was sent,
-and a message of another talk is found to be a stranger's.
+and a message of another talk is recognized as foreign.
 """
 
 from __future__ import annotations

@@ -89,7 +89,7 @@ class SecondPeer:
         """The names of the reliable messages that have arrived whole, in the order of the acks."""
         self.delivered: list[tuple[int, bytes]] = []
         """Return the received messages, by message number."""
-        self.goodbye = False
+        self.disconnect_received = False
         self._identifier = wire.TO_CLIENT if is_server else wire.TO_SERVER
         self._key, self._wall_start = key, wall_start
         self._packet = self._message = wire.add(0, before) if before else 0
@@ -228,7 +228,7 @@ class SecondPeer:
         elif message.type == wire.APP_FRAGMENT:
             self._take_piece(message)
         elif message.type == wire.DISCONNECT:
-            self.goodbye = True
+            self.disconnect_received = True
 
     def _take_piece(self, message: wire.Message) -> None:
         number, index, count = wire.struct.unpack_from(">HHH", message.payload)

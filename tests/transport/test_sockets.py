@@ -63,8 +63,8 @@ class TestConnectedSocket:
         self, connected: ConnectedSocket, peer: socket.socket
     ) -> None:
         address = address_of(connected, peer)
-        with bound_socket() as stranger:
-            stranger.sendto(b"from a stranger", address)
+        with bound_socket() as outsider:
+            outsider.sendto(b"from an outsider", address)
         peer.sendto(b"from the peer", address)
         wait_readable(connected, PATIENCE)
         assert [connected.datagrams.receive(), connected.datagrams.receive()] == [
@@ -77,11 +77,11 @@ class TestConnectedSocket:
     ) -> None:
         address = address_of(connected, peer)
         try:
-            stranger = bound_socket("127.0.0.2", peer.getsockname()[1])
+            outsider = bound_socket("127.0.0.2", peer.getsockname()[1])
         except OSError as error:
             pytest.skip(f"no second loopback address: {error}")
-        with stranger:
-            stranger.sendto(b"from a stranger", address)
+        with outsider:
+            outsider.sendto(b"from an outsider", address)
         peer.sendto(b"from the peer", address)
         wait_readable(connected, PATIENCE)
         assert [connected.datagrams.receive(), connected.datagrams.receive()] == [

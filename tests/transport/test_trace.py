@@ -66,8 +66,8 @@ def talk(context: ServerContext, client: UdpClient, stray: bytes = b"") -> None:
         play(client, client.connected)
         client.send(SECRET)
         play(client, client.hasMessages)
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as stranger:
-            stranger.sendto(stray, server.address)
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as outsider:
+            outsider.sendto(stray, server.address)
             play(client, lambda: context.stats.drops)
         client.waitForDisconnect()
 
@@ -270,7 +270,7 @@ def test_a_hello_that_waited_in_vain_gets_a_second_line(tmp_path: Path) -> None:
 
 
 def test_a_handshake_tells_why_it_dropped() -> None:
-    key, stranger = EllipticCurvePrivateKey.new(), EllipticCurvePrivateKey.new()
+    key, outsider = EllipticCurvePrivateKey.new(), EllipticCurvePrivateKey.new()
     attempt = ClientHandshake(key.getPublicKey(), 0.0, 1_700_000_000.0)
     attempt.add_path("path", 0.0, 1434, 1472)
     [(_, hello)] = attempt.datagrams(0.0)
@@ -282,7 +282,7 @@ def test_a_handshake_tells_why_it_dropped() -> None:
     good = answer(hello, key)
     assert reason(good.datagram) is None
     assert reason(good.datagram) == "repeated"
-    assert reason(answer(hello, stranger).datagram) == "wrong key"
+    assert reason(answer(hello, outsider).datagram) == "wrong key"
     assert reason(good.datagram[:-1]) == "malformed hello"
     for _ in range(MAX_VERIFICATIONS):
         last = reason(answer(hello, key).datagram)

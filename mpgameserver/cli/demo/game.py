@@ -3,7 +3,7 @@
 The server has a thread, and so has the link between it and the clients; the clients share the
 calling thread, a frame of each in turn. When the time is over nobody starts anything new, and
 the frames go on until every reliable message has arrived and every callback was called. Then the
-clients say goodbye, and the books of both sides are compared.
+clients disconnect, and the books of both sides are compared.
 """
 
 from __future__ import annotations
