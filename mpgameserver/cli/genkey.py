@@ -6,7 +6,7 @@ import argparse
 import os
 from pathlib import Path
 
-from mpgameserver.cli.parser import EXIT_OK, Commands, add_command, print_at_once
+from mpgameserver.cli.parser import EXIT_OK, Commands, print_at_once
 from mpgameserver.crypto import EllipticCurvePrivateKey, EllipticCurvePublicKey
 
 __all__ = ["register", "run", "write_key_pair"]
@@ -67,8 +67,8 @@ def _create(key: EllipticCurvePrivateKey | EllipticCurvePublicKey, path: Path) -
 
 def register(commands: Commands) -> None:
     """Add the command to the parser."""
-    command = add_command(
-        commands, "genkey", "make the key pair of a server", _DESCRIPTION, _EPILOG
+    command = commands.add_parser(
+        "genkey", help="make the key pair of a server", description=_DESCRIPTION, epilog=_EPILOG
     )
     command.add_argument("out", metavar="OUT", help="file of the private key")
     command.set_defaults(run=run)

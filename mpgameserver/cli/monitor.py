@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import logging
-import math
 import sys
 import threading
 import time
@@ -15,7 +14,7 @@ from mpgameserver.cli import argtypes
 from mpgameserver.cli.connect import UnreachableError, reach
 from mpgameserver.cli.display import Display, open_display
 from mpgameserver.cli.monitor_tables import MonitorView, nothing_came
-from mpgameserver.cli.parser import EXIT_OK, Commands, add_command
+from mpgameserver.cli.parser import EXIT_OK, Commands, add_key, add_seconds
 from mpgameserver.client.udpclient import UdpClient
 from mpgameserver.crypto import EllipticCurvePrivateKey
 from mpgameserver.enums import ConnectFailure
@@ -151,27 +150,17 @@ def watching(asker: FiguresAsker, display: Display) -> Iterator[None]:
 
 def register(commands: Commands) -> None:
     """Add the command to the parser."""
-    command = add_command(commands, "monitor", "watch a running server", _DESCRIPTION, _EPILOG)
+    command = commands.add_parser(
+        "monitor", help="watch a running server", description=_DESCRIPTION, epilog=_EPILOG
+    )
     command.add_argument(
         "address",
         metavar="HOST:PORT",
         type=argtypes.address(1),
         help="address of the server's monitor channel",
     )
-    command.add_argument(
-        "--key",
-        metavar="FILE",
-        type=argtypes.key(EllipticCurvePrivateKey.fromPEM),
-        required=True,
-        help="private key of the channel",
-    )
-    command.add_argument(
-        "--seconds",
-        metavar="N",
-        type=argtypes.number(float, 0.1, argtypes.MAX_SECONDS),
-        default=math.inf,
-        help="time to watch, in seconds (default: until interrupted)",
-    )
+    add_key(command, EllipticCurvePrivateKey, "private key of the channel", required=True)
+    add_seconds(command, "time to watch")
     command.set_defaults(run=run)
 
 

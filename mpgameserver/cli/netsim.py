@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import signal
 import sys
 import threading
@@ -17,7 +16,7 @@ from typing import Any
 from mpgameserver.cli import argtypes
 from mpgameserver.cli.display import Display, Table, kilobytes, open_display
 from mpgameserver.cli.link_options import DIRECTIONS, add_link_options, link_conditions
-from mpgameserver.cli.parser import EXIT_OK, Commands, add_command, add_json, add_seed, seed_of
+from mpgameserver.cli.parser import EXIT_OK, Commands, add_json, add_seconds, add_seed
 from mpgameserver.netsim import LinkConditions, LinkStats
 from mpgameserver.transport.address import format_address
 from mpgameserver.udpproxy import MAX_CLIENTS, ProxyStats, UdpProxy
@@ -85,8 +84,8 @@ class RelaySettings:
     up: LinkConditions
     down: LinkConditions
     seed: int
-    seconds: float | None
-    """The time to run; None until interrupted."""
+    seconds: float
+    """The time to run; infinite until interrupted."""
 
 
 @dataclass(frozen=True)
@@ -145,8 +144,7 @@ def relay(settings: RelaySettings, display: Display) -> RelayReport:
                 f"listening on {format_address(proxy.address)}, forwarding to "
                 f"{format_address(settings.target)}, seed {settings.seed}"
             )
-            end = math.inf if settings.seconds is None else began + settings.seconds
-            while (left := end - time.perf_counter()) > 0:
+            while (left := began + settings.seconds - time.perf_counter()) > 0:
                 time.sleep(min(LOOK_INTERVAL, left))
                 if display.is_due():
                     display.show(report().as_table())
@@ -173,8 +171,11 @@ def _terminated_as_interrupted() -> Iterator[None]:
 
 def register(commands: Commands) -> None:
     """Add the command to the parser."""
-    command = add_command(
-        commands, "netsim", "put a bad link between a server and its clients", _DESCRIPTION, _EPILOG
+    command = commands.add_parser(
+        "netsim",
+        help="put a bad link between a server and its clients",
+        description=_DESCRIPTION,
+        epilog=_EPILOG,
     )
     command.add_argument(
         "--to",
@@ -191,12 +192,7 @@ def register(commands: Commands) -> None:
         help="address for clients to connect to; port 0 takes a free one (default: 127.0.0.1:0)",
     )
     add_seed(command, "of the links")
-    command.add_argument(
-        "--seconds",
-        metavar="N",
-        type=argtypes.number(float, 0.1, argtypes.MAX_SECONDS),
-        help="time to run, in seconds (default: until interrupted)",
-    )
+    add_seconds(command, "time to run")
     add_json(command)
     add_link_options(command)
     command.set_defaults(run=run)
@@ -206,7 +202,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Run the command, and return its exit code."""
     up, down = (link_conditions(arguments, direction) for direction in DIRECTIONS)
     settings = RelaySettings(
-        arguments.listen, arguments.to, up, down, seed_of(arguments), arguments.seconds
+        arguments.listen, arguments.to, up, down, arguments.seed, arguments.seconds
     )
     if arguments.json:
         print(json.dumps(relay(settings, Display()).as_json(), indent=2))

@@ -6,9 +6,11 @@ import argparse
 import math
 import random
 import sys
+from functools import partial
 from typing import Any, NoReturn, TypeAlias
 
 from mpgameserver.cli import argtypes
+from mpgameserver.crypto import EllipticCurvePrivateKey, EllipticCurvePublicKey
 
 __all__ = [
     "EXIT_FAILED",
@@ -17,12 +19,12 @@ __all__ = [
     "EXIT_USAGE",
     "CommandParser",
     "Commands",
-    "add_command",
     "add_json",
+    "add_key",
+    "add_seconds",
     "add_seed",
     "fail",
     "print_at_once",
-    "seed_of",
 ]
 
 EXIT_OK = 0
@@ -32,8 +34,13 @@ EXIT_USAGE = 2
 EXIT_INTERRUPTED = 130
 """128 + SIGINT, as shells have it."""
 
-Commands: TypeAlias = Any
-"""The object to which commands are added: argparse has no public name for its class."""
+Commands: TypeAlias = "argparse._SubParsersAction[CommandParser]"
+"""The object to which commands are added."""
+
+Key: TypeAlias = EllipticCurvePrivateKey | EllipticCurvePublicKey
+
+print_at_once = partial(print, flush=True)
+"""Print a line at once, for a program may be reading."""
 
 
 class CommandParser(argparse.ArgumentParser):
@@ -50,14 +57,22 @@ class CommandParser(argparse.ArgumentParser):
         self.exit(EXIT_USAGE, f"{self.prog}: {message} (see {self.prog} --help)\n")
 
 
-def add_command(
-    commands: Commands, name: str, help_text: str, description: str, epilog: str
-) -> argparse.ArgumentParser:
-    """Add a command, and return the parser of its options."""
-    command: argparse.ArgumentParser = commands.add_parser(
-        name, help=help_text, description=description, epilog=epilog
+def add_key(
+    command: argparse.ArgumentParser, kind: type[Key], text: str, name: str = "--key", **more: Any
+) -> None:
+    """Add an option for a file with a key."""
+    command.add_argument(name, metavar="FILE", type=argtypes.key(kind.fromPEM), help=text, **more)
+
+
+def add_seconds(command: argparse.ArgumentParser, what: str) -> None:
+    """Add --seconds; `what` begins the sentence of its help, such as "time to run"."""
+    command.add_argument(
+        "--seconds",
+        metavar="N",
+        type=argtypes.number(float, 0.1, argtypes.MAX_SECONDS),
+        default=math.inf,
+        help=f"{what}, in seconds (default: until interrupted)",
     )
-    return command
 
 
 def add_seed(command: argparse.ArgumentParser, what: str) -> None:
@@ -66,13 +81,9 @@ def add_seed(command: argparse.ArgumentParser, what: str) -> None:
         "--seed",
         metavar="N",
         type=argtypes.number(int, -math.inf, math.inf),
+        default=random.randrange(2**32),
         help=f"seed {what}, a whole number (default: a new one each time, shown)",
     )
-
-
-def seed_of(arguments: argparse.Namespace) -> int:
-    """The seed that was given, or a new one."""
-    return random.randrange(2**32) if arguments.seed is None else arguments.seed
 
 
 def add_json(command: argparse.ArgumentParser) -> None:
@@ -82,11 +93,6 @@ def add_json(command: argparse.ArgumentParser) -> None:
         action="store_true",
         help="print nothing but one JSON document at the end; its times are in seconds",
     )
-
-
-def print_at_once(line: str) -> None:
-    """Print a line at once, for a program may be reading."""
-    print(line, flush=True)
 
 
 def fail(command: str, reason: str, code: int = EXIT_FAILED) -> int:

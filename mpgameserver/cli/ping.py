@@ -15,7 +15,7 @@ from collections.abc import Callable
 
 from mpgameserver.cli import argtypes
 from mpgameserver.cli.connect import FRAME, reach
-from mpgameserver.cli.parser import EXIT_FAILED, EXIT_OK, Commands, add_command, print_at_once
+from mpgameserver.cli.parser import EXIT_FAILED, EXIT_OK, Commands, add_key, print_at_once
 from mpgameserver.client.udpclient import UdpClient
 from mpgameserver.crypto import EllipticCurvePublicKey
 from mpgameserver.enums import RetryMode
@@ -144,8 +144,11 @@ def _ms(seconds: float) -> str:
 
 def register(commands: Commands) -> None:
     """Add the command to the parser."""
-    command = add_command(
-        commands, "ping", "measure the round trip to an echo server", _DESCRIPTION, _EPILOG
+    command = commands.add_parser(
+        "ping",
+        help="measure the round trip to an echo server",
+        description=_DESCRIPTION,
+        epilog=_EPILOG,
     )
     command.add_argument(
         "address",
@@ -153,12 +156,8 @@ def register(commands: Commands) -> None:
         type=argtypes.address(1),
         help="the server: a name, an IPv4 address or an IPv6 address in brackets, and a port",
     )
-    command.add_argument(
-        "--key",
-        metavar="FILE",
-        type=argtypes.key(EllipticCurvePublicKey.fromPEM),
-        help="the server's public key (default: trust whoever replies)",
-    )
+    text = "the server's public key (default: trust whoever replies)"
+    add_key(command, EllipticCurvePublicKey, text)
     command.add_argument(
         "--count",
         metavar="N",

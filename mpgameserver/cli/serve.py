@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from mpgameserver.cli import argtypes
 from mpgameserver.cli.display import Display, open_display
 from mpgameserver.cli.monitor import watching
-from mpgameserver.cli.parser import EXIT_OK, EXIT_USAGE, Commands, add_command, fail, print_at_once
+from mpgameserver.cli.parser import EXIT_OK, EXIT_USAGE, Commands, add_key, fail, print_at_once
 from mpgameserver.crypto import EllipticCurvePrivateKey
 from mpgameserver.errors import SendQueueFullError
 from mpgameserver.monitorchannel import DEFAULT_ADDRESS, MonitorChannel
@@ -127,7 +127,9 @@ def serve(
 
 def register(commands: Commands) -> None:
     """Add the command to the parser."""
-    command = add_command(commands, "serve", "run an echo server", _DESCRIPTION, _EPILOG)
+    command = commands.add_parser(
+        "serve", help="run an echo server", description=_DESCRIPTION, epilog=_EPILOG
+    )
     command.add_argument(
         "--host",
         default="0.0.0.0",
@@ -138,30 +140,22 @@ def register(commands: Commands) -> None:
         metavar="N",
         type=argtypes.number(int, 0, argtypes.MAX_PORT),
         default=argtypes.DEFAULT_PORT,
-        help=f"UDP port to listen on, 0 for a free one (default: {argtypes.DEFAULT_PORT})",
+        help="UDP port to listen on, 0 for a free one (default: %(default)s)",
     )
-    command.add_argument(
-        "--key",
-        metavar="FILE",
-        type=argtypes.key(EllipticCurvePrivateKey.fromPEM),
-        help="private key made by genkey (default: a new key each time)",
-    )
+    text = "private key made by genkey (default: a new key each time)"
+    add_key(command, EllipticCurvePrivateKey, text)
     command.add_argument(
         "--tick",
         metavar="N",
         type=argtypes.number(float, 1, 1000),
         default=60.0,
-        help="ticks per second (default: 60)",
+        help="ticks per second (default: %(default)g)",
     )
     command.add_argument(
         "--monitor", action="store_true", help="show live statistics, as the command monitor does"
     )
-    command.add_argument(
-        "--monitor-key",
-        metavar="FILE",
-        type=argtypes.key(EllipticCurvePrivateKey.fromPEM),
-        help="let whoever has this private key watch with the command monitor",
-    )
+    text = "let whoever has this private key watch with the command monitor"
+    add_key(command, EllipticCurvePrivateKey, text, "--monitor-key")
     host, port = DEFAULT_ADDRESS
     command.add_argument(
         "--monitor-listen",

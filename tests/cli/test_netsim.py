@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import re
 import signal
 import socket
@@ -119,7 +120,7 @@ def test_the_same_seed_loses_the_same(server):
 def test_a_signal_ends_it_and_the_old_handlers_are_back(server, number):
     before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
     display = Watcher(while_working=lambda: signal.raise_signal(number))
-    report = relay(settings(server.getsockname(), seconds=None), display)
+    report = relay(settings(server.getsockname(), seconds=math.inf), display)
     assert report.seconds < PATIENCE
     assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
 

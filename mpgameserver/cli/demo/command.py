@@ -18,10 +18,8 @@ from mpgameserver.cli.parser import (
     EXIT_FAILED,
     EXIT_OK,
     Commands,
-    add_command,
     add_json,
     add_seed,
-    seed_of,
 )
 
 __all__ = ["register", "run"]
@@ -62,8 +60,11 @@ examples:
 
 def register(commands: Commands) -> None:
     """Add the command to the parser."""
-    command = add_command(
-        commands, "demo", "play over a bad link and see what arrives", _DESCRIPTION, _EPILOG
+    command = commands.add_parser(
+        "demo",
+        help="play over a bad link and see what arrives",
+        description=_DESCRIPTION,
+        epilog=_EPILOG,
     )
 
     def add(name: str, low: float, high: float, default: float, text: str) -> None:
@@ -72,7 +73,7 @@ def register(commands: Commands) -> None:
             metavar="N",
             type=argtypes.number(float, low, high),
             default=default,
-            help=f"{text} (default: {default:g})",
+            help=f"{text} (default: %(default)g)",
         )
 
     add("seconds", 0.1, argtypes.MAX_SECONDS, 8.0, "time that the clients play, in seconds")
@@ -85,7 +86,7 @@ def register(commands: Commands) -> None:
         metavar="N",
         type=argtypes.number(int, 1, MAX_PLAYERS),
         default=4,
-        help=f"number of clients, at most {MAX_PLAYERS} (default: 4)",
+        help=f"number of clients, at most {MAX_PLAYERS} (default: %(default)s)",
     )
     command.add_argument(
         "--report",
@@ -109,7 +110,7 @@ def run(arguments: argparse.Namespace) -> int:
         jitter=arguments.jitter,
         duplicate=arguments.duplicate,
         clients=arguments.clients,
-        seed=seed_of(arguments),
+        seed=arguments.seed,
     )
     if arguments.json:
         report = run_demo(settings, Display())
