@@ -329,7 +329,7 @@ cdef class Dispatcher:
         cdef tuple leaving
         if now > self.now:
             self.now = now
-        leaving = self.answers.take() if self.answers.size() else self._next_of_sessions()
+        leaving = self.answers.take() if len(self.answers) else self._next_of_sessions()
         if self.observer is not None and leaving is not None:
             self.observer.sent(leaving[0], leaving[1])
         return leaving

@@ -23,7 +23,7 @@ from mpgameserver._core.seqnum cimport RING_SIZE, check_number
 
 from mpgameserver.errors import PacketError
 
-__all__ = ["Reassembler", "split"]
+__all__ = ["Reassembler"]
 
 cdef enum:
     # A message has room for a quarter more than came of it: so it is moved some 40 times while it
@@ -47,16 +47,6 @@ cdef uint32_t fragment_count(Py_ssize_t size, Py_ssize_t payload_limit) noexcept
     return <uint32_t>(fragments + (size > fragments * full))
 
 
-cdef Py_ssize_t fragment_size(
-    Py_ssize_t size, Py_ssize_t payload_limit, uint32_t index
-) noexcept nogil:
-    """Return the size of fragment `index` (from 1) of a message of `size` bytes."""
-    cdef Py_ssize_t full = max_fragment(payload_limit)
-    if index < fragment_count(size, payload_limit):
-        return full
-    return size - (index - 1) * full
-
-
 cdef void write_fragment_header(unsigned char *out, const FragmentHeader *fragment) noexcept nogil:
     put16(out, fragment.number)
     put16(out + 2, fragment.index)
@@ -77,40 +67,6 @@ cdef bint read_fragment_header(
 
 cdef inline bint _is_possible(const FragmentHeader *fragment) noexcept nogil:
     return 1 <= fragment.index <= fragment.count <= MAX_FRAGMENTS and fragment.number != 0
-
-
-def split(uint16_t number, bytes message not None, Py_ssize_t payload_limit):
-    """Return the APP_FRAGMENT messages of a message, each with its 6-byte header.
-
-    `number` is that of the fragmented message, `payload_limit` the largest message that is not
-    fragmented. Raises ValueError for the number 0, for a limit that leaves a fragment no room, and
-    when it would take more than 8,192 fragments.
-    """
-    cdef FragmentHeader fragment
-    cdef unsigned char head[FRAGMENT_HEADER]
-    cdef uint32_t index, count
-    cdef Py_ssize_t offset = 0, size
-    if payload_limit <= FRAGMENT_HEADER:
-        raise ValueError(f"payload_limit must be above {FRAGMENT_HEADER}, not {payload_limit}")
-    count = fragment_count(len(message), payload_limit)
-    if number == 0:
-        raise ValueError("number must be 1...65535, not 0")
-    if count > MAX_FRAGMENTS:
-        raise ValueError(f"a message of {len(message)} bytes takes {count} fragments, "
-                         f"more than {MAX_FRAGMENTS}")
-    fragments = []
-    fragment.number = number
-    fragment.count = count
-    for index in range(1, count + 1):
-        fragment.index = index
-        write_fragment_header(head, &fragment)
-        size = fragment_size(len(message), payload_limit, index)
-        fragments.append(
-            PyBytes_FromStringAndSize(<char *>head, FRAGMENT_HEADER)
-            + message[offset:offset + size]
-        )
-        offset += size
-    return fragments
 
 
 @cython.final

@@ -23,5 +23,3 @@ cdef void queue_clear(Queue *queue)
 cdef class Fifo:
     # One that is an object.
     cdef Queue _queue
-    cdef inline uint32_t size(self) noexcept:
-        return self._queue.count

@@ -2,13 +2,11 @@ from typing import Final, final
 
 from mpgameserver._core.budget import Share
 
-__all__ = ["Reassembler", "split"]
+__all__ = ["Reassembler"]
 
 MAX_REASSEMBLY_BYTES: Final[int]
 MAX_REASSEMBLIES: Final[int]
 REASSEMBLY_TIMEOUT: Final[int]
-
-def split(number: int, message: bytes, payload_limit: int) -> list[bytes]: ...
 
 @final
 class Reassembler:

@@ -27,7 +27,6 @@ __all__ = [
     "format_address",
     "hello_payload",
     "host_and_port",
-    "host_group",
     "host_groups",
     "host_of",
     "limits_towards",
@@ -99,11 +98,6 @@ def host_of(address: SocketAddress) -> IpAddress:
     if isinstance(host, IPv6Address) and host.ipv4_mapped is not None:
         return host.ipv4_mapped
     return host
-
-
-def host_group(host: IpAddress) -> bytes:
-    """Return the bits that all addresses of one host share: IPv4 whole, IPv6 by /64."""
-    return host.packed if isinstance(host, IPv4Address) else host.packed[:_SUBSCRIBER_BYTES]
 
 
 def hello_payload(host: IpAddress) -> int:

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 from support import models, wire
 from support.damage import prefixes
+from support.endpoints import Peer, fragments_of, new_endpoint
 from support.examples import examples
 
 from mpgameserver._core.budget import ITEM_COST, Budget
@@ -21,12 +22,10 @@ from mpgameserver._core.fragmenter import (
     MAX_REASSEMBLY_BYTES,
     REASSEMBLY_TIMEOUT,
     Reassembler,
-    split,
 )
 from mpgameserver._core.packet import size_limits
 from mpgameserver.errors import PacketError
 
-SMALLEST = 7  # the payload limit that leaves a byte for a full piece
 DATA = random.Random("fragments").randbytes(60_000)
 
 
@@ -35,53 +34,32 @@ def piece(number: int, index: int, count: int, data: bytes = b"") -> bytes:
     return struct.pack(">HHH", number, index, count) + data
 
 
-def mtu_of(payload_limit: int) -> int:
-    return payload_limit + 28 + 20 + 16 + 2
-
-
-class TestSplit:
+class TestFragmenting:
     @pytest.mark.parametrize("mtu", [512, 576, 600, 1000, 1097, 1098, 1099, 1280, 1500, 9000])
     def test_the_sizes_around_every_edge_are_those_of_the_second_codec(self, mtu):
         limits = size_limits(mtu)
-        edges = {k * limits.fragment for k in range(1, 5)}
+        edges = {k * limits.fragment for k in range(1, 12)}
         edges |= {k * limits.fragment + limits.payload - 6 for k in range(4)}
-        for size in sorted({edge + step for edge in edges for step in range(-3, 4)}):
-            assert split(7, DATA[:size], limits.payload) == wire.split(7, DATA[:size], mtu)
+        sizes = {edge + step for edge in edges for step in range(-3, 4)} | {limits.payload + 1}
+        for size in sorted(size for size in sizes if size > limits.payload):
+            assert fragments_of(DATA[:size], mtu) == wire.split(1, DATA[:size], mtu)
 
-    @pytest.mark.parametrize("payload_limit", [*range(SMALLEST, 40), 1028, 1029, 1030, 1031])
-    def test_every_size_at_small_limits(self, payload_limit):
-        for size in range(1, 4 * min(payload_limit, 30)):
-            ours = split(9, DATA[:size], payload_limit)
-            assert ours == wire.split(9, DATA[:size], mtu_of(payload_limit))
+    @given(st.integers(512, 3000), st.data())
+    def test_any_size_at_any_mtu(self, mtu, data):
+        limits = size_limits(mtu)
+        message = DATA[: data.draw(st.integers(limits.payload + 1, 20_000))]
+        pieces = fragments_of(message, mtu)
+        assert pieces == wire.split(1, message, mtu)
+        assert all(len(one) <= limits.payload for one in pieces)
 
-    @given(st.integers(20, 3000), st.integers(1, 20_000), st.integers(1, 65535))
-    def test_any_size_at_any_limit(self, payload_limit, size, number):
-        pieces = split(number, DATA[:size], payload_limit)
-        assert pieces == wire.split(number, DATA[:size], mtu_of(payload_limit))
-        assert all(len(one) <= payload_limit for one in pieces)
-        assert wire.join(pieces) == DATA[:size]
-
-    def test_a_message_without_bytes_is_one_piece_without_bytes(self):
-        assert split(3, b"", 1434) == [piece(3, 1, 1)]
-
-    def test_the_largest_message_takes_8192_pieces_and_one_byte_more_is_a_value_error(self):
-        limits = size_limits(1500)
-        whole = bytes(limits.message)
-        pieces = split(1, whole, limits.payload)
-        assert len(pieces) == wire.MAX_PIECES == 8192
-        assert wire.join(pieces) == whole
-        with pytest.raises(ValueError, match="8192"):
-            split(1, bytes(limits.message + 1), limits.payload)
-
-    @pytest.mark.parametrize("number", [-1, 65536])
-    def test_a_number_that_16_bits_do_not_hold_is_an_overflow_error(self, number):
-        with pytest.raises(OverflowError):
-            split(number, b"message", 1434)
-
-    @pytest.mark.parametrize("message", [None, "text", bytearray(5)])
-    def test_only_bytes_are_split(self, message):
-        with pytest.raises(TypeError):
-            split(1, message, 1434)
+    @pytest.mark.parametrize("mtu", [512, 576, 1096, 1500])
+    def test_the_largest_message_takes_8192_fragments(self, mtu):
+        limits = size_limits(mtu)
+        endpoint = new_endpoint(max_datagram=limits.datagram)
+        endpoint.queue(bytes(limits.message))
+        first = Peer().read(endpoint.next_datagram(0.0))[1][0]
+        assert first.payload[:6] == struct.pack(">HHH", 1, 1, wire.MAX_PIECES)
+        assert wire.MAX_PIECES == 8192
 
 
 class ReassemblerMachine(RuleBasedStateMachine):
@@ -136,10 +114,10 @@ TestReassemblerMachine.settings = settings(max_examples=examples(40), stateful_s
 
 
 class TestReassembler:
-    @given(st.integers(20, 1500), st.integers(0, 5000), st.randoms(use_true_random=False))
-    def test_what_was_split_comes_back_whole_in_any_order_and_once(self, limit, size, rng):
+    @given(st.integers(90, 1500), st.integers(1, 5000), st.randoms(use_true_random=False))
+    def test_what_was_split_comes_back_whole_in_any_order_and_once(self, mtu, size, rng):
         message = DATA[:size]
-        pieces = split(65535, message, limit)
+        pieces = wire.split(65535, message, mtu)
         numbered = [(one, 100 + i) for i, one in enumerate(pieces)] * 2
         rng.shuffle(numbered)
         reassembler, wholes, seen = Reassembler(), [], set()
@@ -154,7 +132,7 @@ class TestReassembler:
     @pytest.mark.parametrize("missing", [0, 2000, -1], ids=["first", "middle", "last"])
     def test_an_unfinished_message_takes_a_quarter_more_than_it_is_charged_at_most(self, missing):
         reassembler = Reassembler()
-        pieces = split(1, bytes(8_000_000), 1434)
+        pieces = wire.split(1, bytes(8_000_000), 1500)
         tracemalloc.start()
         try:
             last = pieces.pop(missing)
@@ -181,7 +159,7 @@ class TestReassembler:
 
     def test_messages_come_together_beside_each_other(self):
         reassembler = Reassembler()
-        first, second = split(1, DATA[:5000], 1434), split(2, DATA[5000:9000], 1434)
+        first, second = wire.split(1, DATA[:5000], 1500), wire.split(2, DATA[5000:9000], 1500)
         for i, (one, other) in enumerate(zip(first, second, strict=False)):
             whole = reassembler.add(one, 10 + i, 0.0), reassembler.add(other, 20 + i, 0.0)
         assert whole == (None, (20, DATA[5000:9000]))

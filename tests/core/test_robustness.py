@@ -17,9 +17,8 @@ from mpgameserver._core.fragmenter import (
     MAX_REASSEMBLIES,
     REASSEMBLY_TIMEOUT,
     Reassembler,
-    split,
 )
-from mpgameserver._core.packet import decode_payload, encode_payload, size_limits
+from mpgameserver._core.packet import decode_payload, encode_payload
 from mpgameserver._core.rate_bins import RateBins
 from mpgameserver._core.sent_window import SentWindow
 from mpgameserver.enums import RetryMode
@@ -240,26 +239,10 @@ class TestEdges:
         with pytest.raises(ValueError, match="65535"):
             encode_payload([(1, 6, bytes(65535)), (2, 6, bytes(65535))])
 
-    @pytest.mark.parametrize("limit", [-100, -1, 0, 1, 6])
-    def test_a_limit_without_room_for_a_piece_is_a_value_error(self, limit: int) -> None:
-        with pytest.raises(ValueError, match=str(limit)):
-            split(1, b"message", limit)
-
-    def test_no_fragmented_message_has_the_number_0(self) -> None:
-        with pytest.raises(ValueError, match="number"):
-            split(0, b"message", 100)
-
     def test_a_round_trip_below_zero_counts_as_zero(self) -> None:
         bins = RateBins(0.0)
         bins.on_rtt_sample(-0.5, 0.0)
         assert bins.lists(0.0)[4][-1] == 0
-
-    @pytest.mark.parametrize("mtu", [512, 576, 1096])
-    def test_at_a_small_mtu_the_last_piece_may_be_a_full_one(self, mtu: int) -> None:
-        limits = size_limits(mtu)
-        whole = bytes(8192 * limits.fragment)
-        assert len(split(1, whole, limits.payload)) == 8192
-        assert limits.message == len(whole)
 
 
 class TestNumbersThatComeRound:

@@ -110,6 +110,19 @@ class Peer:
         return [message for datagram in datagrams for message in self.read(datagram)[1]]
 
 
+def fragments_of(message: bytes, mtu: int) -> list[bytes]:
+    """The APP_FRAGMENT messages in which an endpoint sends its first message."""
+    endpoint, peer = new_endpoint(max_datagram=wire.sizes(mtu).datagram), Peer()
+    endpoint.queue(message)
+    sent, now = [], 0.0
+    while endpoint.send_queue.pending:
+        sent += peer.read_all(flush(endpoint, now))
+        now += 0.05
+        endpoint.receive(peer.make(), now)
+    assert {each.type for each in sent} == {wire.APP_FRAGMENT}
+    return [each.payload for each in sent]
+
+
 class Outcomes:
     """Callbacks that count what they were called with: True and False by name."""
 

@@ -16,12 +16,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support import wire
 from support.damage import mutated, prefixes, single_bit_flips
+from support.endpoints import fragments_of
 from support.packetwindows import receive
 from support.serverworld import World
 from support.visible import state
 
 from mpgameserver._core.endpoint import Endpoint
-from mpgameserver._core.fragmenter import split
 from mpgameserver._core.packet import size_limits
 from mpgameserver._core.packet_header import decode_header, encode_header
 from mpgameserver._core.receive_window import ReceiveWindow
@@ -169,8 +169,8 @@ class TestFragments:
     def check(self, vector, mtu):
         message = bytes(range(256)) * (vector["length"] // 256 + 1)
         message = message[: vector["length"]]
-        pieces = split(7, message, size_limits(mtu).payload)
-        assert pieces == wire.split(7, message, mtu)
+        pieces = wire.split(7, message, mtu)
+        assert fragments_of(message, mtu) == [b"\0\1" + piece[2:] for piece in pieces]
         assert [len(piece) for piece in pieces] == vector["sizes_with_header"]
         assert wire.join(pieces[::-1]) == message
         for name, piece in (("first_header", pieces[0]), ("last_header", pieces[-1])):
