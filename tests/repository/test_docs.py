@@ -89,6 +89,22 @@ SERVES = re.compile(r"mpgameserver (serve|netsim|monitor)\b")
 """Commands that go on until they are interrupted, and say so in their first line."""
 
 
+GLOSSED = {
+    "round-trip-time-rtt": r"[Rr]ound[- ]trip|\bRTT\b",
+    "jitter": r"[Jj]itter\b",
+    "fragment": r"[Ff]ragment",
+    "ack-eliciting": r"[Aa]ck-eliciting",
+    "nonce": r"[Nn]once",
+}
+"""Words that not every game developer knows, by their headings in the glossary."""
+NOT_GLOSSED = {
+    "README.md",  # an index
+    "glossary.md",
+    "api.md",
+}
+OTHER_SENSE = {("deployment.md", "fragment")}  # fragments of IP
+
+
 @pytest.fixture
 def ports() -> Ports:
     return Ports()
@@ -231,6 +247,24 @@ def test_the_reference_leaves_no_member_of_a_class_out(path: str, members: str) 
     set_by_init = set(re.findall(r"^        self\.([a-z]\w*)\b.*=", inspect.getsource(cls), re.M))
     assert public - INTERNAL - listed == set()
     assert listed - public - set_by_init == set()
+
+
+def prose_lines(page: Path) -> list[str]:
+    """The lines of a page without its headings, pictures, blocks, and code."""
+    text = re.sub(r"^```.*?^```$", "", page.read_text(), flags=re.M | re.S)
+    text = re.sub(r"`[^`\n]*`|!\[[^\]]*\]", "", text)
+    return [line for line in text.splitlines() if not line.startswith("#")]
+
+
+@pytest.mark.parametrize("anchor", GLOSSED)
+def test_the_first_use_of_a_word_leads_to_the_glossary(anchor: str) -> None:
+    pages = [page for page in sorted(DOCS.glob("*.md")) if page.name not in NOT_GLOSSED]
+    without_link = []
+    for page in pages:
+        uses = [line for line in prose_lines(page) if re.search(GLOSSED[anchor], line)]
+        if uses and f"](glossary.md#{anchor})" not in uses[0]:
+            without_link.append((page.name, anchor))
+    assert set(without_link) <= OTHER_SENSE
 
 
 class TestWhatIsNotRun:
