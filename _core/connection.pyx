@@ -86,7 +86,15 @@ cdef class Connection:
     # -- messages ---------------------------------------------------------------------------
 
     def send(self, payload, retry=-1, callback=None):
-        """Queue a message, as `Endpoint.queue` does; NotConnectedError unless CONNECTED."""
+        """Queue a message for the datagrams to come.
+
+        `payload` is any bytes-like object and is copied at once; `retry` a RetryMode or its
+        number; `callback` is called with True or False once, through `take_completed`.
+
+        Raises NotConnectedError unless CONNECTED, TypeError for another type, ValueError for
+        another retry mode or a message of more than `send_queue.max_message` bytes, and
+        SendQueueFullError when there is no room. The connection is unharmed by any of them.
+        """
         cdef int8_t mode
         cdef bytes data
         self._require_connected()
@@ -94,7 +102,7 @@ cdef class Connection:
             payload, retry, callback, self.endpoint.send_queue.max_message, &mode
         )
         self._require_connected()  # `__buffer__` of the payload, or a finalizer, may have ended it
-        self.endpoint.send_queue.add_checked(data, mode, callback)
+        self.endpoint.send_queue.add(data, mode, callback)
 
     cdef int _require_connected(self) except -1:
         if self.status is not _connected:

@@ -159,18 +159,6 @@ cdef class Endpoint:
 
     # -- for the owner ----------------------------------------------------------------------
 
-    def queue(self, payload, retry=-1, callback=None):
-        """Queue a message for the datagrams to come.
-
-        `payload` is any bytes-like object and is copied at once; `retry` a RetryMode or its
-        number; `callback` is called with True or False once, through `take_completed`.
-
-        Raises TypeError for another type, ValueError for another retry mode or a message of more
-        than `send_queue.max_message` bytes, and SendQueueFullError when more than
-        `send_queue.max_pending` bytes would wait. The endpoint is unharmed by either.
-        """
-        self.send_queue.add(payload, retry, callback)
-
     def queue_challenge_response(self, bytes payload not None):
         """Queue the handshake's last message, which is retransmitted until it is acked."""
         self.send_queue.add_control(CHALLENGE_RESP, payload)

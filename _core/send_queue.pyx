@@ -45,7 +45,6 @@ from mpgameserver._core.lanes cimport FragmentLanes
 from mpgameserver._core.message cimport (
     BEST_EFFORT,
     RETRY_ON_TIMEOUT,
-    checked_message,
     new_message,
     new_fragmented,
 )
@@ -94,14 +93,12 @@ cdef class SendQueue:
         queue_clear(&self._unacked)
         queue_clear(&self._redundant)
 
-    cdef int add(self, object payload, object retry, object callback) except -1:
-        """Queue a message; see `Endpoint.queue`."""
-        cdef int8_t mode
-        cdef bytes data = checked_message(payload, retry, callback, self.max_message, &mode)
-        return self.add_checked(data, mode, callback)
+    cpdef int add(self, bytes data, int8_t retry=-1, object callback=None) except -1:
+        """Queue a message that `checked_message` has checked; runs no code of the caller's.
 
-    cdef int add_checked(self, bytes data, int8_t mode, object callback) except -1:
-        """Queue a message that `checked_message` has checked; runs no code of the caller's."""
+        The callback is called with True or False once, through `Endpoint.take_completed`. Raises
+        SendQueueFullError when more than `max_pending` bytes would wait; the queue is unharmed.
+        """
         cdef Py_ssize_t size = len(data)
         cdef Message message
         cdef FragmentedMessage fragmented
@@ -119,13 +116,13 @@ cdef class SendQueue:
         self.share.charge(size + ITEM_COST)
         self.pending += size
         if size <= self._payload_limit:
-            message = new_message(data, APP, mode)
+            message = new_message(data, APP, retry)
             message.has_callback = callback is not None
             queue_append(&self._waiting, message)
             if callback is not None:
                 self._callbacks[message] = callback
         else:
-            fragmented = new_fragmented(data, mode)
+            fragmented = new_fragmented(data, retry)
             fragmented.has_callback = callback is not None
             _add_fragmented(self, fragmented)
             if callback is not None:

@@ -59,7 +59,7 @@ cdef class Session(Timed):
             if callback is not None:
                 self._owner.refuse(self, callback)
             return
-        self.connection.endpoint.send_queue.add_checked(data, mode, callback)
+        self.connection.endpoint.send_queue.add(data, mode, callback)
         if not self.is_ready:
             self._owner.wants_out(self)
 

@@ -74,7 +74,7 @@ def exchange(size: int, messages: int, retry: RetryMode, count: int) -> Timed:
         first, second = session()
         message, now, every = os.urandom(size), START, range(messages)
         turns = [
-            (a.queue, a.advance, a.next_datagram, b.receive, b.take_messages)
+            (a.send_queue.add, a.advance, a.next_datagram, b.receive, b.take_messages)
             for a, b in ((first, second), (second, first))
         ]
         began = time.perf_counter()

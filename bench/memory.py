@@ -73,9 +73,9 @@ def play(pairs: list[tuple[Endpoint, Endpoint]], began: float, seconds: float) -
         frame += 1
         for pair in pairs:
             for sender, receiver in (pair, pair[::-1]):
-                sender.queue(bytes(64), RetryMode.NONE)
+                sender.send_queue.add(bytes(64), RetryMode.NONE)
                 if frame % 320 == 0:
-                    sender.queue(bytes(5000))
+                    sender.send_queue.add(bytes(5000))
                 sender.advance(began)
                 while (datagram := sender.next_datagram(began)) is not None:
                     if frame % LOST_EVERY:

@@ -50,6 +50,57 @@ class TestMessages:
         assert pair.client.pending == 0
 
 
+class TestWhatMayBeSent:
+    @pytest.mark.parametrize(
+        "payload", [b"data", bytearray(b"data"), memoryview(b"data"), memoryview(b"atad")[::-1]]
+    )
+    def test_any_bytes_like_object_is_taken(self, payload: bytes) -> None:
+        pair = ConnectionPair()
+        pair.client.send(payload)
+        pair.run(FRAME * 2)
+        assert received(pair.server) == [b"data"]
+
+    def test_it_is_copied_at_once(self) -> None:
+        pair, payload = ConnectionPair(), bytearray(b"before")
+        pair.client.send(payload)
+        payload[:] = b"after!"
+        pair.run(FRAME * 2)
+        assert received(pair.server) == [b"before"]
+
+    @pytest.mark.parametrize("payload", [None, "text", 5, [1, 2], object()])
+    def test_anything_else_is_a_type_error_that_names_it(self, payload: bytes) -> None:
+        client = ConnectionPair().client
+        with pytest.raises(TypeError, match=type(payload).__name__):
+            client.send(payload)
+        assert client.pending == 0
+
+    @pytest.mark.parametrize("mode", [-2, 2, 127, 128, 255, 256, 2**64, -(2**64)])
+    def test_an_unknown_retry_mode_is_a_value_error_that_names_it(self, mode: int) -> None:
+        client = ConnectionPair().client
+        with pytest.raises(ValueError, match=str(mode)):
+            client.send(b"text", mode)
+        assert client.pending == 0
+
+    @pytest.mark.parametrize("mode", [None, "1", 1.0])
+    def test_a_retry_mode_of_another_type_is_a_type_error(self, mode: int) -> None:
+        with pytest.raises(TypeError):
+            ConnectionPair().client.send(b"text", mode)
+
+    def test_a_callback_that_cannot_be_called_is_a_type_error(self) -> None:
+        client = ConnectionPair().client
+        with pytest.raises(TypeError, match="int"):
+            client.send(b"text", RetryMode.NONE, 5)  # type: ignore[arg-type]
+        assert client.pending == 0
+
+    def test_more_than_the_protocol_carries_is_a_value_error_with_the_limit(self) -> None:
+        client = ConnectionPair().client
+        limit = client.endpoint.send_queue.max_message
+        assert limit == 8_389_011
+        with pytest.raises(ValueError, match=str(limit)):
+            client.send(bytes(limit + 1))
+        assert client.pending == 0
+
+
 class TestSlowPath:
     def test_acks_that_come_after_the_message_timeout_still_end_the_retrying(self) -> None:
         pair, outcomes = ConnectionPair(LinkConditions(latency=1.0)), Outcomes()

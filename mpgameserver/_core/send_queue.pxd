@@ -47,8 +47,7 @@ cdef class SendQueue:
     cdef Queue _unacked              # reliable messages by number
     cdef Queue _redundant            # small ones of them, by last_sent, if sends_redundantly
     cdef dict _callbacks            # of the messages that have one
-    cdef int add(self, object payload, object retry, object callback) except -1
-    cdef int add_checked(self, bytes data, int8_t mode, object callback) except -1
+    cpdef int add(self, bytes data, int8_t retry=*, object callback=*) except -1
     cdef int add_control(self, uint8_t message_type, bytes data) except -1
     cdef Message next_message(
         self, Py_ssize_t limit, bint alone, bint ahead, double now, double repeat_interval

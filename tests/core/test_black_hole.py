@@ -63,12 +63,12 @@ class ByHand:
 
     def lose(self, size: int = LARGEST, retry: RetryMode = RetryMode.NONE) -> None:
         """Send a message in a datagram that is lost."""
-        self.endpoint.queue(bytes(size), retry)
+        self.endpoint.send_queue.add(bytes(size), retry)
         assert flush(self.endpoint, self.now)
 
     def deliver(self, size: int = 1) -> None:
         """Send a message in a datagram that arrives and is acked; what was lost is found."""
-        self.endpoint.queue(bytes(size), RetryMode.NONE)
+        self.endpoint.send_queue.add(bytes(size), RetryMode.NONE)
         [datagram] = flush(self.endpoint, self.now)
         self.peer.read(datagram)
         self.ack()
@@ -139,7 +139,7 @@ class TestDetection:
     )
     def test_datagrams_shrink_to_the_size_below_what_is_lost(self, by_hand, lost, largest):
         by_hand.lose_large(LOSSES_OF_A_BLACK_HOLE, lost)
-        by_hand.endpoint.queue(content(SAFE))
+        by_hand.endpoint.send_queue.add(content(SAFE))
         sizes, messages = by_hand.deliver_all()
         assert max(sizes) == largest
         assert messages == [content(SAFE)]
@@ -147,7 +147,7 @@ class TestDetection:
     def test_twice_where_datagrams_of_1232_bytes_vanish_as_well(self, by_hand):
         by_hand.lose_large(LOSSES_OF_A_BLACK_HOLE)
         by_hand.lose_large(LOSSES_OF_A_BLACK_HOLE, SAFE)
-        by_hand.endpoint.queue(content(LARGEST))
+        by_hand.endpoint.send_queue.add(content(LARGEST))
         sizes, messages = by_hand.deliver_all()
         assert max(sizes) <= LEAST_DATAGRAM
         assert messages == [content(LARGEST)]
@@ -157,7 +157,7 @@ class TestDetection:
         assert not by_hand.endpoint.path_is_narrow
         by_hand.lose_large(1, LARGEST, after=SAFE)
         assert by_hand.endpoint.path_is_narrow
-        by_hand.endpoint.queue(content(SAFE))
+        by_hand.endpoint.send_queue.add(content(SAFE))
         assert max(by_hand.deliver_all()[0]) == SMALL_DATAGRAM
 
     def test_a_loss_says_nothing_where_the_next_packet_is_lost_too(self, by_hand):
@@ -230,7 +230,7 @@ class TestBehindABlackHole:
     @pytest.mark.parametrize("size", [SAFE, SAFE + 1, LARGEST, 20_000])
     def test_new_messages_fit_into_datagrams_of_1232_bytes(self, by_hand, size):
         by_hand.lose_large(LOSSES_OF_A_BLACK_HOLE)
-        by_hand.endpoint.queue(content(size))
+        by_hand.endpoint.send_queue.add(content(size))
         sizes, messages = by_hand.deliver_all()
         assert max(sizes) <= SMALL_DATAGRAM
         assert messages == [content(size)]
@@ -238,7 +238,7 @@ class TestBehindABlackHole:
     def test_so_do_messages_that_share_a_packet(self, by_hand):
         by_hand.lose_large(LOSSES_OF_A_BLACK_HOLE)
         for _ in range(8):
-            by_hand.endpoint.queue(bytes(300))
+            by_hand.endpoint.send_queue.add(bytes(300))
         sizes, messages = by_hand.deliver_all()
         assert max(sizes) <= SMALL_DATAGRAM
         assert messages == [bytes(300)] * 8
@@ -248,11 +248,11 @@ class TestBehindABlackHole:
         sizes = [LARGEST, SAFE + 1, 3, 1024 + 1427, 2 * 1024 + 1427]
         by_hand.lose_large(LOSSES_OF_A_BLACK_HOLE - 1)
         by_hand.lose()
-        by_hand.endpoint.queue(b"", RetryMode.NONE)
+        by_hand.endpoint.send_queue.add(b"", RetryMode.NONE)
         [small] = flush(by_hand.endpoint, by_hand.now)
         by_hand.peer.read(small)
         for size in sizes:
-            by_hand.endpoint.queue(content(size), callback=outcomes.expect(size))
+            by_hand.endpoint.send_queue.add(content(size), callback=outcomes.expect(size))
         by_hand.ack()
         assert by_hand.endpoint.path_is_narrow
         assert by_hand.endpoint.send_queue.pending == sum(sizes)
@@ -267,7 +267,7 @@ class TestBehindABlackHole:
         message = content(3 * 1024 + 1427)
         by_hand.lose_large(LOSSES_OF_A_BLACK_HOLE - 1)
         by_hand.lose()
-        by_hand.endpoint.queue(message)
+        by_hand.endpoint.send_queue.add(message)
         first = by_hand.endpoint.next_datagram(by_hand.now)
         by_hand.peer.read(first)
         by_hand.ack()
@@ -281,14 +281,14 @@ class TestBehindABlackHole:
     def test_the_largest_message_is_still_taken(self, by_hand):
         by_hand.lose_large(LOSSES_OF_A_BLACK_HOLE)
         assert by_hand.endpoint.send_queue.max_message == LARGEST_OF_ALL
-        by_hand.endpoint.queue(bytes(LARGEST_OF_ALL))
+        by_hand.endpoint.send_queue.add(bytes(LARGEST_OF_ALL))
         [datagram, *_] = flush(by_hand.endpoint, by_hand.now)
         [message] = wire_messages(datagram)
         assert len(datagram) <= SMALL_DATAGRAM
         assert int.from_bytes(message.payload[4:6], "big") == 8192
 
     def test_a_message_that_was_sent_keeps_its_number_and_its_cut(self, by_hand):
-        by_hand.endpoint.queue(content(LARGEST))
+        by_hand.endpoint.send_queue.add(content(LARGEST))
         [first] = flush(by_hand.endpoint, by_hand.now)
         for _ in range(LOSSES_OF_A_BLACK_HOLE):
             by_hand.deliver()
@@ -453,7 +453,7 @@ class TestRandomLoss:
         """A game whose large and small messages leave in packets of their own."""
         pair = EndpointPair(LinkConditions(loss=loss, latency=0.02), seed)
         for frame in range(round(64 * seconds)):
-            pair.client.queue(bytes(LARGEST if frame % 2 else 20), RetryMode.NONE)
+            pair.client.send_queue.add(bytes(LARGEST if frame % 2 else 20), RetryMode.NONE)
             pair.tick()
         return pair
 

@@ -69,7 +69,7 @@ class Talk:
         index = len(self.said)
         self.said.append((size, mode))
         self.called[index] = []
-        self.sender.queue(self._message(index), mode, self.called[index].append)
+        self.sender.send_queue.add(self._message(index), mode, self.called[index].append)
 
     def _message(self, index: int) -> bytes:
         size = self.said[index][0]
@@ -128,7 +128,7 @@ class TestEveryLength:
         """Send one message of each size, and wait until each has arrived whole and once."""
         expected = Counter(DATA[size % 97 :][:size] for size in sizes)
         for size in sizes:
-            pair.client.queue(DATA[size % 97 :][:size])
+            pair.client.send_queue.add(DATA[size % 97 :][:size])
         arrived: Counter[bytes] = Counter()
         while arrived.total() < len(sizes):
             pair.tick()
@@ -163,7 +163,7 @@ class TestEveryLength:
     def test_the_largest(self, less):
         pair = EndpointPair()
         message = (DATA * 9)[: size_limits(1500).message - less]
-        pair.client.queue(message)
+        pair.client.send_queue.add(message)
         pair.run_until(lambda: pair.server.inbox_size > 0)
         assert pair.server.take_messages() == [(1, message)]
         assert len(pair.server.reassembler) == pair.server.reassembler.held_bytes == 0
@@ -171,7 +171,7 @@ class TestEveryLength:
     def test_empty_messages_by_the_thousand(self):
         pair, arrived = EndpointPair(LinkConditions(loss=0.1), seed=1), []
         for _ in range(5000):
-            pair.client.queue(b"")
+            pair.client.send_queue.add(b"")
         while len(arrived) < 5000:
             pair.tick()
             arrived += pair.server.take_messages()
@@ -203,7 +203,7 @@ class TestEveryMode:
     def test_on_a_dead_link_every_callback_is_false_at_the_timeout(self, mode):
         pair, called = EndpointPair(LinkConditions(loss=1.0)), []
         for size in SIZES:
-            pair.client.queue(bytes(size), mode, called.append)
+            pair.client.send_queue.add(bytes(size), mode, called.append)
         pair.run(1.0)
         assert pair.client.take_completed() == []
         pair.run(2 * TICK)
@@ -236,7 +236,9 @@ class TestEveryMode:
         called: Counter[int] = Counter()
         for number in range(300):
             size, mode = rng.choice(SIZES), rng.choice(list(RetryMode))
-            talk.pair.client.queue(bytes(size), mode, lambda _, n=number: called.update([n]))
+            talk.pair.client.send_queue.add(
+                bytes(size), mode, lambda _, n=number: called.update([n])
+            )
         for _ in range(20):
             talk.pair.tick()
             for callback, acked in talk.pair.client.take_completed():
@@ -264,7 +266,7 @@ class TestWraps:
         pair, arrived = EndpointPair(link, seed, max_datagram=60), Counter()
         count = models.RING + 200
         for number in range(count):
-            pair.client.queue(b"%023d" % number)
+            pair.client.send_queue.add(b"%023d" % number)
         while len(arrived) < count:
             pair.tick()
             arrived.update(message for _, message in pair.server.take_messages())
@@ -277,7 +279,7 @@ class TestWraps:
         pair, arrived = EndpointPair(LinkConditions(jitter=TICK), seed), set()
         for lap in range(3):
             for number in range(models.RING):
-                pair.client.queue(b"%d/%d" % (lap, number), NONE)
+                pair.client.send_queue.add(b"%d/%d" % (lap, number), NONE)
             while len(arrived) < (lap + 1) * models.RING:
                 pair.tick()
                 messages = {message for _, message in pair.server.take_messages()}
@@ -317,7 +319,7 @@ class TestBadTimes:
         pair = EndpointPair(seed=seed)
         pair.server.established = False
         called = []
-        pair.client.queue(b"early", NONE, called.append)
+        pair.client.send_queue.add(b"early", NONE, called.append)
         pair.run(2.0)
         for callback, acked in pair.client.take_completed():
             callback(acked)

@@ -57,7 +57,7 @@ def fill(endpoint: Endpoint, message: Callable[[int], bytes]) -> int:
     """Queue messages until there is no room; return how many were taken."""
     for count in itertools.count():
         try:
-            endpoint.queue(message(count))
+            endpoint.send_queue.add(message(count))
         except SendQueueFullError:
             return count
     raise AssertionError
@@ -65,7 +65,7 @@ def fill(endpoint: Endpoint, message: Callable[[int], bytes]) -> int:
 
 class TestHeaders:
     def test_a_message_leaves_as_the_second_codec_writes_it(self, client):
-        client.queue(b"hello")
+        client.send_queue.add(b"hello")
         expected = wire.seal(
             wire.TO_SERVER, WALL_START, 1, 0, 0, [wire.Message(1, wire.APP, b"hello")], KEY
         )
@@ -73,12 +73,12 @@ class TestHeaders:
 
     def test_the_server_writes_to_the_client(self):
         server = new_endpoint(is_server=True)
-        server.queue(b"hello")
+        server.send_queue.add(b"hello")
         assert flush(server, 0.0)[0][:4] == wire.TO_CLIENT
 
     def test_the_numbers_go_on_after_those_of_the_handshake(self, peer):
         client = new_endpoint(packets_before=1, messages_before=1)
-        client.queue(b"hello")
+        client.send_queue.add(b"hello")
         header, messages = peer.read(flush(client, 0.0)[0])
         assert (header.seq, messages[0].seq) == (2, 2)
 
@@ -86,7 +86,7 @@ class TestHeaders:
         client = new_endpoint(packets_before=65534, messages_before=65534)
         seen = []
         for _ in range(3):
-            client.queue(b"hello")
+            client.send_queue.add(b"hello")
             header, messages = peer.read(flush(client, 0.0)[0])
             seen.append((header.seq, messages[0].seq))
         assert seen == [(65535, 65535), (1, 1), (2, 2)]
@@ -110,14 +110,14 @@ class TestHeaders:
         self, peer, seconds, written
     ):
         client = Endpoint(GuardedAead(), False, 50.0, WALL_START + 0.5)
-        client.queue(b"now")
+        client.send_queue.add(b"now")
         header, _ = peer.read(flush(client, 50.0 + seconds)[0])
         assert header.time == WALL_START + written
 
     def test_a_time_before_an_earlier_one_counts_as_the_earlier_one(self, client, peer):
         times = []
         for now in (10.0, 3.0, 12.0, -5.0):
-            client.queue(b"now")
+            client.send_queue.add(b"now")
             times.append(peer.read(flush(client, now)[0])[0].time - WALL_START)
         assert times == [10, 10, 12, 12]
 
@@ -127,7 +127,7 @@ class TestCoalescing:
 
     def test_messages_that_wait_share_a_datagram(self, client, peer):
         for i in range(10):
-            client.queue(b"%d" % i, i % 3 - 1)
+            client.send_queue.add(b"%d" % i, i % 3 - 1)
         (datagram,) = flush(client, 0.0)
         header, messages = peer.read(datagram)
         assert (header.count, header.type) == (10, wire.APP)
@@ -135,30 +135,30 @@ class TestCoalescing:
 
     @pytest.mark.parametrize("second", [0, 1, 700])
     def test_two_messages_share_a_datagram_to_its_last_byte(self, client, second):
-        client.queue(bytes(1472 - 36 - 2 * 5 - second))
-        client.queue(bytes(second))
+        client.send_queue.add(bytes(1472 - 36 - 2 * 5 - second))
+        client.send_queue.add(bytes(second))
         assert [len(datagram) for datagram in flush(client, 0.0)] == [1472]
-        client.queue(bytes(1472 - 36 - 2 * 5 - second + 1), NONE)
-        client.queue(bytes(second), NONE)
+        client.send_queue.add(bytes(1472 - 36 - 2 * 5 - second + 1), NONE)
+        client.send_queue.add(bytes(second), NONE)
         sizes = [len(datagram) for datagram in flush(client, 0.0)]
         assert sizes == [1472 - 7 - second, 38 + second]
 
     def test_a_message_of_the_largest_size_fills_a_datagram(self, client, peer):
-        client.queue(bytes(FULL))
-        client.queue(b"next")
+        client.send_queue.add(bytes(FULL))
+        client.send_queue.add(b"next")
         first, second = flush(client, 0.0)
         assert len(first) == 1472
         assert payloads(peer.read(first)[1] + peer.read(second)[1]) == [bytes(FULL), b"next"]
 
     def test_a_datagram_holds_at_most_255_messages(self, client, peer):
         for _ in range(600):
-            client.queue(b"")
+            client.send_queue.add(b"")
         counts = [peer.read(datagram)[0].count for datagram in flush(client, 0.0)]
         assert counts == [255, 1]
 
     def test_unreliable_messages_are_not_held_back_by_the_span(self, client, peer):
         for _ in range(600):
-            client.queue(b"", NONE)
+            client.send_queue.add(b"", NONE)
         counts = [peer.read(datagram)[0].count for datagram in flush(client, 0.0)]
         assert counts == [255, 255, 90]
 
@@ -167,7 +167,7 @@ class TestCoalescing:
     def test_datagrams_are_as_full_as_their_messages_in_order_allow(self, sizes):
         client, peer, expected, room = new_endpoint(), Peer(), [], 0
         for size in sizes:
-            client.queue(bytes(size), NONE)
+            client.send_queue.add(bytes(size), NONE)
             room -= size + 5
             if room < 0:
                 room = 1436 - size - 5
@@ -178,21 +178,21 @@ class TestCoalescing:
         assert read == expected[:32]
 
     def test_pieces_leave_room_for_small_messages(self, client, peer):
-        client.queue(bytes(10_000))
-        client.queue(b"position", NONE)
+        client.send_queue.add(bytes(10_000))
+        client.send_queue.add(b"position", NONE)
         kinds = [[message.type for message in peer.read(one)[1]] for one in flush(client, 0.0)]
         assert kinds[0] == [wire.APP, wire.APP_FRAGMENT]
         assert len(kinds) == 10
 
     def test_a_flood_of_messages_does_not_starve_a_fragmented_one(self, client, peer):
-        client.queue(bytes(3000))
+        client.send_queue.add(bytes(3000))
         for _ in range(100):
-            client.queue(bytes(900), NONE)
+            client.send_queue.add(bytes(900), NONE)
         kinds = [message.type for message in peer.read_all(flush(client, 0.0))]
         assert kinds.count(wire.APP_FRAGMENT) == 3
 
     def test_the_packet_has_the_type_of_its_first_message(self, client, peer):
-        client.queue(bytes(2000))
+        client.send_queue.add(bytes(2000))
         header, messages = peer.read(flush(client, 0.0)[0])
         assert header.type == messages[0].type == wire.APP_FRAGMENT
 
@@ -201,7 +201,7 @@ class TestCoalescing:
         client = new_endpoint(max_datagram=max_datagram)
         largest = max_datagram - 38
         for size in (0, 1, largest - 1, largest, largest + 1, 3 * largest, 5):
-            client.queue(bytes(size), NONE)
+            client.send_queue.add(bytes(size), NONE)
         sizes = [len(datagram) for datagram in flush(client, 0.0)]
         assert max(sizes) == max_datagram
 
@@ -214,53 +214,9 @@ class TestCoalescing:
 
 
 class TestQueue:
-    @pytest.mark.parametrize(
-        "payload", [b"data", bytearray(b"data"), memoryview(b"data"), memoryview(b"atad")[::-1]]
-    )
-    def test_any_bytes_like_object_is_taken(self, client, peer, payload):
-        client.queue(payload)
-        assert payloads(peer.read_all(flush(client, 0.0))) == [b"data"]
-
-    def test_it_is_copied_at_once(self, client, peer):
-        payload = bytearray(b"before")
-        client.queue(payload)
-        payload[:] = b"after!"
-        assert payloads(peer.read_all(flush(client, 0.0))) == [b"before"]
-
-    @pytest.mark.parametrize("payload", [None, "text", 5, [1, 2], object()])
-    def test_anything_else_is_a_type_error_that_names_it(self, client, payload):
-        with pytest.raises(TypeError, match=type(payload).__name__):
-            client.queue(payload)
-        assert client.send_queue.pending == 0
-
-    @pytest.mark.parametrize("mode", [-2, 2, 127, 128, 255, 256, 2**64, -(2**64)])
-    def test_an_unknown_retry_mode_is_a_value_error_that_names_it(self, client, mode):
-        with pytest.raises(ValueError, match=str(mode)):
-            client.queue(b"", mode)
-        assert flush(client, 0.0) == []
-
-    @pytest.mark.parametrize("mode", [None, "1", 1.0])
-    def test_a_retry_mode_of_another_type_is_a_type_error(self, client, mode):
-        with pytest.raises(TypeError):
-            client.queue(b"", mode)
-
-    def test_a_callback_that_cannot_be_called_is_a_type_error(self, client):
-        with pytest.raises(TypeError, match="int"):
-            client.queue(b"", NONE, 5)
-        assert flush(client, 0.0) == []
-
-    def test_a_message_larger_than_the_protocol_carries_is_a_value_error_with_the_limit(
-        self, client
-    ):
-        limit = client.send_queue.max_message
-        assert limit == 8_389_011
-        with pytest.raises(ValueError, match=str(limit)):
-            client.queue(bytes(limit + 1))
-        assert client.send_queue.pending == 0
-
     def test_pending_is_what_never_left(self, client, peer):
-        client.queue(b"12345")
-        client.queue(bytes(100_000))
+        client.send_queue.add(b"12345")
+        client.send_queue.add(bytes(100_000))
         assert client.send_queue.pending == 100_005
         peer.read_all(paced(client, 0.0))
         assert client.send_queue.pending == 100_000 - 32 * 1024
@@ -272,7 +228,7 @@ class TestQueue:
         client.send_queue.max_pending = 10_000
         accepted = fill(client, lambda count: b"%04d" % count)
         with pytest.raises(SendQueueFullError, match="10000"):
-            client.queue(b"more")
+            client.send_queue.add(b"more")
         assert client.send_queue.pending == 4 * accepted <= 10_000
         received = []
         while len(received) < accepted:
@@ -280,7 +236,7 @@ class TestQueue:
             client.receive(peer.make(), 0.0)
         assert received == [b"%04d" % i for i in range(accepted)]
         assert client.send_queue.pending == 0
-        client.queue(b"again")
+        client.send_queue.add(b"again")
 
     def test_empty_messages_are_bounded_too(self, client):
         client.send_queue.max_pending = 100_000
@@ -290,9 +246,9 @@ class TestQueue:
     def test_what_left_makes_room(self, client, peer, size):
         client.send_queue.max_pending = 200 + size
         for _ in range(100):
-            client.queue(bytes(size))
+            client.send_queue.add(bytes(size))
             with pytest.raises(SendQueueFullError):
-                client.queue(bytes(size))
+                client.send_queue.add(bytes(size))
             while client.send_queue.pending:
                 peer.read_all(flush(client, 0.0))
                 client.receive(peer.make(), 0.0)
@@ -319,7 +275,7 @@ class TestAcks:
 
     def test_a_message_that_leaves_carries_the_ack(self, client, peer):
         client.receive(peer.make(peer.message()), 0.0)
-        client.queue(b"reply")
+        client.send_queue.add(b"reply")
         assert peer.read(flush(client, 0.0)[0])[0].ack == 1
         assert flush(client, 0.05) == []
 
@@ -390,7 +346,7 @@ class TestKeepAlive:
             assert all(message.type == wire.KEEP_ALIVE for message in messages)
 
     def test_what_was_said_puts_it_off(self, client):
-        client.queue(b"")
+        client.send_queue.add(b"")
         assert len(flush(client, 0.05)) == 1
         assert flush(client, 0.14) == []
         assert len(flush(client, 0.16)) == 1
@@ -415,14 +371,14 @@ class TestSpan:
 
     def test_32_packets_behind_the_oldest_undecided_leave_without_an_ack(self, client):
         for _ in range(100):
-            client.queue(bytes(FULL))
+            client.send_queue.add(bytes(FULL))
         assert len(paced(client, 0.0)) == 32
         assert (client.sent_packets.newest, client.sent_packets.oldest_undecided) == (32, 1)
         assert flush(client, 0.1) == []
 
     def test_an_ack_of_the_oldest_lets_one_more_leave(self, client, peer):
         for _ in range(100):
-            client.queue(bytes(FULL))
+            client.send_queue.add(bytes(FULL))
         left = paced(client, 0.0)
         peer.read(left[0])
         client.receive(peer.make(), 0.1)
@@ -430,7 +386,7 @@ class TestSpan:
 
     def test_an_ack_of_a_newer_one_does_not(self, client, peer):
         for _ in range(100):
-            client.queue(bytes(FULL))
+            client.send_queue.add(bytes(FULL))
         left = paced(client, 0.0)
         peer.read(left[1])
         client.receive(peer.make(), 0.1)
@@ -438,7 +394,7 @@ class TestSpan:
 
     def test_an_ack_of_all_lets_as_many_more_leave(self, client, peer):
         for _ in range(100):
-            client.queue(bytes(FULL))
+            client.send_queue.add(bytes(FULL))
         for now, expected in enumerate((32, 32, 32, 4)):
             left = paced(client, now / 10)
             assert len(left) == expected
@@ -447,13 +403,13 @@ class TestSpan:
 
     def test_what_was_found_lost_makes_room(self, client):
         for _ in range(100):
-            client.queue(bytes(FULL), NONE)
+            client.send_queue.add(bytes(FULL), NONE)
         assert len(paced(client, 0.0)) == 32
         assert len(paced(client, FIRST_PROBE_DELAY + 0.1)) == 32
 
     def test_acks_and_keep_alives_leave_without_room(self, client, peer):
         for _ in range(40):
-            client.queue(bytes(FULL))
+            client.send_queue.add(bytes(FULL))
         assert len(paced(client, 0.0)) == 32
         client.receive(peer.make(peer.message()), 0.1)
         (datagram,) = flush(client, 0.1 + ACK_DELAY)
@@ -461,10 +417,10 @@ class TestSpan:
         assert len(flush(client, 0.1 + ACK_DELAY + KEEP_ALIVE_INTERVAL)) == 1
 
     def test_reliable_messages_stay_within_256_of_the_oldest_unacked(self, client, peer):
-        client.queue(b"lost")
+        client.send_queue.add(b"lost")
         flush(client, 0.0)
         for number in range(1000):
-            client.queue(b"%d" % number)
+            client.send_queue.add(b"%d" % number)
         received = peer.read_all(flush(client, 0.0))
         assert received[-1].seq == 256
         client.receive(peer.make(), 0.0)
@@ -479,7 +435,7 @@ class TestSpan:
 class TestReliable:
     def test_an_acked_message_calls_back_once_with_true(self, client, peer):
         outcomes = Outcomes()
-        client.queue(b"message", RELIABLE, outcomes.expect("one"))
+        client.send_queue.add(b"message", RELIABLE, outcomes.expect("one"))
         peer.read_all(flush(client, 0.0))
         for now in (0.05, 0.06):
             client.receive(peer.make(), now)
@@ -490,7 +446,7 @@ class TestReliable:
 
     def test_no_callback_runs_before_it_is_taken(self, client, peer):
         outcomes = Outcomes()
-        client.queue(b"message", RELIABLE, outcomes.expect("one"))
+        client.send_queue.add(b"message", RELIABLE, outcomes.expect("one"))
         peer.read_all(flush(client, 0.0))
         client.receive(peer.make(), 0.05)
         assert outcomes.calls == {}
@@ -500,7 +456,7 @@ class TestReliable:
     def test_three_later_acks_send_it_again(self, client, peer):
         datagrams = []
         for number in range(4):
-            client.queue(b"%d" % number)
+            client.send_queue.add(b"%d" % number)
             datagrams += flush(client, 0.0)
         for later in (1, 2):
             peer.read(datagrams[later])
@@ -515,9 +471,9 @@ class TestReliable:
         assert client.send_queue.retransmitted == 1
 
     def test_one_later_ack_and_the_loss_delay_send_it_again(self, client, peer):
-        client.queue(b"first")
+        client.send_queue.add(b"first")
         flush(client, 0.0)
-        client.queue(b"second")
+        client.send_queue.add(b"second")
         peer.read_all(flush(client, 0.0))
         client.receive(peer.make(), 0.080)
         assert client.next_timer() == pytest.approx(0.090)
@@ -527,7 +483,7 @@ class TestReliable:
 
     def test_without_acks_the_probe_timeout_sends_it_again(self, client, peer):
         client.established = False
-        client.queue(b"message")
+        client.send_queue.add(b"message")
         peer.read_all(flush(client, 0.0))
         assert client.next_timer() == FIRST_PROBE_DELAY
         assert flush(client, 0.249) == []
@@ -535,12 +491,12 @@ class TestReliable:
         assert message == wire.Message(1, wire.APP, b"message")
 
     def test_probes_that_are_not_answered_back_off_to_a_second(self, client, peer):
-        client.queue(b"measure")
+        client.send_queue.add(b"measure")
         peer.read_all(flush(client, 0.0))
         client.receive(peer.make(), 0.064)
         client.established = False
         delay = client.rtt.pto()
-        client.queue(b"probe")
+        client.send_queue.add(b"probe")
         flush(client, 1.0)
         waits, sent_at = [], 1.0
         for _ in range(6):
@@ -554,24 +510,24 @@ class TestReliable:
         )
 
     def test_an_ack_ends_the_back_off(self, client, peer):
-        client.queue(b"measure")
+        client.send_queue.add(b"measure")
         peer.read_all(flush(client, 0.0))
         client.receive(peer.make(), 0.064)
-        client.queue(b"probe")
+        client.send_queue.add(b"probe")
         now = 1.0
         for _ in range(5):
             datagrams = flush(client, now)
             now += 0.75
         peer.read_all(datagrams)
         client.receive(peer.make(), now)
-        client.queue(b"next")
+        client.send_queue.add(b"next")
         client.established = False
         assert len(flush(client, now)) == 1
         assert client.next_timer() == pytest.approx(now + client.rtt.pto())
 
     def test_it_is_sent_again_for_as_long_as_it_takes(self, client, peer):
         outcomes = Outcomes()
-        client.queue(b"message", RELIABLE, outcomes.expect("one"))
+        client.send_queue.add(b"message", RELIABLE, outcomes.expect("one"))
         for step in range(600):
             datagrams = flush(client, step / 10)
         assert outcomes.collect(client) == {}
@@ -585,7 +541,7 @@ class TestReliable:
         assert outcomes.calls == {("one", True): 1}
 
     def test_it_keeps_its_message_number_in_a_new_packet(self, client, peer):
-        client.queue(b"message")
+        client.send_queue.add(b"message")
         seen = [peer.read(flush(client, now)[0]) for now in (0.0, 0.25, 0.5, 0.75)]
         assert [header.seq for header, _ in seen] == [1, 2, 3, 4]
         assert {message for _, messages in seen for message in messages} == {
@@ -594,7 +550,7 @@ class TestReliable:
 
     def test_a_late_ack_settles_it_measures_the_path_and_ends_the_retrying(self, client, peer):
         outcomes = Outcomes()
-        client.queue(b"message", RELIABLE, outcomes.expect("one"))
+        client.send_queue.add(b"message", RELIABLE, outcomes.expect("one"))
         (first,) = flush(client, 0.0)
         client.established = False
         assert len(flush(client, 0.25)) == 1
@@ -609,7 +565,7 @@ class TestReliable:
 
     def test_an_ack_of_both_copies_calls_back_once(self, client, peer):
         outcomes = Outcomes()
-        client.queue(b"message", RELIABLE, outcomes.expect("one"))
+        client.send_queue.add(b"message", RELIABLE, outcomes.expect("one"))
         peer.read_all(flush(client, 0.0) + flush(client, 0.25))
         client.receive(peer.make(), 0.3)
         assert outcomes.collect(client) == {("one", True): 1}
@@ -617,7 +573,7 @@ class TestReliable:
 
     def test_only_what_was_lost_is_sent_again(self, client, peer):
         for number in range(10):
-            client.queue(bytes([number]) * 500)
+            client.send_queue.add(bytes([number]) * 500)
         datagrams = flush(client, 0.0)
         for datagram in datagrams[1:]:
             peer.read(datagram)
@@ -629,7 +585,7 @@ class TestReliable:
 
         def exchange(count: int) -> None:
             for _ in range(count):
-                client.queue(b"small")
+                client.send_queue.add(b"small")
                 peer.read_all(flush(client, 0.0))
                 client.receive(peer.make(), 0.0)
 
@@ -647,7 +603,7 @@ class TestReliable:
 class TestUnreliable:
     def test_it_is_sent_once(self, client):
         client.established = False
-        client.queue(b"message", NONE)
+        client.send_queue.add(b"message", NONE)
         assert len(flush(client, 0.0)) == 1
         assert [flush(client, step / 10) for step in range(1, 50)] == [[]] * 49
         assert client.send_queue.retransmitted == 0
@@ -655,7 +611,7 @@ class TestUnreliable:
     @pytest.mark.parametrize("mode", [NONE, BEST_EFFORT])
     def test_an_acked_message_calls_back_once_with_true(self, client, peer, mode):
         outcomes = Outcomes()
-        client.queue(b"message", mode, outcomes.expect("one"))
+        client.send_queue.add(b"message", mode, outcomes.expect("one"))
         peer.read_all(flush(client, 0.0))
         client.receive(peer.make(), 0.9)
         flush(client, 5.0)
@@ -665,7 +621,7 @@ class TestUnreliable:
     @pytest.mark.parametrize("mode", [NONE, BEST_EFFORT])
     def test_without_an_ack_it_calls_back_once_with_false_at_the_timeout(self, client, peer, mode):
         outcomes = Outcomes()
-        client.queue(b"message", mode, outcomes.expect("one"))
+        client.send_queue.add(b"message", mode, outcomes.expect("one"))
         left = flush(client, 2.0)
         flush(client, 2.0 + TIMEOUT - 0.001)
         assert outcomes.collect(client) == {}
@@ -680,9 +636,9 @@ class TestUnreliable:
     def test_the_timeout_counts_from_when_it_first_left(self, client, mode):
         outcomes = Outcomes()
         for _ in range(40):
-            client.queue(bytes(FULL), NONE)
+            client.send_queue.add(bytes(FULL), NONE)
         paced(client, 0.0)
-        client.queue(b"waits", mode, outcomes.expect("one"))
+        client.send_queue.add(b"waits", mode, outcomes.expect("one"))
         for step in range(1, 40):
             client.advance(step / 10)
         assert outcomes.collect(client) == {}
@@ -696,7 +652,7 @@ class TestUnreliable:
     def test_the_timeout_is_settable(self, client):
         outcomes = Outcomes()
         client.message_timeout = 0.3
-        client.queue(b"message", NONE, outcomes.expect("one"))
+        client.send_queue.add(b"message", NONE, outcomes.expect("one"))
         flush(client, 0.0)
         client.advance(0.29)
         assert outcomes.collect(client) == {}
@@ -704,7 +660,7 @@ class TestUnreliable:
         assert outcomes.collect(client) == {("one", False): 1}
 
     def test_best_effort_repeats_every_keep_alive_interval_until_the_timeout(self, client, peer):
-        client.queue(b"message", BEST_EFFORT)
+        client.send_queue.add(b"message", BEST_EFFORT)
         times = []
         for step in range(200):
             now = step / 64
@@ -716,13 +672,13 @@ class TestUnreliable:
 
     def test_best_effort_follows_the_interval_that_was_set(self, client, peer):
         client.keep_alive_interval = 0.25
-        client.queue(b"message", BEST_EFFORT)
+        client.send_queue.add(b"message", BEST_EFFORT)
         left = {step / 64: peer.read_all(flush(client, step / 64)) for step in range(200)}
         times = [now for now, messages in left.items() if b"message" in payloads(messages)]
         assert times == [0.0, 0.25, 0.5, 0.75]
 
     def test_best_effort_ends_with_its_ack(self, client, peer):
-        client.queue(b"message", BEST_EFFORT)
+        client.send_queue.add(b"message", BEST_EFFORT)
         peer.read_all(flush(client, 0.0))
         assert payloads(peer.read_all(flush(client, 0.1))) == [b"message"]
         client.receive(peer.make(), 0.15)
@@ -732,10 +688,10 @@ class TestUnreliable:
     @pytest.mark.parametrize("mode", [NONE, BEST_EFFORT])
     def test_losses_do_not_send_it_again(self, client, peer, mode):
         client.keep_alive_interval = 10.0
-        client.queue(b"message", mode)
+        client.send_queue.add(b"message", mode)
         flush(client, 0.0)
         for number in range(4):
-            client.queue(b"%d" % number)
+            client.send_queue.add(b"%d" % number)
             peer.read_all(flush(client, 0.0))
         client.receive(peer.make(), 0.05)
         assert flush(client, 0.5) == []
@@ -745,7 +701,7 @@ class TestFragmented:
     @modes
     def test_it_calls_back_with_true_when_all_its_pieces_are_acked(self, client, peer, mode):
         outcomes = Outcomes()
-        client.queue(bytes(5000), mode, outcomes.expect("one"))
+        client.send_queue.add(bytes(5000), mode, outcomes.expect("one"))
         datagrams = flush(client, 0.0)
         assert len(datagrams) == 5
         for datagram in datagrams:
@@ -757,7 +713,7 @@ class TestFragmented:
     @pytest.mark.parametrize("mode", [NONE, BEST_EFFORT])
     def test_it_calls_back_once_with_false_when_a_piece_timed_out(self, client, peer, mode):
         outcomes = Outcomes()
-        client.queue(bytes(5000), mode, outcomes.expect("one"))
+        client.send_queue.add(bytes(5000), mode, outcomes.expect("one"))
         datagrams = flush(client, 0.0)
         for datagram in datagrams[1:]:
             peer.read(datagram)
@@ -772,7 +728,7 @@ class TestFragmented:
 
     def test_a_lost_piece_is_sent_again_alone_with_its_header(self, client, peer):
         whole = bytes(range(256)) * 20
-        client.queue(whole)
+        client.send_queue.add(whole)
         datagrams = flush(client, 0.0)
         for datagram in datagrams[:1] + datagrams[2:]:
             peer.read(datagram)
@@ -781,7 +737,7 @@ class TestFragmented:
         assert message == wire.Message(2, wire.APP_FRAGMENT, wire.split(1, whole, 1500)[1])
 
     def test_best_effort_pieces_repeat_alone(self, client, peer):
-        client.queue(bytes(3000), BEST_EFFORT)
+        client.send_queue.add(bytes(3000), BEST_EFFORT)
         datagrams = flush(client, 0.0)
         for datagram in datagrams[:2]:
             peer.read(datagram)
@@ -790,16 +746,16 @@ class TestFragmented:
         assert message.payload[:6] == b"\0\1\0\3\0\3"
 
     def test_the_number_of_fragmented_messages_is_their_own(self, client, peer):
-        client.queue(b"small")
+        client.send_queue.add(b"small")
         for _ in range(3):
-            client.queue(bytes(2000))
+            client.send_queue.add(bytes(2000))
         pieces = [m.payload[:6] for m in peer.read_all(flush(client, 0.0)) if m.type == 7]
         assert pieces == [bytes([0, n, 0, i, 0, 2]) for n in (1, 2, 3) for i in (1, 2)]
 
     @modes
     def test_closing_midway_calls_back_once_with_false(self, client, peer, mode):
         outcomes = Outcomes()
-        client.queue(bytes(100_000), mode, outcomes.expect("one"))
+        client.send_queue.add(bytes(100_000), mode, outcomes.expect("one"))
         peer.read_all(flush(client, 0.0))
         client.receive(peer.make(), 0.1)
         flush(client, 0.1)
@@ -889,7 +845,7 @@ class TestReceiving:
 
 class TestHandshakeAnswer:
     def test_it_leaves_alone_and_ahead_of_all_else(self, client, peer):
-        client.queue(b"early")
+        client.send_queue.add(b"early")
         client.queue_challenge_response(b"response")
         datagrams = flush(client, 0.0)
         headers = [peer.read(datagram) for datagram in datagrams]
@@ -915,9 +871,9 @@ def drained(endpoint: Endpoint, peer: Peer, start: float, seconds: float) -> lis
 
 class TestDraining:
     def test_what_was_queued_leaves_before_the_disconnect(self, client, peer):
-        client.queue(b"last words")
-        client.queue(bytes(3000))
-        client.queue(b"unreliable", NONE)
+        client.send_queue.add(b"last words")
+        client.send_queue.add(bytes(3000))
+        client.send_queue.add(b"unreliable", NONE)
         client.begin_close()
         assert [m.type for m in peer.read_all(flush(client, 0.0))] == [6, 7, 6, 7, 7]
         client.receive(peer.make(), 0.04)
@@ -925,7 +881,7 @@ class TestDraining:
         assert (disconnect.type, disconnect.payload) == (wire.DISCONNECT, b"")
 
     def test_the_disconnect_is_alone_in_its_packet(self, client, peer):
-        client.queue(b"last words", NONE)
+        client.send_queue.add(b"last words", NONE)
         client.begin_close()
         first, second = flush(client, 0.0)
         peer.read(first)
@@ -935,7 +891,7 @@ class TestDraining:
 
     @pytest.mark.parametrize("retry", [NONE, BEST_EFFORT])
     def test_what_is_not_reliable_leaves_once_and_is_not_waited_for(self, client, peer, retry):
-        client.queue(b"unreliable", retry)
+        client.send_queue.add(b"unreliable", retry)
         client.begin_close()
         sent = [m.type for m in drained(client, peer, 0.0, 0.8)]
         assert sent == [wire.APP] + [wire.DISCONNECT] * (len(sent) - 1)
@@ -943,7 +899,7 @@ class TestDraining:
 
     @pytest.mark.parametrize("begun", [0.0, 0.1, 0.3], ids=["unsent", "in flight", "lost"])
     def test_what_is_reliable_is_sent_again_until_it_is_acked(self, client, peer, begun):
-        client.queue(b"reliable", RELIABLE)
+        client.send_queue.add(b"reliable", RELIABLE)
         if begun:
             peer.read_all(flush(client, 0.0))
             client.advance(begun)
@@ -956,7 +912,7 @@ class TestDraining:
 
     def test_copies_of_all_that_is_unacked_leave_at_most_one_packet_at_a_time(self, client, peer):
         for number in range(8):
-            client.queue(bytes([number]) * FULL)
+            client.send_queue.add(bytes([number]) * FULL)
         client.begin_close()
         assert len(flush(client, 0.0)) == 8
         left = [flush(client, step / 128) for step in range(6, 30)]
@@ -964,7 +920,7 @@ class TestDraining:
         assert len({m.payload for datagrams in left for m in peer.read_all(datagrams)}) == 4
 
     def test_next_timer_tells_when_the_next_copy_leaves(self, client, peer):
-        client.queue(b"reliable", RELIABLE)
+        client.send_queue.add(b"reliable", RELIABLE)
         client.begin_close()
         flush(client, 1.0)
         assert client.next_timer() == pytest.approx(1.05)
@@ -976,7 +932,7 @@ class TestDraining:
 
     def test_an_ack_of_the_disconnect_ends_it(self, client, peer):
         outcomes = Outcomes()
-        client.queue(b"reliable", RELIABLE, outcomes.expect("one"))
+        client.send_queue.add(b"reliable", RELIABLE, outcomes.expect("one"))
         peer.read_all(flush(client, 0.0))
         client.begin_close()
         client.receive(peer.make(), 0.05)
@@ -990,7 +946,7 @@ class TestDraining:
 
     def test_the_end_of_the_drain_lets_nothing_but_the_disconnect_leave(self, client, peer):
         for _ in range(50):
-            client.queue(bytes(FULL))
+            client.send_queue.add(bytes(FULL))
         client.begin_close()
         assert len(paced(client, 0.0)) == 32
         client.end_drain()
@@ -1003,13 +959,13 @@ class TestDraining:
 
     def test_the_receivers_duplicate_filter_is_not_outrun(self, client, peer):
         for number in range(400):
-            client.queue(b"%d" % number)
+            client.send_queue.add(b"%d" % number)
         client.begin_close()
         assert len(peer.read_all(flush(client, 0.0))) == 256
 
     def test_no_more_than_the_span_leaves_without_acks(self, client, peer):
         for _ in range(50):
-            client.queue(bytes(FULL))
+            client.send_queue.add(bytes(FULL))
         client.begin_close()
         left = paced(client, 0.0)
         assert len(left) == 32
@@ -1024,13 +980,13 @@ class TestDraining:
         assert [m.type for m in peer.read_all(flush(client, 1.01))] == [wire.DISCONNECT]
 
     def test_abort_is_one_disconnect_at_once(self, client, peer):
-        client.queue(b"never said")
+        client.send_queue.add(b"never said")
         header, messages = peer.read(client.abort(0.0))
         assert (header.type, header.count, header.length) == (wire.DISCONNECT, 1, 2)
         assert payloads(messages) == [b""]
 
     def test_abort_in_the_middle_of_a_drain_too(self, client, peer):
-        client.queue(b"unacked")
+        client.send_queue.add(b"unacked")
         client.begin_close()
         flush(client, 0.0)
         assert [m.type for m in peer.read(client.abort(0.01))[1]] == [wire.DISCONNECT]
@@ -1043,7 +999,7 @@ class TestClose:
     def test_all_that_is_outstanding_calls_back_once_with_false(self, client, mode, size, sent):
         outcomes = Outcomes()
         for name in range(3):
-            client.queue(bytes(size), mode, outcomes.expect(name))
+            client.send_queue.add(bytes(size), mode, outcomes.expect(name))
         if sent:
             flush(client, 0.0)
         for _ in range(2):
@@ -1056,7 +1012,7 @@ class TestClose:
     @modes
     def test_what_was_due_again_calls_back_once(self, client, mode):
         outcomes = Outcomes()
-        client.queue(b"message", mode, outcomes.expect("one"))
+        client.send_queue.add(b"message", mode, outcomes.expect("one"))
         flush(client, 0.0)
         client.advance(0.3)
         client.close()
@@ -1065,16 +1021,16 @@ class TestClose:
     @modes
     def test_an_ack_after_the_end_changes_nothing(self, client, peer, mode):
         outcomes = Outcomes()
-        client.queue(b"message", mode, outcomes.expect("one"))
+        client.send_queue.add(b"message", mode, outcomes.expect("one"))
         peer.read_all(flush(client, 0.0))
         client.close()
         client.receive(peer.make(), 0.1)
         assert outcomes.collect(client) == {("one", False): 1}
 
     def test_nothing_is_sent_any_more(self, client):
-        client.queue(b"waits")
+        client.send_queue.add(b"waits")
         flush(client, 0.0)
-        client.queue(b"waits")
+        client.send_queue.add(b"waits")
         client.established = False
         client.close()
         assert [flush(client, step / 10) for step in range(50)] == [[]] * 50
@@ -1093,7 +1049,7 @@ class TestNonces:
         while client.next_datagram(now) is not None:
             left, now = left + 1, now + 1e-8
         assert left == 32767
-        client.queue(b"waits")
+        client.send_queue.add(b"waits")
         assert flush(client, 0.999) == []
         assert client.next_timer() == pytest.approx(1.0, abs=1e-5)
         client.keep_alive_interval = 10.0
@@ -1128,7 +1084,7 @@ class TestNonces:
         for is_server in (False, True):
             endpoint = Endpoint(aead, is_server, 0.0, WALL_START)
             for _ in range(20):
-                endpoint.queue(bytes(FULL))
+                endpoint.send_queue.add(bytes(FULL))
             assert len(paced(endpoint, 0.0)) == 20
         assert len(aead.nonces) == 40
 
@@ -1136,7 +1092,7 @@ class TestNonces:
 class TestCounters:
     def test_they_count_packets(self, client, peer):
         for _ in range(3):
-            client.queue(bytes(1000), NONE)
+            client.send_queue.add(bytes(1000), NONE)
         left = flush(client, 0.0)
         for datagram in left:
             client.on_datagram_sent(len(datagram), 0.0)
@@ -1157,7 +1113,7 @@ class TestCounters:
         assert not client.rtt.measured
 
     def test_traffic_is_counted_by_the_second(self, client, peer):
-        client.queue(b"1")
+        client.send_queue.add(b"1")
         (datagram,) = flush(client, 0.5)
         client.on_datagram_sent(len(datagram), 0.5)
         peer.read(datagram)
@@ -1169,7 +1125,7 @@ class TestCounters:
         assert latency[-2:] == [0, 750]
 
     def test_the_round_trip_is_from_the_packet_to_its_ack(self, client, peer):
-        client.queue(b"1")
+        client.send_queue.add(b"1")
         peer.read_all(flush(client, 1.0))
         client.receive(peer.make(), 1.125)
         assert client.rtt.srtt == 0.125
@@ -1188,9 +1144,9 @@ class TestMemory:
             now = began + frame * self.FRAME
             for sender, receiver in (sides, sides[::-1]):
                 if frame < frames - 32:
-                    sender.queue(bytes(64), (NONE, RELIABLE, NONE, BEST_EFFORT)[frame % 4])
+                    sender.send_queue.add(bytes(64), (NONE, RELIABLE, NONE, BEST_EFFORT)[frame % 4])
                     if frame % 320 == 0:
-                        sender.queue(bytes(5000))
+                        sender.send_queue.add(bytes(5000))
                 for number, datagram in enumerate(flush(sender, now)):
                     sender.on_datagram_sent(len(datagram), now)
                     if (frame + number) % 50:

@@ -56,7 +56,7 @@ class TestFragmenting:
     def test_the_largest_message_takes_8192_fragments(self, mtu):
         limits = size_limits(mtu)
         endpoint = new_endpoint(max_datagram=limits.datagram)
-        endpoint.queue(bytes(limits.message))
+        endpoint.send_queue.add(bytes(limits.message))
         first = Peer().read(endpoint.next_datagram(0.0))[1][0]
         assert first.payload[:6] == struct.pack(">HHH", 1, 1, wire.MAX_PIECES)
         assert wire.MAX_PIECES == 8192

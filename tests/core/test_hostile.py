@@ -69,13 +69,13 @@ def client(peer) -> Endpoint:
 def busy_client(peer: Peer) -> Endpoint:
     client = new_endpoint()
     for size in (10, 5000):
-        client.queue(bytes(size))
+        client.send_queue.add(bytes(size))
     sent = flush(client, 0.9)
     peer.read_all(sent[:2])
     client.receive(peer.make(peer.message(b"one"), peer.message(b"two")), 0.95)
     piece = wire.split(1, bytes(3000), 1500)[0]
     client.receive(peer.make(peer.message(piece, wire.APP_FRAGMENT)), 0.96)
-    client.queue(bytes(100))
+    client.send_queue.add(bytes(100))
     client.advance(1.0)
     return client
 
@@ -148,7 +148,7 @@ class TestAnyBytes:
 
     def test_forged_acks_settle_nothing(self, client):
         outcomes = Outcomes()
-        client.queue(b"message", RetryMode.NONE, outcomes.expect("one"))
+        client.send_queue.add(b"message", RetryMode.NONE, outcomes.expect("one"))
         flush(client, 1.0)
         forger = Peer(key=OTHER_KEY)
         forger.seq = 100
@@ -165,7 +165,7 @@ class TestAnyBytes:
         rng, pair = random.Random(seed), EndpointPair()
         arrived = []
         for number in range(200):
-            pair.client.queue(b"%d" % number)
+            pair.client.send_queue.add(b"%d" % number)
             for _ in range(20):
                 pair.server.receive(b"FSOS" + rng.randbytes(rng.randrange(100)), pair.now)
                 pair.client.receive(b"FSOC" + rng.randbytes(rng.randrange(100)), pair.now)
@@ -255,7 +255,7 @@ class TestReplays:
         pair = EndpointPair(LinkConditions(replay=1.0, duplicate=0.5, jitter=0.05), seed)
         arrived = []
         for number in range(1000):
-            pair.client.queue(b"%d" % number, RetryMode.NONE)
+            pair.client.send_queue.add(b"%d" % number, RetryMode.NONE)
             pair.tick()
             arrived += messages_of(pair.server)
         pair.run(1.0)
@@ -343,7 +343,7 @@ class TestWrongPackets:
 
     def test_a_wrong_packet_does_not_ack(self, client, peer):
         outcomes = Outcomes()
-        client.queue(b"message", RetryMode.NONE, outcomes.expect("one"))
+        client.send_queue.add(b"message", RetryMode.NONE, outcomes.expect("one"))
         newest = client.sent_packets.newest + len(flush(client, 1.0))
         assert_refused(client, peer.raw(self.TWO, count=3, ack=newest, ack_bits=ALL_BITS))
         assert outcomes.collect(client) == {}
@@ -355,7 +355,7 @@ class TestLyingAcks:
     def test_acks_of_what_was_never_sent_settle_nothing(self, peer):
         client = new_endpoint()
         client.receive(peer.make(acks=(1, ALL_BITS)), 0.0)
-        client.queue(b"message")
+        client.send_queue.add(b"message")
         flush(client, 0.0)
         for ack in (2, 3, 33, 1000, 32767, 32768):
             assert client.receive(peer.make(acks=(ack, ALL_BITS)), 0.0) == 0
@@ -366,7 +366,7 @@ class TestLyingAcks:
     def test_any_acks_at_any_time(self, seed):
         rng, peer, client, outcomes = random.Random(seed), Peer(), new_endpoint(), Outcomes()
         for number in range(500):
-            client.queue(bytes(rng.choice((1, 500, 3000))), rng.choice((-1, 0, 1)),
+            client.send_queue.add(bytes(rng.choice((1, 500, 3000))), rng.choice((-1, 0, 1)),
                          outcomes.expect(number))  # fmt: skip
             flush(client, number / 64)
             for _ in range(3):
@@ -380,7 +380,7 @@ class TestLyingAcks:
 
     def test_an_ack_of_all_ends_all_and_no_more(self, peer):
         client = new_endpoint()
-        client.queue(b"message")
+        client.send_queue.add(b"message")
         flush(client, 0.0)
         for _ in range(100):
             client.receive(peer.make(acks=(1, ALL_BITS)), 0.0)
@@ -493,7 +493,7 @@ class TestInboxFloods:
     def test_a_sender_whose_messages_are_refused_sends_them_again(self):
         pair, outcomes = EndpointPair(), Outcomes()
         for name in range(10):
-            pair.client.queue(bytes([name]) * 8_000_000, -1, outcomes.expect(name))
+            pair.client.send_queue.add(bytes([name]) * 8_000_000, -1, outcomes.expect(name))
             pair.run_until(lambda: pair.client.send_queue.pending == 0 or pair.server.dropped > 0)
         pair.run_until(lambda: pair.server.drops["inbox full"] > 0)
         arrived = []

@@ -45,7 +45,7 @@ def endpoint(aead: object, is_server: bool = False) -> Endpoint:
 def test_a_packet_is_what_the_second_codec_writes(aead, size):
     sender = endpoint(aead(KEY))
     message = bytes(range(256)) * 6
-    sender.queue(message[:size])
+    sender.send_queue.add(message[:size])
     expected = [wire.Message(1, wire.APP, message[:size])]
     assert flush(sender, 0.0) == [wire.seal(wire.TO_SERVER, WALL_START, 1, 0, 0, expected, KEY)]
 
@@ -54,7 +54,7 @@ def test_a_packet_is_what_the_second_codec_writes(aead, size):
 @pytest.mark.parametrize("size", SIZES)
 def test_what_was_sealed_opens_once_and_nothing_else_does(aead, size):
     sender, receiver = endpoint(aead(KEY)), endpoint(aead(KEY), is_server=True)
-    sender.queue(bytes(size))
+    sender.send_queue.add(bytes(size))
     (datagram,) = flush(sender, 0.0)
     forged = datagram[:-1] + bytes([datagram[-1] ^ 1])
     assert [receiver.receive(d, 0.0) for d in (forged, datagram)] == [7, 0]
@@ -67,7 +67,7 @@ def test_a_message_keeps_its_bytes_while_others_come_and_go(aead):
     sender, receiver = endpoint(aead(KEY)), endpoint(aead(KEY), is_server=True)
     messages = [bytes([n]) * (n + 1) for n in range(100)]
     for message in messages:
-        sender.queue(message)
+        sender.send_queue.add(message)
     for datagram in flush(sender, 0.0):
         assert receiver.receive(datagram, 0.0) == 0
     assert messages_of(receiver) == messages
@@ -102,7 +102,7 @@ print(endpoint.received, found)
 def test_what_was_decrypted_before_the_tag_failed_is_overwritten():
     halves = [random.Random(seed).randbytes(20) for seed in ("first", "second")]
     client = endpoint(AESGCM(KEY))
-    client.queue(b"".join(halves) * 20)
+    client.send_queue.add(b"".join(halves) * 20)
     datagram = client.next_datagram(0.0)
     forged = datagram[:-1] + bytes([datagram[-1] ^ 1])
 
@@ -132,7 +132,7 @@ def test_an_endpoint_can_be_used_while_another_one_seals():
         def interrupt(call):
             def interrupted(*arguments):
                 # Before the AEAD looks at any of them, which it does in Python, one by one.
-                other.queue(bytes(900))
+                other.send_queue.add(bytes(900))
                 assert other.next_datagram(0.0) is not None
                 gc.collect()
                 return call(*arguments)
@@ -140,8 +140,8 @@ def test_an_endpoint_can_be_used_while_another_one_seals():
             return interrupted
 
     sender, receiver = endpoint(Interrupted(KEY)), endpoint(Interrupted(KEY), is_server=True)
-    sender.queue(b"first")
-    sender.queue(b"second")
+    sender.send_queue.add(b"first")
+    sender.send_queue.add(b"second")
     for datagram in flush(sender, 0.0):
         assert receiver.receive(datagram, 0.0) == 0
     assert messages_of(receiver) == [b"first", b"second"]
@@ -153,14 +153,14 @@ class TestWhatAnAeadReturns:
         aead = MakesBytes(KEY)
         aead.encrypt = lambda *_: returned
         sender = endpoint(aead)
-        sender.queue(b"message")
+        sender.send_queue.add(b"message")
         with pytest.raises(ValueError, match="expected 25 bytes"):
             sender.next_datagram(0.0)
 
     @pytest.mark.parametrize("returned", [None, b"", bytes(1 << 20)])
     def test_of_another_length_is_an_error_when_opened(self, returned):
         sender = endpoint(AESGCM(KEY))
-        sender.queue(b"message")
+        sender.send_queue.add(b"message")
         aead = MakesBytes(KEY)
         aead.decrypt = lambda *_: returned
         receiver = endpoint(aead, is_server=True)

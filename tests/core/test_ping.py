@@ -60,7 +60,7 @@ class TestIdleLinks:
         pair = EndpointPair(LinkConditions(latency=0.05))
         speaker, hearer = (pair.server, pair.client) if from_server else (pair.client, pair.server)
         for _ in range(round(SECONDS / FRAME)):
-            speaker.queue(b"position", RetryMode.NONE)
+            speaker.send_queue.add(b"position", RetryMode.NONE)
             pair.tick(FRAME)
         assert all(100 <= each <= 150 for each in latencies(hearer, pair.now))
 
@@ -74,7 +74,7 @@ class TestIdleLinks:
     def test_no_game_sees_anything_of_it(self):
         pair, outcomes = EndpointPair(LinkConditions(latency=0.02, duplicate=0.2)), Outcomes()
         idle(pair)
-        pair.client.queue(b"after", callback=outcomes.expect("after"))
+        pair.client.send_queue.add(b"after", callback=outcomes.expect("after"))
         idle(pair, 1.0)
         assert messages_of(pair.server) == [b"after"]
         assert messages_of(pair.client) == []
@@ -122,7 +122,7 @@ class TestCost:
         pair = EndpointPair(LinkConditions(latency=0.02))
         for step in range(round(SECONDS / FRAME)):
             if step % 25 == 0:
-                pair.client.queue(b"word")
+                pair.client.send_queue.add(b"word")
             pair.tick(FRAME)
         assert pair.client.send_queue.newest == -(-round(SECONDS / FRAME) // 25)
 
@@ -141,7 +141,7 @@ class TestLoss:
     def test_it_neither_delays_nor_probes_for_what_is_said_next(self):
         client, peer = new_endpoint(), Peer()
         pings_of(client, 10.0)
-        client.queue(b"now")
+        client.send_queue.add(b"now")
         (datagram,) = flush(client, 10.0)
         assert peer.read(datagram)[1][-1].payload == b"now"
         assert client.next_timer() == pytest.approx(10.1, abs=0.001)
@@ -169,7 +169,7 @@ def test_it_takes_a_message_number_of_its_own():
     """The published receiver drops every message whose number it had, whatever its type."""
     client, peer = new_endpoint(), Peer()
     pings = [flush(client, now)[-1] for now in (0.1, 0.7, 1.3)]
-    client.queue(b"next")
+    client.send_queue.add(b"next")
     numbers = [m.seq for m in peer.read_all([*pings, *flush(client, 1.4)])]
     assert numbers == [1, 2, 3, 4]
     assert all(ping[12] == wire.KEEP_ALIVE and ping[15] == 1 for ping in pings)

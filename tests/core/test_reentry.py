@@ -56,7 +56,7 @@ def actions_on(endpoint: Endpoint, datagram: bytes) -> dict[str, object]:
         "next_datagram": lambda: endpoint.next_datagram(0.5),
         "receive": lambda: endpoint.receive(datagram, 0.5),
         "advance": lambda: endpoint.advance(0.5),
-        "queue": lambda: endpoint.queue(b"in between"),
+        "queue": lambda: endpoint.send_queue.add(b"in between"),
         "take_messages": endpoint.take_messages,
         "take_completed": endpoint.take_completed,
         "begin_close": endpoint.begin_close,
@@ -82,7 +82,7 @@ def pair() -> ConnectionPair:
 @pytest.mark.parametrize("name", NAMES)
 def test_a_finalizer_while_a_packet_is_assembled_leaves_the_packet_as_it_was(pair, name):
     client, server = pair.client.endpoint, pair.server.endpoint
-    server.queue(b"for the client")
+    server.send_queue.add(b"for the client")
     action = actions_on(client, server.next_datagram(0.0))[name]
     with CollectedSoon(action) as raised:
         datagram = client.next_datagram(0.0)
@@ -117,7 +117,7 @@ def test_an_aead_that_calls_its_endpoint_while_it_seals(name):
     endpoint = Endpoint(aead, False, 0.0, WALL_START)
     peer = Endpoint(AESGCM(KEY), True, 0.0, WALL_START)
     peer.established = endpoint.established = True
-    endpoint.queue(b"message")
+    endpoint.send_queue.add(b"message")
     aead.meddle = actions_on(endpoint, b"")[name]
     datagram = endpoint.next_datagram(0.0)
     assert peer.receive(datagram, 0.0) == 0
@@ -131,7 +131,7 @@ def test_an_aead_that_calls_its_endpoint_while_it_opens(name):
     endpoint = Endpoint(aead, False, 0.0, WALL_START)
     peer = Endpoint(AESGCM(KEY), True, 0.0, WALL_START)
     peer.established = endpoint.established = True
-    peer.queue(b"message")
+    peer.send_queue.add(b"message")
     datagram = peer.next_datagram(0.0)
     aead.meddle = actions_on(endpoint, datagram)[name]
     assert endpoint.receive(datagram, 0.0) == 0

@@ -34,7 +34,7 @@ def test_a_packet_is_not_mixed_with_that_of_another_endpoint_at_work() -> None:
     """The garbage collector may run in the middle of a packet, and another thread with it."""
     one, other, peer = new_endpoint(), new_endpoint(is_server=True), Peer()
     for _ in range(200):
-        one.queue(b"A" * 5, NONE, lambda acked: None)
+        one.send_queue.add(b"A" * 5, NONE, lambda acked: None)
 
     class Garbage:
         def __init__(self) -> None:
@@ -46,7 +46,7 @@ def test_a_packet_is_not_mixed_with_that_of_another_endpoint_at_work() -> None:
             thread.join()
 
     def work() -> None:
-        other.queue(b"B" * 1200, NONE)
+        other.send_queue.add(b"B" * 1200, NONE)
         other.next_datagram(0.0)
 
     gc.collect()
@@ -74,7 +74,7 @@ class TestTimersAreKeptToTheLastBit:
     def test_a_timeout(self, start: float, timeout: float) -> None:
         client, outcomes = new_endpoint(now=start), Outcomes()
         client.established, client.message_timeout = False, timeout
-        client.queue(b"x", NONE, outcomes.expect("one"))
+        client.send_queue.add(b"x", NONE, outcomes.expect("one"))
         client.next_datagram(start)
         for _ in range(10):
             if math.isfinite(client.next_timer()):
@@ -85,10 +85,10 @@ class TestTimersAreKeptToTheLastBit:
     def test_a_probe(self, start: float, elapsed: float) -> None:
         client, peer = new_endpoint(now=start), Peer()
         client.established = False
-        client.queue(b"x")
+        client.send_queue.add(b"x")
         peer.read_all(flush(client, start))
         client.receive(peer.make(), start + elapsed)
-        client.queue(b"y")
+        client.send_queue.add(b"y")
         flush(client, start + elapsed + 1)
         assert len(flush(client, client.next_timer())) == 1
 
@@ -101,10 +101,10 @@ class TestTimersAreKeptToTheLastBit:
     def test_no_repeat_is_due_while_there_is_no_room(self) -> None:
         client = new_endpoint()
         client.keep_alive_interval = 0.2
-        client.queue(b"repeats", BEST_EFFORT)
+        client.send_queue.add(b"repeats", BEST_EFFORT)
         flush(client, 0.0)
         for _ in range(40):
-            client.queue(bytes(1434), NONE)
+            client.send_queue.add(bytes(1434), NONE)
         flush(client, 0.1)
         flush(client, 0.21)
         assert client.next_timer() > 0.21
@@ -113,8 +113,8 @@ class TestTimersAreKeptToTheLastBit:
         start = 123456.789
         pair = EndpointPair(LinkConditions(loss=0.2, latency=0.0137), seed=1, start=start)
         for _ in range(50):
-            pair.client.queue(bytes(700))
-            pair.server.queue(b"x", BEST_EFFORT)
+            pair.client.send_queue.add(bytes(700))
+            pair.server.send_queue.add(b"x", BEST_EFFORT)
         for _ in range(5000):
             due = (pair.client.next_timer(), pair.server.next_timer(), pair.link.next_arrival())
             pair.tick(max(min(time for time in due if time is not None) - pair.now, 0.0))
@@ -141,11 +141,11 @@ class TestReassemblyCaps:
         delays, snapshots = [], 0
         for frame in range(64 * 22):
             if frame < 64 * 20:
-                pair.client.queue(b"s" * 3000, NONE)
+                pair.client.send_queue.add(b"s" * 3000, NONE)
                 if frame % 64 == 0:
                     name = b"r%08d" % frame
                     asked[name] = pair.now
-                    pair.client.queue(name + bytes(3000))
+                    pair.client.send_queue.add(name + bytes(3000))
             pair.tick()
             for message in messages_of(pair.server):
                 if message[:1] == b"r":
@@ -164,18 +164,18 @@ def test_a_flood_of_unreliable_messages_into_a_blackout_loses_no_reliable_one(
     """Message numbers that leap by half the ring unseen would look old to the receiver."""
     pair = EndpointPair(LinkConditions(latency=0.005))
     for _ in range(40_000):
-        pair.client.queue(b"", NONE)
+        pair.client.send_queue.add(b"", NONE)
     pair.run(3.0)
     messages_of(pair.server)
     pair.relink(LinkConditions(loss=1.0))
     for _ in range(64 * 4):
         for _ in range(per_frame):
-            pair.client.queue(b"", NONE)
+            pair.client.send_queue.add(b"", NONE)
         pair.tick()
     pair.relink(LinkConditions(latency=0.005))
     names = [b"reliable %d" % number for number in range(2000)]
     for name in names:
-        pair.client.queue(name)
+        pair.client.send_queue.add(name)
     pair.run(20.0)
     assert sorted(filter(None, messages_of(pair.server))) == sorted(names)
 
@@ -191,7 +191,7 @@ class TestFullInbox:
     def test_it_still_takes_acks_and_keep_alives(self) -> None:
         peer, outcomes = Peer(), Outcomes()
         client = self.full(peer)
-        client.queue(b"x", RELIABLE, outcomes.expect("one"))
+        client.send_queue.add(b"x", RELIABLE, outcomes.expect("one"))
         peer.read_all(flush(client, 2.0))
         assert client.receive(peer.make(), 3.0) == 0
         assert client.last_received == 3.0
@@ -259,7 +259,7 @@ class TestNumbersThatComeRound:
         pair = EndpointPair(LinkConditions(loss=0.01), 3, max_datagram=60)
         messages = [b"%06d" % n + b"." * 11 + b"%06d" % n for n in range(67_000)]
         for message in messages:
-            pair.client.queue(message, NONE)
+            pair.client.send_queue.add(message, NONE)
         arrived = []
         while pair.client.send_queue.pending:
             pair.tick(1 / 256)
@@ -270,7 +270,7 @@ class TestNumbersThatComeRound:
     def test_message_numbers_stay_within_reach_however_long_nothing_is_acked(self) -> None:
         client = new_endpoint()
         for _ in range(60_000):
-            client.queue(b"", NONE)
+            client.send_queue.add(b"", NONE)
         for step in range(64 * 180):
             flush(client, step / 64)
         assert 16_384 <= client.send_queue.newest < 32_767
@@ -301,13 +301,13 @@ def test_the_timer_is_not_later_than_the_probe() -> None:
     client, peer = new_endpoint(), Peer()
     client.established, now = False, 0.0
     for elapsed in [2.0] * 30 + [2.2]:
-        client.queue(b"x", NONE)
+        client.send_queue.add(b"x", NONE)
         peer.read_all(flush(client, now))
         now += elapsed
         client.receive(peer.make(), now)
-    client.queue(b"lost")
+    client.send_queue.add(b"lost")
     flush(client, now)
-    client.queue(b"later", NONE)
+    client.send_queue.add(b"later", NONE)
     peer.read_all(flush(client, now))
     client.receive(peer.make(), now + 2.2)
     due = now + client.rtt.pto()

@@ -230,7 +230,7 @@ class TestAckFrequency:
 class TestSpan:
     def test_towards_a_receiver_that_acks_often_more_than_32_are_under_way(self):
         pair, outcomes = EndpointPair(LinkConditions(latency=0.05)), Outcomes()
-        pair.client.queue(bytes(4_000_000), -1, outcomes.expect("bulk"))
+        pair.client.send_queue.add(bytes(4_000_000), -1, outcomes.expect("bulk"))
         most = 0
         while not outcomes.collect(pair.client):
             pair.tick()
@@ -245,16 +245,16 @@ class TestSpan:
         arrived = []
         while not pair.client.send_limits.ack_frequency.is_frequent:
             for _ in range(600):
-                pair.client.queue(b"warm")
+                pair.client.send_queue.add(b"warm")
             pair.run(0.1)
             assert pair.now < 20.0
         pair.run_until(lambda: pair.client.send_queue.pending == 0)
         pair.run(1.0)
         messages_of(pair.server)
-        pair.client.queue(b"lost")
+        pair.client.send_queue.add(b"lost")
         assert len(flush(pair.client, pair.now)) == 1  # and is not given to the link
         for number in range(10_000):
-            pair.client.queue(b"%d" % number)
+            pair.client.send_queue.add(b"%d" % number)
         while len(arrived) < 1000:
             pair.tick()
             arrived += messages_of(pair.server)
@@ -268,7 +268,7 @@ class TestSpan:
 
     def test_a_receiver_that_acks_by_a_clock_is_never_sent_more(self):
         client, peer, now = new_endpoint(), Peer(), 0.0
-        client.queue(bytes(8_000_000))
+        client.send_queue.add(bytes(8_000_000))
         for _ in range(200):
             now += 0.115
             peer.read_all(paced(client, now))
@@ -282,13 +282,13 @@ class TestSpan:
 class TestPace:
     def test_a_window_leaves_over_a_round_trip(self):
         client = new_endpoint()
-        client.queue(bytes(100_000))
+        client.send_queue.add(bytes(100_000))
         assert len(flush(client, 0.0)) == 11
         assert len(paced(client, 0.001)) == 32 - 11
 
     def test_the_timer_says_when_it_goes_on(self):
         client = new_endpoint()
-        client.queue(bytes(100_000))
+        client.send_queue.add(bytes(100_000))
         flush(client, 0.0)
         later = client.next_timer()
         assert 0.0 < later < 0.05
@@ -301,7 +301,7 @@ class TestRidingAgain:
     def lossy(pair: EndpointPair) -> None:
         """Let the client see that the path loses packets."""
         while pair.client.send_limits.congestion.loss <= 0.01:
-            pair.client.queue(b"position", NONE)
+            pair.client.send_queue.add(b"position", NONE)
             pair.tick()
 
     def test_a_small_unacked_message_goes_along_with_the_next_ones(self):
@@ -309,9 +309,9 @@ class TestRidingAgain:
         self.lossy(pair)
         pair.run(1.0)
         before = pair.client.send_queue.retransmitted
-        pair.client.queue(b"reliable")
+        pair.client.send_queue.add(b"reliable")
         first = flush(pair.client, pair.now)
-        pair.client.queue(b"position", NONE)
+        pair.client.send_queue.add(b"position", NONE)
         second = flush(pair.client, pair.now + 0.03)
         assert [datagram[15] for datagram in (*first, *second)] == [1, 2]
         assert pair.client.send_queue.retransmitted == before + 1
@@ -320,18 +320,18 @@ class TestRidingAgain:
         pair = EndpointPair(LinkConditions(loss=0.3, latency=0.05), 1)
         self.lossy(pair)
         pair.run(1.0)
-        pair.client.queue(b"reliable")
+        pair.client.send_queue.add(b"reliable")
         flush(pair.client, pair.now)
         counts = []
         for frame in range(1, 6):
-            pair.client.queue(b"position", NONE)
+            pair.client.send_queue.add(b"position", NONE)
             counts += [d[15] for d in flush(pair.client, pair.now + frame * 0.03)]
         assert sum(counts) == 5 + 2
 
     def test_a_path_that_loses_nothing_carries_nothing_twice(self):
         pair = EndpointPair(LinkConditions(latency=0.05))
         for number in range(500):
-            pair.client.queue(b"%d" % number)
+            pair.client.send_queue.add(b"%d" % number)
             pair.tick()
         pair.run(1.0)
         assert pair.client.send_queue.retransmitted == 0
@@ -340,7 +340,7 @@ class TestRidingAgain:
     def test_what_rides_again_is_delivered_once(self):
         pair = EndpointPair(LinkConditions(loss=0.2, duplicate=0.2, latency=0.05, jitter=0.02), 2)
         for number in range(1000):
-            pair.client.queue(b"%d" % number)
+            pair.client.send_queue.add(b"%d" % number)
             pair.tick()
         pair.run(3.0)
         arrived = messages_of(pair.server)

@@ -52,7 +52,7 @@ class Game(EndpointPair):
 
     def say(self, message: bytes, mode: RetryMode = RetryMode.RETRY_ON_TIMEOUT) -> bytes:
         self.said[message[:8]] = self.now
-        self.sender.queue(message, mode)
+        self.sender.send_queue.add(message, mode)
         return message[:8]
 
     def play(self, endpoint: Endpoint) -> None:

@@ -578,10 +578,10 @@ def test_a_key_seals_and_opens_nothing_in_the_child():
             ends += [Endpoint(cipher(bytes(16)), side, 0.0, 1.7e9) for side in (False, True)]
         for end in ends:
             end.established = True
-            end.queue(b"text")
+            end.send_queue.add(b"text")
         datagram = ends[0].next_datagram(0.0)
         for end in ends[:1]:
-            end.queue(b"more")
+            end.send_queue.add(b"more")
 
         def use():
             print([end.next_datagram(0.0) for end in ends], ends[1].receive(datagram, 0.0))

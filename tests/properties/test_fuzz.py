@@ -66,7 +66,7 @@ class TestTheChecks:
 
         def refuse_badly() -> str:
             endpoint.receive(b"", 0.0)
-            endpoint.queue(b"message")
+            endpoint.send_queue.add(b"message")
             return "misdirected"
 
         with pytest.raises(AssertionError, match="and changed"):

@@ -99,7 +99,7 @@ def test_not_one_packet_is_sealed_beyond_the_limit():
     worn = connection(LIMIT - 3).endpoint
     sealed = 0
     for second in range(10):
-        worn.queue(b"text", 0)
+        worn.send_queue.add(b"text", 0)
         worn.advance(float(second))
         sealed += worn.next_datagram(float(second)) is not None
     assert sealed == 3

@@ -96,7 +96,7 @@ class TestBursts:
         client.established = server.established = True
         now, arrived, waits = 0.0, 0, 0
         for _ in range(packets):
-            client.queue(bytes(12), RetryMode.NONE)
+            client.send_queue.add(bytes(12), RetryMode.NONE)
             now += 1e-6
             client.advance(now)
             while (datagram := client.next_datagram(now)) is None:
@@ -258,7 +258,7 @@ class TestAnswersThatComeAgain:
         session = attempt.receive(path, proof, now)
         assert session is not None
         for i in range(20):
-            session.endpoint.queue(b"message %d" % i)
+            session.endpoint.send_queue.add(b"message %d" % i)
             assert session.endpoint.next_datagram(now + i / 400) is not None
         return session.endpoint
 

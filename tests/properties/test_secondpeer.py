@@ -98,7 +98,7 @@ class Talk:
             def settle(acked: bool) -> None:
                 (said.acked if acked else said.given_up)[index] += 1
 
-            self.ours.queue(message, mode, settle)
+            self.ours.send_queue.add(message, mode, settle)
         else:
             index, message = self.second_said.next(size, mode)
             reliable = mode == RetryMode.RETRY_ON_TIMEOUT

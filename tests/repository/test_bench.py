@@ -443,7 +443,7 @@ def echoed(bots, ends, now):
         end = ends[bot]
         assert end.receive(datagram, now) == 0
         for _, text in end.take_messages():
-            end.queue(text, 0)
+            end.send_queue.add(text, 0)
         end.advance(now)
         while (answer := end.next_datagram(now)) is not None:
             bots.socket.arrived.append((bot, answer))
@@ -514,7 +514,7 @@ def test_answers_that_share_a_datagram_are_all_counted(module, sessions):
     bots, ends = sessions(1)
     message = module("load").message
     for due in (0.25, 0.5, 0.75):
-        ends[0].queue(message(due), 0)
+        ends[0].send_queue.add(message(due), 0)
     bots.began = module("bots").time.monotonic()
     bots.socket.arrived = [(0, ends[0].next_datagram(1000.0))]
     bots.read()

@@ -257,7 +257,7 @@ class TestProof:
             answer = server.answer(client.hello)
         endpoint = server.accept(client.proof_for(answer)).connection.endpoint
         assert endpoint.send_queue.newest == 1
-        endpoint.queue(b"first message", 0)
+        endpoint.send_queue.add(b"first message", 0)
         datagram = endpoint.next_datagram(0.1)
         assert int.from_bytes(datagram[8:10], "big") == 4
         assert endpoint.send_queue.newest == 2

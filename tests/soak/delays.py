@@ -61,11 +61,11 @@ class EchoPair(EndpointPair):
         arrived = [message for message in messages_of(endpoint) if len(message) == SIZE]
         if endpoint is self.server:
             for message in arrived:
-                endpoint.queue(message)
+                endpoint.send_queue.add(message)
             return
         self._round_trips += [self.now - self._said[int(message[:8])] for message in arrived]
         while len(self._said) != self._most and len(self._said) / self._rate <= self.now:
-            endpoint.queue(b"%8d" % len(self._said) + bytes(SIZE - 8))
+            endpoint.send_queue.add(b"%8d" % len(self._said) + bytes(SIZE - 8))
             self._said.append(self.now)
 
     def delays(self) -> Delays:
@@ -86,7 +86,7 @@ def echoes(rate: float, seed: int | str) -> Delays:
 def slow_link(seed: int | str) -> Delays:
     """Echoes beside the long message, until that has arrived and is acked."""
     pair, outcomes = EchoPair(SLOW_LINK, seed, MESSAGES_PER_SECOND), Outcomes()
-    pair.client.queue(bytes(BULK_BYTES), -1, outcomes.expect("bulk"))
+    pair.client.send_queue.add(bytes(BULK_BYTES), -1, outcomes.expect("bulk"))
     while not outcomes.collect(pair.client):
         pair.tick()
         assert pair.now < LIMIT

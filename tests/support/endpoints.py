@@ -113,7 +113,7 @@ class Peer:
 def fragments_of(message: bytes, mtu: int) -> list[bytes]:
     """The APP_FRAGMENT messages in which an endpoint sends its first message."""
     endpoint, peer = new_endpoint(max_datagram=wire.sizes(mtu).datagram), Peer()
-    endpoint.queue(message)
+    endpoint.send_queue.add(message)
     sent, now = [], 0.0
     while endpoint.send_queue.pending:
         sent += peer.read_all(flush(endpoint, now))
