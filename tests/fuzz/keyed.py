@@ -325,7 +325,7 @@ class Peer:
             assert endpoint.take_messages() == self._unread
             self._unread, self._unread_bytes = [], 0
         assert endpoint.repeated_messages == expected.repeated
-        assert endpoint.disconnect_received == expected.disconnect
+        assert endpoint.disconnect_received == expected.disconnect_received
         assert len(endpoint.reassembler) == expected.unfinished <= MAX_REASSEMBLIES
         assert endpoint.reassembler.held_bytes <= MAX_REASSEMBLY_BYTES
         for index, acked in self.talker.settle():
