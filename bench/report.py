@@ -140,7 +140,7 @@ def _tables(figures: list[dict[str, Any]]) -> Iterator[str]:
 
 
 def _measured(figure: dict[str, Any]) -> tuple[str, float]:
-    """What was measured, of this package: the same for all of its baselines."""
+    """Return the name and the median of this package, the same for each of its baselines."""
     return figure["name"], figure["value"]["median"]
 
 
