@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hmac
 import json
 import random
 from functools import partial
+from hashlib import sha256
 
 import pytest
 from hypothesis import given, settings
@@ -51,6 +53,49 @@ class TestByThePage:
     )
     def test_frame(self, frame, data):
         assert frames.pack(frame) == bytes.fromhex(data)
+
+    def test_where_the_fields_of_handshake_packets_are(self):
+        offer = HELLOS["form 2"].offer
+        assert offer == scene.PLAIN_OFFER.random + bytes.fromhex("01 02 00 0000")
+        hello = handshake.Hello(2, scene.KEY, b"cookie", offer, routing=7)
+        begin = b"\x04\x07\x01" + scene.KEY + b"\x06cookie" + b"\0\x25" + offer
+        assert handshake.pack_hello2(hello) == begin.ljust(1200, b"\0")
+        assert hello.transcript == b"\2" + scene.KEY + b"\0\x25" + offer
+        retry = handshake.Retry(2, offer[:8], 7, b"cookie")
+        assert handshake.pack_retry(retry) == b"\x04\xff\2\2" + offer[:8] + b"\7\6cookie"
+        answer, signature = b"answer", b"s" * 64
+        begin = b"\x04\xff\3\2" + offer[:8] + b"\0\6answer"
+        assert handshake.pack_server_hello2(hello, answer, signature) == begin + signature
+        assert handshake.pack_reset(b"t" * 16) == b"\x04\xff\4" + b"t" * 16
+
+    def test_what_the_root_key_signs(self):
+        label = b"mpgameserver 2 server hello\0"
+        assert handshake.signed_bytes(b"ab", b"cd") == label + sha256(b"abcd").digest()
+
+    def test_the_keys_are_one_hmac_each(self):
+        """HKDF-Expand up to 32 bytes, as the definition in RFC 5869 has it."""
+        secret = b"s" * 32
+
+        def expanded(label):
+            return hmac.digest(secret, label + b"\1", "sha256")
+
+        expected = keys.Keys(3, expanded(b"key")[:16], expanded(b"iv")[:12])
+        assert keys.packet_keys(3, secret) == expected
+        assert keys.mask_key(secret) == expanded(b"mask")[:16]
+        assert keys.next_secret(secret) == expanded(b"next")
+
+    def test_which_datagrams_go_where(self):
+        kinds = {"server": {1}, "client": {2, 3, 4}}
+        for receiver, known in kinds.items():
+            for first in range(256):
+                datagrams = [bytes([first, 255, kind]) for kind in range(6)]
+                taken = [value_or_error(kind_at(receiver), each) for each in datagrams]
+                if first == 4:
+                    of_known = ["handshake" if kind in known else None for kind in range(6)]
+                    assert taken == of_known
+                else:
+                    other = {0x46: "version 1"} | dict.fromkeys(range(8, 16), "sealed")
+                    assert taken == [other.get(first)] * 6
 
     @pytest.mark.parametrize(("connection_id", "cost"), [(b"", 21), (b"i" * 8, 29)])
     def test_what_a_small_message_costs(self, connection_id, cost):
@@ -482,6 +527,10 @@ class TestDamage:
         for first in (b"\x04\xff\x01", b"\x04\xff\x02", b"\x04\xff\x03", b"\x04\xff\x04", b"FSOS"):
             value_or_error(by_client, first + data)
             value_or_error(by_server, first + data)
+
+
+def kind_at(receiver):
+    return partial(handshake.kind_of_datagram, receiver=receiver)
 
 
 def value_or_error(check, data):

@@ -8,6 +8,7 @@ from functools import partial
 
 import pytest
 from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from support.vectors2 import handshake as scene
 from support.vectors2 import inputs, whole
@@ -195,6 +196,21 @@ class TestVectors:
         assert packet.number == vector["number"]
         assert packet.payload == octets(vector, "payload")
         assert packets.unmask(datagram, masking, len(id_)) == octets(vector, "header")
+
+    @each("sealed")
+    def test_sealed_packet_by_hand(self, vector):
+        datagram, header = octets(vector, "datagram"), octets(vector, "header")
+        nonce, block = octets(vector, "nonce"), octets(vector, "mask")
+        sealed = AESGCM(octets(vector, "key")).encrypt(nonce, octets(vector, "payload"), header)
+        number = vector["number"].to_bytes(12, "big")
+        iv = octets(vector, "iv")
+        assert nonce == bytes(a ^ b for a, b in zip(iv, number, strict=True))
+        masked = bytearray(header)
+        masked[0] ^= block[0] & 7
+        for place in range((header[0] & 3) + 1):
+            masked[1 + len(octets(vector, "connection_id")) + place] ^= block[1 + place]
+        assert bytes(masked) + sealed == datagram
+        assert header[0] == 8 + 4 * (vector["n"] % 2) + (header[0] & 3)
 
 
 class TestInvalidVectors:

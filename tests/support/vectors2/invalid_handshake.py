@@ -82,14 +82,14 @@ def offers() -> Cases:
 # Datagrams to a server whose audience is empty.
 
 
-def hello1(filler: bytes, der: bytes | None = None) -> bytes:
+def hello1(filler: bytes, type_: int = wire.CLIENT_HELLO) -> bytes:
     """Return a hello of version 1 whose filler begins so, and is zero else."""
-    key = der or wire.key_der(keys.load_point(KEY))
+    key = wire.key_der(keys.load_point(KEY))
     used = len(wire.pack_client_hello(key, b""))
     padding = filler.ljust(wire.sizes(MTU).client_hello - used, b"\0")
-    header = wire.Header(wire.TO_SERVER, HELLO_TIME, 1, 0, wire.CLIENT_HELLO, 0, 1, 0)
-    hello = wire.pack_client_hello(key, padding)
-    return wire.pack_clear(header, wire.Message(1, wire.CLIENT_HELLO, hello))
+    identifier = wire.TO_SERVER if type_ == wire.CLIENT_HELLO else wire.TO_CLIENT
+    header = wire.Header(identifier, HELLO_TIME, 1, 0, type_, 0, 1, 0)
+    return wire.pack_clear(header, wire.Message(1, type_, wire.pack_client_hello(key, padding)))
 
 
 def to_server() -> Cases:
@@ -132,6 +132,7 @@ def to_server() -> Cases:
             (f"form 1, offer: {reason}", hello1(magic + b"\0" + pack_bytes16(offer)))
             for reason, offer in offers()
         ],
+        ("form 1, in a packet of another type", hello1(magic + b"\0", type_=wire.SERVER_HELLO)),
         ("form 1, a cookie of 33 bytes", hello1(magic + b"\x21" + b"c" * 33 + pack_bytes16(PLAIN))),
         ("form 1, an offer that runs past the end", hello1(magic + b"\0\xff\xff" + PLAIN)),
         (

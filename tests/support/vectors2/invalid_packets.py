@@ -167,6 +167,7 @@ def _every_kind() -> list[frames.Frame]:
 
 BOTH = ("client", "server")
 ID_1 = frames.NewConnectionId(1, b"\0" * 7 + b"1", b"t" * 16)
+ID_9 = frames.NewConnectionId(9, b"\1" * 8, b"t" * 16)
 
 
 def session_ids() -> list[list[str]]:
@@ -210,6 +211,7 @@ def payloads_in_session() -> list[Vector]:
             ("server",),
             [ID_1._replace(reset_token=bytes(16))],
         ),
+        ("an id that begins with another byte", ("server",), [ID_9]),
         ("a fifth live connection id", ("server",), [ID_1._replace(sequence=4)]),
         ("a sequence that was never issued", ("client",), [frames.RetireConnectionId(4)]),
         ("the id of the packet itself", ("client",), [frames.RetireConnectionId(0)]),
@@ -243,7 +245,7 @@ def tables_of_channels() -> Cases:
         "channel 0": [good._replace(id=0)],
         "a channel twice": [good, good._replace(name="other")],
         "channels out of order": [CHANNELS[1], good],
-        "kind 4": [good._replace(kind=4)],
+        "kind 4": [good._replace(kind=4, window=None)],
         "an empty name": [good._replace(name="")],
         "a name of 65 bytes": [good._replace(name="n" * 65)],
         "a name twice": [good, latest],
