@@ -70,25 +70,25 @@ class TestWhatMayBeSent:
     @pytest.mark.parametrize("payload", [None, "text", 5, [1, 2], object()])
     def test_anything_else_is_a_type_error_that_names_it(self, payload: bytes) -> None:
         client = ConnectionPair().client
-        with pytest.raises(TypeError, match=type(payload).__name__):
+        with pytest.raises(TypeError, match=f"bytes-like.*{type(payload).__name__}"):
             client.send(payload)
         assert client.pending == 0
 
     @pytest.mark.parametrize("mode", [-2, 2, 127, 128, 255, 256, 2**64, -(2**64)])
     def test_an_unknown_retry_mode_is_a_value_error_that_names_it(self, mode: int) -> None:
         client = ConnectionPair().client
-        with pytest.raises(ValueError, match=str(mode)):
+        with pytest.raises(ValueError, match=rf"retry.*{mode}"):
             client.send(b"text", mode)
         assert client.pending == 0
 
     @pytest.mark.parametrize("mode", [None, "1", 1.0])
     def test_a_retry_mode_of_another_type_is_a_type_error(self, mode: int) -> None:
-        with pytest.raises(TypeError):
+        with pytest.raises(TypeError, match="retry"):
             ConnectionPair().client.send(b"text", mode)
 
     def test_a_callback_that_cannot_be_called_is_a_type_error(self) -> None:
         client = ConnectionPair().client
-        with pytest.raises(TypeError, match="int"):
+        with pytest.raises(TypeError, match=r"callback.*int"):
             client.send(b"text", RetryMode.NONE, 5)  # type: ignore[arg-type]
         assert client.pending == 0
 

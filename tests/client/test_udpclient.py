@@ -551,34 +551,6 @@ class TestMessages:
         assert outcome == [True]
         assert server.sizes == [LIMIT]
 
-    @pytest.mark.parametrize(
-        "payload", [bytearray(b"abc"), memoryview(b"xabcx")[1:4], memoryview(b"aXbXcX")[::2]]
-    )
-    def test_any_bytes_like_object_is_copied_at_once(
-        self, client: UdpClient, payload: bytearray | memoryview
-    ) -> None:
-        client.send(payload)
-        if isinstance(payload, bytearray):
-            payload[:] = b"zzz"
-        run_until(client, client.hasMessages)
-        assert client.getMessage()[1] == b"abc"
-
-    @pytest.mark.parametrize("wrong", ["text", 5, None, ["x"]])
-    def test_anything_else_is_a_type_error(self, client: UdpClient, wrong: object) -> None:
-        with pytest.raises(TypeError, match="bytes-like"):
-            client.send(wrong)  # type: ignore[arg-type]
-        assert client.pending == 0
-
-    def test_wrong_retry_modes_and_callbacks_raise(self, client: UdpClient) -> None:
-        for retry in (2, -2):
-            with pytest.raises(ValueError, match="retry"):
-                client.send(b"x", retry)
-        with pytest.raises(TypeError, match="retry"):
-            client.send(b"x", "once")  # type: ignore[arg-type]
-        with pytest.raises(TypeError, match="callback"):
-            client.send(b"x", callback=1)  # type: ignore[arg-type]
-        assert client.pending == 0
-
     def test_many_small_messages_share_a_datagram(
         self, client: UdpClient, server: EchoServer
     ) -> None:

@@ -433,11 +433,12 @@ class TestSpan:
 
 
 class TestReliable:
-    def test_an_acked_message_calls_back_once_with_true(self, client, peer):
+    @modes
+    def test_an_acked_message_calls_back_once_with_true(self, client, peer, mode):
         outcomes = Outcomes()
-        client.send_queue.add(b"message", RELIABLE, outcomes.expect("one"))
+        client.send_queue.add(b"message", mode, outcomes.expect("one"))
         peer.read_all(flush(client, 0.0))
-        for now in (0.05, 0.06):
+        for now in (0.9, 0.91):
             client.receive(peer.make(), now)
             assert outcomes.collect(client) == {("one", True): 1}
         flush(client, 5.0)
@@ -607,16 +608,6 @@ class TestUnreliable:
         assert len(flush(client, 0.0)) == 1
         assert [flush(client, step / 10) for step in range(1, 50)] == [[]] * 49
         assert client.send_queue.retransmitted == 0
-
-    @pytest.mark.parametrize("mode", [NONE, BEST_EFFORT])
-    def test_an_acked_message_calls_back_once_with_true(self, client, peer, mode):
-        outcomes = Outcomes()
-        client.send_queue.add(b"message", mode, outcomes.expect("one"))
-        peer.read_all(flush(client, 0.0))
-        client.receive(peer.make(), 0.9)
-        flush(client, 5.0)
-        client.close()
-        assert outcomes.collect(client) == {("one", True): 1}
 
     @pytest.mark.parametrize("mode", [NONE, BEST_EFFORT])
     def test_without_an_ack_it_calls_back_once_with_false_at_the_timeout(self, client, peer, mode):
@@ -995,28 +986,21 @@ class TestDraining:
 class TestClose:
     @modes
     @pytest.mark.parametrize("size", [0, 10, 5000])
-    @pytest.mark.parametrize("sent", [False, True])
-    def test_all_that_is_outstanding_calls_back_once_with_false(self, client, mode, size, sent):
+    @pytest.mark.parametrize("when", ["unsent", "in flight", "lost"])
+    def test_all_that_is_outstanding_calls_back_once_with_false(self, client, mode, size, when):
         outcomes = Outcomes()
         for name in range(3):
             client.send_queue.add(bytes(size), mode, outcomes.expect(name))
-        if sent:
+        if when != "unsent":
             flush(client, 0.0)
+        if when == "lost":
+            client.advance(0.3)
         for _ in range(2):
             client.close()
             assert outcomes.collect(client) == {(name, False): 1 for name in range(3)}
         flush(client, 10.0)
         assert outcomes.collect(client) == {(name, False): 1 for name in range(3)}
         assert client.send_queue.pending == 0
-
-    @modes
-    def test_what_was_due_again_calls_back_once(self, client, mode):
-        outcomes = Outcomes()
-        client.send_queue.add(b"message", mode, outcomes.expect("one"))
-        flush(client, 0.0)
-        client.advance(0.3)
-        client.close()
-        assert outcomes.collect(client) == {("one", False): 1}
 
     @modes
     def test_an_ack_after_the_end_changes_nothing(self, client, peer, mode):

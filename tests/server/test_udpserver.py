@@ -147,10 +147,6 @@ class TestAddresses:
         assert server.address[1] > 0
         server.stop()
 
-    def test_what_is_no_context_is_refused(self) -> None:
-        with pytest.raises(TypeError, match="ServerContext"):
-            UdpServer(EventHandler(), LOOPBACK)  # type: ignore[arg-type]
-
 
 def drive(server: UdpServer, until: Callable[[], bool]) -> None:
     """Serve in a loop as somebody else's is: wait for the socket and the timer, then update."""

@@ -70,8 +70,13 @@ class Page(HTMLParser):
         self.text += data
 
 
-def test_it_has_the_conditions_the_charts_and_the_tables() -> None:
-    page = Page(report_page(REPORT))
+@pytest.fixture(scope="module")
+def text() -> str:
+    return report_page(REPORT)
+
+
+def test_it_has_the_conditions_the_charts_and_the_tables(text: str) -> None:
+    page = Page(text)
     assert page.elements.count("svg") == 1
     assert page.elements.count("table") == 4
     for words in ("5 %", "50 ms", "10 ms", "datagrams", "messages", "51.2", "arrived exactly once"):
@@ -80,8 +85,7 @@ def test_it_has_the_conditions_the_charts_and_the_tables() -> None:
         assert words in page.text
 
 
-def test_axes_and_labels_have_the_colour_of_the_text_in_light_and_dark() -> None:
-    text = report_page(REPORT)
+def test_axes_and_labels_have_the_colour_of_the_text_in_light_and_dark(text: str) -> None:
     assert text.count("currentColor") > 10
     assert "#000" not in text
     assert "#ffffff" not in text
@@ -95,8 +99,7 @@ def test_without_matplotlib_it_says_what_draws_the_charts(monkeypatch: pytest.Mo
     assert "There are no charts: matplotlib is needed to plot: pip install matplotlib" in page.text
 
 
-def test_it_needs_nothing_but_itself() -> None:
-    text = report_page(REPORT)
+def test_it_needs_nothing_but_itself(text: str) -> None:
     page = Page(text)
     assert all(link.startswith("#") for link in page.links)
     assert {"script", "link", "img", "iframe", "image"} & set(page.elements) == set()
@@ -104,7 +107,8 @@ def test_it_needs_nothing_but_itself() -> None:
     assert "default-src 'none'" in text
 
 
-def test_problems_are_told_and_escaped() -> None:
+def test_problems_are_told_and_escaped(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)  # charts take a second
     failed = replace(REPORT, clients=(ClientResult(1, 0.0, ("lost <b>it</b>",)),))
     text = report_page(failed)
     assert "client 1: lost &lt;b&gt;it&lt;/b&gt;" in text
@@ -179,9 +183,11 @@ def test_chromium_opens_it_without_a_word_in_the_console(browser: str, tmp_path:
 
 
 @pytest.mark.extra
-def test_what_a_page_does_wrong_would_be_in_the_console(browser: str, tmp_path: Path) -> None:
+def test_what_a_page_does_wrong_would_be_in_the_console(
+    browser: str, text: str, tmp_path: Path
+) -> None:
     file = tmp_path / "wrong.html"
     script = "<script>nothing.there()</script>"
-    for page in (f"<p>{script}", report_page(REPORT).replace("</body>", f"{script}</body>")):
+    for page in (f"<p>{script}", text.replace("</body>", f"{script}</body>")):
         file.write_text(page)
         assert opened(browser, file, tmp_path)[1] != []
