@@ -62,9 +62,10 @@ from mpgameserver._core.packet_builder cimport (
 )
 from mpgameserver._core.packet_cipher cimport (
     MAX_KEY_PACKETS,
-    PacketCipher,
     borrow_buffer,
     give_back_buffer,
+    open_packet,
+    seal_packet,
 )
 from mpgameserver._core.packet_header cimport (
     APP,
@@ -134,7 +135,7 @@ cdef class Endpoint:
         cdef Py_ssize_t payload_limit = max_payload(max_datagram)
         if not FRAGMENT_HEADER < payload_limit <= 0xFFFF - SINGLE_OVERHEAD:
             raise ValueError(f"max_datagram cannot be {max_datagram} bytes")
-        self._cipher = PacketCipher(aead)
+        self._cipher = Aead(aead)
         self._is_server = is_server
         self._start = self._now = self.last_received = self._last_sent = now
         self.inbox_share = Share(GUARANTEED)
@@ -471,7 +472,7 @@ cdef class Endpoint:
         self._unacked = 0
         self.assembled += 1
         write_header(head, &fields)
-        return self._cipher.seal(head, payload, packet.size)
+        return seal_packet(self._cipher, head, payload, packet.size)
 
     # -- in ---------------------------------------------------------------------------------
 
@@ -554,7 +555,7 @@ cdef class Endpoint:
         cdef Py_ssize_t size = 0, fragments = 0, messages = 0
         cdef bint fills_inbox = False
         cdef uint8_t i
-        if not self._cipher.open(datagram, payload):
+        if not open_packet(self._cipher, datagram, payload):
             return FORGED
         _start_reading(&reader, fields, payload)
         if not payload_is_valid(reader.next, reader.size, reader.count):

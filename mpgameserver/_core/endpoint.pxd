@@ -2,6 +2,7 @@
 
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t
 
+from mpgameserver._core.aead cimport Aead
 from mpgameserver._core.black_hole cimport PathLimit
 from mpgameserver._core.budget cimport Share
 from mpgameserver._core.drop_reason cimport VERDICTS, Verdict
@@ -10,7 +11,6 @@ from mpgameserver._core.fifo cimport Queue
 from mpgameserver._core.fragmenter cimport Reassembler
 from mpgameserver._core.packet cimport MessageView
 from mpgameserver._core.packet_builder cimport PacketBuilder
-from mpgameserver._core.packet_cipher cimport PacketCipher
 from mpgameserver._core.packet_header cimport PacketFields
 from mpgameserver._core.rate_bins cimport RateBins
 from mpgameserver._core.receive_window cimport ReceiveWindow
@@ -38,7 +38,7 @@ cdef class Endpoint:
     cdef readonly Py_ssize_t inbox_size       # messages to be read
     cdef Queue _inbox                         # of (SeqNum, bytes)
     cdef DuplicateFilter _message_filter
-    cdef PacketCipher _cipher
+    cdef Aead _cipher
     cdef bint _is_server, _is_entered         # entered: a call runs that none may interrupt
     cdef double _start, _wall_start, _now, _last_sent, _ack_due_at, _ping_due_at, _heard_for
     cdef uint32_t _unacked, _hello_received

@@ -3,9 +3,9 @@ from typing import Final, final
 
 from typing_extensions import Self
 
+from mpgameserver._core.aead import AnyAead
 from mpgameserver._core.budget import Share
 from mpgameserver._core.fragmenter import Reassembler
-from mpgameserver._core.packet_cipher import Aead
 from mpgameserver._core.rate_bins import RateBins
 from mpgameserver._core.receive_window import ReceiveWindow
 from mpgameserver._core.rtt import Rtt
@@ -26,7 +26,7 @@ class Endpoint:
     established: bool
     def __new__(
         cls,
-        aead: Aead,
+        aead: AnyAead,
         is_server: bool,
         now: float,
         wall_start: float,

@@ -1,9 +1,6 @@
 # Sealing and opening packets, and the buffers for their payloads.
 
-from mpgameserver._core.aesgcm cimport NativeAesGcm
-
-cdef extern from "wipe.h":
-    void mpg_wipe(void *data, size_t size)
+from mpgameserver._core.aead cimport Aead
 
 cdef enum:
     # Of both sides together, under one key. With packets of at most 2^11 bytes it keeps what an
@@ -14,14 +11,7 @@ cdef enum:
 
 cdef unsigned char *borrow_buffer() except NULL
 cdef void give_back_buffer(unsigned char *buffer) noexcept
-
-cdef class PacketCipher:
-    cdef object _aead
-    cdef NativeAesGcm _native   # the same AEAD, where it is one that is called in C
-    cdef bint _writes_into   # into a buffer that it is given
-    cdef unsigned int _generation   # of the process that made it
-
-    cdef bytes seal(
-        self, const unsigned char *header, const unsigned char *payload, Py_ssize_t size
-    )
-    cdef bint open(self, bytes datagram, unsigned char *payload) except -1
+cdef bytes seal_packet(
+    Aead cipher, const unsigned char *header, const unsigned char *payload, Py_ssize_t size
+)
+cdef bint open_packet(Aead cipher, bytes datagram, unsigned char *payload) except -1
