@@ -1,4 +1,4 @@
-"""AES-128-GCM by the OpenSSL that the interpreter has loaded for its own `hashlib`.
+"""AES-128 by the OpenSSL that the interpreter has loaded for its own `hashlib`: GCM, and the block.
 
 It is the same cipher that `cryptography` calls, from an OpenSSL that the system keeps up to date,
 and it costs a third: the objects, the copy of the cipher's state and the lookups around each call
@@ -16,10 +16,7 @@ from cryptography.exceptions import InvalidTag
 
 from mpgameserver._core.packet_header cimport HEADER_SIZE, NONCE_SIZE, TAG_SIZE
 
-__all__ = ["LIBRARY", "UNAVAILABLE", "NativeAesGcm"]
-
-cpdef enum:
-    KEY_SIZE = 16
+__all__ = ["LIBRARY", "UNAVAILABLE", "NativeAesGcm", "NativeBlockCipher"]
 
 cdef enum:
     MOST_BYTES = 1 << 30  # sizes are C ints to OpenSSL
@@ -108,6 +105,41 @@ cdef class NativeAesGcm:
         )
 
 
+@cython.final
+cdef class NativeBlockCipher:
+    """AES-128 under a key of 16 bytes, a block at a time: what the masks of packets are made of.
+
+    Raises ValueError for a key of another size, RuntimeError where there is no OpenSSL.
+    """
+
+    def __cinit__(self, bytes key not None):
+        if PyBytes_GET_SIZE(key) != KEY_SIZE:
+            raise ValueError(f"a key of {len(key)} bytes; expected {KEY_SIZE}")
+        self._cipher = mpg_new_block_cipher(_start(key))
+        if self._cipher == NULL:
+            raise RuntimeError("OpenSSL has made no cipher")
+
+    def __dealloc__(self):
+        if self._cipher != NULL:
+            mpg_free_cipher(self._cipher)
+
+    cdef bint encrypt_block(self, const unsigned char *data, unsigned char *out) noexcept:
+        """Write the encrypted block, `BLOCK_SIZE` bytes, to `out`; False when OpenSSL fails."""
+        return mpg_encrypt_block(self._cipher, data, out)
+
+    def update(self, bytes data not None, /):
+        """Encrypt one block, as an encryptor of `cryptography` does.
+
+        Raises ValueError for data of another size than a block's.
+        """
+        cdef bytes out = PyBytes_FromStringAndSize(NULL, BLOCK_SIZE)
+        if PyBytes_GET_SIZE(data) != BLOCK_SIZE:
+            raise ValueError(f"a block of {len(data)} bytes; expected {BLOCK_SIZE}")
+        if not self.encrypt_block(_start(data), _start(out)):
+            raise RuntimeError("OpenSSL has encrypted nothing")
+        return out
+
+
 cdef int _check_sizes(bytes nonce, Py_ssize_t size, bytes associated_data) except -1:
     if PyBytes_GET_SIZE(nonce) != NONCE_SIZE:
         raise ValueError(f"a nonce of {len(nonce)} bytes; expected {NONCE_SIZE}")
@@ -146,10 +178,23 @@ _VECTORS = [tuple(bytes.fromhex(field) for field in vector) for vector in (
 )]
 
 
-def _is_right(kind):
-    """Return True if an AES-GCM class computes the published vectors and refuses forgeries."""
+# FIPS 197, appendix C.1: key, plaintext, ciphertext.
+_BLOCK_VECTOR = tuple(bytes.fromhex(field) for field in (
+    "000102030405060708090a0b0c0d0e0f",
+    "00112233445566778899aabbccddeeff",
+    "69c4e0d86a7b0430d8cdb78070b4c55a",
+))
+
+
+def _is_right(kind, block_kind=NativeBlockCipher):
+    """Return True if both ciphers compute the published vectors and GCM refuses forgeries."""
+    key, block, encrypted = _BLOCK_VECTOR
     try:
-        return all(_computes(kind, *vector) for vector in _VECTORS)
+        blocks = block_kind(key)
+        return (
+            all(_computes(kind, *vector) for vector in _VECTORS)
+            and [blocks.update(block), blocks.update(block)] == [encrypted, encrypted]
+        )
     except (InvalidTag, RuntimeError):
         return False
 

@@ -1,4 +1,5 @@
-/* AES-128-GCM by the libcrypto that the interpreter itself has loaded (EVP_EncryptInit(3)).
+/* AES-128, with GCM or block by block, by the libcrypto that the interpreter itself has loaded
+ * (EVP_EncryptInit(3)).
  *
  * Its functions are looked up in what a loaded library depends on: nothing is linked, and nothing
  * is loaded that was not. Their prototypes are those of openssl/evp.h and openssl/crypto.h from
@@ -21,6 +22,9 @@ static int mpg_find_openssl(const char *path) { (void)path; return 0; }
 static unsigned long mpg_openssl_number(void) { return 0; }
 static const char *mpg_openssl_name(void) { return ""; }
 static MpgCipher *mpg_new_cipher(const unsigned char *key) { (void)key; return NULL; }
+static MpgCipher *mpg_new_block_cipher(const unsigned char *key) { (void)key; return NULL; }
+static int mpg_encrypt_block(MpgCipher *c, const unsigned char *d, unsigned char *o)
+    { (void)c; (void)d; (void)o; return 0; }
 static void mpg_free_cipher(MpgCipher *c) { (void)c; }
 static int mpg_seal(MpgCipher *c, const unsigned char *n, const unsigned char *h, int hs,
                     const unsigned char *d, int s, unsigned char *o)
@@ -44,6 +48,7 @@ struct mpg_functions {
     MpgCipher *(*new_context)(void);
     void (*free_context)(MpgCipher *);
     const MpgAlgorithm *(*aes_128_gcm)(void);
+    const MpgAlgorithm *(*aes_128_ecb)(void);
     int (*init)(MpgCipher *, const MpgAlgorithm *, const unsigned char *, const unsigned char *,
                 int);
     int (*update)(MpgCipher *, unsigned char *, int *, const unsigned char *, int);
@@ -68,14 +73,15 @@ static int mpg_find_openssl(const char *path)
     *(void **)&found.new_context = dlsym(library, "EVP_CIPHER_CTX_new");
     *(void **)&found.free_context = dlsym(library, "EVP_CIPHER_CTX_free");
     *(void **)&found.aes_128_gcm = dlsym(library, "EVP_aes_128_gcm");
+    *(void **)&found.aes_128_ecb = dlsym(library, "EVP_aes_128_ecb");
     *(void **)&found.init = dlsym(library, "EVP_CipherInit");
     *(void **)&found.update = dlsym(library, "EVP_CipherUpdate");
     *(void **)&found.final = dlsym(library, "EVP_CipherFinal_ex");
     *(void **)&found.control = dlsym(library, "EVP_CIPHER_CTX_ctrl");
     *(void **)&found.clear_errors = dlsym(library, "ERR_clear_error");
     if (!(found.version_number && found.version_text && found.new_context &&
-          found.free_context && found.aes_128_gcm && found.init && found.update && found.final &&
-          found.control && found.clear_errors))
+          found.free_context && found.aes_128_gcm && found.aes_128_ecb && found.init &&
+          found.update && found.final && found.control && found.clear_errors))
         return 0;
     mpg_openssl = found;
     return 1;
@@ -94,17 +100,38 @@ static const char *mpg_openssl_name(void)
 }
 
 /* A cipher with a key of 16 bytes; NULL where there is none. */
-static MpgCipher *mpg_new_cipher(const unsigned char *key)
+static MpgCipher *mpg_new_cipher_of(const MpgAlgorithm *(*algorithm)(void),
+                                    const unsigned char *key)
 {
     MpgCipher *cipher;
     if (mpg_openssl.new_context == NULL)
         return NULL;
     cipher = mpg_openssl.new_context();
-    if (cipher != NULL && mpg_openssl.init(cipher, mpg_openssl.aes_128_gcm(), key, NULL, 1))
+    if (cipher != NULL && mpg_openssl.init(cipher, algorithm(), key, NULL, 1))
         return cipher;
     mpg_openssl.free_context(cipher); /* does nothing for NULL */
     mpg_openssl.clear_errors();
     return NULL;
+}
+
+static MpgCipher *mpg_new_cipher(const unsigned char *key)
+{
+    return mpg_new_cipher_of(mpg_openssl.aes_128_gcm, key);
+}
+
+static MpgCipher *mpg_new_block_cipher(const unsigned char *key)
+{
+    return mpg_new_cipher_of(mpg_openssl.aes_128_ecb, key);
+}
+
+/* Encrypt 16 bytes, each block for itself; 0 when the library fails. */
+static int mpg_encrypt_block(MpgCipher *cipher, const unsigned char *data, unsigned char *out)
+{
+    int written;
+    if (mpg_openssl.update(cipher, out, &written, data, 16) && written == 16)
+        return 1;
+    mpg_openssl.clear_errors();
+    return 0;
 }
 
 /* Free a cipher, whose key the library overwrites. */

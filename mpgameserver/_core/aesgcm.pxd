@@ -1,4 +1,4 @@
-# AES-128-GCM by the interpreter's own OpenSSL, called without Python.
+# AES-128 by the interpreter's own OpenSSL, called without Python.
 
 cdef extern from "openssl.h":
     ctypedef struct MpgCipher:
@@ -7,6 +7,8 @@ cdef extern from "openssl.h":
     unsigned long mpg_openssl_number()
     const char *mpg_openssl_name()
     MpgCipher *mpg_new_cipher(const unsigned char *key)
+    MpgCipher *mpg_new_block_cipher(const unsigned char *key)
+    bint mpg_encrypt_block(MpgCipher *cipher, const unsigned char *data, unsigned char *out)
     void mpg_free_cipher(MpgCipher *cipher)
     bint mpg_seal(
         MpgCipher *cipher, const unsigned char *nonce, const unsigned char *header, int header_size,
@@ -16,6 +18,10 @@ cdef extern from "openssl.h":
         MpgCipher *cipher, const unsigned char *nonce, const unsigned char *header, int header_size,
         const unsigned char *data, int size, unsigned char *out
     )
+
+cpdef enum:
+    KEY_SIZE = 16
+    BLOCK_SIZE = 16
 
 cdef class NativeAesGcm:
     cdef MpgCipher *_cipher
@@ -28,3 +34,9 @@ cdef class NativeAesGcm:
         self, const unsigned char *nonce, const unsigned char *header, int header_size,
         const unsigned char *data, int size, unsigned char *out
     ) noexcept
+
+
+cdef class NativeBlockCipher:
+    cdef MpgCipher *_cipher
+
+    cdef bint encrypt_block(self, const unsigned char *data, unsigned char *out) noexcept

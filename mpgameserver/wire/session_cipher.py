@@ -9,13 +9,17 @@ from typing import Literal, TypeAlias
 import cryptography
 from cryptography.hazmat.backends.openssl.backend import backend
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.ciphers.algorithms import AES
+from cryptography.hazmat.primitives.ciphers.base import Cipher, CipherContext
+from cryptography.hazmat.primitives.ciphers.modes import ECB
 
-from mpgameserver._core.aesgcm import LIBRARY, UNAVAILABLE, NativeAesGcm
+from mpgameserver._core.aesgcm import LIBRARY, UNAVAILABLE, NativeAesGcm, NativeBlockCipher
 
 __all__ = [
     "CIPHER",
     "CIPHER_VARIABLE",
     "SessionCipher",
+    "block_cipher",
     "cipher_library",
     "may_open",
     "session_cipher",
@@ -70,6 +74,16 @@ def session_cipher(key: bytes) -> SessionCipher:
         except RuntimeError as error:
             _tell_once(f"{error}: sessions for which it does not use cryptography")
     return AESGCM(key)
+
+
+def block_cipher(key: bytes) -> NativeBlockCipher | CipherContext:
+    """AES-128 under a key of 16 bytes, a block at a time, by the library of `session_cipher`."""
+    if CIPHER == "openssl":
+        try:
+            return NativeBlockCipher(key)
+        except RuntimeError as error:
+            _tell_once(f"{error}: masks for which it does not use cryptography")
+    return Cipher(AES(key), ECB()).encryptor()
 
 
 def _tell_once(text: str) -> None:

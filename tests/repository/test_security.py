@@ -45,6 +45,8 @@ NOT_BOUNDS = {
     "_core.ack_frequency.MAX_TRIALS": "how often a receiver is tried",
     "_core.endpoint.MAX_HEARD": "shapes a timer",
     "_core.send_limits.MAX_PTO_BACKOFF": "shapes a timer",
+    "_core.packet_protection.MAX_NUMBER_SIZE": "a size on the wire",
+    "_core.packet_protection.MAX_SEALED_HEADER": "a size on the wire",
     "_core.send_limits.MAX_PTO": "shapes a timer",
     "_core.message.RETRY_ON_TIMEOUT": "a retry mode",
     "_core.ack_frequency.MAX_ACK_DELAY_MS": "shapes a timer",

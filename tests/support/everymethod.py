@@ -26,6 +26,7 @@ from mpgameserver._core.dispatcher import Dispatcher
 from mpgameserver._core.endpoint import Endpoint
 from mpgameserver._core.session import Session
 from mpgameserver.connection import Timing
+from mpgameserver.wire.protocol2.keys import TrafficSecret
 from mpgameserver.wire.session_cipher import session_cipher
 
 MAX_ARGUMENTS = 4
@@ -123,9 +124,11 @@ def instances(kind: type, values: list[object]) -> Iterator[object]:
     """Yield what the constructors make of no arguments, and of those that some class takes."""
     endpoint = next(value for value in values if isinstance(value, Endpoint))
     connection = next(value for value in values if isinstance(value, Connection))
+    secret = TrafficSecret(bytes(32))
     plausible: list[tuple[object, ...]] = [
         (),
         (KEY,),
+        (secret, secret.mask()),
         (1472,),
         (1.0,),
         (1,),
