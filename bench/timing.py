@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import gc
 import statistics
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -40,19 +39,3 @@ def interleave(cases: Mapping[str, Timed], repetitions: int) -> dict[str, Spread
             gc.collect()
             found[name].append(timed())
     return {name: Spread.of(values) for name, values in found.items()}
-
-
-def per_call(call: Callable[[], object], count: int) -> Timed:
-    """The time of one call of `count` in a row, less that of the empty loop."""
-
-    def timed() -> float:
-        began = time.perf_counter()
-        for _ in range(count):
-            pass
-        empty = time.perf_counter() - began
-        began = time.perf_counter()
-        for _ in range(count):
-            call()
-        return max(time.perf_counter() - began - empty, 0.0) / count * 1e6
-
-    return timed

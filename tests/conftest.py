@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import shutil
 import signal
 import sysconfig
 import threading
@@ -20,6 +21,7 @@ import mpgameserver
 
 ROOT = Path(__file__).resolve().parent.parent
 OPEN_FILES = Path("/proc/self/fd")
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 BEGINS = ("test_packaging.py", "test_our_client.py", "test_our_server.py", "test_published.py")
 """Files whose fixtures take half a minute: begun first, they are in no worker's way at the end, and
 no worker takes half of a file from another, for which it would make the fixtures once more."""
@@ -75,6 +77,15 @@ def seed(request: pytest.FixtureRequest) -> int:
     value = int(chosen) if chosen else zlib.crc32(request.node.nodeid.encode())
     print(f"seed: {value} (again: MPGAMESERVER_TEST_SEED={value})")
     return value
+
+
+@pytest.fixture(scope="session")
+def browser() -> str:
+    """The path of a browser that can be driven without a window."""
+    found = next(filter(None, map(shutil.which, BROWSERS)), None)
+    if found is None:
+        pytest.skip("no Chromium: apt-get install chromium")
+    return found
 
 
 @pytest.fixture(autouse=True)

@@ -54,7 +54,6 @@ class Expectation:
         self._packets = models.ReceiveModel()
         self._messages = models.DuplicateModel(MESSAGE_FILTER)
         self._reassembly = Reassembly()
-        self.challenges = 0
         self.disconnect_received = False
         self.repeated = 0
         self._heard_for = self._last_heard = 0.0
@@ -120,8 +119,6 @@ class Expectation:
             return self._reassembly.take(message.payload, number, now)
         if message.type == wire.DISCONNECT:
             self.disconnect_received = True
-        elif message.type == wire.CHALLENGE_RESP:
-            self.challenges += 1
         return None
 
     def expire(self) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import functools
 import json
 import os
-import shutil
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -25,19 +24,10 @@ pytestmark = pytest.mark.extra
 
 SITE = ROOT / "build" / "site"
 SCRIPT = ROOT / "tests" / "support" / "fit.js"
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 WIDTHS = (1400, 390)
 
 Found = dict[str, list[str]]
 """What does not fit, by width and page."""
-
-
-@pytest.fixture(scope="module")
-def browser() -> str:
-    found = next(filter(None, map(shutil.which, BROWSERS)), None)
-    if found is None:
-        pytest.skip("no Chromium: apt-get install chromium")
-    return found
 
 
 class SiteServer(ThreadingHTTPServer):

@@ -10,6 +10,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from support import wire
 
 from mpgameserver._core.endpoint import Endpoint
+from mpgameserver.connection import Connection
 from mpgameserver.netsim import LinkConditions, LinkPair
 
 KEY = bytes(range(16))
@@ -132,9 +133,9 @@ class Outcomes:
     def expect(self, name: object) -> Callable[[bool], object]:
         return lambda acked: self.calls.update([(name, acked)])
 
-    def collect(self, endpoint: Endpoint) -> dict[tuple[object, bool], int]:
-        """Call what is settled, and return all calls so far."""
-        for callback, acked in endpoint.take_completed():
+    def collect(self, side: Endpoint | Connection) -> dict[tuple[object, bool], int]:
+        """Call what is completed, and return all calls so far."""
+        for callback, acked in side.take_completed():
             callback(acked)
         return dict(self.calls)
 

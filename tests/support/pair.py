@@ -62,19 +62,3 @@ class ConnectionPair:
 def received(connection: Connection) -> list[bytes]:
     """Take the messages that a connection has received, without their numbers."""
     return [message for _, message in connection.endpoint.take_messages()]
-
-
-class Outcomes:
-    """Callbacks that write down what they were called with."""
-
-    def __init__(self) -> None:
-        self.calls: list[tuple[object, bool]] = []
-
-    def expect(self, name: object):
-        return lambda acked: self.calls.append((name, acked))
-
-    def collect(self, connection: Connection) -> list[tuple[object, bool]]:
-        """Call what is settled, and return all calls so far."""
-        for callback, acked in connection.take_completed():
-            callback(acked)
-        return self.calls

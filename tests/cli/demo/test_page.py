@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -22,7 +21,6 @@ from mpgameserver.cli.demo.timeline import Timeline
 # What an old matplotlib imports is not the matter of these.
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 CONSOLE = re.compile(r":CONSOLE[:(]")
 VOID = {"meta"}
 
@@ -139,14 +137,6 @@ def test_a_file_that_cannot_be_written_is_refused_before_the_demo(
         main(["demo", "--report", str(tmp_path / name)])
     assert stopped.value.code == 2
     assert "cannot write" in capsys.readouterr().err
-
-
-@pytest.fixture
-def browser() -> str:
-    found = next(filter(None, map(shutil.which, BROWSERS)), None)
-    if found is None:
-        pytest.skip("no Chromium: apt-get install chromium")
-    return found
 
 
 def opened(browser: str, file: Path, folder: Path) -> tuple[str, list[str]]:
