@@ -9,15 +9,27 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TextIO
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
     from rich.table import Table as RichTable
+    from rich.text import Text
 
-__all__ = ["Display", "PlainDisplay", "RichDisplay", "Table", "open_display"]
+__all__ = [
+    "Cell",
+    "Display",
+    "PlainDisplay",
+    "RichDisplay",
+    "Table",
+    "bar",
+    "kilobytes",
+    "milliseconds",
+    "open_display",
+    "sparkline",
+]
 
 LINE_INTERVAL = 1.0
 """Seconds between two plain lines."""
@@ -25,6 +37,24 @@ GAP = 3
 """Columns between tables that are side by side."""
 REDRAW_INTERVAL = 0.25
 """Seconds between two drawings of the live table: as often as figures can be read."""
+MAX_WIDTH = 1000
+"""Columns of a terminal in which every table fits."""
+BAR_WIDTH = 8
+_SPARKS = "▁▂▃▄▅▆▇█"
+_ASCII = str.maketrans("░▁▂▃▄▅▆▇█", "._,:-=+*#")
+"""For terminals that have no block elements."""
+
+
+class Cell(str):
+    """Text with one of rich's styles, which only a terminal shows."""
+
+    style: str
+
+    def __new__(cls, text: str, style: str) -> Cell:
+        """Return the text in that style."""
+        cell = super().__new__(cls, text)
+        cell.style = style
+        return cell
 
 
 @dataclass(frozen=True)
@@ -35,6 +65,16 @@ class Table:
     rows: Sequence[Sequence[str]]
     caption: str
     """One line that says the most important of it."""
+    note: str = ""
+    """A line below the caption, which only a terminal shows."""
+    spare: Sequence[str] = ()
+    """The columns that a narrow terminal goes without, the first to go first."""
+
+    def without(self, column: str) -> Table:
+        """The table without a column."""
+        place = self.columns.index(column)
+        columns, *rows = ([*row[:place], *row[place + 1 :]] for row in (self.columns, *self.rows))
+        return replace(self, columns=columns, rows=rows)
 
 
 class Display(AbstractContextManager["Display"]):
@@ -107,6 +147,8 @@ class RichDisplay(Display):
 
         self._console = Console(file=stream, highlight=False, markup=False, emoji=False)
         self._live = Live(console=self._console, auto_refresh=False)
+        self._widths: dict[tuple[str, ...], list[int]] = {}
+        """The widest that each column of a table has been, by the names of its columns."""
 
     def __enter__(self) -> Display:
         self._live.start()
@@ -128,11 +170,13 @@ class RichDisplay(Display):
 
         *narrow, last = tables
         if not narrow:
-            self._live.update(_drawn(last, box=box.SIMPLE_HEAD, caption=last.caption), refresh=True)
+            below = self._fitting(last, box=box.SIMPLE_HEAD)
+            above = [self._text(line) for line in (last.caption, last.note) if line]
+            self._live.update(Group(*above, below), refresh=True)
             return
-        beside = _side_by_side(self._console, [_drawn(table) for table in narrow])
-        below = _drawn(last, break_names=True)
-        parts: list[RenderableType] = [narrow[0].caption, "", *beside, "", below]
+        beside = _side_by_side(self._console, [self._drawn(table) for table in narrow])
+        below = self._fitting(last, break_names=True)
+        parts: list[RenderableType] = [self._text(narrow[0].caption), "", *beside, "", below]
         self._live.update(Group(*parts, *filter(None, [last.caption])), refresh=True)
 
     def print(self, *parts: Table | str) -> None:
@@ -141,9 +185,46 @@ class RichDisplay(Display):
 
         for part in parts:
             if isinstance(part, Table):
-                self._console.print(_drawn(part, box=box.SIMPLE_HEAD))
+                self._console.print(self._drawn(part, box=box.SIMPLE_HEAD))
             else:
-                self._console.print(part, soft_wrap=True)
+                self._console.print(self._text(part), soft_wrap=True)
+
+    def _fitting(self, table: Table, **style: Any) -> RichTable:
+        """Lay a table out with the columns that there is room for."""
+        unlimited = self._console.options.update(width=MAX_WIDTH)
+        for column in table.spare:
+            drawn = self._drawn(table, **style)
+            if self._console.measure(drawn, options=unlimited).maximum <= self._console.width:
+                return drawn
+            table = table.without(column)
+        return self._drawn(table, **style)
+
+    def _drawn(self, table: Table, break_names: bool = False, **style: Any) -> RichTable:
+        """Lay a table out, without lines or with those of the `box` in `style`.
+
+        Names of columns may be broken at spaces, so that a column is no wider than what is in it.
+        A column never gets narrower than it was, or the table would move with every figure.
+        """
+        from rich.table import Table as RichTable
+
+        style = {"box": None, "padding": (0, 1), "header_style": "bold cyan"} | style
+        drawn = RichTable(pad_edge=False, collapse_padding=True, **style)
+        names = [name.replace(" ", "\n") if break_names else name for name in table.columns]
+        widths = self._widths.setdefault(tuple(table.columns), [0] * len(names))
+        for place, name in enumerate(names):
+            cells = [*name.split("\n"), *(row[place] for row in table.rows)]
+            widths[place] = max(widths[place], *map(len, cells))
+            justify: Any = "right" if place else "left"
+            drawn.add_column(name, justify=justify, vertical="bottom", min_width=widths[place])
+        for row in table.rows:
+            drawn.add_row(*map(self._text, row))
+        return drawn
+
+    def _text(self, text: str) -> Text:
+        from rich.text import Text
+
+        style = text.style if isinstance(text, Cell) else ""
+        return Text(text.translate(_ASCII) if self._console.options.ascii_only else text, style)
 
 
 def open_display(stream: TextIO) -> Display:
@@ -163,24 +244,6 @@ def _lines(table: Table) -> Iterator[str]:
     for row in rows:
         _, *others = map(str.rjust, row, widths)
         yield "  ".join([row[0].ljust(widths[0]), *others]).rstrip()
-
-
-def _drawn(table: Table, break_names: bool = False, **style: Any) -> RichTable:
-    """Lay a table out for a terminal, without lines or with those of the `box` in `style`.
-
-    Names of columns may be broken at spaces, so that a column is no wider than what is in it.
-    """
-    from rich.table import Table as RichTable
-    from rich.text import Text
-
-    style = {"box": None, "padding": (0, 1), "caption_justify": "left"} | style
-    drawn = RichTable(pad_edge=False, collapse_padding=True, **style)
-    for place, name in enumerate(table.columns):
-        text = Text(name.replace(" ", "\n") if break_names else name)
-        drawn.add_column(text, justify="right" if place else "left", vertical="bottom")
-    for row in table.rows:
-        drawn.add_row(*map(Text, row))
-    return drawn
 
 
 def _side_by_side(console: Console, tables: Sequence[RichTable]) -> Iterator[RichTable]:
@@ -206,6 +269,20 @@ def _grid(row: Sequence[RichTable]) -> RichTable:
     grid = RichTable.grid(padding=(0, GAP))
     grid.add_row(*row)
     return grid
+
+
+def bar(share: float) -> Cell:
+    """A bar of constant width for a share from 0 to 1, which is full only at 1."""
+    full = int(share * BAR_WIDTH)
+    return Cell("█" * full + "░" * (BAR_WIDTH - full), "green" if share >= 1 else "yellow")
+
+
+def sparkline(values: Sequence[float | None], top: float = 0.0) -> Cell:
+    """One character for each value, from 0 to the highest of them or `top`; " " for None."""
+    highest = max((value for value in values if value is not None), default=0.0)
+    scale = (len(_SPARKS) - 1) / (max(highest, top) or 1.0)
+    marks = (" " if value is None else _SPARKS[round(value * scale)] for value in values)
+    return Cell("".join(marks), "cyan")
 
 
 def milliseconds(seconds: float | None) -> str:

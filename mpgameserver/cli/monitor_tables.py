@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
 
-from mpgameserver.cli.display import Table, kilobytes, milliseconds
+from mpgameserver.cli.display import Cell, Table, kilobytes, milliseconds, sparkline
 from mpgameserver.server.stats import ConnectionFigures, ServerFigures
 
 __all__ = ["MonitorView", "nothing_came"]
+
+HISTORY = 10
+"""Snapshots in a sparkline."""
+NOTABLE_LOSS, BAD_LOSS = 0.01, 0.05
+"""Shares of lost packets above which the figure is yellow, and red."""
+HIGH_LOAD = 0.8
+"""The share of a core above which the caption is red: ticks are about to come late."""
 
 
 def nothing_came(seconds: float) -> Table:
@@ -21,12 +29,16 @@ class MonitorView:
 
     def __init__(self) -> None:
         self._before = self._now = ServerFigures()
+        self._latencies: deque[float | None] = deque([None] * HISTORY, HISTORY)
+        self._losses: deque[float | None] = deque([None] * HISTORY, HISTORY)
 
     def take(self, figures: ServerFigures) -> list[Table]:
         """The tables; rates are those since the snapshot before, or since the server began."""
         restarted = figures.uptime < self._now.uptime
         self._before = ServerFigures() if restarted else self._now
         self._now = figures
+        self._latencies.append(figures.latency_median)
+        self._losses.append(_share(self._since("packets_timed_out"), self._since("packets_sent")))
         return [
             self._loop(),
             self._traffic(),
@@ -61,7 +73,8 @@ class MonitorView:
             for name, seconds in zip(names, spent, strict=True)
         ]
         rows.append(("all", f"{_share(1000 * sum(spent), ticks):.3f}"))
-        return Table(("tick", "ms"), rows, caption)
+        style = "bold red" if load > HIGH_LOAD else "bold"
+        return Table(("tick", "ms"), rows, Cell(caption, style))
 
     def _traffic(self) -> Table:
         rows = [
@@ -76,14 +89,17 @@ class MonitorView:
 
     def _links(self) -> Table:
         now = self._now
-        timed_out = _share(self._since("packets_timed_out"), self._since("packets_sent"))
         rows = [
-            ("latency, median", f"{milliseconds(now.latency_median)} ms"),
-            ("latency, p99", f"{milliseconds(now.latency_p99)} ms"),
-            ("packets lost", f"{timed_out:.1%}"),
-            ("retransmitted", f"{self._rate('retransmitted'):,.0f}/s"),
+            (
+                "latency, median",
+                f"{milliseconds(now.latency_median)} ms",
+                sparkline(self._latencies),
+            ),
+            ("latency, p99", f"{milliseconds(now.latency_p99)} ms", ""),
+            ("packets lost", _loss(self._losses[-1] or 0.0), sparkline(self._losses, BAD_LOSS)),
+            ("retransmitted", f"{self._rate('retransmitted'):,.0f}/s", ""),
         ]
-        return Table(("links", ""), rows, "")
+        return Table(("links", "", f"last {HISTORY}"), rows, "")
 
     def _queues(self) -> Table:
         now, stats = self._now, self._now.stats
@@ -124,7 +140,8 @@ class MonitorView:
             *("lost", "resent", "dropped", "queued kB"),
         )
         more = f"and {left_out:,} with shorter round trips" if left_out > 0 else ""
-        return Table(columns, list(map(_connection_row, listed)), more)
+        spare = ("dropped", "resent", "for s", "queued kB", "received")
+        return Table(columns, list(map(_connection_row, listed)), more, spare=spare)
 
 
 def _drops(figures: ServerFigures) -> dict[str, int]:
@@ -137,6 +154,11 @@ def _drops(figures: ServerFigures) -> dict[str, int]:
     return figures.stats.drops | {reason: count for reason, count in messages.items() if count}
 
 
+def _loss(share: float) -> str:
+    style = "red" if share > BAD_LOSS else "yellow" if share > NOTABLE_LOSS else ""
+    return Cell(f"{share:.1%}", style)
+
+
 def _connection_row(figures: ConnectionFigures) -> Sequence[str]:
     return (
         figures.address,
@@ -144,7 +166,7 @@ def _connection_row(figures: ConnectionFigures) -> Sequence[str]:
         milliseconds(figures.latency or None),
         f"{figures.sent:,}",
         f"{figures.received:,}",
-        f"{_share(figures.timeouts, figures.sent):.1%}",
+        _loss(_share(figures.timeouts, figures.sent)),
         f"{figures.retransmitted:,}",
         f"{figures.dropped:,}",
         kilobytes(figures.send_queue_bytes),

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import builtins
 import io
+import re
 import sys
+from dataclasses import replace
 
 import pytest
 
 from mpgameserver.cli.display import (
+    Cell,
     Display,
     PlainDisplay,
     RichDisplay,
     Table,
+    bar,
     kilobytes,
     milliseconds,
     open_display,
+    sparkline,
 )
 
 TABLE = Table(("client", "sent"), [("1", "12"), ("second", "3")], "15 sent")
@@ -91,3 +96,89 @@ def test_times_are_shown_in_milliseconds_and_sizes_in_kilobytes():
     assert kilobytes(15_449) == "15.4"
     assert kilobytes(1_048_576) == "1049"
     assert kilobytes(None) == "-"
+
+
+class TestOnATerminal:
+    """Colours, and columns that neither move nor go beyond the edge."""
+
+    @pytest.fixture(autouse=True)
+    def screen(self, monkeypatch):
+        pytest.importorskip("rich")
+        for name in ("NO_COLOR", "FORCE_COLOR", "COLORTERM"):
+            monkeypatch.delenv(name, raising=False)
+        monkeypatch.setenv("TERM", "xterm-256color")
+        monkeypatch.setenv("LINES", "24")
+
+    def shown(self, monkeypatch, width: int, *tables: Table) -> list[str]:
+        """The lines of the last of the tables."""
+        monkeypatch.setenv("COLUMNS", str(width))
+        stream = Terminal()
+        with open_display(stream) as display:
+            for table in tables:
+                display.show(table)
+                last = stream.getvalue()
+                stream.seek(0)
+                stream.truncate()
+        plain = re.sub(r"\x1b\[[\d;?]*[A-Za-z]|\r", "", last)
+        return [line.rstrip() for line in plain.splitlines() if line.strip()]
+
+    def test_a_caption_and_a_note_stand_above_the_table(self, monkeypatch):
+        lines = self.shown(monkeypatch, 80, replace(TABLE, note="a note"))
+        assert lines[:2] == ["15 sent", "a note"]
+
+    def test_a_cell_has_its_colour_unless_nobody_wants_colours(self, monkeypatch):
+        table = replace(TABLE, rows=[("1", Cell("12", "red"))])
+        for no_color, has_red in (("", True), ("1", False)):
+            monkeypatch.setenv("NO_COLOR", no_color)
+            stream = Terminal()
+            with open_display(stream) as display:
+                display.show(table)
+            assert ("\x1b[31m" in stream.getvalue()) is has_red
+
+    def test_a_column_stays_as_wide_as_it_was(self, monkeypatch):
+        wide, narrow = (replace(TABLE, rows=[("1", sent)]) for sent in ("12345678", "1"))
+        before = self.shown(monkeypatch, 80, wide)
+        after = self.shown(monkeypatch, 80, wide, narrow)
+        assert before[-1].endswith("12345678")
+        assert after[-1].endswith(" 1")
+        assert len(after[-1]) == len(before[-1])
+
+    @pytest.mark.parametrize(("width", "columns"), [(40, "abcd"), (34, "acd"), (22, "ac")])
+    def test_a_narrow_terminal_goes_without_the_spare_columns(self, monkeypatch, width, columns):
+        table = Table(tuple("abcd"), [("x" * 8,) * 4], "", spare=("b", "d"))
+        shown = self.shown(monkeypatch, width, table)
+        assert [line.split() for line in shown if "a" in line] == [list(columns)]
+
+    def test_more_rows_than_lines_are_all_there_in_the_end(self, monkeypatch):
+        monkeypatch.setenv("COLUMNS", "80")
+        stream = Terminal()
+        table = replace(TABLE, rows=[(f"client {number}", "1") for number in range(32)])
+        with open_display(stream) as display:
+            display.show(table)
+            assert "client 31" not in stream.getvalue()
+            assert "15 sent" in stream.getvalue()
+        assert "client 31" in stream.getvalue()
+
+    def test_a_terminal_without_block_elements_gets_other_characters(self, monkeypatch):
+        monkeypatch.setenv("COLUMNS", "80")
+        stream = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+        monkeypatch.setattr(stream, "isatty", lambda: True, raising=False)
+        display = RichDisplay(stream)
+        display.print(bar(0.5), sparkline([0.0, 1.0]))
+        stream.flush()
+        assert b"####...." in stream.buffer.getvalue()
+        assert b"_#" in stream.buffer.getvalue()
+
+
+def test_a_bar_is_full_only_when_nothing_is_missing():
+    assert bar(0.0) == "░" * 8
+    assert bar(0.5) == "████░░░░"
+    assert (bar(0.999), bar(0.999).style) == ("███████░", "yellow")
+    assert (bar(1.0), bar(1.0).style) == ("█" * 8, "green")
+
+
+def test_a_sparkline_goes_from_zero_to_the_highest_value():
+    assert sparkline([0.0, None, 10.0, 20.0]) == "▁ ▅█"
+    assert sparkline([1.0], top=10.0) == "▂"
+    assert sparkline([0.0, 0.0]) == "▁▁"
+    assert sparkline([None]) == " "

@@ -6,7 +6,7 @@ import io
 
 import pytest
 
-from mpgameserver.cli.display import PlainDisplay, RichDisplay, Table
+from mpgameserver.cli.display import Cell, PlainDisplay, RichDisplay, Table
 from mpgameserver.cli.monitor_tables import MonitorView
 from mpgameserver.server.stats import ConnectionFigures, ServerFigures, ServerStats
 
@@ -75,11 +75,29 @@ def test_rates_are_those_since_the_snapshot_before(tables: dict[str, Table]) -> 
 
 def test_the_links_are_summed_up(tables: dict[str, Table]) -> None:
     assert tables["links"].rows == [
-        ("latency, median", "40.0 ms"),
-        ("latency, p99", "250 ms"),
-        ("packets lost", "1.0%"),
-        ("retransmitted", "10/s"),
+        ("latency, median", "40.0 ms", "         █"),
+        ("latency, p99", "250 ms", ""),
+        ("packets lost", "1.0%", "        ▁▂"),
+        ("retransmitted", "10/s", ""),
     ]
+
+
+def test_the_last_ten_snapshots_are_kept_as_sparklines() -> None:
+    view = MonitorView()
+    for second in range(1, 13):
+        tables = view.take(ServerFigures(uptime=second, latency_median=0.01 * second))
+    links = next(table for table in tables if table.columns[0] == "links")
+    assert links.columns[2] == "last 10"
+    assert links.rows[0][2] == "▃▃▄▅▅▆▆▇▇█"
+
+
+@pytest.mark.parametrize(("timeouts", "style"), [(0, ""), (2, "yellow"), (20, "red")])
+def test_a_client_that_loses_much_stands_out(timeouts: int, style: str) -> None:
+    client = ConnectionFigures("192.0.2.1:5000", 12.0, 0.05, 100, 100, timeouts, 0, 0, 0)
+    [*_, connections] = MonitorView().take(ServerFigures(connections=(client,)))
+    lost = connections.rows[0][connections.columns.index("lost")]
+    assert isinstance(lost, Cell)
+    assert lost.style == style
 
 
 def test_what_waits_is_told(tables: dict[str, Table]) -> None:

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 
 from mpgameserver.cli.demo.audit import problems_between, tally_of
-from mpgameserver.cli.demo.live import live_table
+from mpgameserver.cli.demo.live import LiveView
 from mpgameserver.cli.demo.player import Player, file_of
 from mpgameserver.cli.demo.report import ClientResult, DatagramTally, DemoReport, DemoSettings
 from mpgameserver.cli.demo.room import Progress, Room
@@ -89,6 +89,7 @@ class _Game:
         self._pace = FramePace()
         self._played = self._waited = 0.0
         self._timeline = Timeline()
+        self._view = LiveView()
 
     def run(self) -> None:
         """Connect, play, wait for what is outstanding, and leave."""
@@ -159,7 +160,8 @@ class _Game:
 
     def _show(self, phase: str) -> None:
         progress, link = self._room.progress, self._proxy.stats
-        self._display.show(live_table(phase, self._players, progress, link))
+        now = time.perf_counter()
+        self._display.show(self._view.table(now, phase, self._players, progress, link))
 
     def _nobody_is_connecting(self) -> bool:
         connecting = ConnectionStatus.CONNECTING
