@@ -4,17 +4,17 @@ The sender must know, because an ack reports 33 packets: if more arrive between 
 never reported. The published package acks on a timer and has a narrow duplicate filter. This
 package acks by count.
 
-Only a burst of packets that left together can show the difference, with almost nothing else in
-flight; the few packets with messages that leave ahead of fragments count from the ack before. A
-receiver that acks by count reports 16 packets per ack, and never more. Its first ack reports
-exactly 16, unless it had something to send in between. A receiver that acks on a timer reports
-whatever arrived before the timer fired: usually everything, and exactly 16 first with a chance of
-at most 1 in 16. So each burst scores points: for 16 first, for a later step of 16, and negative
-ones for a larger step, which a lost ack also causes. A high score is the proof. By chance alone it
+Only a burst of packets that are sent together, with almost nothing else in flight, can show the
+difference; the few packets with messages sent ahead of fragments count from the previous ack. A
+receiver that acks by count reports 16 packets per ack, never more. Its first ack reports exactly
+16, unless it had something to send in between. A receiver that acks on a timer reports whatever
+arrived before the timer fired: usually everything, and exactly 16 first with a probability of at
+most 1 in 16. So each burst scores points: for 16 first, for a later step of 16, and negative ones
+for a larger step, which a lost ack also causes. A high enough score is proof; by chance alone it
 takes a million bursts.
 
-A burst has 32 packets: both acks of a receiver that acks by count leave at once, and so the next
-burst can, a round trip after the first. One more packet would wait for its ack.
+A burst has 32 packets, because a receiver that acks by count sends both acks at once, so the next
+burst can follow a round trip later. A 33rd packet would wait for its ack.
 """
 
 cimport cython
@@ -30,7 +30,7 @@ cdef enum:
     LATER_STEP_SCORE = 1
     WIDE_STEP_SCORE = -6
     PROOF = 20
-    MAX_TRIALS = 32        # per season: some receivers, and some paths, never give the proof
+    MAX_TRIALS = 32        # per season: some receivers, and some paths, never reach the score
 
 cdef double SEASON = 30.0  # seconds
 
@@ -39,7 +39,7 @@ cdef double SEASON = 30.0  # seconds
 cdef class AckFrequency:
     """Evidence of how the receiver acks; `is_frequent` once it is known to ack by count.
 
-    The proof holds for the life of a connection.
+    Once known, it holds for the life of the connection.
     """
 
     def __cinit__(self):
@@ -53,7 +53,7 @@ cdef class AckFrequency:
         return self._trials < MAX_TRIALS and not self.in_trial(now)
 
     cdef void begin_trial(self, double now) noexcept:
-        """Treat what leaves at `now` as one burst, with almost nothing else in flight."""
+        """Treat what is sent at `now` as one burst, with almost nothing else in flight."""
         if now != self._trial_time:
             self._trial_time = now
             self._trials += 1
@@ -62,11 +62,11 @@ cdef class AckFrequency:
         return now == self._trial_time and not self.is_frequent
 
     cdef bint is_burst(self, double now) noexcept:
-        """Return True if enough packets left at `now` to judge."""
+        """Return True if enough packets were sent at `now` to score them."""
         return now == self._burst_time and self._burst_size >= LEAST_BURST
 
     cpdef int on_packet_sent(self, int64_t number, int64_t oldest, double now) except -1:
-        """Note that an ack-eliciting packet leaves, with the oldest one that is in flight then."""
+        """Record an ack-eliciting packet that is sent; `oldest` is the oldest one in flight."""
         cdef int64_t last = self._newest
         if self.is_frequent:
             return 0
@@ -75,7 +75,7 @@ cdef class AckFrequency:
         self._newest = number
         if now != self._burst_time:
             if self._burst_size >= LEAST_BURST and oldest < self._burst_start + self._burst_size:
-                return 0  # its acks are still to come
+                return 0  # its acks are still outstanding
             self._judge()
             self._burst_time = now
             self._burst_start = number
@@ -86,13 +86,13 @@ cdef class AckFrequency:
         return 0
 
     cpdef int on_ack(self, int64_t ack, uint32_t ack_bits) except -1:
-        """Note an ack of packet `ack`, in whatever order acks arrive; one below 0 is a lie."""
+        """Record an ack of packet `ack`, in any order; a number below 0 is invalid and ignored."""
         cdef int64_t end = self._burst_start + self._burst_size
         cdef int count = ack < end
         if self.is_frequent or ack < 0:
             return 0
         if ack < self._burst_start:
-            # What left since then and is not ack-eliciting does not count.
+            # Packets sent since then that are not ack-eliciting do not count.
             self._unacked = self._burst_start if ack >= self._last_before else ack + 1
             return 0
         if ack - self._unacked > ACK_BITS:

@@ -1,10 +1,10 @@
 """AES-128 by the OpenSSL that the interpreter has loaded for its own `hashlib`: GCM, and the block.
 
 It is the same cipher that `cryptography` calls, from an OpenSSL that the system keeps up to date,
-and it costs a third: the objects, the copy of the cipher's state and the lookups around each call
-of `cryptography` take longer than AES-GCM does for a datagram. Not every interpreter has one that
-can be found, because some have it built in, and it is used only if it is recent enough and passes
-a self-test: `UNAVAILABLE` is None then, and else says why not. `LIBRARY` is its name for itself.
+at a third of the cost: creating objects, copying the cipher's state and looking things up takes
+`cryptography` longer per call than AES-GCM takes for a datagram. Some interpreters have OpenSSL
+built in, where it cannot be looked up. It is used only if it is recent enough and passes a
+self-test; `UNAVAILABLE` is None then, and otherwise the reason. `LIBRARY` is its version string.
 """
 
 import os
@@ -30,9 +30,8 @@ cdef unsigned char *_start(bytes data) noexcept:
 cdef class NativeAesGcm:
     """Seals and opens under a key of 16 bytes, as `cryptography`'s AESGCM does.
 
-    One context serves both directions. Not for use by two threads at a time; nothing in it lets
-    another Python thread in. Raises ValueError for a key or a nonce of another size, RuntimeError
-    where there is no OpenSSL.
+    One context serves both directions. Not for use by two threads at a time; no method releases the
+    GIL. Raises ValueError for a key or a nonce of the wrong size, and RuntimeError without OpenSSL.
     """
 
     def __cinit__(self, bytes key):
@@ -40,7 +39,7 @@ cdef class NativeAesGcm:
             raise ValueError(f"a key of {len(key)} bytes; expected {KEY_SIZE}")
         self._cipher = mpg_new_cipher(_start(key))
         if self._cipher == NULL:
-            raise RuntimeError("OpenSSL has made no cipher")
+            raise RuntimeError("OpenSSL cannot create a cipher context")
 
     def __dealloc__(self):
         if self._cipher != NULL:
@@ -50,21 +49,21 @@ cdef class NativeAesGcm:
         self, const unsigned char *nonce, const unsigned char *header, int header_size,
         const unsigned char *data, int size, unsigned char *out
     ) noexcept:
-        """Write the sealed data, and the tag behind it, to `out`; False when OpenSSL fails."""
+        """Write the encrypted data and the tag to `out`; return False if OpenSSL fails."""
         return mpg_seal(self._cipher, nonce, header, header_size, data, size, out)
 
     cdef bint open(
         self, const unsigned char *nonce, const unsigned char *header, int header_size,
         const unsigned char *data, int size, unsigned char *out
     ) noexcept:
-        """Write what is sealed in `data`, which has `size` bytes and a tag behind them, to `out`.
+        """Decrypt `data`, which has `size` bytes followed by a tag, to `out`.
 
-        False when the tag does not verify; what was written is overwritten then.
+        Returns False, with `out` overwritten, if the tag does not verify.
         """
         return mpg_open(self._cipher, nonce, header, header_size, data, size, out)
 
     def encrypt(self, bytes nonce, bytes data, bytes associated_data, /):
-        """The sealed data with its tag of 16 bytes."""
+        """Return the encrypted data and its tag of 16 bytes."""
         cdef Py_ssize_t size = PyBytes_GET_SIZE(data)
         cdef bytes sealed
         _check_sizes(nonce, size, associated_data)
@@ -73,12 +72,15 @@ cdef class NativeAesGcm:
             _start(nonce), _start(associated_data), <int>PyBytes_GET_SIZE(associated_data),
             _start(data), <int>size, _start(sealed),
         ):
-            raise RuntimeError("OpenSSL has sealed nothing")
+            raise RuntimeError("OpenSSL cannot encrypt")
         return sealed
 
     def decrypt(self, bytes nonce, bytes data, bytes associated_data, /):
-        """Decrypt `data`. Raises `cryptography.exceptions.InvalidTag` when authentication fails;
-        the object is usable afterwards."""
+        """Return the decrypted data.
+
+        Raises `cryptography.exceptions.InvalidTag` if authentication fails; the object remains
+        usable.
+        """
         cdef Py_ssize_t size = PyBytes_GET_SIZE(data) - TAG_SIZE
         cdef bytes opened
         _check_sizes(nonce, size, associated_data)
@@ -148,8 +150,8 @@ cdef int _check_sizes(bytes nonce, Py_ssize_t size, bytes associated_data) excep
     return 0
 
 
-# Published vectors: key, nonce, associated data, plaintext, ciphertext with its tag. None, one and
-# two whole blocks, and a part of one behind associated data of a header's length.
+# Published vectors: key, nonce, associated data, plaintext, ciphertext with its tag. No block, one
+# and two whole blocks, and a partial one with associated data as long as a packet header.
 _VECTORS = [tuple(bytes.fromhex(field) for field in vector) for vector in (
     # McGrew and Viega, "The Galois/Counter Mode of Operation (GCM)", appendix B: test case 1
     ("00" * 16, "00" * 12, "", "", "58e2fccefa7e3061367f1d57a4e7455a"),
@@ -200,9 +202,10 @@ def _is_right(kind, block_kind=NativeBlockCipher):
 
 
 def _computes(kind, key, nonce, header, data, sealed):
-    """Return True if one cipher can seal first (a client's) and another open first (a server's).
+    """Return True if one cipher can encrypt first (a client's) and another decrypt first (a
+    server's).
 
-    Each goes on after it has refused a forgery.
+    Each must still work after it has refused a forgery.
     """
     forged = sealed[:-1] + bytes([sealed[-1] ^ 1])
     client, server = kind(key), kind(key)
@@ -224,16 +227,16 @@ def _is_refused(cipher, nonce, forged, header):
     return False
 
 
-# The oldest that CPython 3.10 itself takes (PEP 644), and that a distribution still mends.
+# The oldest that CPython 3.10 itself supports (PEP 644) and that a distribution still patches.
 MIN_OPENSSL = 0x10101000
 MIN_OPENSSL_NAME = "OpenSSL 1.1.1"
 
 
 def _objection(number, name):
-    """Reason why a library is not used, by its version and its name for itself; None if it is.
+    """Return why a library is not used, by its version number and string, or None if it is.
 
-    The numbers of LibreSSL, BoringSSL and others that have OpenSSL's functions do not tell which
-    of its mistakes are mended there.
+    The version numbers of LibreSSL, BoringSSL and others with OpenSSL's functions do not tell which
+    of its bugs are fixed there.
     """
     if not name.startswith("OpenSSL "):
         return f"this interpreter has {name}, and only OpenSSL is called"
@@ -243,7 +246,7 @@ def _objection(number, name):
 
 
 def _find():
-    """The OpenSSL that the interpreter has loaded, by name, and why it is not used, or None."""
+    """Return the version of the OpenSSL that the interpreter has loaded, and why it is not used."""
     try:
         import _hashlib
     except ImportError:

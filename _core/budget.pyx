@@ -1,7 +1,7 @@
 """Limits on the bytes that sessions hold together: per host, per network, and in all.
 
 A session is charged through its `Share` to the narrowest `Budget` that it joined, and to each wider
-one. Where any of them is used up, a session still gets what it is guaranteed, so the sessions that
+one. If any of them is used up, a session still gets what it is guaranteed, so the sessions that
 hold the most are the ones refused.
 """
 
@@ -9,7 +9,7 @@ cimport cython
 
 __all__ = ["Budget", "Share"]
 
-# Bytes of one call from Python: no sum of what is charged can overflow.
+# Bytes in one call from Python, so that no sum of charges overflows.
 cdef Py_ssize_t MOST = <Py_ssize_t>1 << (8 * sizeof(Py_ssize_t) - 16)
 
 
@@ -19,8 +19,8 @@ cdef int _check(Py_ssize_t size) except -1:
     return 0
 
 
-# The references of both classes are never changed, or lead to no cycle: as the collector does not
-# clear them, the accounts that `wider` points to live as long as what points to them.
+# The garbage collector does not clear these objects, so the accounts that `wider` points to live as
+# long as what points to them. Their references cannot form a cycle.
 
 @cython.final
 @cython.no_gc
@@ -58,7 +58,7 @@ cdef class Share:
         self._guaranteed = guaranteed
 
     def join(self, Budget budget not None):
-        """Count in a budget, and in the wider ones, from now on."""
+        """Count in a budget, and in its wider ones, from now on."""
         held = self.held
         self.charge(-held)
         self._budget, self._account = budget, &budget._account

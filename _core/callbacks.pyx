@@ -1,8 +1,8 @@
-"""The callbacks of a client that are due, each called exactly once, and its calls in turn.
+"""The callbacks of a client that are due, each called exactly once.
 
-A signal handler runs between any two steps of Python code. An exception that it raises could lose
-a callback on its way from one list to another, or leave a client busy for ever. In compiled code
-no handler runs except inside the function that is called.
+A signal handler runs between any two instructions of Python code. An exception raised by it could
+lose a callback on its way from one list to another, or leave a client busy for good. Compiled code
+is interrupted only inside the functions that it calls.
 """
 
 from cpython.pythread cimport PyThread_get_thread_ident
@@ -30,14 +30,14 @@ cdef class Callbacks:
         self._awaiting.append(callback)
 
     def complete_attempt(self, bint succeeded):
-        """Make those that `expect` was given due."""
+        """Make the callbacks given to `expect` due."""
         cdef list awaiting = self._awaiting
         self._awaiting = []
         for callback in awaiting:
             self._due.append((callback, succeeded))
 
     def collect(self, Connection connection not None):
-        """Make the callbacks of messages due that are completed."""
+        """Make the callbacks of completed messages due."""
         if connection.endpoint.send_queue.completed:
             self._due.extend(connection.take_completed())
 
@@ -47,17 +47,17 @@ cdef class Callbacks:
         self._due.clear()
 
     def run(self, on_error, Py_ssize_t most=maxsize):
-        """Call those that are due now, the oldest first, and `most` of them; how many they were.
+        """Call those due now, the oldest first, at most `most`; return how many were called.
 
-        `on_error` is called where one raises an Exception. What is none ends the call, and the
-        others stay due.
+        Calls `on_error` if one raises an Exception. A BaseException propagates, and the others
+        stay due.
         """
         cdef bint was_running = self.is_running
         cdef Py_ssize_t called = 0
         most = min(most, <Py_ssize_t>len(self._due))
         self.is_running = True
         try:
-            while called < most and self._due:  # a callback may run others, at the connection's end
+            while called < most and self._due:  # a callback that ends the connection may run others
                 called += 1
                 callback, result = self._due.popleft()
                 try:
@@ -70,16 +70,16 @@ cdef class Callbacks:
 
 
 cdef class Exclusive:
-    """Does one piece of work at a time; `is_busy` while it does.
+    """Runs one piece of work at a time; `is_busy` while it does.
 
-    A finalizer or a log handler may call anything in the middle of one: that is done right after.
+    A finalizer or a log handler may ask for another in the middle of one: it runs right after.
     """
 
     def __cinit__(self):
         self._due = deque()
 
     def __call__(self, work):
-        """Do `work` at once, or right after what is being done."""
+        """Run `work` at once, or right after what is running."""
         self._due.append(work)
         if self.is_busy:
             return
@@ -95,7 +95,7 @@ cdef class ThreadGuard:
     """Lets one thread at a time into an object's calls, and refuses the others."""
 
     def run(self, work):
-        """Call `work` for this thread; RuntimeError while another thread is in here."""
+        """Call `work`. Raises RuntimeError while another thread is in `run`."""
         self.check()
         self._user = <unsigned long>PyThread_get_thread_ident()
         self._depth += 1

@@ -1,23 +1,23 @@
 """The congestion window: how many packets may be in flight on a path.
 
 The window is delay-based, after LEDBAT (RFC 6817) and LEDBAT++ (draft-irtf-iccrg-ledbat-plus-plus):
-once per round trip, the least round trip of the round less the least of late is the delay that
-queues add. The window doubles each round until that delay shows, then grows by less the nearer
-it comes to the target, and shrinks beyond it.
+once per round trip, the minimum RTT of the round minus the recent minimum is the queueing delay.
+The window doubles each round until that delay shows, then grows more slowly the nearer the delay
+comes to the target, and shrinks above it.
 
-The least of a round comes from its first packets, which left before the window had doubled. So
-the doubling also ends, and the last one is taken back, as soon as a few samples in a row show the
-delay: waiting for the end of the round would double the window twice more, and lose the packets
-that overflow the queue.
+The minimum of a round comes from its first packets, which were sent before the window doubled. The
+doubling therefore also ends, and the last one is undone, as soon as a few samples in a row show
+the delay: waiting for the end of the round would double the window twice more, and lose the
+packets that overflow the queue.
 
-Only the newest packet that an ack reports gives a sample (RFC 9002 section 5.1): the others may
-have waited for an ack that was lost. After a round with few samples the least means little, so
-such a round goes on.
+Only the newest packet that an ack reports yields a sample (RFC 9002 section 5.1), because the
+others may have waited for an ack that was lost. The minimum of a few samples means little, so a
+round continues until there are enough.
 
-Loss counts where queues have built up. Without that it counts only where it grows with what is
-sent, as at a policer or a full socket buffer: the window backs off from an unusual share of loss,
-and if the share stays, the loss is the path's own and the backoff is undone. On a radio link that
-loses packets at random, sending less does not reduce the loss.
+Loss counts if queues have built up. Otherwise it counts only if it grows with what is sent, as at a
+policer or a full socket buffer: the window backs off from an unusual loss rate, and if the rate
+stays, the loss is the path's own and the backoff is undone. On a radio link that loses packets at
+random, sending less does not reduce the loss.
 """
 
 cimport cython
@@ -32,16 +32,16 @@ cdef double TARGET = 0.060          # seconds of queueing; LEDBAT++ section 4.4
 cdef double OVERSHOT_PEAK = 0.75    # of the window: more than a burst was in flight
 cdef double OVERSHOT = 0.5          # undoes the doubling that filled the queue
 cdef double QUEUE_SHOWS = 0.75      # of the target; ends slow start (LEDBAT++ section 4.2)
-cdef double BASE_LIFETIME = 60.0    # seconds until a least round trip is forgotten: routes change
+cdef double BASE_LIFETIME = 60.0    # seconds until a minimum RTT expires: routes change
 cdef double INITIAL_WINDOW = BURST_SIZE
-cdef double MIN_WINDOW = 8.0        # a game's own pace where others fill the queue
+cdef double MIN_WINDOW = 8.0        # a game's own pace if others fill the queue
 cdef double GROWTH = 0.125          # of the window per round, at no queueing
 cdef double DECREASE = 0.7          # on loss with queueing; RFC 9438 section 4.6
-cdef double HEADROOM = 0.85         # of what arrived, so that what has built up drains
+cdef double HEADROOM = 0.85         # of what arrived, so that the queue drains
 cdef double USUAL_MEMORY = 32.0     # rounds: slower than loss grows with a window that grows
 cdef double LOSS_MARGIN = 0.05      # above the usual share
-cdef double MOST = 0.5              # no path that works loses more than arrives
-cdef double UNHELPED = 0.6          # a share that stays above this part of what it was
+cdef double MOST = 0.5              # a usable path does not lose more than it delivers
+cdef double UNHELPED = 0.6          # the loss rate stayed above this fraction of what it was
 cdef double LOSS_MEMORY = 64.0      # packets
 cdef double JITTER_MEMORY = 16.0    # samples; RFC 3550 section 6.4.1
 
@@ -55,8 +55,8 @@ cdef enum:
 cdef class CongestionWindow:
     """The number of packets that may be in flight on a path.
 
-    `packets` is the window; `base_delay` and `queue_delay`, in seconds, the least round trip of
-    late and what queues added to it in the last round; `loss` the share of packets lost recently.
+    `packets` is the window; `base_delay`, in seconds, the recent minimum RTT; `queue_delay` what
+    queues added to it in the last round; `loss` the fraction of packets lost recently.
     """
 
     def __cinit__(self):
@@ -75,7 +75,7 @@ cdef class CongestionWindow:
         self.loss += (1.0 - self.loss) / LOSS_MEMORY
 
     cpdef void on_rtt_sample(self, double rtt, double now) noexcept:
-        """Take the round trip of the newest packet that an ack reports, in seconds."""
+        """Add the round-trip time, in seconds, of the newest packet that an ack reports."""
         if now - self._base_renewed >= BASE_LIFETIME:
             self._base_renewed = now
             self.base_delay = self._next_base
@@ -95,7 +95,7 @@ cdef class CongestionWindow:
     cpdef void on_ack(
         self, int64_t newest_acked, int64_t newest_sent, int64_t in_flight
     ) noexcept:
-        """End an ack, whose packets were reported; before it `in_flight` packets were in flight."""
+        """Finish an ack whose packets were reported; `in_flight` packets were in flight before."""
         self._peak = max(self._peak, in_flight)
         if self._round_end == 0:
             self._round_end = newest_sent
@@ -117,7 +117,7 @@ cdef class CongestionWindow:
         self._samples = self._lost = self._acked = self._peak = 0
 
     cdef bint _overshoots(self) noexcept:
-        """Return True if most of a window that has doubled is in use, and queues show."""
+        """Return True if most of a doubled window is in use and queues show."""
         return (
             self._slow_start
             and self._high >= HIGH_SAMPLES
@@ -126,7 +126,7 @@ cdef class CongestionWindow:
         )
 
     cdef void _end_round(self) noexcept:
-        """Change the window for what the round has shown."""
+        """Adjust the window to what the round has shown."""
         cdef int64_t decided = self._acked + self._lost
         cdef double share = <double>self._lost / decided if decided else 0.0
         cdef double excess
@@ -134,7 +134,7 @@ cdef class CongestionWindow:
         self.queue_delay = self._least_in_round - self.base_delay
         excess = self.queue_delay / (TARGET + self._jitter) - 1.0
         if excess > 0.0 and self.packets <= MIN_WINDOW:
-            # Others fill the queue, or the route is longer now: this is the delay to start from.
+            # Others fill the queue, or the route is longer now: take this delay as the new base.
             self.base_delay = self._next_base = self._least_in_round
         elif self._lost and excess > QUEUE_SHOWS - 1.0:
             self._shrink(DECREASE)
@@ -163,7 +163,7 @@ cdef class CongestionWindow:
         return False
 
     cdef void _shrink(self, double factor) noexcept:
-        """Shrink to a part of what was in use: the rest of the window was never tried."""
+        """Shrink to a fraction of what was in use; the rest of the window was never tried."""
         self._slow_start = False
         self._settles = True
         self.packets = max(min(self.packets, <double>self._peak) * factor, MIN_WINDOW)

@@ -1,22 +1,21 @@
 """A session without a socket or a clock: status, delivery, disconnect.
 
-The owner gives it every datagram that came from the other side's address (`receive`), tells it
-the time once per frame or tick (`advance`), sends what `next_datagram` makes until that is None,
-and calls the callbacks of `take_completed`. Nothing here raises for what the other side does.
+The owner passes it every datagram from the peer's address (`receive`), calls `advance` once per
+frame or tick, sends what `next_datagram` returns until that is None, and calls the callbacks of
+`take_completed`. Nothing that the peer does raises an exception here.
 
     CONNECTED ── disconnect() ──> DISCONNECTING ── acked, or 1 s ──> DISCONNECTED
-        │ └─────── the other side's DISCONNECT ──────────────────────────^
+        │ └─────── the peer's DISCONNECT ────────────────────────────────^
         └───────── idle timeout, or a reliable message too large for the path ──> DROPPED
 
-`disconnect` drains the connection first: the DISCONNECT leaves when every reliable message that was
-queued before it has been acked, and `DRAIN_RESERVE` before the end of the second at the latest.
-The side that receives one is disconnected at once and replies with one DISCONNECT. So does a side
-whose idle timeout has passed, for the other one may still be there.
+`disconnect` drains the connection first: the DISCONNECT is sent when every reliable message queued
+before it has been acked, and at the latest `DRAIN_RESERVE` before the end of the second. The side
+that receives it is disconnected at once and replies with one DISCONNECT. A side whose idle timeout
+expires sends one as well, because the peer may still be there.
 
-An owner that does not call for longer than the idle timeout, such as in a frame that loads a level,
-has been dropped by then, unless the peer's timeout is longer. The datagrams in its socket prove
-nothing, since they may be older. So the connection is DROPPED unless the peer acks a packet that
-was sent after the pause.
+After a pause that is longer than the idle timeout, such as a frame that loads a level, the peer has
+probably dropped the connection. The datagrams in the socket prove nothing, since they may be older.
+The connection is therefore DROPPED unless the peer acks a packet that was sent after the pause.
 """
 
 import logging
@@ -25,7 +24,7 @@ cimport cython
 from libc.math cimport INFINITY
 from libc.stdint cimport int8_t, int64_t
 
-from mpgameserver._core.drop_reason cimport ACCEPTED, Verdict
+from mpgameserver._core.drop_reason cimport ACCEPTED, DropReason
 from mpgameserver._core.message cimport checked_message
 from mpgameserver._core.packet_cipher cimport MAX_KEY_PACKETS
 from mpgameserver._core.seqnum cimport HALF_RING
@@ -38,18 +37,18 @@ __all__ = ["DISCONNECT_TIMEOUT", "Connection"]
 
 cdef enum:
     KEY_WARNING = MAX_KEY_PACKETS >> 1
-    # Packets that both sides can still send while a disconnect takes its second, at 32,767 packets
-    # per written second: the disconnect may begin within one second and end within the next.
+    # Packets that both sides can still send during the second that a disconnect takes, which may
+    # span two written seconds of 32,767 packets each.
     KEY_RESERVE = 4 * (HALF_RING + 1)
 
 _LOG = logging.getLogger("mpgameserver.connection")
 
-# Seconds that a disconnect takes at most, from `disconnect` to the end without an ack.
+# Seconds that a disconnect takes at most, if no ack arrives.
 DISCONNECT_TIMEOUT = 1.0
-# Of these, the time reserved for the DISCONNECT itself: four copies of it.
+# Of these, the seconds reserved for the DISCONNECT itself: four copies of it.
 cdef double DRAIN_RESERVE = 0.2
-# Seconds, and round trips, that the peer has to ack a packet after such a pause; meanwhile a
-# keep-alive leaves as often as by default, whatever the interval.
+# Seconds, and round trips, within which the peer must ack a packet after such a pause. Meanwhile
+# keep-alives are sent at least at the default interval.
 cdef double MIN_LIVENESS_TIME = 0.5
 cdef double LIVENESS_RTTS = 4.0
 cdef double LIVENESS_INTERVAL = 0.1
@@ -64,8 +63,8 @@ cdef object _dropped = ConnectionStatus.DROPPED
 cdef class Connection:
     """An established session, seen from one side.
 
-    `endpoint` has the session's key, `token` names the session, `timing` is read when the
-    connection starts and on `retime`.
+    `endpoint` has the session's key, `token` identifies the session, and `timing` is read now and
+    by `retime`.
     """
 
     def __cinit__(self, Endpoint endpoint, token, timing):
@@ -86,14 +85,14 @@ cdef class Connection:
     # -- messages ---------------------------------------------------------------------------
 
     def send(self, payload, retry=-1, callback=None):
-        """Queue a message for the datagrams to come.
+        """Queue a message.
 
         `payload` is any bytes-like object and is copied at once; `retry` a RetryMode or its
         number; `callback` is called with True or False once, through `take_completed`.
 
         Raises NotConnectedError unless CONNECTED, TypeError for another type, ValueError for
         another retry mode or a message of more than `send_queue.max_message` bytes, and
-        SendQueueFullError when there is no room. The connection is unharmed by any of them.
+        SendQueueFullError when there is no room. The connection is unchanged then.
         """
         cdef int8_t mode
         cdef bytes data
@@ -120,22 +119,22 @@ cdef class Connection:
 
     @property
     def pending(self):
-        """The bytes of messages that were not sent yet."""
+        """The bytes of queued messages that were not sent yet."""
         return self.endpoint.send_queue.pending
 
     # -- datagrams --------------------------------------------------------------------------
 
     cpdef object receive(self, bytes datagram, double now):
-        """Take a datagram; return the reason (of `DROP_REASONS`) if it is dropped, else None."""
-        cdef Verdict verdict = self.endpoint.receive(datagram, now)
+        """Process a datagram; return the reason (of `DROP_REASONS`) if it is dropped, else None."""
+        cdef DropReason reason = self.endpoint.receive(datagram, now)
         if self.endpoint.disconnect_received and self.is_live:
             # A DISCONNECT that acks ours is the reply: the peer has forgotten the session.
             self._owes_disconnect = not self.endpoint.disconnect_acked()
             self._end(_disconnected)
-        return None if verdict == ACCEPTED else DROP_REASONS[<int>verdict - 1]
+        return None if reason == ACCEPTED else DROP_REASONS[<int>reason - 1]
 
     cpdef void advance(self, double now) except *:
-        """Do what is due at that time: call it once per frame or tick."""
+        """Do what is due at `now`: losses, timeouts, the end. Call it once per frame or tick."""
         if not self.is_live:
             return
         if self.endpoint.key_packets() >= KEY_WARNING and self.status is _connected:
@@ -157,11 +156,11 @@ cdef class Connection:
         elif self._liveness_packet:
             self._check_liveness(now)
         self._last_turn = now
-        # An ack that waited in the socket through a pause makes the next one far too long.
+        # An ack that waited in the socket during a pause makes the next srtt far too long.
         self._last_srtt = self.endpoint.rtt.srtt
 
     cdef int _begin_liveness_check(self, double now) except -1:
-        """Expect the peer to ack a packet that leaves from now on, after a pause."""
+        """Require the peer to ack a packet that is sent after this pause."""
         self._liveness_packet = self.endpoint.sent_packets.newest + 1
         self._liveness_deadline = now + max(
             MIN_LIVENESS_TIME, LIVENESS_RTTS * self._last_srtt
@@ -182,7 +181,7 @@ cdef class Connection:
         return self._end(_dropped)
 
     cdef int _spare_key(self, double now) except -1:
-        """Disconnect before the key reaches its limit, and warn long before."""
+        """Warn when half of the key is used, and disconnect before it reaches its limit."""
         cdef int64_t packets = self.endpoint.key_packets()
         if packets >= MAX_KEY_PACKETS - KEY_RESERVE:
             self.key_used_up = True
@@ -196,7 +195,7 @@ cdef class Connection:
         return 0
 
     cpdef bytes next_datagram(self, double now):
-        """Return the next datagram to send at that time; None when there is none."""
+        """Return the next datagram to send now, or None if there is none."""
         if self.is_live:
             return self.endpoint.next_datagram(now)
         if self._owes_disconnect:
@@ -205,7 +204,7 @@ cdef class Connection:
         return None
 
     cpdef double next_timer(self) except? -1.0:
-        """Return when `advance` and `next_datagram` should be called, if nothing arrives before."""
+        """Return when `advance` and `next_datagram` are next due if nothing arrives before."""
         if not self.is_live:
             return 0.0 if self._owes_disconnect else INFINITY
         if self.status is _disconnecting:
@@ -232,7 +231,7 @@ cdef class Connection:
             self.endpoint.begin_close()
 
     def abort(self, double now):
-        """End at once; return a last datagram that tells the peer, None if it had ended before."""
+        """End at once; return a datagram with the DISCONNECT, or None if it had already ended."""
         if not self.is_live:
             return None
         self._end(_disconnected)

@@ -1,20 +1,21 @@
-"""Datagrams in and out of a UDP socket, many per system call where the platform can do that.
+"""Datagram I/O on a UDP socket, with many datagrams per system call where the platform allows.
 
-Out: datagrams to one address, of one size but for the last, gather in a run and leave in one
-call: on Linux the kernel cuts the run up (UDP_SEGMENT, udp(7)), elsewhere and where the device
-cannot do it each leaves in a call of its own. In: with UDP_GRO the kernel hands over such a run
-as one piece, which is cut up here.
+Sending: datagrams to one address that have one size, except for the last, are gathered in a run and
+sent in one call. On Linux the kernel splits the run (UDP_SEGMENT, udp(7)); elsewhere, or if the
+device does not support it, each is sent by a call of its own. Receiving: with UDP_GRO the kernel
+returns such a run as one buffer, which is split here.
 
-Against the socket module this saves the exception for each read that finds nothing, and the
-address of each datagram: those that were seen are kept, up to a bound.
+Compared with the socket module, this saves an exception for each read that finds nothing, and an
+address object for each datagram, because known addresses are cached, up to a bound.
 
-A server that is bound to all addresses of its host answers from the one that was spoken to: the
-kernel tells it with each datagram, and it is the last field of the address (IP_PKTINFO, ip(7)).
+A server that is bound to all addresses of its host replies from the one that a datagram was sent
+to: the kernel reports it with each datagram (IP_PKTINFO, ip(7)), and it is the last field of the
+address.
 
-An error of the network is an answer and no exception: what the kernel has no room for is kept,
-what the network cannot carry counts as sent, for it is lost like any other. Such errors are
-counted. Only a descriptor that somebody else has closed is an OSError. There is no
-recvmmsg and no sendmmsg here: on loopback both cost as much per datagram as single calls.
+Network errors are results, not exceptions: a datagram for which the kernel has no room is kept, and
+one that the network cannot carry counts as sent, because it is lost like any other. These errors
+are counted. Only a descriptor that something else has closed raises OSError. recvmmsg and sendmmsg
+are not used: over loopback they cost as much per datagram as single calls.
 """
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
@@ -27,14 +28,14 @@ __all__ = ["HAS_RUNS", "IS_NATIVE", "TELLS_LOCAL", "DatagramSocket", "forget_add
 
 cdef enum:
     RUN_LENGTH = 64  # UDP_MAX_SEGMENTS of Linux before 6.9
-    RUN_BYTES = 65000  # what one IP packet holds, less its headers
+    RUN_BYTES = 65000  # the payload of one IP packet
 
 cpdef enum:
     RECEIVE_SIZE = 65536  # more than any UDP payload, and than any run
-    # Errors that one read steps over: a port-unreachable message can be forged without end.
+    # Errors that one read skips, because port-unreachable messages can be forged endlessly.
     MAX_READ_ERRORS = 16
-    # Of the 131,072 datagrams of a second from 4,096 players none makes its address anew; a flood
-    # from forged addresses takes 7 MB.
+    # None of the 131,072 datagrams per second from 4,096 players creates its address anew, and a
+    # flood from spoofed addresses takes 7 MB.
     MAX_KNOWN_ADDRESSES = 16384
 
 IS_NATIVE = bool(MPG_NATIVE)
@@ -44,7 +45,7 @@ TELLS_LOCAL = bool(MPG_LOCAL)
 # One read at a time: nothing releases the GIL between the read and the copy.
 cdef char _read_buffer[RECEIVE_SIZE]
 
-cdef dict _addresses = {}   # what the kernel says -> the tuple of the socket module
+cdef dict _addresses = {}   # the kernel's form -> the tuple of the socket module
 cdef dict _kernel_forms = {}   # and back
 
 
@@ -53,7 +54,7 @@ cdef inline bytes _key_of(MpgAddress *raw):
 
 
 cdef object _address_of(MpgAddress *raw):
-    """The address as the socket module has it, and behind that the local one where it is told."""
+    """Return the address as the socket module has it, with the local one appended if known."""
     cdef bytes key = _key_of(raw)
     cdef object address = _addresses.get(key)
     cdef char host[64]
@@ -72,7 +73,7 @@ cdef object _address_of(MpgAddress *raw):
 
 
 def forget_addresses():
-    """Forget the addresses that were seen: for whoever counts what a crowd leaves behind."""
+    """Clear the cache of addresses; tests that measure memory use it."""
     _addresses.clear()
     _kernel_forms.clear()
 
@@ -86,18 +87,18 @@ cdef int _know(tuple address, bytes key) except -1:
 
 
 cdef bytes _kernel_form(tuple address):
-    """The address as the kernel has it; None for a name, which must be looked up."""
+    """Return the address in the kernel's form, or None for a name, which needs a lookup."""
     cdef bytes key = _kernel_forms.get(address)
     cdef unsigned flow = 0, scope = 0
     cdef MpgAddress raw
     if key is not None:
         return key
-    # No slices: to make a tuple can run a finalizer, which may send from the same socket.
+    # No slices: creating a tuple can run a finalizer, which may send from the same socket.
     host = address[0]
     if len(address) >= 4:
         flow, scope = address[2], address[3]
     local = address[len(address) - 1] if len(address) in (3, 5) else ""
-    if "\0" in host:  # C would see what comes before it
+    if "\0" in host:  # a C string would end there
         return None
     if not mpg_make_address(
         &raw, PyUnicode_AsUTF8(host), address[1], flow, scope, PyUnicode_AsUTF8(local)
@@ -111,20 +112,21 @@ cdef bytes _kernel_form(tuple address):
 cdef class DatagramSocket:
     """Moves the datagrams of a non-blocking UDP socket of the socket module, and closes it.
 
-    `runs` says whether runs may be sent and received as such, `local` whether addresses have that
-    of this host as one more field. `refused` is set when the other side's host has said that
-    nothing is bound to the port. `send_errors` counts the other errors of sending, by errno; the
-    last of them is the `unreported_error`, until the owner sets it to 0.
+    `runs`: send and receive runs in one call. `local`: append the local address to addresses.
+    `refused` is set when the peer's host reports that nothing is bound to the port. `send_errors`
+    counts other errors of sending by errno; the last of them is `unreported_error`, until the owner
+    sets it to 0.
 
-    Raises OSError when the descriptor is no socket any more (EBADF, ENOTSOCK). Once: it is let go
-    of, without closing what has its number now, and nothing moves from then on.
+    Raises OSError when the descriptor is not a socket any more (EBADF, ENOTSOCK), once: it is
+    released without being closed, because another file may have its number now, and nothing is sent
+    or received from then on.
 
     Not for use by two threads at a time.
     """
 
     def __cinit__(self, sock, *, bint runs=True, bint local=False):
         if not MPG_NATIVE:
-            raise OSError("there is no DatagramSocket on this platform")
+            raise OSError("DatagramSocket is not supported on this platform")
         self._socket = sock
         self._fd = sock.fileno()
         self._run = []
@@ -136,11 +138,11 @@ cdef class DatagramSocket:
             mpg_tell_local(self._fd)
 
     cpdef bytes receive(self):
-        """The next datagram; None when none waits."""
+        """Return the next datagram, or None if none is waiting."""
         return self._receive(NULL)
 
     cpdef tuple receive_from(self):
-        """The next datagram and the address that it came from; None when none waits."""
+        """Return the next datagram and its source address, or None if none is waiting."""
         cdef MpgAddress sender
         cdef bytes datagram
         if self._rest is not None:
@@ -149,7 +151,7 @@ cdef class DatagramSocket:
         return None if datagram is None else (datagram, self._sender_address)
 
     cpdef bint spin(self, double seconds):
-        """Look for a datagram without sleeping, for so long; True when one is there.
+        """Busy-poll for that many seconds; return True when a datagram is waiting.
 
         Other threads run meanwhile.
         """
@@ -190,15 +192,15 @@ cdef class DatagramSocket:
         return self._next_of_rest()
 
     cdef int _note_sender(self, MpgAddress *sender) except -1:
-        """Note whom the last datagram came from."""
-        # A finalizer may run in here, and send to whom the one before came from.
+        """Record the source of the last datagram."""
+        # A finalizer may run in here, and send to the source of the one before.
         cdef tuple address = _address_of(sender)
         self._sender = sender[0]
         self._sender_address = address
         return 0
 
     cdef bytes _next_of_rest(self):
-        """The next datagram of a run that was read as one piece."""
+        """Return the next datagram of a run that was read by one call."""
         cdef Py_ssize_t left = PyBytes_GET_SIZE(self._rest) - self._rest_taken
         cdef Py_ssize_t size = min(left, self._rest_segment)
         cdef bytes datagram = PyBytes_FromStringAndSize(
@@ -210,10 +212,10 @@ cdef class DatagramSocket:
         return datagram
 
     cpdef bint queue(self, bytes datagram, tuple address=None) except -1:
-        """Take a datagram, which leaves by `flush` at the latest.
+        """Queue a datagram, which is sent by `flush` at the latest.
 
-        `address` is where to, as the socket module has it; None on a socket that is connected.
-        False when the kernel takes no more now, and then the datagram was not taken.
+        `address` is the destination in the form of the socket module, or None on a connected
+        socket. Returns False, and does not take the datagram, while the socket is not writable.
         """
         cdef Py_ssize_t size = PyBytes_GET_SIZE(datagram)
         if self._run and not (
@@ -235,7 +237,7 @@ cdef class DatagramSocket:
         return True
 
     cpdef bint flush(self) except -1:
-        """Send what was queued; False when the kernel takes no more now."""
+        """Send what is queued; return False while the socket is not writable."""
         cdef Py_ssize_t sent = 0
         if not self._run:
             return True
@@ -255,27 +257,27 @@ cdef class DatagramSocket:
         return True
 
     cpdef bint send(self, bytes datagram, tuple address=None) except -1:
-        """Send a datagram now, behind what was queued; False when the kernel takes none now."""
+        """Send a datagram after what is queued; return False while the socket is not writable."""
         return self.flush() and self._send_one(datagram, address)
 
     cpdef int close(self) except -1:
-        """Close the socket; idempotent. What was queued is discarded.
+        """Close the socket and discard what is queued; idempotent.
 
-        From then on nothing arrives, and what is sent goes nowhere.
+        From then on nothing is received, and what is sent is discarded.
         """
         self._fd = -1
         self._run.clear()
         self._rest = None
         try:
             self._socket.close()
-        except OSError:  # somebody else has closed it already
+        except OSError:  # something else has closed it already
             pass
         return 0
 
     cdef bint _write_address(self, tuple address, MpgAddress *raw) except -1:
-        """Write the address as the kernel has it; False for a name, which must be looked up."""
+        """Write the address in the kernel's form; return False for a name, which needs a lookup."""
         cdef bytes form
-        if address is self._sender_address:  # most answers go to whoever spoke last
+        if address is self._sender_address:  # most replies go to the last sender
             raw[0] = self._sender
             return True
         form = _kernel_form(address)
@@ -286,7 +288,7 @@ cdef class DatagramSocket:
         return True
 
     cdef Py_ssize_t _send_run(self) except -1:
-        """Send the run in one call; how many datagrams of it are dealt with: all or none."""
+        """Send the run in one call; return how many datagrams are done: all or none."""
         cdef char *data[RUN_LENGTH]
         cdef size_t sizes[RUN_LENGTH]
         cdef MpgAddress to
@@ -329,9 +331,9 @@ cdef class DatagramSocket:
     cdef bint _sends_from_elsewhere(
         self, bytes datagram, tuple address, MpgAddress *to
     ) except -1:
-        """Send from where the kernel chooses, and forget the local address if that goes.
+        """Send from the address that the kernel chooses; if that works, forget the local address.
 
-        The next datagram that comes that way tells the local address anew.
+        The next datagram from there brings the local address again.
         """
         cdef bytes key = _key_of(to)
         if not mpg_forget_local(to) or mpg_send(
@@ -345,7 +347,7 @@ cdef class DatagramSocket:
         return True
 
     cdef bint _note_send_error(self, int error) except -1:
-        """Count an error of sending; False when the datagram is to be kept."""
+        """Count an error of sending; return False if the datagram must be kept."""
         if mpg_would_block(error):
             return False
         self._check_descriptor(error)
@@ -357,7 +359,7 @@ cdef class DatagramSocket:
         return True
 
     cdef int _check_descriptor(self, int error) except -1:
-        """Raise OSError when an error says that somebody else has closed the socket."""
+        """Raise OSError if the error means that something else has closed the socket."""
         if self._fd < 0 or not mpg_not_ours(error):
             return 0
         self._fd = -1

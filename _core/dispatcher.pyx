@@ -1,18 +1,18 @@
-"""Per-datagram work of a server: finds the session, and whose turn it is to be served and to send.
+"""Per-datagram work of a server: which session a datagram is for, and whose turn it is to send.
 
-    receive ──> touched ──┐                         ┌──> ready ──> next_datagram
-    timers  ──> touched ──┴─ serve: the events ─────┤
+    receive ──> dirty ──┐                         ┌──> ready ──> next_datagram
+    timers  ──> dirty ──┴─ serve: the events ─────┤
     calls of other threads ─────────────────────────┘
 
-A session is touched when a datagram of it was accepted or its timer has come, and ready when it
-may have something to send. Sessions that are neither cost nothing.
+A session is dirty when one of its datagrams was accepted or its timer has expired, and ready when
+it may have something to send. Sessions that are neither cost nothing.
 
-The game's code is called for a session's messages as they arrive, but only so often: one that has
-more waits for its next turn (`serve_waiting`), behind those that wait already. Its inbox is what
-bounds it, and its packets are acked while there is room.
+The game's code is called for a session's messages as they arrive, but within a budget: a session
+with more messages waits for its next turn (`serve_waiting`), behind those already waiting. Its
+inbox bounds what waits, and its packets are acked while there is room.
 
-What is not a matter of every datagram is the owner's: handshakes, a session's beginning and end,
-settings, logs.
+Everything that does not happen for each datagram is the owner's: handshakes, the start and end of
+sessions, settings, logs.
 """
 
 cimport cython
@@ -33,8 +33,8 @@ from mpgameserver.enums import DisconnectReason
 
 __all__ = ["Dispatcher"]
 
-# Seconds until a session is looked at again at the earliest: a timer that has come and has
-# nothing to do, were it for a rounding of the time, must not keep the loop spinning.
+# Seconds until a session is served again at the earliest. A timer that expires with nothing to do,
+# perhaps because of rounding, must not make the loop spin.
 cdef double MIN_TIMER = 0.001
 
 cdef object _replaced = DisconnectReason.REPLACED
@@ -43,22 +43,22 @@ cdef object _reassembly_full = DROP_REASONS[<int>REASSEMBLY_FULL - 1]
 
 @cython.final
 cdef class Dispatcher:
-    """The sessions of a server in `sessions`, by address, whose messages go to `handler`.
+    """The sessions of a server in `sessions`, by address; `handler` gets their messages.
 
-    `now` is monotonic, in seconds. What it needs of its `owner` is
+    `now` is monotonic, in seconds. It calls these methods of its `owner`:
 
-    - `receive_handshake(datagram, address, kind, wall_now)`: it is of no session, or not sealed
-      under the session's key; False unless it belongs to a handshake;
-    - `drop(reason, address)`: a datagram came to nothing;
-    - `announce(session)`: it has not had its `connect` event;
-    - `finish(session)`: it is over;
-    - `make_room(session)`: there was none for what it sent; True when there is some now;
-    - `give_up(session)`: end it, for it acks nothing of all that waits;
-    - `call(name, function, *arguments)`: call what is not ours, and log what it raises;
-    - `log_raised(name)`: log the exception that is being handled;
-    - `apply_settings()`: the context has others than `settings`.
+    - `receive_handshake(datagram, address, kind, wall_now)`: process a datagram that belongs to no
+      session or is not sealed under the session's key; returns False unless it is a handshake's;
+    - `drop(reason, address)`: count a dropped datagram;
+    - `announce(session)`: call the `connect` event;
+    - `finish(session)`: the session has ended;
+    - `make_room(session)`: make room for the session's fragments; returns True if there is some;
+    - `give_up(session)`: end a session that acks nothing although much is queued;
+    - `call(name, function, *arguments)`: call foreign code, and log what it raises;
+    - `log_raised(name)`: log the exception being handled;
+    - `apply_settings()`: the context's settings are no longer `settings`.
 
-    An `observer` is told of every datagram: `sent(datagram, address)`,
+    An `observer` is notified of every datagram: `sent(datagram, address)`,
     `received(datagram, address)` and `dropped(datagram, address, reason)`.
     """
 
@@ -67,7 +67,7 @@ cdef class Dispatcher:
         self.timers = Timers()
         self.answers = Fifo()
         self._ready = deque()
-        self._touched = []
+        self._dirty = []
         self._waiting = deque()
         self.calls = CallBudget()
         self._turn_is_over = True
@@ -84,16 +84,16 @@ cdef class Dispatcher:
     # -- in ---------------------------------------------------------------------------------
 
     def set_now(self, double now):
-        """Move the clock, unless that would be backwards."""
+        """Move the clock forward; an earlier time is ignored."""
         if now > self.now:
             self.now = now
 
     cpdef bint receive(
         self, bytes datagram, tuple address, double now, double wall_now
     ) except -1:
-        """Take a datagram; True when something may leave before the next one is taken.
+        """Process a datagram; return True if something may be sent before the next one is read.
 
-        `wall_now` is the Unix time in seconds; a session reads it once, when its handshake opens.
+        `wall_now` is the Unix time in seconds, which a session reads once, when it is established.
         """
         if self.observer is None:
             return self._receive(datagram, address, now, wall_now)
@@ -102,8 +102,8 @@ cdef class Dispatcher:
     cdef bint _receive_observed(
         self, bytes datagram, tuple address, double now, double wall_now
     ) except -1:
-        """The same, and tell the observer what became of it."""
-        cdef bytes before = self._arriving  # one that proves a handshake: another is taken with it
+        """Do as `_receive`, and notify the observer of the outcome."""
+        cdef bytes before = self._arriving  # a new session processes a deferred one, too
         self._arriving = datagram
         try:
             return self._receive(datagram, address, now, wall_now)
@@ -113,7 +113,7 @@ cdef class Dispatcher:
             self._arriving = before
 
     def note_drop(self, reason, tuple address):
-        """Tell the observer that a datagram was dropped: what is being received, or had waited."""
+        """Notify the observer that a datagram, received now or deferred, was dropped."""
         cdef bytes arriving = self._arriving
         if self.observer is not None:
             self._arriving = None
@@ -142,7 +142,7 @@ cdef class Dispatcher:
             self._owner.drop("no session", address)
             return False
         if kind == DISCONNECT and not session.is_announced:
-            self.dispatch(session)  # while it can still be sent something
+            self.dispatch(session)  # while it can still be replied to
         return self._receive_sealed(session, datagram, kind, wall_now)
 
     cdef bint _receive_sealed(
@@ -163,7 +163,7 @@ cdef class Dispatcher:
             if session.wants_service():
                 self._serve(session)
                 return True
-            self.touch(session)
+            self.mark_dirty(session)
         elif kind != CHALLENGE_RESP or not self._owner.receive_handshake(
             datagram, session.address, kind, wall_now
         ):
@@ -172,42 +172,42 @@ cdef class Dispatcher:
 
     # -- events -----------------------------------------------------------------------------
 
-    cpdef void touch(self, Session session) except *:
-        """Have the session served by the next `serve_touched`."""
-        if not session.is_touched:
-            session.is_touched = True
-            self._touched.append(session)
+    cpdef void mark_dirty(self, Session session) except *:
+        """Have the session served by the next `serve_dirty`."""
+        if not session.is_dirty:
+            session.is_dirty = True
+            self._dirty.append(session)
 
-    def serve_touched(self):
-        """Serve every session that was touched, and those whose time has come."""
+    def serve_dirty(self):
+        """Serve every dirty session, and those whose timer has expired."""
         cdef Session session = self.timers.pop_due(self.now)
-        cdef list touched
+        cdef list dirty
         cdef Py_ssize_t served = 0
         while session is not None:
-            self.touch(session)
+            self.mark_dirty(session)
             session = self.timers.pop_due(self.now)
-        touched, self._touched = self._touched, []
+        dirty, self._dirty = self._dirty, []
         try:
-            while served < len(touched):
-                session = touched[served]
-                session.is_touched = False
+            while served < len(dirty):
+                session = dirty[served]
+                session.is_dirty = False
                 served += 1
                 self._serve(session)
         finally:
-            # What is no Exception, such as KeyboardInterrupt, ends the server, but not these.
-            if served < len(touched):
-                self._touched += touched[served:]
+            # A BaseException, such as KeyboardInterrupt, ends the server, but the others are kept.
+            if served < len(dirty):
+                self._dirty += dirty[served:]
 
     @property
-    def has_touched(self):
-        """True while a session waits to be served."""
-        return len(self._touched) > 0
+    def has_dirty(self):
+        """True while a session is dirty."""
+        return len(self._dirty) > 0
 
     cdef int _serve(self, Session session) except -1:
-        """Bring a session up to date, and the handler about it."""
+        """Advance a session, and call the handler's events for it."""
         cdef Connection connection = session.connection
         self.turns += 1
-        self.make_ready(session)  # first: then what the handler sends need not see to it
+        self.make_ready(session)  # first, so that what the handler sends need not do it
         connection.advance(self.now)
         if connection.endpoint.send_limits.is_stalled(self.now) and connection.is_live:
             self._owner.give_up(session)
@@ -218,7 +218,7 @@ cdef class Dispatcher:
         return 0
 
     def serve_waiting(self, double until):
-        """Call the game for the sessions that wait for their turn, one after the other.
+        """Call the game for the sessions that wait for their turn, in order.
 
         At least once, if any waits; until `until`, and within the budget of calls.
         """
@@ -238,12 +238,12 @@ cdef class Dispatcher:
                 return
 
     cdef int _serve_first(self) except -1:
-        """Give the session that has waited longest its turn."""
+        """Serve the session that has waited longest."""
         cdef Session session = self._waiting.popleft()
         session.is_waiting = False
         try:
             self._serve(session)
-        except BaseException:  # which ends the server, but not the session
+        except BaseException:  # it ends the server, but not the session
             self._wait_for_turn(session)
             raise
         return 0
@@ -260,10 +260,10 @@ cdef class Dispatcher:
         return len(self._waiting)
 
     def dispatch(self, Session session):
-        """Tell the handler of a session's arrival, of its messages, and of what was acked."""
+        """Call the handler's events for a session: `connect`, messages, callbacks."""
         if not session.is_announced:
             if session.predecessor is not None and session.predecessor.reason is None:
-                self._wait_for_turn(session)  # what was at its address has not left yet
+                self._wait_for_turn(session)  # `disconnect` of the session before comes first
                 return
             session.predecessor = None
             session.is_announced = True
@@ -274,7 +274,7 @@ cdef class Dispatcher:
             self._call_back(session)
 
     cdef int _handle_messages(self, Session session) except -1:
-        """Hand a session's messages to the handler, as many as its turn allows."""
+        """Pass a session's messages to the handler, as many as its turn allows."""
         cdef tuple message
         cdef int most = MAX_CALLS_PER_TURN
         cdef Endpoint endpoint = session.connection.endpoint
@@ -297,7 +297,7 @@ cdef class Dispatcher:
         return 0
 
     cdef int _call_back(self, Session session) except -1:
-        """Call the callbacks of a session's messages that are over, as many as its turn allows."""
+        """Call the callbacks of a session's completed messages, as many as its turn allows."""
         cdef int most = MAX_CALLS_PER_TURN
         if session.callbacks is None:
             session.callbacks = deque()
@@ -309,7 +309,7 @@ cdef class Dispatcher:
             callback, acked = session.callbacks.popleft()
             try:
                 self._owner.call("a message callback", callback, acked)
-            except BaseException:  # which ends the server, but costs no other callback
+            except BaseException:  # it ends the server, but loses no other callback
                 self._wait_for_turn(session)
                 raise
             self.calls.count_call()
@@ -324,8 +324,13 @@ cdef class Dispatcher:
             session.is_ready = True
             self._ready.append(session)
 
+    @property
+    def has_ready(self):
+        """True while a session may have something to send."""
+        return len(self._ready) > 0
+
     cpdef tuple next_datagram(self, double now):
-        """The next datagram to send now, and where to; None when there is none."""
+        """Return the next datagram to send now and its address, or None if there is none."""
         cdef tuple leaving
         if now > self.now:
             self.now = now

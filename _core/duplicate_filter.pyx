@@ -1,9 +1,9 @@
 """The duplicate filter: a bitmap over the newest `width` numbers, which slides with them.
 
-Numbers behind the filter count as already received, so that nothing recorded long ago passes. The
-bitmap starts small, because an idle connection should cost little, and grows once, to the full
-width, when the numbers are further apart: its size does not depend on how long a connection lasts,
-and the peer cannot make it larger than 4 KiB.
+Numbers behind the filter count as already received, so no packet recorded long ago passes. The
+bitmap starts small, because an idle connection should cost little. It grows once, to the full
+width, when the numbers are further apart. Its size does not depend on the age of a connection, and
+a peer cannot make it larger than 4 KiB.
 """
 
 cimport cython
@@ -27,8 +27,8 @@ cdef inline uint64_t _bit(int64_t number) noexcept nogil:
 cdef class DuplicateFilter:
     """Remembers which of the newest `width` absolute numbers were inserted.
 
-    `width` is 1...32768, default 32768; another is a ValueError. `newest` is the largest number
-    inserted, 0 while there is none.
+    `newest` is the largest number inserted, 0 if there is none. Raises ValueError for a `width`
+    outside 1...32768.
     """
 
     def __cinit__(self, uint32_t width=MESSAGE_FILTER_WIDTH):
@@ -45,7 +45,7 @@ cdef class DuplicateFilter:
         PyMem_Free(self._words)
 
     cpdef bint contains(self, int64_t number) except -1:
-        """Return True for a number that was inserted, and for every number behind the filter."""
+        """Return True if the number was inserted or is behind the filter."""
         if number > self.newest:
             return False
         if number <= self.newest - self.width:
@@ -55,10 +55,9 @@ cdef class DuplicateFilter:
         return (self._word(number)[0] & _bit(number)) != 0
 
     cpdef bint insert(self, int64_t number) except -1:
-        """Insert a number (1 or more); return False, with nothing changed, if it is contained.
+        """Insert a number; return False, with nothing changed, if it is contained already.
 
-        Raises ValueError for a number below 1 or above 2^62, and MemoryError with nothing
-        changed.
+        Raises ValueError for a number outside 1...2^62, and MemoryError; nothing is changed then.
         """
         if not 1 <= number <= max_number():
             raise ValueError(f"number must be 1...{max_number()}, not {number}")
@@ -81,7 +80,7 @@ cdef class DuplicateFilter:
         return &self._words[(number & self._mask) >> 6]
 
     cdef int _make_room(self, int64_t span) except -1:
-        """Grow the bitmap to its full size, unless it holds numbers that are `span` apart."""
+        """Grow the bitmap to its full size, unless it already covers `span` numbers."""
         cdef uint32_t size = self._full_size
         cdef uint64_t *words
         cdef int64_t number

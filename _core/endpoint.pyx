@@ -1,15 +1,15 @@
-"""One side of a connection, once there is a key: messages in, sealed datagrams out, and back.
+"""One side of a connection once there is a key: turns messages into sealed datagrams and back.
 
-Out: messages wait in the send queue; `next_datagram` coalesces what fits, writes the header with
-the acks, seals, and remembers in the sent window what the packet carried. In: `receive` judges the
-header by the receive window before it decrypts, checks the whole payload before it uses any of
-it, then handles the acks and delivers the messages. A datagram that fails any of these checks
-changes nothing but a counter.
+Sending: messages wait in the send queue; `next_datagram` coalesces what fits, writes the header
+with the acks, seals the packet, and records in the sent window what it carried. Receiving:
+`receive` checks the header against the receive window before it decrypts, and validates the whole
+payload before it uses any of it; then it handles the acks and delivers the messages. A datagram
+that fails a check changes nothing but a counter.
 
-There is no clock here: every call takes `now`, monotonic seconds. A time before an earlier one
-counts as the earlier one. The send time written into headers is the wall clock of the start plus
-the monotonic time since; at most 32,767 packets share one written second, so that no two packets
-ever share a nonce, and the sender waits beyond that.
+There is no clock here: every call takes `now`, in monotonic seconds, which never goes back: an
+earlier time counts as the latest one seen. The send time in headers is the wall clock at the start
+plus the monotonic time since then. At most 32,767 packets share one written second, so no two
+packets share a nonce; beyond that the sender waits.
 """
 
 cimport cython
@@ -30,14 +30,14 @@ from mpgameserver._core.black_hole cimport (
 from mpgameserver._core.budget cimport GUARANTEED, ITEM_COST, Share
 from mpgameserver._core.drop_reason cimport (
     ACCEPTED,
-    FORGED,
-    IMPLAUSIBLE,
+    NOT_AUTHENTIC,
+    OUT_OF_WINDOW,
     INBOX_FULL,
     MALFORMED,
     MISDIRECTED,
     REASSEMBLY_FULL,
     REPEATED,
-    TOO_LATE,
+    TOO_OLD,
     UNEXPECTED,
 )
 from mpgameserver._core.fifo cimport queue_append, queue_clear, queue_pop, queue_pop_all
@@ -93,38 +93,38 @@ cdef extern from "Python.h":
 
 __all__ = ["DROP_REASONS", "Endpoint"]
 
-# By verdict: how each kind of dropped datagram is named in `Endpoint.drops`.
+# The name of each `DropReason` in `Endpoint.drops`.
 DROP_REASONS = (
-    "malformed", "misdirected", "unexpected", "repeated", "too late", "implausible",
-    "forged", "inbox full", "reassembly full",
+    "malformed", "misdirected", "unexpected", "repeated", "too old", "out of window",
+    "authentication failed", "inbox full", "reassembly full",
 )
 cpdef enum:
-    # Bytes of messages to be read; a game that calls `getMessages` once per frame never comes near.
+    # Bytes of unread messages; a game that calls `getMessages` once per frame stays far below.
     MAX_INBOX_BYTES = 64 * 1024 * 1024
 
-cdef double REDUNDANT_INTERVAL = 0.010  # seconds: packets that leave together share their fate
-cdef double LOSSY = 0.01           # of the packets: above it small messages are sent redundantly
-cdef double MAX_HEARD = 1.0        # seconds: how much of an idle time counts towards timeouts
-# Seconds: with the keep-alive that carries it, and an ack that says nothing, no more than one.
+cdef double REDUNDANT_INTERVAL = 0.010  # seconds: packets sent together are lost together
+cdef double LOSSY = 0.01           # fraction of packets; above it small messages are copied
+cdef double MAX_HEARD = 1.0        # seconds: the part of an idle time that counts towards timeouts
+# Seconds. Every second has a ping, even if a keep-alive delays it and one ack yields no sample.
 cdef double PING_INTERVAL = 0.5
-cdef double CLOCK_ROUNDING = 1e-6  # seconds: more than a double rounds the Unix time by
+cdef double CLOCK_ROUNDING = 1e-6  # seconds: more than a double rounds a Unix time by
 
 
 @cython.final
 cdef class Endpoint:
     """The delivery engine of one side of a connection.
 
-    `aead` seals and opens: `encrypt(nonce, data, associated_data)` and `decrypt(...)`, which
-    raises `cryptography.exceptions.InvalidTag`, as AESGCM has them. `now` is the monotonic time
-    of the start and `wall_start` the Unix time then, in seconds. `max_datagram` is the size of
-    the largest datagram that is sent, in bytes. `packets_before` and `messages_before` say how
-    many numbers the handshake has used. `hello_received` is the packet number of the other
-    side's hello, which is acked until a sealed packet was received; it never enters the receive
-    window, for a hello's header is not authenticated.
+    `aead` encrypts and decrypts like `cryptography`'s AESGCM: `encrypt(nonce, data,
+    associated_data)` and `decrypt(...)`, which raises `cryptography.exceptions.InvalidTag`. `now`
+    is the monotonic time and `wall_start` the Unix time of the start, in seconds. `max_datagram` is
+    the size of the largest datagram to send, in bytes. `packets_before` and `messages_before` are
+    the numbers that the handshake has used. `hello_received` is the packet number of the peer's
+    hello, which is acked until the first sealed packet arrives; it is not entered in the receive
+    window, because a hello's header is not authenticated.
 
-    Not thread-safe. `next_datagram`, `receive` and `advance` raise RuntimeError when one of them is
-    running: a finalizer, or an AEAD in Python, may call anything in the middle of one. All other
-    methods may be called there.
+    Not thread-safe. `next_datagram`, `receive` and `advance` raise RuntimeError while one of them
+    is running, because a finalizer, or an AEAD in Python, may call anything in the middle of one.
+    All other methods may be called there.
     """
 
     def __cinit__(
@@ -165,14 +165,14 @@ cdef class Endpoint:
         self.send_queue.add_control(CHALLENGE_RESP, payload)
 
     cpdef void begin_close(self) except *:
-        """Drain: send what waits and a DISCONNECT, each reliable message until it is acked.
+        """Drain: send what is queued, retransmit reliable messages, then send a DISCONNECT.
 
-        The DISCONNECT leaves when the others were acked, or at `end_drain`.
+        The DISCONNECT is sent when all others are acked, or at `end_drain`.
         """
         self.send_queue.begin_close()
 
     cpdef void end_drain(self) noexcept:
-        """Let the DISCONNECT of `begin_close` leave now, and nothing else from then on."""
+        """Send the DISCONNECT of `begin_close` now, and nothing else from then on."""
         self.send_queue.drain_ended = True
 
     cpdef bint disconnect_acked(self) noexcept:
@@ -184,7 +184,7 @@ cdef class Endpoint:
         self.send_queue.close()
 
     cpdef bytes abort(self, double now):
-        """Close at once, and return a datagram with the one DISCONNECT that is sent then.
+        """Close at once, and return a datagram with a DISCONNECT.
 
         Returns None while no nonce is left.
         """
@@ -195,7 +195,7 @@ cdef class Endpoint:
         return self._assemble(ANYTHING)
 
     cpdef tuple take_message(self):
-        """Take the oldest message received: (SeqNum, bytes). IndexError if there is none."""
+        """Take the oldest message received: (SeqNum, bytes). Raises IndexError if there is none."""
         cdef tuple item = queue_pop(&self._inbox)
         self.inbox_size = self._inbox.count
         self.inbox_share.charge(-(PyBytes_GET_SIZE(item[1]) + ITEM_COST))
@@ -213,28 +213,28 @@ cdef class Endpoint:
 
     cpdef list take_completed(self):
         """Take the list of (callback, acked) of the messages that are completed."""
-        cdef list completed, fresh = []  # made first: a collection may call this method
+        cdef list completed, fresh = []  # created first: a garbage collection may call this method
         completed, self.send_queue.completed = self.send_queue.completed, fresh
         return completed
 
     @property
     def drops(self):
         """The number of datagrams dropped, by reason (`DROP_REASONS`)."""
-        return {DROP_REASONS[i - 1]: self._dropped[i] for i in range(1, VERDICTS)}
+        return {DROP_REASONS[i - 1]: self._dropped[i] for i in range(1, REASON_COUNT)}
 
     @property
     def dropped(self):
         """The number of datagrams dropped in all."""
         cdef int64_t total = 0
-        for i in range(1, VERDICTS):
+        for i in range(1, REASON_COUNT):
             total += self._dropped[i]
         return total
 
     @property
     def path_is_narrow(self):
-        """True once the path was found to drop large datagrams, of which no more are made.
+        """True once the path was found to drop large datagrams; no more are made.
 
-        Only messages that were fragmented for large datagrams before still leave in them.
+        Only messages that were already fragmented for large datagrams are still sent in them.
         """
         return self._path.unsafe < SIZE_CLASSES
 
@@ -244,7 +244,7 @@ cdef class Endpoint:
         self.rate_bins.on_sent(size, now)
 
     cdef int _enter(self) except -1:
-        """Begin a call that no other may interrupt; `_is_entered` must be reset at its end."""
+        """Begin a call that no other may interrupt; the caller resets `_is_entered` at its end."""
         if self._is_entered:
             raise RuntimeError("the endpoint is in the middle of another call")
         self._is_entered = True
@@ -253,9 +253,9 @@ cdef class Endpoint:
     # -- time -------------------------------------------------------------------------------
 
     cdef bint _tick(self, double now) noexcept:
-        """Move the clock; return False while no nonce is left for the second to be written.
+        """Move the clock; return False while no nonce is left in the current second.
 
-        Returns False for ever once the key has reached its limit.
+        Once the key has reached its limit, returns False for good.
         """
         cdef int64_t second
         self._now = max(self._now, now)
@@ -266,7 +266,7 @@ cdef class Endpoint:
         return self._written_count < HALF_RING and self.key_packets() < MAX_KEY_PACKETS
 
     cpdef void advance(self, double now):
-        """Do what is due at that time: find lost packets, time out messages.
+        """Detect lost packets and expire messages as of `now`.
 
         Call it once per frame or tick, before `next_datagram`.
         """
@@ -309,7 +309,7 @@ cdef class Endpoint:
         return 0
 
     cpdef double next_timer(self) except? -1.0:
-        """Return when `advance` or `next_datagram` has something to do, if nothing arrives before.
+        """Return when `advance` or `next_datagram` is next due if nothing arrives before.
 
         A time in the past means that there is something to send now.
         """
@@ -350,7 +350,7 @@ cdef class Endpoint:
     # -- out --------------------------------------------------------------------------------
 
     cdef Room _room(self) noexcept:
-        """Return what one more packet may begin with; a DISCONNECT that is due always leaves."""
+        """Return what one more packet may begin with; a DISCONNECT that is due is always sent."""
         if self.send_queue.drain_ended:
             return ANYTHING
         return self.send_limits.room(
@@ -359,7 +359,7 @@ cdef class Endpoint:
         )
 
     cpdef bytes next_datagram(self, double now):
-        """Return the next datagram that should leave now; None if there is none.
+        """Return the next datagram to send now, or None if there is none.
 
         Call it until it returns None.
         """
@@ -381,7 +381,7 @@ cdef class Endpoint:
             self._is_entered = False
 
     cdef bytes _assemble(self, Room room):
-        """Build the next packet of what is due and fits; None if nothing is."""
+        """Build the next packet from what is due and fits, or return None."""
         cdef PacketBuilder packet
         begin_packet(&packet, self._path.largest_body)
         try:
@@ -397,7 +397,7 @@ cdef class Endpoint:
             end_packet(&packet)
 
     cdef int _fill(self, PacketBuilder *packet, bint ahead) except -1:
-        """Coalesce what is due into a packet, which leaves `ahead` of fragments or not."""
+        """Coalesce what is due into a packet; `ahead`: it may be sent ahead of fragments."""
         cdef Message message
         cdef bint remember
         cdef Py_ssize_t limit = packet.limit - SINGLE_OVERHEAD
@@ -439,7 +439,7 @@ cdef class Endpoint:
         return self.established and self._now >= self._last_sent + self.keep_alive_interval
 
     cdef bytes _close(self, PacketBuilder *packet):
-        """Number the packet and seal it."""
+        """Assign the packet number and seal the packet."""
         cdef const unsigned char *payload = finish_payload(packet)
         cdef unsigned char head[HEADER_SIZE]
         cdef PacketFields fields
@@ -476,41 +476,41 @@ cdef class Endpoint:
 
     # -- in ---------------------------------------------------------------------------------
 
-    cpdef Verdict receive(self, bytes datagram, double now) except? VERDICTS:
-        """Take a datagram from the peer's address.
+    cpdef DropReason receive(self, bytes datagram, double now) except? REASON_COUNT:
+        """Process a datagram from the peer's address.
 
-        Returns 0 if it is accepted; otherwise it is dropped, only a counter is changed, and the
-        number is the place in `DROP_REASONS`, from 1. Never raises because of the peer's bytes.
+        Returns 0 if it is accepted. Otherwise it is dropped, nothing but a counter is changed, and
+        the result is the position in `DROP_REASONS`, from 1. Never raises for the peer's bytes.
         """
         cdef PacketFields fields
-        cdef Verdict verdict
+        cdef DropReason reason
         self._enter()
         try:
-            verdict = self._judge(&fields, datagram)
-            if verdict == ACCEPTED:
-                verdict = self._take(&fields, datagram, now)
+            reason = self._judge(&fields, datagram)
+            if reason == ACCEPTED:
+                reason = self._take(&fields, datagram, now)
         finally:
             self._is_entered = False
-        if verdict != ACCEPTED:
-            self._dropped[<int>verdict] += 1
-        return verdict
+        if reason != ACCEPTED:
+            self._dropped[<int>reason] += 1
+        return reason
 
-    cdef Verdict _take(self, PacketFields *fields, bytes data, double now) except? VERDICTS:
-        """Open a datagram whose header is plausible, and use its contents."""
+    cdef DropReason _take(self, PacketFields *fields, bytes data, double now) except? REASON_COUNT:
+        """Decrypt a datagram whose header was accepted, and use its contents."""
         cdef unsigned char *payload = borrow_buffer()
-        cdef Verdict verdict
+        cdef DropReason reason
         try:
-            verdict = self._open(fields, data, payload)
-            if verdict == ACCEPTED:
+            reason = self._open(fields, data, payload)
+            if reason == ACCEPTED:
                 self._note_received(fields, PyBytes_GET_SIZE(data), now)
                 self._apply_acks(fields)
                 self._deliver_all(fields, payload)
         finally:
             give_back_buffer(payload)
-        return verdict
+        return reason
 
     cdef int _note_received(self, PacketFields *fields, Py_ssize_t size, double now) except -1:
-        """Count a packet that was accepted, and note that the peer is there."""
+        """Count an accepted packet, and restart the idle timeout."""
         self._now = max(self._now, now)
         self.received_packets.enter(fields.seq, fields.time)
         self._heard_for += min(self._now - self.last_received, MAX_HEARD)
@@ -520,8 +520,8 @@ cdef class Endpoint:
         self.rate_bins.on_received(<uint32_t>size, self._now)
         return 0
 
-    cdef Verdict _judge(self, PacketFields *fields, bytes datagram) except? VERDICTS:
-        """Check all that can be checked before a datagram is decrypted."""
+    cdef DropReason _judge(self, PacketFields *fields, bytes datagram) except? REASON_COUNT:
+        """Check what can be checked before a datagram is decrypted."""
         cdef Py_ssize_t size = PyBytes_GET_SIZE(datagram)
         cdef int arrival
         if not read_header(
@@ -542,12 +542,12 @@ cdef class Endpoint:
         if arrival != FRESH:
             if arrival == DUPLICATE:
                 return REPEATED
-            return TOO_LATE if arrival == BEHIND else IMPLAUSIBLE
+            return TOO_OLD if arrival == BEHIND else OUT_OF_WINDOW
         return ACCEPTED
 
-    cdef Verdict _open(
+    cdef DropReason _open(
         self, PacketFields *fields, bytes datagram, unsigned char *payload
-    ) except? VERDICTS:
+    ) except? REASON_COUNT:
         """Decrypt a packet, and check every message of its payload before any is used."""
         cdef PayloadReader reader
         cdef MessageView view
@@ -556,7 +556,7 @@ cdef class Endpoint:
         cdef bint fills_inbox = False
         cdef uint8_t i
         if not open_packet(self._cipher, datagram, payload):
-            return FORGED
+            return NOT_AUTHENTIC
         _start_reading(&reader, fields, payload)
         if not payload_is_valid(reader.next, reader.size, reader.count):
             return MALFORMED
@@ -604,7 +604,7 @@ cdef class Endpoint:
                 if number == newest:
                     self.rate_bins.on_rtt_sample(elapsed, self._now)
                     self.rtt.sample(elapsed)
-                else:  # its own ack was lost, or there was none, and this one left later
+                else:  # its own ack was lost or never sent, and this one was sent later
                     self._ping_due_at = self._now
                 continue
             if self.sent_packets.packet(number).size_class > SMALL:
@@ -663,7 +663,7 @@ cdef class Endpoint:
 
     cdef int _deliver_app(self, int64_t number, bytes message) except -1:
         cdef tuple item = (_seqnums[to_wire(number)], message)
-        # It can be in no cycle: a full inbox must not cost a pause each time the collector looks.
+        # It cannot be part of a cycle, and a full inbox must not slow down each garbage collection.
         PyObject_GC_UnTrack(item)
         queue_append(&self._inbox, item)
         self.inbox_size = self._inbox.count
@@ -679,13 +679,13 @@ cdef class Endpoint:
         return 0
 
     cpdef bint ack_is_due(self) noexcept:
-        """Return True if so many packets wait for an ack that a datagram should leave at once."""
+        """Return True if enough packets wait for an ack that one should be sent at once."""
         return self._unacked >= ACK_EVERY
 
 
-# All SeqNums, by number: to make one takes longer than to open a small packet. They are made when
-# the module is loaded: made as they are needed they would be memory that grows for half an hour of
-# play, and a frame that makes many would be late.
+# All SeqNums, by number, because creating one takes longer than decrypting a small packet. They are
+# created when the module is imported: created on demand, they would make memory grow for half an
+# hour of play, and delay a frame that needs many.
 cdef list _seqnums = _all_seqnums()
 
 
@@ -693,7 +693,7 @@ cdef list _all_seqnums():
     cdef list numbers = []
     for value in range(RING_SIZE + 1):
         number = int.__new__(SeqNum, value)
-        PyObject_GC_UnTrack(number)  # a number is in no cycle, and there are 65,536
+        PyObject_GC_UnTrack(number)  # it cannot be part of a cycle, and there are 65,536
         numbers.append(number)
     return numbers
 
@@ -704,10 +704,10 @@ cdef bint _wants_trial(Endpoint endpoint) noexcept:
 
 
 cdef int _on_large_lost(Endpoint endpoint, int64_t number, object contents) except -1:
-    """Learn what the loss of a large packet says about the path.
+    """Update the path limit after the loss of a large packet.
 
-    It says something only if the next packet is smaller, had messages and was acked. A reliable
-    message is stuck if it was alone in the packet: of several, each fits into a smaller one.
+    The loss counts only if the next packet is smaller, carried messages and was acked. A reliable
+    message is stuck only if it was alone in the packet: several would each fit a smaller one.
     """
     cdef SentWindow sent = endpoint.sent_packets
     cdef SizeClass size = <SizeClass>sent.packet(number).size_class
@@ -730,14 +730,15 @@ cdef int _on_large_lost(Endpoint endpoint, int64_t number, object contents) exce
 
 
 cdef bint _add_probe(Endpoint endpoint, PacketBuilder *packet) except -1:
-    """Put an empty copy of a message that has arrived into a packet; False if none is known.
+    """Put an empty copy of an acked message into a packet; return False if none is known.
 
-    No receiver hands it to its game: it is among the newest of a duplicate filter.
+    No receiver delivers it, because its number is still in the duplicate filter.
     """
     cdef SentWindow sent = endpoint.sent_packets
     cdef int64_t number = sent.newest
     while sent.remembers(number - 1):
-        # What it carries has arrived, and the newest message then left in no packet before it.
+        # What it carried has arrived, and no earlier packet carried the newest message of that
+        # time.
         if sent.packet(number).flags & ACKED and (
             sent.packet(number).newest_message > sent.packet(number - 1).newest_message
         ):
@@ -751,7 +752,7 @@ cdef bint _add_probe(Endpoint endpoint, PacketBuilder *packet) except -1:
 
 
 cdef int _add_redundant_copies(Endpoint endpoint, PacketBuilder *packet) except -1:
-    """Fill what room is left with small messages that are not acked yet."""
+    """Fill the rest of a packet with copies of small unacked messages."""
     cdef Message message
     cdef int64_t packet_number = endpoint.sent_packets.newest + 1
     cdef Py_ssize_t until = min(packet.size + MAX_REDUNDANT_BYTES, endpoint._path.body)
@@ -769,11 +770,11 @@ cdef int _add_redundant_copies(Endpoint endpoint, PacketBuilder *packet) except 
 
 
 cdef int _add_ping(Endpoint endpoint, PacketBuilder *packet) except -1:
-    """Have a packet without messages measure the round trip, `PING_INTERVAL` after the last.
+    """Turn a packet without messages into a ping, `PING_INTERVAL` after the last sample.
 
-    Not where packets with messages are about to do so, unless a probe needs the number of a
-    message that has arrived. The ping has a message number of its own, for the published
-    receiver drops any message whose number came before.
+    Not while packets with messages are in flight, which yield samples themselves, unless a probe
+    needs an acked message number. A ping has its own message number, because the published
+    receiver drops every message with a number that it has already received.
     """
     if (
         endpoint.established

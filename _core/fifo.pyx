@@ -9,12 +9,12 @@ __all__ = ["Fifo"]
 
 cdef enum:
     FIRST_ROOM = 4
-    KEPT_ROOM = 64         # places that an empty queue keeps: a burst must not cost memory for ever
-    MOST_ROOM = 1 << 30    # far more than the caps of messages admit
+    KEPT_ROOM = 64         # places that an empty queue keeps; a burst must not hold memory for good
+    MOST_ROOM = 1 << 30    # far more than the limits on messages allow
 
 
 cdef int _grow(Queue *queue) except -1:
-    """Double the room, and put the first item first."""
+    """Double the capacity, and move the first item to the front."""
     cdef uint32_t i, room = max(queue.room * 2, <uint32_t>FIRST_ROOM)
     cdef PyObject **items
     if queue.room >= <uint32_t>MOST_ROOM:
@@ -41,7 +41,7 @@ cdef int queue_append(Queue *queue, object item) except -1:
 
 
 cdef object queue_pop(Queue *queue):
-    """Take the first item; IndexError when there is none."""
+    """Take the first item. Raises IndexError if there is none."""
     if queue.count == 0:
         raise IndexError("the queue is empty")
     item = <object>queue.items[queue.first]
@@ -54,7 +54,7 @@ cdef object queue_pop(Queue *queue):
 
 
 cdef list queue_pop_all(Queue *queue):
-    """Take the items that wait, first in first."""
+    """Take all items, the oldest first."""
     cdef list items = []
     while queue.count:
         items.append(queue_pop(queue))
@@ -88,14 +88,14 @@ cdef class Fifo:
         queue_append(&self._queue, item)
 
     def take(self):
-        """Take the first item; IndexError when there is none."""
+        """Take the first item. Raises IndexError if there is none."""
         return queue_pop(&self._queue)
 
     def take_all(self):
-        """Take the items that wait, as a list, first in first."""
+        """Take all items as a list, the oldest first."""
         return queue_pop_all(&self._queue)
 
     @property
     def room(self):
-        """For how many items there is memory."""
+        """The number of items that fit without growing."""
         return self._queue.room

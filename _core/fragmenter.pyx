@@ -1,13 +1,13 @@
-"""Messages that do not fit into one datagram.
+"""Fragmentation of messages that do not fit into one datagram.
 
 An APP_FRAGMENT message is the 2-byte number of the fragmented message, a 2-byte index from 1, a
-2-byte count, and the fragment. Fragments have one size while more is left than fits into a
-datagram; one last fragment follows. A receiver takes fragments of any size.
+2-byte count, and the fragment. All fragments but the last have one size. A receiver accepts
+fragments of any size.
 
-Incomplete messages are kept until all fragments are there. They are limited in bytes, in number and
-in time, since the peer controls them: a fragment for which there is no room is refused (its packet
-is not acked, so an honest sender retransmits it), and a message that has not grown for
-`REASSEMBLY_TIMEOUT` is discarded. A fragment that contradicts the others discards its message.
+Incomplete messages are kept until all fragments have arrived. They are limited in bytes, number and
+time, because the peer controls them. A fragment for which there is no room is refused: its packet
+is not acked, so an honest sender retransmits it. A message that has not grown for
+`REASSEMBLY_TIMEOUT` is discarded, and so is one with a fragment that contradicts the others.
 """
 
 cimport cython
@@ -26,8 +26,8 @@ from mpgameserver.errors import PacketError
 __all__ = ["Reassembler"]
 
 cdef enum:
-    # A message has room for a quarter more than came of it: so it is moved some 40 times while it
-    # grows to 8 MiB, and takes at most that much more than it is charged.
+    # A buffer has room for a quarter more than has arrived, so it is moved some 40 times while it
+    # grows to 8 MiB, and takes at most that much more than is charged.
     SPARE = 4
 
 cdef extern from "Python.h":
@@ -56,7 +56,7 @@ cdef void write_fragment_header(unsigned char *out, const FragmentHeader *fragme
 cdef bint read_fragment_header(
     const unsigned char *data, Py_ssize_t size, FragmentHeader *fragment
 ) noexcept nogil:
-    """Read the header of a fragment; return False if there are too few bytes."""
+    """Read the header of a fragment; return False if it is truncated."""
     if size < FRAGMENT_HEADER:
         return False
     fragment.number = get16(data)
@@ -73,8 +73,8 @@ cdef inline bint _is_possible(const FragmentHeader *fragment) noexcept nogil:
 cdef class Reassembly:
     """An incomplete message.
 
-    Its fragments up to the first missing one lie in the bytes object that becomes the message, so
-    that nothing is left to be joined once 8 MiB are there: that would take a part of a frame.
+    The fragments before the first missing one are already in the bytes object that becomes the
+    message, because joining 8 MiB at the end would take a noticeable part of a frame.
     """
 
     def __cinit__(self, uint16_t count):
@@ -89,7 +89,7 @@ cdef class Reassembly:
         return index < self._next or (self._later is not None and index in self._later)
 
     cdef int add(self, uint16_t index, const unsigned char *data, Py_ssize_t size) except -1:
-        """Take a fragment that was not received before."""
+        """Add a fragment that was not received before."""
         if index == self._next:
             self._make_room(size + self._size_behind(index))
             self._append(data, size)
@@ -104,14 +104,14 @@ cdef class Reassembly:
         return self._next > self.count
 
     cdef bytes message(self):
-        """Return the message. To be called once, when it is complete."""
+        """Return the complete message. May be called once."""
         if self._start == NULL:
             return b""
         self._resize(self._size)
         return <bytes>self._start
 
     cdef Py_ssize_t _size_behind(self, uint32_t index) except -1:
-        """Return the bytes of the fragments received right behind that one."""
+        """Return the total size of the fragments received that directly follow `index`."""
         cdef bytes fragment
         cdef Py_ssize_t size = 0
         while self._later:
@@ -123,7 +123,7 @@ cdef class Reassembly:
         return size
 
     cdef int _append_later(self) except -1:
-        """Append the fragments that waited for the last one."""
+        """Append the fragments that were waiting for the last one."""
         cdef bytes fragment
         while self._later:
             fragment = self._later.pop(self._next, None)
@@ -135,7 +135,7 @@ cdef class Reassembly:
         return 0
 
     cdef int _append(self, const unsigned char *data, Py_ssize_t size) except -1:
-        if size:  # an empty fragment may be the first, and then there is nothing to write to
+        if size:  # an empty first fragment has allocated no buffer
             memcpy(bytes_start(self._start) + self._size, data, size)
             self._size += size
         self._next += 1
@@ -149,7 +149,7 @@ cdef class Reassembly:
         return 0
 
     cdef int _resize(self, Py_ssize_t room) except -1:
-        """Make room for `room` bytes; without memory, the bytes so far are lost."""
+        """Resize to `room` bytes. On MemoryError the bytes so far are lost."""
         self._room = 0
         if self._start == NULL:
             self._start = new_bytes(NULL, room)
@@ -163,8 +163,8 @@ cdef class Reassembly:
 cdef class Reassembler:
     """Reassembles fragmented messages.
 
-    `held_bytes` is what the incomplete messages are charged: their bytes and `ITEM_COST` for each
-    fragment, at most `MAX_REASSEMBLY_BYTES`. `discarded` counts messages that were discarded.
+    `held_bytes` is charged for incomplete messages: their bytes and `ITEM_COST` for each fragment,
+    at most `MAX_REASSEMBLY_BYTES`. `discarded` counts discarded messages.
     """
 
     def __cinit__(self):
@@ -195,7 +195,7 @@ cdef class Reassembler:
         return _is_possible(fragment) and self._of(fragment.number) is None
 
     cdef bint has_room(self, Py_ssize_t size, Py_ssize_t fragments, Py_ssize_t messages) except -1:
-        """Return True if fragments of `size` bytes in all fit, new messages included."""
+        """Return True if `fragments` of `size` bytes in all fit, with `messages` new messages."""
         cdef Py_ssize_t cost = size + fragments * ITEM_COST
         if not self.share.has_room(cost):
             return False
@@ -204,13 +204,13 @@ cdef class Reassembler:
         )
 
     cdef Reassembly _of(self, uint16_t number):
-        """Return the incomplete message of that number, None if there is none."""
+        """Return the incomplete message with that number, or None."""
         if self._newest is not None and self._newest_number == number:
             return self._newest
         return self._unfinished.get(number)
 
     cdef int _note_growth(self, uint16_t number, Reassembly reassembly) except -1:
-        """Move a message to the end: the one that has not grown for longest is first."""
+        """Move a message to the end, so that the one that has not grown for longest is first."""
         if reassembly is not self._newest:
             self._unfinished.pop(number, None)
             self._unfinished[number] = self._newest = reassembly
@@ -221,10 +221,10 @@ cdef class Reassembler:
         self, const FragmentHeader *fragment, const unsigned char *data, Py_ssize_t size,
         int64_t message_number, double now
     ):
-        """Take a fragment; return its message's `Reassembly` once that is complete."""
+        """Add a fragment; return its message's `Reassembly` if that is complete, else None."""
         cdef Reassembly reassembly = self._of(fragment.number)
         if reassembly is not None and message_number - reassembly.newest_message >= RING_SIZE:
-            # The number has wrapped around: that message was abandoned, this is another.
+            # The number has wrapped: the old message was abandoned, and this is another.
             self.discarded += 1
             self.discard(fragment.number)
             reassembly = None
@@ -256,7 +256,7 @@ cdef class Reassembler:
         return reassembly
 
     cdef int discard(self, uint16_t number) except -1:
-        """Discard the incomplete message of that number, if there is one."""
+        """Discard the incomplete message with that number, if any."""
         cdef Reassembly reassembly = self._unfinished.pop(number, None)
         if reassembly is not None:
             self.share.charge(-reassembly.cost)
@@ -265,9 +265,9 @@ cdef class Reassembler:
         return 0
 
     cpdef double expire(self, double now) except? -1.0:
-        """Discard what has not grown for `REASSEMBLY_TIMEOUT` seconds.
+        """Discard messages that have not grown for `REASSEMBLY_TIMEOUT` seconds.
 
-        Returns the time at which the next one is due, infinity if there is none.
+        Returns when the next one expires, or infinity.
         """
         cdef Reassembly reassembly
         while self._unfinished:
@@ -279,11 +279,11 @@ cdef class Reassembler:
         return INFINITY
 
     def add(self, bytes message not None, int64_t message_number, double now):
-        """Take an APP_FRAGMENT message that arrived as message `message_number` at `now`.
+        """Add an APP_FRAGMENT message that arrived as message `message_number` at `now`.
 
-        Returns (message number of the first fragment, message) when it completes a message, else
-        None. Raises PacketError for fewer than 6 bytes, and BufferError when the caps
-        leave no room for it; nothing is changed by either.
+        Returns (message number of the first fragment, message) if that completes a message, else
+        None. Raises PacketError for fewer than 6 bytes, and BufferError if the limits leave no
+        room for it; nothing is changed then.
         """
         cdef FragmentHeader fragment
         cdef Reassembly complete

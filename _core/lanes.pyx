@@ -1,13 +1,12 @@
 """Scheduling of outgoing fragments: which fragmented message sends next.
 
-They wait in lanes by size, and the lanes take turns, one fragment each. A lane sends its messages
-one after the other, first the fragments of it that were lost. So a message never waits for one
-that is more than four times as large: a long chat message passes a file.
+Fragmented messages wait in lanes by size, and the lanes take turns, one fragment each. A lane sends
+its messages one after the other, lost fragments first. A message therefore never waits for one
+that is more than four times as large: a long chat message overtakes a file.
 
-Not all messages take turns with each other, because a receiver has to keep whatever is not
-complete: with one message in progress per lane, the largest of every lane fit into
-`MAX_REASSEMBLY_BYTES`. A receiver that has no room refuses fragments of all of them, and none
-would ever be complete.
+Messages of one lane are not interleaved, because a receiver has to keep all incomplete messages:
+with one in progress per lane, the largest of every lane fit into `MAX_REASSEMBLY_BYTES`. A receiver
+without room would refuse fragments of all of them, and none would ever be complete.
 """
 
 cimport cython
@@ -52,7 +51,7 @@ cdef class FragmentLanes:
             queue_clear(&self._lanes[lane].retransmissions)
 
     cdef int add(self, FragmentedMessage fragmented, Py_ssize_t payload_limit) except -1:
-        """Queue a message to be cut for packets of `payload_limit` bytes."""
+        """Queue a message to be fragmented for packets of `payload_limit` bytes."""
         _plan(fragmented, payload_limit)
         queue_append(&self._lanes[_lane_of(fragmented.count)].unsent, fragmented)
         self.unsent += 1
@@ -65,9 +64,9 @@ cdef class FragmentLanes:
         return 0
 
     cdef Message next(self, Py_ssize_t limit, bint may_number):
-        """Take the next fragment; None if it is larger than `limit` bytes, or there is none.
+        """Take the next fragment; None if it is larger than `limit` bytes or there is none.
 
-        New ones are cut if `may_number`.
+        New fragments are made only if `may_number`.
         """
         cdef Message fragment
         cdef int lane
@@ -80,7 +79,7 @@ cdef class FragmentLanes:
             if self._lanes[lane].retransmissions.count or (
                 may_number and self._lanes[lane].unsent.count
             ):
-                return None  # too large for what is left of this packet: it is first in the next
+                return None  # too large for the rest of this packet; it is first in the next one
             self._turn = (lane + 1) % LANES
         return None
 
@@ -99,7 +98,7 @@ cdef class FragmentLanes:
         return None
 
     cdef Message _cut(self, Lane *lane, Py_ssize_t limit):
-        """Cut the next fragment off the first message of a lane."""
+        """Make the next fragment of the first message of a lane."""
         cdef FragmentedMessage fragmented = queue_front(&lane.unsent)
         cdef Message fragment
         cdef Py_ssize_t size = len(fragmented.data) - fragmented.offset
@@ -123,7 +122,7 @@ cdef class FragmentLanes:
         return fragment
 
     cdef int recut(self, Py_ssize_t payload_limit) except -1:
-        """Change the fragments that never left to fit packets of `payload_limit` bytes."""
+        """Resize the fragments that were never sent, to fit packets of `payload_limit` bytes."""
         cdef FragmentedMessage fragmented
         cdef int lane
         for lane in range(LANES):
@@ -134,7 +133,7 @@ cdef class FragmentLanes:
         return 0
 
     cdef int drop_retransmissions(self) except -1:
-        """Forget the fragments that were lost."""
+        """Discard the fragments that wait to be retransmitted."""
         cdef int lane
         for lane in range(LANES):
             queue_clear(&self._lanes[lane].retransmissions)
@@ -142,7 +141,7 @@ cdef class FragmentLanes:
         return 0
 
     cdef list take_unsent(self):
-        """Take all messages with fragments that never left."""
+        """Take all messages with fragments that were never sent."""
         cdef list messages = []
         cdef int lane
         for lane in range(LANES):
@@ -152,12 +151,12 @@ cdef class FragmentLanes:
 
 
 cdef void _plan(FragmentedMessage fragmented, Py_ssize_t payload_limit):
-    """Decide how the rest of a message is cut for packets of `payload_limit` bytes.
+    """Plan the fragments of the rest of a message for packets of `payload_limit` bytes.
 
-    Section 4 of PROTOCOL.md decides for a message that has not begun. The count of one that has
-    begun is known to its receiver, which takes fragments of any size: where the last one would be
-    too large, all that are left are made larger instead. The same is done for a message that
-    would take too many fragments, because `max_message` was told for larger packets.
+    The protocol page specifies them for a message of which nothing was sent. The fragment count of
+    any other is known to its receiver, which accepts fragments of any size: if the last one would
+    be too large, all remaining ones are made larger instead. The same is done for a message that
+    would take too many fragments, because `max_message` was set for larger packets.
     """
     cdef Py_ssize_t rest = PyBytes_GET_SIZE(fragmented.data) - fragmented.offset
     cdef Py_ssize_t left

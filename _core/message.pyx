@@ -9,8 +9,8 @@ from mpgameserver._core.packet_header cimport APP
 __all__ = ["Message", "FragmentedMessage"]
 
 
-# Neither can be part of a cycle, for callbacks are not kept here: thousands of messages in flight
-# cost the garbage collector nothing.
+# Neither can be part of a cycle, because callbacks are kept elsewhere. Thousands of messages in
+# flight therefore cost the garbage collector nothing.
 @cython.final
 @cython.no_gc
 @cython.freelist(32)
@@ -22,13 +22,13 @@ cdef class FragmentedMessage:
 @cython.no_gc
 @cython.freelist(256)
 cdef class Message:
-    """A message, or a fragment of one, that has a number of its own."""
+    """A message, or a fragment of one, with its own message number."""
 
     cdef uint32_t wire_size(self) noexcept:
         return self.size if self.parent is None else self.size + FRAGMENT_HEADER
 
     cdef bint travels_alone(self) noexcept:
-        """Return True for handshake messages and the DISCONNECT, each alone in its packet."""
+        """Return True for handshake messages and DISCONNECTs, each alone in its packet."""
         return self.message_type < APP
 
 
@@ -60,7 +60,7 @@ cdef int8_t as_retry_mode(object retry) except? -2:
 cdef bytes checked_message(
     object payload, object retry, object callback, Py_ssize_t most, int8_t *mode
 ):
-    """Return the bytes of a message to be sent, and set its retry mode.
+    """Return the bytes of a message to be sent, and write its retry mode to `mode`.
 
     Raises TypeError or ValueError if it cannot be sent; it may have at most `most` bytes.
     """

@@ -1,6 +1,7 @@
-"""A limit on the messages accepted from one peer per second: each may be a call of the game's code.
+"""A limit on the messages accepted per second from one peer, each of which may call the game's
+code.
 
-A packet that partly exceeds the limit is accepted whole, and the next one waits longer.
+A packet that partly exceeds the limit is accepted whole; the excess counts against the next.
 """
 
 cimport cython
@@ -8,13 +9,13 @@ cimport cython
 __all__ = ["MessageRate"]
 
 cdef enum:
-    # Seconds of the rate that may arrive at once: what a client sends after a long frame.
+    # Seconds' worth of messages that may arrive at once, as after a long frame of a client.
     MESSAGE_BURST_SECONDS = 1
 
 
 @cython.final
 cdef class MessageRate:
-    """A rate, of which one second's worth may arrive at once; unlimited at first."""
+    """A rate limit with a burst of one second's worth; unlimited at first."""
 
     def limit(self, double rate):
         """Accept `rate` messages per second from now on."""

@@ -1,10 +1,10 @@
 """The payload of a packet: no message, one, or up to 255.
 
-No message: no bytes. One: its 2-byte number, then the message, whose type is the header's.
+No message: no bytes. One: its 2-byte number, then the message, whose type is that of the header.
 More: for each a 2-byte length, the 2-byte number and the 1-byte type, then the message.
 
-The reader works in two steps: `payload_is_valid` looks at every length once, so that nothing of
-a packet is used before all of it is known to be sound; `read_message` then walks it.
+Reading takes two steps: `payload_is_valid` checks every length, so that nothing of a packet is used
+before all of it is known to be valid; `read_message` then walks through it.
 """
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
@@ -44,7 +44,7 @@ cdef Py_ssize_t max_fragment(Py_ssize_t payload_limit) noexcept nogil:
 
 
 cdef Py_ssize_t max_message(Py_ssize_t payload_limit) noexcept nogil:
-    """Return the largest message: 8,191 full fragments and a last one, which may be full too."""
+    """Return the size of the largest message: 8,191 full fragments and a last one."""
     cdef Py_ssize_t fragment = max_fragment(payload_limit)
     cdef Py_ssize_t last = payload_limit - FRAGMENT_HEADER - 1
     return (MAX_FRAGMENTS - 1) * fragment + (last if last > fragment else fragment)
@@ -55,7 +55,7 @@ def size_limits(mtu, ip_udp_header=IPV4_UDP_HEADER):
 
     `ip_udp_header` is 28 bytes over IPv4 and 48 over IPv6.
 
-    Raises ValueError for an MTU that leaves no room for a handshake, or that UDP cannot carry.
+    Raises ValueError for an MTU that is too small for a handshake or too large for UDP.
     """
     datagram = mtu - ip_udp_header
     if mtu < MIN_MTU or datagram > _MAX_UDP_DATAGRAM:
@@ -72,7 +72,7 @@ def size_limits(mtu, ip_udp_header=IPV4_UDP_HEADER):
 cdef bint payload_is_valid(
     const unsigned char *data, Py_ssize_t size, uint8_t count
 ) noexcept nogil:
-    """Return True if exactly `count` messages fill the payload, each with a number."""
+    """Return True if the payload is exactly `count` messages, each with a number."""
     cdef Py_ssize_t offset = 0
     cdef uint8_t _
     if count == 0:
@@ -89,7 +89,7 @@ cdef bint payload_is_valid(
 
 
 cdef void read_message(PayloadReader *reader, MessageView *view) noexcept nogil:
-    """Point `view` at the next message, and move on."""
+    """Point `view` at the next message, and advance the reader."""
     cdef const unsigned char *data = reader.next
     if reader.count == 1:
         view.size = <uint16_t>(reader.size - SINGLE_OVERHEAD)
@@ -109,7 +109,7 @@ cdef void write_shared_head(
 ) noexcept nogil:
     """Write the header of a message that shares its packet.
 
-    Its bytes 2 and 3 are the header of a message that is alone.
+    Its bytes 2 and 3 are the header of a message that is alone in its packet.
     """
     put16(out, size)
     put16(out + 2, seq)
@@ -120,7 +120,7 @@ def encode_payload(messages):
     """Return the payload that holds `messages`, each a tuple (sequence number, type, bytes).
 
     Raises ValueError for more than 255 messages, a number outside 1...65535, a type outside
-    0...255, or more bytes than a length field can tell.
+    0...255, or more bytes than a length field can hold.
     """
     if len(messages) > MAX_MESSAGES:
         raise ValueError(f"a packet holds at most {MAX_MESSAGES} messages, not {len(messages)}")

@@ -1,8 +1,8 @@
 """The packet under construction.
 
-It lives on the stack of the call that assembles it and is passed down. A garbage collection can
-run any code in the middle of that call, for instance when a list is made, and such code may ask
-the same connection for a datagram: no call may find, or leave, its packet on the connection.
+It is on the stack of the call that assembles it and is passed down, never stored on the connection:
+a garbage collection can run any code in the middle of that call, for instance when a list is
+created, and that code may ask the same connection for a datagram.
 """
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
@@ -48,8 +48,8 @@ cdef void end_packet(PacketBuilder *packet) noexcept:
 cdef int put_message(PacketBuilder *packet, Message message) except -1:
     """Append a message, with the header of one that shares its packet.
 
-    Raises SystemError, and writes nothing, where the message does not fit: it may be the only
-    one of its packet, whose head is shorter by what the limit allows for that.
+    Raises SystemError, and writes nothing, if the message does not fit. The limit allows for a
+    message that is alone, whose header is shorter.
     """
     cdef FragmentHeader fragment
     cdef unsigned char *out = packet.buffer + packet.size
@@ -86,7 +86,7 @@ cdef void put_empty(PacketBuilder *packet, int64_t number, uint8_t message_type)
 
 
 cdef int remember_message(PacketBuilder *packet, Message message) except -1:
-    """Add a message to the contents that are remembered for the packet."""
+    """Add a message to the contents that the sent window remembers."""
     if packet.contents == NULL:
         _own(packet, message)
     elif type(<object>packet.contents) is Message:
@@ -105,9 +105,9 @@ cdef int _own(PacketBuilder *packet, object contents) except -1:
 
 
 cdef const unsigned char *finish_payload(PacketBuilder *packet) except NULL:
-    """Return the payload to be sealed, `size` bytes: a message alone has a shorter header.
+    """Return the payload to be sealed, of `size` bytes; a lone message gets its shorter header.
 
-    To be called once, behind the last message.
+    May be called once, after the last message.
     """
     cdef unsigned char *start = packet.buffer
     if packet.count == 1:

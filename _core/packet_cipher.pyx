@@ -1,8 +1,8 @@
 """Sealing and opening packets: AES-128-GCM, with the header as associated data.
 
-The nonce is the first 12 bytes of the header. A payload lives in a buffer that is borrowed for one
-call. They are not owned by connections, of which a server has thousands, and two calls never share
-one: an AEAD in Python may run anything.
+The nonce is the first 12 bytes of the header. A payload is in a buffer that is borrowed for one
+call, because thousands of connections would need too many of their own. Two calls never share one:
+an AEAD in Python may run any code.
 """
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
@@ -14,7 +14,7 @@ from mpgameserver._core.packet_header cimport HEADER_SIZE, TAG_SIZE
 __all__ = []
 
 cdef enum:
-    SPARE_BUFFERS = 4  # calls are seldom nested, and never deep
+    SPARE_BUFFERS = 4  # calls are rarely nested, and never deeply
 
 cdef unsigned char *_spare[SPARE_BUFFERS]
 cdef int _spare_count = 0
@@ -47,8 +47,8 @@ cdef bytes seal_packet(
 ):
     """Return the datagram: the header and the encrypted payload of `size` bytes.
 
-    Returns None if the cipher fails or the key belongs to another process; to the session, the
-    packet is lost.
+    Returns None if the cipher fails or the key belongs to another process; the session treats the
+    packet as lost.
     """
     cdef bytes datagram
     cdef unsigned char *out
@@ -65,7 +65,7 @@ cdef bytes seal_packet(
 cdef bint open_packet(Aead cipher, bytes datagram, unsigned char *payload) except -1:
     """Decrypt the payload of a datagram into a buffer; return False if it is not authentic.
 
-    That includes datagrams without header and tag, and those larger than the buffer.
+    Datagrams that are too small for a header and a tag, or larger than the buffer, are not.
     """
     cdef const unsigned char *data = <const unsigned char *>PyBytes_AS_STRING(datagram)
     cdef Py_ssize_t size = PyBytes_GET_SIZE(datagram) - HEADER_SIZE

@@ -39,7 +39,7 @@ class HeaderFields(NamedTuple):
 
 
 cdef void write_header(unsigned char *out, const PacketFields *fields) noexcept nogil:
-    """Write the 20 bytes of a header; the caller has checked the room."""
+    """Write the 20 bytes of a header; the caller has checked that they fit."""
     memcpy(out, b"FSOC" if fields.from_server else b"FSOS", 4)
     put32(out + 4, fields.time)
     put16(out + 8, fields.seq)
@@ -53,7 +53,7 @@ cdef void write_header(unsigned char *out, const PacketFields *fields) noexcept 
 cdef bint read_header(
     const unsigned char *data, Py_ssize_t size, PacketFields *fields
 ) noexcept nogil:
-    """Read a header; return False, with nothing written, if it is none."""
+    """Read a header; return False, with nothing written, if it is not valid."""
     if size < HEADER_SIZE or memcmp(data, b"FSO", 3) != 0:
         return False
     if data[3] != c"C" and data[3] != c"S":
@@ -81,8 +81,8 @@ def encode_header(
 ):
     """Return the 20 bytes of a header.
 
-    Every field is an unsigned integer of its width on the wire; one that does not fit is an
-    OverflowError.
+    Every field is an unsigned integer of its width on the wire. Raises OverflowError for one that
+    does not fit.
     """
     cdef PacketFields fields
     fields.from_server = from_server

@@ -1,10 +1,10 @@
-"""Statistics per second: 300 bins of one second each, as narrow as the traffic allows.
+"""Statistics per second, in 300 bins of one second each.
 
-The current second is counted separately, and stored when it has ended. Bins take 8 bytes each at
-first; the first second that does not fit makes all of them twice as wide, once.
+The current second is counted separately, and stored when it ends. Bins take 8 bytes each at first;
+the first second that does not fit makes all of them twice as wide, once.
 
-A bin holds at most 65,535 packets each way (a connection's nonces allow 32,767 sent a second)
-and 65,535 ms; larger values are capped.
+A bin holds at most 65,535 packets each way (nonces limit sending to 32,767 a second) and 65,535 ms;
+larger values are capped.
 """
 
 cimport cython
@@ -18,10 +18,10 @@ __all__ = ["RateBins"]
 
 @cython.final
 cdef class RateBins:
-    """Counts datagrams, bytes of UDP payload and round trips by the second they fell in.
+    """Counts datagrams, bytes of UDP payload and round trips per second.
 
-    `start` is the monotonic time that the first second begins at. A time before the current
-    second counts in the current second.
+    `start` is the monotonic time at which the first second begins. Times before the current second
+    count in the current second.
     """
 
     def __cinit__(self, double start):
@@ -35,7 +35,7 @@ cdef class RateBins:
         PyMem_Free(self._seconds)
 
     cpdef void on_sent(self, uint32_t size, double now):
-        """Count a datagram of `size` bytes that left."""
+        """Count a datagram of `size` bytes that was sent."""
         self._move_to(now)
         self._counts.bytes_sent += size
         self._counts.packets_sent += self._counts.packets_sent < 0xFFFF
@@ -47,13 +47,13 @@ cdef class RateBins:
         self._counts.packets_received += self._counts.packets_received < 0xFFFF
 
     cpdef void on_rtt_sample(self, double rtt, double now):
-        """Take a measured round trip, in seconds, into the mean of the current second."""
+        """Add a round-trip time, in seconds, to the mean of the current second."""
         self._move_to(now)
         self._latency_sum += max(rtt, 0.0)
         self._latency_samples += 1
 
     cdef void _move_to(self, double now) noexcept:
-        """Make the second `now` the current one; clear those without traffic in between."""
+        """Make the second of `now` the current one, and clear those in between."""
         cdef int64_t second = floor_integer(now - self._start)
         if second <= self._current:
             return
@@ -114,7 +114,7 @@ cdef class RateBins:
             memset(&self._narrow[second % BINS], 0, sizeof(NarrowSecond))
 
     cdef bint _widen(self) noexcept:
-        """Widen every bin to the size that any second fits; return False without memory."""
+        """Widen every bin so that any second fits; return False if there is no memory."""
         cdef int64_t second
         cdef Second *seconds = <Second *>PyMem_Calloc(BINS, sizeof(Second))
         if seconds == NULL:
@@ -127,7 +127,7 @@ cdef class RateBins:
         return True
 
     def lists(self, double now):
-        """Return the bins up to the second `now`, the oldest first, the current one last.
+        """Return the bins up to the second of `now`, the oldest first.
 
         Returns five lists of 300 integers: bytes sent, bytes received, packets sent, packets
         received, mean latency in milliseconds.

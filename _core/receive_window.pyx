@@ -3,15 +3,15 @@
 It distinguishes fresh packets from replayed ones before anything is decrypted, and provides the ack
 fields. A packet is judged first, and entered only once it is known to be authentic.
 
-Send times are whole seconds. A sender of this package never lets them decrease, and puts at most
-32,767 packets under one: so a number that the ring brings round again carries a newer time than
-the packet that had it before, which tells a recorded packet from a fresh one after a wrap.
+Send times are whole seconds. A sender of this package never decreases them, and sends at most
+32,767 packets with one. When numbers wrap around, a reused number therefore has a later time than
+before, which distinguishes a fresh packet from a recorded one.
 
-The published package writes its wall clock, which may be set. Once times have not risen with the
-numbers, a packet is accepted only if no earlier packet of its number can have had its time. Its
-number has been used once in each lap before, so the window keeps the times of eight laps, by
-segments of numbers, and those of older laps as one range. Before the first wrap no number has been
-used. Times are compared as seconds since that of the first packet, modulo 2**32 (RFC 1982).
+The published package writes its wall clock, which may be set back. Once times have not risen with
+the numbers, a packet is accepted only if no earlier packet with its number can have had its time.
+The number was used once in each earlier lap of the ring, so the window keeps the times of eight
+laps, by segments of numbers, and those of older laps as one range. Before the first wrap no number
+was used. Times are compared as seconds since the first packet's, modulo 2**32 (RFC 1982).
 """
 
 cimport cython
@@ -25,21 +25,21 @@ __all__ = ["ReceiveWindow"]
 cdef enum:
     WORD_INDEX = RECEIVE_WORDS - 1
     SEGMENT_INDEX = SEGMENTS - 1
-    SEGMENT_NUMBERS = 8192  # an eighth of a lap: two minutes of the published package
-    # Seconds: packets that were lost may have been sent so long before or after those accepted
-    # around them. Several times the default idle timeout.
+    SEGMENT_NUMBERS = 8192  # an eighth of a lap: two minutes with the published package
+    # Seconds by which the times of lost packets may differ from those accepted around them:
+    # several times the default idle timeout.
     CLOCK_DOUBT = 64
 
 
 @cython.final
 cdef class ReceiveWindow:
-    """Which packets were received: the newest, and the 1,024 before it.
+    """The packets received: the newest, and which of the 1,024 before it.
 
     `newest` is the largest absolute number entered (0: none), `newest_time` its send time.
     """
 
     cpdef int judge(self, uint16_t seq, uint32_t time) except -1:
-        """Return what a packet with this number and send time is, `FRESH` or why it is not.
+        """Return `FRESH`, or why a packet with this number and send time is not.
 
         Changes nothing. Raises ValueError for the number 0.
         """
@@ -109,17 +109,17 @@ cdef class ReceiveWindow:
         return <uint32_t>bits
 
     cpdef uint16_t ack(self) noexcept:
-        """Return the ack field: the newest number on the wire, 0 while there is none."""
+        """Return the ack field: the newest number in wire form, or 0 if there is none."""
         return 0 if self.newest == 0 else to_wire(self.newest)
 
 
 cdef bint _is_unused(ReceiveWindow window, int64_t number, int32_t offset) noexcept:
-    """Return True if no earlier packet of that number can have had that time."""
+    """Return True if no earlier packet with that number can have had that time."""
     cdef int64_t i = window._segment_count - 1
     cdef int64_t oldest = max(window._segment_count - SEGMENTS, 0)
     cdef Segment *segment
     number -= RING_SIZE
-    while number > RING_SIZE:  # the first packet's number is that and what was on the wire
+    while number > RING_SIZE:  # the first packet's number is RING_SIZE plus its wire form
         while i >= oldest and window._segments[i & SEGMENT_INDEX].start > number:
             i -= 1
         if i < oldest:
@@ -138,7 +138,7 @@ cdef bint _is_unused(ReceiveWindow window, int64_t number, int32_t offset) noexc
 
 
 cdef void _note_time(ReceiveWindow window, int64_t number, int32_t offset) noexcept:
-    """Note the time of a packet that is newer than all others."""
+    """Record the time of a packet that is newer than all others."""
     cdef Segment *segment = &window._segments[(window._segment_count - 1) & SEGMENT_INDEX]
     cdef int64_t step = <int64_t>offset - window._newest_offset
     if step != 0:
@@ -156,7 +156,7 @@ cdef void _note_time(ReceiveWindow window, int64_t number, int32_t offset) noexc
 
 
 cdef void _note_late_time(ReceiveWindow window, int64_t number, int32_t offset) noexcept:
-    """Note the time of a packet whose number is behind the newest, but in the window."""
+    """Record the time of a packet whose number is behind the newest, but in the window."""
     cdef int64_t i = window._segment_count - 1
     cdef int64_t oldest = max(window._segment_count - SEGMENTS, 0)
     cdef Segment *segment
@@ -168,7 +168,7 @@ cdef void _note_late_time(ReceiveWindow window, int64_t number, int32_t offset) 
 
 
 cdef void _begin_segment(ReceiveWindow window, int64_t number, int32_t offset) noexcept:
-    """Start a segment behind the newest number; the oldest one is merged into `_forgotten`."""
+    """Begin a segment after the newest number; the oldest one is merged into `_forgotten`."""
     cdef Segment *segment = &window._segments[window._segment_count & SEGMENT_INDEX]
     if window._segment_count == SEGMENTS:
         window._forgotten = segment[0]
@@ -182,7 +182,7 @@ cdef void _begin_segment(ReceiveWindow window, int64_t number, int32_t offset) n
 
 
 cdef bint _may_have_had(Segment *segment, int32_t offset) noexcept:
-    """Return True if that may be the time of a packet of a segment, even of a lost one."""
+    """Return True if a packet of a segment, even a lost one, may have had that time."""
     return (
         <int64_t>segment.lowest - CLOCK_DOUBT <= offset <= <int64_t>segment.highest + CLOCK_DOUBT
     )

@@ -11,20 +11,20 @@ from mpgameserver._core.ack_frequency cimport MAX_ACK_DELAY_MS
 
 __all__ = ["Rtt"]
 
-cdef double INITIAL_PTO = 0.25  # before any sample: a transatlantic round trip, doubled
-cdef double GRANULARITY = 0.010         # a frame late is no loss
+cdef double INITIAL_PTO = 0.25  # before any sample: twice a transatlantic round trip
+cdef double GRANULARITY = 0.010         # a delay of one frame is not a loss
 
 
 @cython.final
 cdef class Rtt:
     """The estimates of one path, in seconds.
 
-    `srtt` is the weighted average (1/8 for each new sample), `rttvar` its mean
-    deviation (1/4), `latest_rtt` and `min_rtt` single samples; all are 0.0 until the first.
+    `srtt` is the smoothed average (1/8 for each new sample), `rttvar` its mean deviation (1/4);
+    `latest_rtt` and `min_rtt` are single samples. All are 0.0 before the first sample.
     """
 
     cpdef void sample(self, double rtt):
-        """Take a measured round trip into account; one below zero counts as zero."""
+        """Add a sample; a negative one counts as 0."""
         rtt = max(rtt, 0.0)
         self.latest_rtt = rtt
         if not self.measured:
@@ -39,15 +39,15 @@ cdef class Rtt:
     cpdef double loss_delay(self):
         """Return the age at which a packet is lost if a later one was acked.
 
-        That is 9/8 of the round trip (RFC 9002 section 6.1.2).
+        That is 9/8 of the round-trip time (RFC 9002 section 6.1.2).
         """
         return max(max(self.srtt, self.latest_rtt) * 9 / 8, GRANULARITY)
 
     cpdef double pto(self):
         """Return the age at which a packet is lost if no later one was acked.
 
-        That is the probe timeout of RFC 9002 section 6.2.1: the smoothed round trip, four times its
-        variation, and the longest delay of an ack.
+        That is the probe timeout of RFC 9002 section 6.2.1: `srtt`, four times `rttvar`, and the
+        maximum ack delay.
         """
         if not self.measured:
             return INITIAL_PTO

@@ -1,18 +1,18 @@
 """Limits on how many packets may be in flight, and on how soon the next one may leave.
 
-Four things limit it, each measured elsewhere: the path (`congestion`), the receiver, whose acks
-report 33 packets (`ack_frequency`), the pace at which a window leaves, and a peer that is silent.
-What is in flight is counted by its span, from the oldest undecided packet to the newest.
+There are four limits: the path (`congestion`), the receiver, whose acks report 33 packets
+(`ack_frequency`), pacing, and a peer that does not reply. What is in flight is measured by its
+span, from the oldest undecided packet to the newest.
 
-The pace is the window, and a quarter more, per round trip (RFC 9002 section 7.7), in bursts of a
-game's frame: a window that left at once would fill the queue of a slow link by itself. While
-nothing is acked, no more than a burst of 32 leaves per probe timeout.
+Pacing sends 5/4 of the window per round trip (RFC 9002 section 7.7), in bursts for a game's frame;
+a window sent at once would fill the queue of a slow link by itself. While nothing is acked, no more
+than a burst of 32 is sent per probe timeout.
 
 Messages do not wait for the acks of fragments: while fragments are in flight, packets that begin
-with a message leave ahead of them, regardless of the window and the pace. They get a quarter of the
-pace for that, and 8 at once, so that no flood of them fills a slow link's queue. Towards a receiver
-that is not known to ack by count, fragments leave 8 of the 33 packets that an ack reports to
-messages.
+with a message are sent ahead of them, regardless of the window and pacing. They get a quarter of
+the pacing rate for that, and 8 at once, so that they cannot fill a slow link's queue. Towards a
+receiver that is not known to ack by count, fragments leave 8 of the 33 packets that an ack reports
+to messages.
 """
 
 cimport cython
@@ -27,13 +27,13 @@ __all__ = ["SendLimits"]
 
 cdef double INITIAL_ROUND_TRIP = 0.1   # seconds, before any sample
 cdef double PACING_GAIN = 1.25     # RFC 9002 section 7.7
-cdef double PACED_BURST = 10.0     # packets at once; RFC 9002 section 7.2
+cdef double PACED_BURST = 10.0     # packets sent at once; RFC 9002 section 7.2
 cdef double PACED_FRAME = 0.020    # seconds: a game sends once per frame
-cdef double AHEAD_INTERVAL = 4.0   # of the pace's: a quarter is for what leaves ahead
-cdef double MAX_PTO = 1.0  # seconds, unless a single probe delay is longer
+cdef double AHEAD_INTERVAL = 4.0   # pacing intervals: a quarter of the rate is for packets ahead
+cdef double MAX_PTO = 1.0  # seconds, unless a single probe timeout is longer
 
 cdef enum:
-    # 2^5 times the PTO is the longest time between probes of a silent path.
+    # A path that does not reply is probed at intervals of up to 2^5 probe timeouts.
     MAX_PTO_BACKOFF = 5
 
 
@@ -49,7 +49,7 @@ cdef class SendLimits:
     cdef Room room(self, int64_t newest, int64_t oldest, bint wants_trial, double now) noexcept:
         """Return what one more packet may begin with.
 
-        `newest` packets have left, of which `oldest` is the oldest that is not decided.
+        `newest` is the newest packet number sent, `oldest` the oldest one undecided.
         """
         cdef int64_t span = newest + 1 - oldest
         cdef bint beside_fragments = self.newest_fragment >= oldest
@@ -68,8 +68,8 @@ cdef class SendLimits:
     cdef bint favours_messages(self, int64_t span, double now) noexcept:
         """Return True while a trial's burst should take messages before fragments.
 
-        They have waited for it, and after it there is room for `MESSAGE_ROOM` more until its acks
-        come: two thirds of the burst are for messages, and the rest is for fragments.
+        They have waited for the burst, and until its acks arrive there is room for only
+        `MESSAGE_ROOM` more: two thirds of it are for messages, the rest for fragments.
         """
         return (
             self.ack_frequency.in_trial(now)
@@ -80,14 +80,14 @@ cdef class SendLimits:
         )
 
     cdef bint trial_may_begin(self, int64_t newest, int64_t oldest) noexcept:
-        """Return True while nothing is in flight but a few packets that left ahead."""
+        """Return True while nothing is in flight but a few packets that were sent ahead."""
         return self.newest_behind < oldest and newest + 1 - oldest <= MESSAGE_ROOM
 
     cdef bint _admits(self, int64_t span, int64_t reserved, bint waits, double now) noexcept:
-        """Return True while one more packet may leave, with `span` packets in flight.
+        """Return True if one more packet may be sent, with `span` packets in flight.
 
-        `reserved` packets of a burst are left to messages; `waits` says that a trial would begin
-        if less were in flight.
+        `reserved` packets of a burst are left to messages; `waits`: a trial is waiting for less to
+        be in flight.
         """
         if span == 0:
             return True
@@ -112,26 +112,26 @@ cdef class SendLimits:
         return now >= self.ahead_until()
 
     cdef double ahead_until(self) noexcept:
-        """Return the time before which no packet leaves ahead."""
+        """Return the time before which no packet is sent ahead."""
         return self._ahead - (MESSAGE_ROOM - 1) * AHEAD_INTERVAL * self._interval()
 
     cdef void on_packet_ahead(self, double now) noexcept:
-        """Note that a packet leaves ahead of fragments; a trial's burst has room for some."""
+        """Record a packet sent ahead of fragments; a trial's burst has room for some."""
         if self.ack_frequency.in_trial(now):
             return
         self._ahead = max(self._ahead, now) + AHEAD_INTERVAL * self._interval()
 
     cdef double _interval(self) noexcept:
-        """Return the seconds from one packet to the next, at the pace of the window."""
+        """Return the pacing interval: seconds between two packets."""
         cdef double rtt = (
             self.rtt.srtt if self.rtt.measured else INITIAL_ROUND_TRIP
         )
         return rtt / (PACING_GAIN * self.congestion.packets)
 
     cdef bint wants_trial(self, bint span_blocked, Py_ssize_t pending) noexcept:
-        """Return True if more would be sent to a receiver that is known to ack often.
+        """Return True if more would be sent to a receiver that is known to ack by count.
 
-        `span_blocked`: messages wait for others to be acked; `pending`: bytes that wait.
+        `span_blocked`: messages wait for others to be acked; `pending`: bytes queued.
         """
         if self.ack_frequency.is_frequent or self.congestion.packets < BURST_SIZE:
             return False
@@ -146,7 +146,7 @@ cdef class SendLimits:
         return max(min(waiting, NARROW_SPAN) // BURST_SIZE, 1)
 
     cdef int on_packet_sent(self, int64_t number, int64_t oldest, double now) except -1:
-        """Note that an ack-eliciting packet leaves, with the oldest one that is in flight then."""
+        """Record an ack-eliciting packet that is sent; `oldest` is the oldest one in flight."""
         cdef double interval = self._interval()
         cdef double burst = max(PACED_BURST * interval, PACED_FRAME)
         self.ack_frequency.on_packet_sent(number, oldest, now)
@@ -156,7 +156,7 @@ cdef class SendLimits:
         return 0
 
     cdef void on_packet_acked(self, double rtt, bint newest, double now):
-        """Note that an ack-eliciting packet was acked, the `newest` of its ack or another."""
+        """Record the ack of an ack-eliciting packet, which is the `newest` of its ack or not."""
         self._pto_count = 0
         self._progress_at = now
         self.rtt.sample(rtt)
@@ -165,12 +165,12 @@ cdef class SendLimits:
             self.congestion.on_rtt_sample(rtt, now)
 
     cdef void on_pto(self) noexcept:
-        """Note a probe timeout: nothing that left after the lost packets was acked either."""
+        """Record a probe timeout: nothing sent after the lost packets was acked either."""
         if self._pto_count < MAX_PTO_BACKOFF:
             self._pto_count += 1
 
     cdef double pto(self):
-        """Return the probe timeout, doubled for each one before without an ack (RFC 9002 6.2.1)."""
+        """Return the probe timeout, doubled for each one without an ack (RFC 9002, 6.2.1)."""
         cdef double single = self.rtt.pto()
         cdef double backed_off = single * (1 << self._pto_count)
         return min(backed_off, max(single, MAX_PTO))

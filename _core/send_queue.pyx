@@ -1,31 +1,31 @@
 """The send queue: the messages that a connection has to send, and their outcomes.
 
-A message waits until a packet takes it, which gives it its number. Messages that are too long for
-a packet wait in lanes, and are fragmented only as packets have room for them. From then on the
+A message gets its number when it is first sent. Messages that are too long for a packet wait in
+lanes, and are fragmented only when packets have room for them. After the first transmission the
 retry mode decides:
 
-- RETRY_ON_TIMEOUT: retransmitted whenever the newest packet that carried it is found lost.
+- RETRY_ON_TIMEOUT: retransmitted whenever the newest packet that carried it is lost.
 - NONE: completed at its timeout.
-- BEST_EFFORT: sent again every repeat interval, completed at its timeout.
+- BEST_EFFORT: resent every repeat interval, completed at its timeout.
 
-Each message that has a callback is completed exactly once: acked, timed out, or closed with the
-connection. The callbacks gather in `completed` for the owner to call, so that none runs in the
-middle of a packet.
+Each message with a callback is completed exactly once: acked, timed out, or closed with the
+connection. The callbacks are collected in `completed` for the owner to call, so that none runs in
+the middle of a packet.
 
-Retransmissions, new messages, repeated ones and fragments take turns by bytes: whichever has
-sent the fewest goes first in a packet, where there is room for any message, and the others fill
-what it leaves. So none waits for more than a message of each of the others, however much of them
-there is and however large they are.
+Retransmissions, new messages, repeated ones and fragments take turns by bytes: the kind that has
+sent the fewest goes first in a packet, where any message fits, and the others fill the rest. A
+message therefore waits for at most one message of each other kind, however many and however large
+they are.
 
-New messages wait while the oldest unacked reliable one is `message_span` numbers behind: the
-receiver's duplicate filter must still cover that number. They also wait while the newest one known
-to have arrived is `MESSAGE_LEAP` numbers behind, except one message at a time: across half the
-ring, new numbers would look old.
+New messages wait while the oldest unacked reliable one is `message_span` numbers behind, because
+the receiver's duplicate filter must still cover that number. They also wait, except for one at a
+time, while the newest acked one is `MESSAGE_LEAP` numbers behind: beyond half the ring, new numbers
+would look old.
 
-`begin_close` drains the queue: what waits still leaves, what is reliable is retransmitted until
-it is acked, and then a DISCONNECT follows, of which the same holds. The owner calls `end_drain`
-when the DISCONNECT must leave whatever is missing. The time is short, so a drain does not wait for
-losses to show: each `COPY_INTERVAL` a packet leaves with redundant copies of what is not acked.
+`begin_close` drains the queue: what is queued is sent, reliable messages are retransmitted until
+they are acked, and then a DISCONNECT is sent and retransmitted in the same way. The owner calls
+`end_drain` when the DISCONNECT must be sent regardless. There is no time to wait for losses to
+show, so every `COPY_INTERVAL` a packet with redundant copies of unacked messages is sent.
 """
 
 cimport cython
@@ -57,20 +57,20 @@ from mpgameserver.errors import SendQueueFullError
 
 __all__ = ["SendQueue"]
 
-# Seconds between two packets of copies while a connection closes: 16 chances within a drain, of
-# which a link that loses a third takes all once in 40 million; fewer packets than a game sends.
+# Seconds between two packets of copies while a connection closes: 16 chances within a drain, all of
+# which a link with 33 % loss drops once in 40 million; fewer packets than a game sends.
 cdef double COPY_INTERVAL = 0.05
 
 cdef enum:
-    UNFRAGMENTED = 1 << RETRANSMITTED | 1 << NEW   # the kinds that leave ahead of fragments
+    UNFRAGMENTED = 1 << RETRANSMITTED | 1 << NEW   # the kinds that are sent ahead of fragments
 
 
 @cython.final
 cdef class SendQueue:
     """The messages of one direction of a connection.
 
-    `payload_limit` is the largest message that is not cut, in bytes; `previous` the number of
-    messages that left before (a handshake's hello).
+    `payload_limit` is the largest message that is not fragmented, in bytes; `previous` the number
+    of messages sent before (a handshake's hello).
     """
 
     def __cinit__(self, Py_ssize_t payload_limit, int64_t previous=0):
@@ -94,10 +94,10 @@ cdef class SendQueue:
         queue_clear(&self._redundant)
 
     cpdef int add(self, bytes data, int8_t retry=-1, object callback=None) except -1:
-        """Queue a message that `checked_message` has checked; runs no code of the caller's.
+        """Queue a message that `checked_message` has checked; runs no foreign code.
 
         The callback is called with True or False once, through `Endpoint.take_completed`. Raises
-        SendQueueFullError when more than `max_pending` bytes would wait; the queue is unharmed.
+        SendQueueFullError when more than `max_pending` bytes would wait; the queue is unchanged then.
         """
         cdef Py_ssize_t size = len(data)
         cdef Message message
@@ -109,8 +109,8 @@ cdef class SendQueue:
             )
         if not self.share.has_room(size + ITEM_COST):
             raise SendQueueFullError(
-                f"all clients, or those of this one's host, have their limit of bytes to be sent; "
-                f"{self.share.held} of them are this one's"
+                f"the clients together, or those of this host, have reached their limit of bytes "
+                f"to be sent; {self.share.held} of them are for this client"
             )
         self._charged += size + ITEM_COST
         self.share.charge(size + ITEM_COST)
@@ -132,8 +132,8 @@ cdef class SendQueue:
     cdef int shrink(self, Py_ssize_t payload_limit) except -1:
         """Fragment messages for packets of `payload_limit` bytes from now on.
 
-        That includes those that wait. Messages that have left keep their fragments and numbers,
-        and `max_message` does not change.
+        That includes queued ones. Messages that were sent keep their fragments and numbers, and
+        `max_message` does not change.
         """
         cdef Message message
         cdef FragmentedMessage fragmented
@@ -160,10 +160,10 @@ cdef class SendQueue:
     cdef Message next_message(
         self, Py_ssize_t limit, bint alone, bint ahead, double now, double repeat_interval
     ):
-        """Return the next message for a packet, of at most `limit` bytes; None if none fits.
+        """Return the next message for a packet, of at most `limit` bytes, or None if none fits.
 
-        `alone` says that the packet is empty so far, `ahead` that it may not begin with a
-        fragment. The caller calls `on_message_sent` with the message.
+        `alone`: the packet is empty so far. `ahead`: it may not begin with a fragment. The caller
+        calls `on_message_sent` with the message.
         """
         cdef Message message
         cdef uint32_t kinds
@@ -190,7 +190,7 @@ cdef class SendQueue:
         return _next_copy(self, limit, alone, now) if self._closing and not ahead else None
 
     cdef uint32_t _kinds_with_something(self, double now, double repeat_interval) except? 0xFF:
-        """Return the kinds that have something to send now, a bit for each."""
+        """Return the kinds that have something to send now, one bit each."""
         cdef uint32_t kinds = 0
         cdef uint32_t unsent = self._waiting.count > 0
         if self._retransmissions.count:
@@ -233,7 +233,7 @@ cdef class SendQueue:
         return fragment
 
     cdef bint _has_unsent(self) noexcept:
-        """Return True while messages or fragments wait that never left."""
+        """Return True while messages or fragments wait that were never sent."""
         return self._waiting.count > 0 or (self._lanes is not None and self._lanes.unsent > 0)
 
     cdef bint _has_repeat(self, double now, double repeat_interval) except -1:
@@ -247,10 +247,10 @@ cdef class SendQueue:
         return False
 
     cdef Message next_redundant(self, Py_ssize_t limit, double now, double interval):
-        """Return a small reliable message that is not acked yet, for a redundant copy.
+        """Return a small unacked reliable message for a redundant copy, or None.
 
-        Each is sent again a few times, `interval` seconds apart: if one is lost, it arrives with
-        the next packet, long before an ack could show the loss.
+        Each is copied a few times, `interval` seconds apart: if it is lost, it arrives with the
+        next packet, long before an ack could show the loss.
         """
         cdef Message message
         while self._redundant.count:
@@ -265,11 +265,11 @@ cdef class SendQueue:
         return None
 
     cdef int backlog(self) noexcept:
-        """Return the number of unfragmented messages that wait."""
+        """Return the number of unfragmented messages that were never sent."""
         return <int>self._waiting.count
 
     cdef bint may_number(self) except -1:
-        """Return True if the receiver can still place the next message number."""
+        """Return True if the receiver can still interpret the next message number."""
         cdef Message oldest
         if not self.is_idle and self.newest - self.newest_acked >= MESSAGE_LEAP:
             return False
@@ -280,7 +280,7 @@ cdef class SendQueue:
         return False
 
     cdef bint on_message_sent(self, Message message, int64_t packet_number, double now) except -1:
-        """Note that a message leaves in a packet; return True if the packet must remember it."""
+        """Record that a packet carries a message; return True if the packet must remember it."""
         message.packet_number = packet_number
         message.last_sent = now
         if message.number:
@@ -325,7 +325,7 @@ cdef class SendQueue:
         return 0
 
     cdef int on_packet_lost(self, object contents, int64_t packet_number) except -1:
-        """Retransmit what is reliable of a lost packet that carried one message or a list."""
+        """Retransmit the reliable messages of a lost packet; `contents` is a message or a list."""
         cdef Message message
         for message in [contents] if type(contents) is Message else <list?>contents:
             if (
@@ -337,7 +337,7 @@ cdef class SendQueue:
         return 0
 
     cdef int expire(self, double now, double timeout) except -1:
-        """Complete messages without an ack `timeout` seconds after they first left."""
+        """Complete messages that are not acked `timeout` seconds after they were first sent."""
         cdef Message message
         while self._deadlines.count:
             message = queue_front(&self._deadlines)
@@ -364,7 +364,7 @@ cdef class SendQueue:
         return when
 
     cdef bint has_more(self) except -1:
-        """Return True if something can leave as soon as a packet has room."""
+        """Return True if there is something to send, timers aside."""
         if self._closing and _is_drained(self):
             return self._disconnect.number == 0
         return (
@@ -375,7 +375,7 @@ cdef class SendQueue:
         )
 
     cdef bint has_unfragmented(self) except -1:
-        """Return True if an unfragmented message waits that may leave."""
+        """Return True if an unfragmented message is ready to be sent."""
         cdef Message message
         while self._retransmissions.count:
             message = queue_front(&self._retransmissions)
@@ -385,7 +385,7 @@ cdef class SendQueue:
         return self._waiting.count > 0 and self.may_number()
 
     cdef int begin_close(self) except -1:
-        """Drain: send a DISCONNECT once everything has left and reliable messages are acked."""
+        """Drain: send a DISCONNECT once everything was sent and reliable messages are acked."""
         self._disconnect = new_message(b"", DISCONNECT, RETRY_ON_TIMEOUT)
         self._closing = True
         return 0
@@ -443,7 +443,8 @@ cdef class SendQueue:
         return 0
 
     cdef int _add_completed(self, object message, bint acked) except -1:
-        """Let the owner call the callback; a collection that the tuple starts may take the list."""
+        """Hand the callback to the owner."""
+        # First: creating the tuple may start a garbage collection, in which the list may be taken.
         cdef tuple outcome = (self._callbacks.pop(message), acked)
         self.completed.append(outcome)
         return 0
@@ -469,9 +470,9 @@ cdef Message _take_uncompleted(Queue *queue, Py_ssize_t limit):
 
 
 cdef Message _next_copy(SendQueue queue, Py_ssize_t limit, bint alone, double now):
-    """Return a reliable message that is not acked yet, all in turn, a packet per `COPY_INTERVAL`.
+    """Return the next unacked reliable message, all in turn, one packet per `COPY_INTERVAL`.
 
-    Only once all have left: until then later packets show the losses.
+    Only once all were sent: until then, later packets show the losses.
     """
     cdef Message message = _oldest_unacked(queue)
     if message is None or queue._has_unsent():
@@ -488,7 +489,7 @@ cdef Message _next_copy(SendQueue queue, Py_ssize_t limit, bint alone, double no
 
 
 cdef double _next_copy_time(SendQueue queue) except? -1.0:
-    """Return when a drain has a copy to send; infinity if it has none."""
+    """Return when a drain has a copy to send, or infinity."""
     cdef Message oldest
     if _is_drained(queue):
         return INFINITY if queue._disconnect.completed else _disconnect_due(queue)
@@ -499,7 +500,7 @@ cdef double _next_copy_time(SendQueue queue) except? -1.0:
 
 
 cdef Message _next_disconnect(SendQueue queue, bint alone, double now):
-    """Return the DISCONNECT, again and again until it is acked: nothing follows it."""
+    """Return the DISCONNECT, repeatedly until it is acked; nothing follows it."""
     if not alone or queue._disconnect.completed or now < _disconnect_due(queue):
         return None
     return queue._disconnect
@@ -512,14 +513,14 @@ cdef double _disconnect_due(SendQueue queue) noexcept:
 
 
 cdef bint _is_drained(SendQueue queue) except -1:
-    """Return True once the DISCONNECT is all that is left to send."""
+    """Return True once only the DISCONNECT is left to send."""
     if not queue.drain_ended:
         queue.drain_ended = not queue._has_unsent() and _oldest_unacked(queue) is None
     return queue.drain_ended
 
 
 cdef Message _oldest_unacked(SendQueue queue):
-    """The first of the reliable messages in flight; None when all are acked."""
+    """Return the first of the reliable messages in flight, or None if all are acked."""
     cdef Message message
     while queue._unacked.count:
         message = queue_front(&queue._unacked)

@@ -1,8 +1,8 @@
 """The sent window: the state of each packet that was sent.
 
-It remembers when each packet left and what it carried, until it is acked. An ack-eliciting packet
-is undecided until it is acked or declared lost; a late ack, after it was declared lost or timed
-out, still counts.
+It remembers when each packet was sent and what it carried, until it is acked. An ack-eliciting
+packet is undecided until it is acked or declared lost. A late ack, after it was declared lost or
+timed out, still counts.
 """
 
 cimport cython
@@ -16,25 +16,25 @@ from mpgameserver._core.seqnum cimport check_number, expand
 
 __all__ = ["SentWindow"]
 
-# Seconds after which a packet may still be acked, whatever the message timeout: twice the round
-# trip over a geostationary satellite at either end. Without it, a path that is slower than the
-# timeout would have every packet forgotten before its ack, and would never be measured.
+# Seconds for which a packet may still be acked, whatever the message timeout: twice the round
+# trip over a geostationary satellite at either end. Otherwise every packet would be forgotten
+# before its ack on a path that is slower than the timeout, which would never be measured.
 cdef double LATE_ACK = 4.0
 
 cdef enum:
     PACKET_THRESHOLD = 3   # RFC 9002 section 6.1.1: later packets acked that show a loss
     FIRST_SENT_SLOTS = ACK_BITS
-    MAX_SENT_SLOTS = 32768  # the packets of a second at the fastest rate
+    MAX_SENT_SLOTS = 32768  # packets per second at the highest rate
 
 
 @cython.final
 cdef class SentWindow:
     """The packets sent, and what each carried, until they are acked.
 
-    `newest` is the absolute number of the last one, starting after `previous`;
-    `oldest_undecided` the first ack-eliciting one that was neither acked nor declared lost.
-    `reordering` is how many later packets must be acked to show a loss: three, and twice as many
-    whenever a packet that was declared lost is acked after all, for then the path reorders.
+    `newest` is the absolute number of the last one, starting after `previous`; `oldest_undecided`
+    is the first ack-eliciting one that was neither acked nor declared lost. `reordering` is how
+    many later packets must be acked to declare a loss: three, doubled whenever a packet that was
+    declared lost is acked after all, because then the path reorders.
     """
 
     def __cinit__(self, int64_t previous=0):
@@ -57,7 +57,7 @@ cdef class SentWindow:
     cpdef int64_t on_packet_sent(
         self, double now, bint ack_eliciting, object contents
     ) except -1:
-        """Take the next packet number for a packet that leaves now, and return it."""
+        """Assign the next packet number to a packet that is sent now, and return it."""
         cdef SentPacket *packet
         cdef int64_t oldest = min(self._oldest_waiting, self.oldest_undecided)
         if self._mask + 1 < MAX_SENT_SLOTS and (
@@ -75,7 +75,7 @@ cdef class SentWindow:
         return self.newest
 
     cdef bint _may_be_acked_yet(self, double now) noexcept:
-        """Return True if the packet that the next one would displace can still be acked."""
+        """Return True if the packet that the next one would overwrite can still be acked."""
         cdef int64_t number = self.newest - self._mask
         cdef SentPacket *packet = self.packet(number)
         return (
@@ -86,7 +86,7 @@ cdef class SentWindow:
         )
 
     cdef object contents(self, int64_t number):
-        """Return what a packet carried; None if that was forgotten."""
+        """Return what a packet carried, or None if that was forgotten."""
         if not self.remembers(number) or self.packet(number).contents == NULL:
             return None
         return <object>self.packet(number).contents
@@ -112,7 +112,7 @@ cdef class SentWindow:
     cpdef void on_ack(self, uint16_t ack, uint32_t ack_bits) noexcept:
         """Mark the packets that an ack reports; `newly_acked` holds their numbers, newest first.
 
-        What was never sent, or was acked before, is ignored.
+        Numbers that were never sent, or are acked already, are ignored.
         """
         cdef int64_t number
         cdef uint32_t bits
@@ -132,7 +132,7 @@ cdef class SentWindow:
         self._skip_decided()
 
     cdef uint32_t _unreported(self, int64_t ack, uint32_t ack_bits) noexcept:
-        """Return the ack bits without those that earlier acks have reported, usually most."""
+        """Return the ack bits without those that earlier acks reported, usually most."""
         cdef int64_t step = ack - self._last_ack
         cdef uint32_t reported = 0
         if step < 0:
@@ -167,10 +167,11 @@ cdef class SentWindow:
         return True
 
     cpdef int64_t pop_lost(self, double now, double loss_delay, double pto) noexcept:
-        """Return the number of the next packet that is lost, once each; 0 when there is none.
+        """Return the number of the next lost packet, once each, or 0 if there is none.
 
-        A packet is lost when `reordering` later ones were acked, or one later one and it left
-        `loss_delay` seconds ago (RFC 9002 section 6.1), or when it left `pto` seconds ago.
+        A packet is lost if `reordering` later ones were acked, if any later one was acked and it
+        was sent `loss_delay` seconds ago (RFC 9002 section 6.1), or if it was sent `pto` seconds
+        ago.
         """
         cdef SentPacket *packet
         cdef int64_t number
@@ -191,9 +192,9 @@ cdef class SentWindow:
         return number
 
     cpdef int64_t pop_timed_out(self, double now, double timeout) noexcept:
-        """Return the number of the next packet that was not acked in `timeout` seconds, or 0.
+        """Return the number of the next packet that was not acked within `timeout` seconds, or 0.
 
-        One that is about to leave the window unacked has timed out too: no ack can reach it.
+        A packet that is about to drop out of the window has timed out, too: no ack can reach it.
         """
         cdef SentPacket *packet
         cdef int64_t number
@@ -231,7 +232,7 @@ cdef class SentWindow:
         return 0
 
     def take_newly_acked(self):
-        """Take what the last ack reported anew, with what the packets carried, newest first.
+        """Take the packets that the last ack newly reported, newest first.
 
         Returns a list of tuples (packet number, time sent, contents).
         """

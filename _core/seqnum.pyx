@@ -1,7 +1,7 @@
 """Sequence numbers: 16 bits, on a ring of the 65,535 values 1...65535, 0 for "none yet".
 
-The arithmetic is in `seqnum.pxd`, inline for the other compiled modules; here is its face
-towards Python.
+The arithmetic is in `seqnum.pxd`, inline for the other compiled modules; this is its Python
+interface.
 """
 
 from libc.stdint cimport uint16_t
@@ -18,16 +18,16 @@ cdef uint16_t _wire(object value) except? 0:
 
 
 def wire_number(number):
-    """The wire form, 1...65535, of an absolute number (1, 2, 3, ... without wrapping)."""
+    """Return the wire form, 1...65535, of an absolute number (1, 2, 3, ... without wrapping)."""
     if index(number) < 1:
         raise ValueError(f"absolute sequence number must be 1 or more, not {number!r}")
     return to_wire(number)
 
 
 def expand_number(wire, near):
-    """The absolute number with wire form `wire` (1...65535) that is nearest to `near`.
+    """Return the absolute number with wire form `wire` (1...65535) that is nearest to `near`.
 
-    `near` 0 means that nothing is known yet.
+    `near` is 0 if nothing is known yet.
     """
     if not 1 <= index(wire) <= RING_SIZE:
         raise ValueError(f"wire sequence number must be 1...65535, not {wire!r}")
@@ -37,7 +37,7 @@ def expand_number(wire, near):
 
 
 class SeqNum(int):
-    """An integer on the ring 1...65535; 0 means that there is none yet.
+    """An integer on the ring 1...65535; 0 means "none yet".
 
     `+` and `-` stay on the ring. `<` and `>` compare by age: a is greater than b when it is
     newer, that is, when the shortest step from b to a is forward. Equality is that of integers.
@@ -54,11 +54,11 @@ class SeqNum(int):
 
     @classmethod
     def maximum(cls):
-        """The last number before the ring starts again at 1."""
+        """Return the last number before the ring starts again at 1."""
         return cls(RING_SIZE)
 
     def diff(self, other):
-        """The shortest signed step from `other` to this number, from -32767 to 32767."""
+        """Return the shortest signed step from `other` to this number, from -32767 to 32767."""
         return ring_diff(_wire(self), _wire(other))
 
     def newer_than(self, other):

@@ -1,9 +1,8 @@
-"""Timers for many items, without a look at all of them.
+"""Timers for many items, in a heap.
 
-A time is only ever moved forward to an earlier one; whoever finds at that time that a later one
-would have done schedules again. So a timer that every datagram pushes back costs one comparison
-per datagram. An entry of the heap that a cancellation or an earlier time has made void stays where
-it is until it comes to the top.
+A timer only ever moves to an earlier time; if it turns out to expire too early, it is scheduled
+again. A timer that every datagram postpones therefore costs one comparison per datagram. An entry
+that was cancelled or moved stays in the heap until it reaches the top.
 """
 
 cimport cython
@@ -17,7 +16,7 @@ cdef enum:
 
 
 cdef class Timed:
-    """An item that can be given a time."""
+    """An item that can have a timer."""
 
     def __cinit__(self):
         self.due = INFINITY
@@ -29,7 +28,7 @@ cdef inline bint _is_before(const Entry *a, const Entry *b) noexcept:
 
 @cython.final
 cdef class Timers:
-    """A heap of times, one for each item."""
+    """A heap of timers, one for each item."""
 
     def __cinit__(self):
         self._items = []
@@ -42,28 +41,28 @@ cdef class Timers:
 
     @property
     def entries(self):
-        """The number of entries of the heap, with those that are void."""
+        """The number of entries in the heap, including stale ones."""
         return len(self._items)
 
     cpdef void schedule(self, Timed item, double when) except *:
-        """Have the item popped at `when`, or at an earlier time that it has; never if infinite."""
+        """Have the item popped at `when`, unless it is due earlier; never if infinite."""
         if when < item.due:
             self._count += item.due == INFINITY
             item.due = when
             self._push(item, when)
 
     cpdef void cancel(self, Timed item) noexcept:
-        """Forget the item's time, if it has one."""
+        """Cancel the item's timer, if it has one."""
         self._count -= item.due < INFINITY
         item.due = INFINITY
 
     cpdef double next_time(self) except? -1.0:
-        """The earliest time; infinity when there is none."""
+        """Return the earliest time, or infinity if there is none."""
         self._drop_stale()
         return self._entries[0].when if self._items else INFINITY
 
     cpdef Timed pop_due(self, double now):
-        """Take an item whose time has come, the earliest first; None when there is none."""
+        """Take the item that was due first, or None if none is due."""
         cdef Timed item
         if not self._items or self._entries[0].when > now:
             return None
@@ -100,7 +99,7 @@ cdef class Timers:
         return 0
 
     cdef int _pop(self) except -1:
-        """Take the entry at the top."""
+        """Remove the entry at the top."""
         cdef Py_ssize_t place = 0, below, size
         cdef Timed item = self._items.pop()
         cdef Entry entry
@@ -126,7 +125,7 @@ cdef class Timers:
     cdef int _drop_stale(self) except -1:
         cdef Timed top
         while self._items:
-            top = self._items[0]  # kept alive meanwhile: what it takes along may run any code
+            top = self._items[0]  # keeps it alive, because deallocating it may run any code
             if top.due == self._entries[0].when:
                 break
             self._pop()

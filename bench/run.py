@@ -69,8 +69,8 @@ def hostile(count: int, repetitions: int) -> Iterator[Figure]:
     found = interleave(
         {
             "failing": hotpath.failing_open(66, count),
-            "forged": hotpath.reject(hotpath.forged, count, "forged"),
-            "behind": hotpath.reject(hotpath.behind, count, "too late"),
+            "forged": hotpath.reject(hotpath.forged, count, "authentication failed"),
+            "behind": hotpath.reject(hotpath.behind, count, "too old"),
             "misdirected": hotpath.reject(hotpath.misdirected, count, "misdirected"),
         },
         repetitions,

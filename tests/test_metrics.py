@@ -34,7 +34,7 @@ Samples = dict[str, dict[tuple[str, ...], float]]
 
 
 def read(address: tuple[str, int]) -> Samples:
-    """What the exporter tells, by name of the sample and values of its labels."""
+    """The samples of the exporter, by name and values of the labels."""
     with urllib.request.urlopen("http://{}:{}/metrics".format(*address), timeout=10) as answer:
         text = answer.read().decode()
     found: Samples = {}
@@ -101,7 +101,9 @@ def test_no_figure_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
     figures = ServerFigures(
         **numbers,
         stats=ServerStats(
-            **stats, drops={"forged": 3000, "busy": 3001}, send_errors={"EPERM": 3002}
+            **stats,
+            drops={"authentication failed": 3000, "busy": 3001},
+            send_errors={"EPERM": 3002},
         ),
     )
     samples = [s for family in everything(figures, monkeypatch) for s in family.samples]

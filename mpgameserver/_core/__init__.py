@@ -1,8 +1,7 @@
 """The compiled core. Private: its modules serve the package and may change without notice.
 
-All of them are imported here, and no one elsewhere first. Freezers (PyInstaller, Nuitka) read what
-a program imports, and cannot see what a compiled module does; and what is wrong with the build is
-said here, once.
+All of them are imported here first. Freezers (PyInstaller, Nuitka) read the imports of Python
+modules and cannot see those of compiled ones; and an error of the build is explained in one place.
 """
 
 import sys
@@ -49,11 +48,11 @@ try:
     )
 except ImportError as _error:
     if not is_ours(_error):
-        raise  # another package's, such as cryptography
+        raise  # of another package, such as cryptography
     raise explain(_error) from _error
 
-# An interpreter without the lock switches it on for modules that do not declare to do without,
-# unless it is told not to (PYTHON_GIL=0, -X gil=0).
+# A free-threaded interpreter switches the lock on for modules that do not declare support for
+# running without it, unless it is told not to (PYTHON_GIL=0, -X gil=0).
 if not getattr(sys, "_is_gil_enabled", lambda: True)():
     raise ImportError(
         "mpgameserver needs the global interpreter lock, which is off (PYTHON_GIL=0 or -X gil=0): "

@@ -8,12 +8,12 @@ cdef enum:
     # Ack-eliciting packets after which an ack is sent at once. An ack reports 33: each packet is
     # reported twice, and one ack may be lost.
     ACK_EVERY = 16
-    # Packets that may be in flight until the receiver is known to ack by count: both acks of one
-    # that does leave at once, and a 33rd packet would wait for its ack.
+    # Packets that may be in flight until the receiver is known to ack by count, which acks them
+    # with two acks at once; a 33rd packet would wait for its ack.
     BURST_SIZE = 2 * ACK_EVERY
     # Of those, the ones reserved for messages while fragments use the others.
     MESSAGE_ROOM = 8
-    LEAST_BURST = BURST_SIZE - MESSAGE_ROOM     # enough to judge: more than any step that counts
+    LEAST_BURST = BURST_SIZE - MESSAGE_ROOM     # enough to score: more than any step that counts
 
 cdef class AckFrequency:
     cdef readonly bint is_frequent
@@ -29,7 +29,7 @@ cdef class AckFrequency:
     cdef void begin_trial(self, double now) noexcept
     cdef bint in_trial(self, double now) noexcept
     cdef bint is_burst(self, double now) noexcept
-    cdef inline int64_t burst_size(self, double now) noexcept:     # packets that left at `now`
+    cdef inline int64_t burst_size(self, double now) noexcept:     # packets sent at `now`
         return self._burst_size if now == self._burst_time else 0
     cpdef int on_packet_sent(self, int64_t number, int64_t oldest, double now) except -1
     cpdef int on_ack(self, int64_t ack, uint32_t ack_bits) except -1

@@ -1,4 +1,4 @@
-# Big-endian integers in a buffer; the caller has checked the room.
+# Big-endian integers in a buffer; the caller has checked that they fit.
 
 from libc.stdint cimport uint16_t, uint32_t
 

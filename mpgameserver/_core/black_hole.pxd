@@ -17,13 +17,13 @@ cdef enum:
 
 cdef struct PathLimit:
     Py_ssize_t body            # bytes: the largest payload of a packet of several messages
-    Py_ssize_t largest_body    # what a message may need that was cut before
+    Py_ssize_t largest_body    # needed by messages that were fragmented before
     SizeClass unsafe           # what the path was found to drop, and all above it
     uint32_t losses[SIZE_CLASSES]   # in a row, with the next smaller packet acked
     double since[SIZE_CLASSES]      # of the detection, or of the last one acked after it
-    uint32_t unexplained       # losses since one that is not small was acked, with no such pair
+    uint32_t unexplained       # losses without such a pair since the last ack of a large one
     bint is_stuck              # a reliable message needs a packet that the path drops
-    bint wants_small           # no smaller packet was sent behind those that were lost
+    bint wants_small           # no smaller packet was sent after the lost ones
 
 cdef inline SizeClass size_class(Py_ssize_t datagram) noexcept:
     return <SizeClass>((datagram > LEAST_DATAGRAM) + (datagram > SAFE_DATAGRAM))

@@ -1,22 +1,22 @@
 # Limits on the bytes that sessions hold together, and each session's share of them.
 
 cpdef enum:
-    # Bytes that a session may hold whatever the others do: a second of a busy game's messages. Of
-    # 8,192 sessions it is 128 MiB.
+    # Bytes that a session may always hold: a second of a busy game's messages. For 8,192 sessions
+    # that is 128 MiB.
     GUARANTEED = 16 * 1024
-    # Bytes that a message or a fragment is charged besides its own: empty ones are bounded too.
+    # Overhead in bytes charged for each message or fragment, so that empty ones are bounded, too.
     ITEM_COST = 128
 
 cdef struct Account:
     Py_ssize_t limit, held    # bytes
-    Account *wider            # what is held counts there, too; NULL: in no other
+    Account *wider            # an account in which the bytes count, too, or NULL
 
 cdef class Budget:
     cdef Account _account
     cdef Budget _wider        # keeps the account alive that ours points to
 
 cdef class Share:
-    cdef readonly Py_ssize_t held   # bytes that one session is charged
+    cdef readonly Py_ssize_t held   # bytes charged to one session
     cdef Py_ssize_t _guaranteed
     cdef Account *_account    # the narrowest; NULL: no bounds
     cdef Budget _budget       # keeps that alive

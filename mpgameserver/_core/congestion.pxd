@@ -4,18 +4,18 @@ from libc.stdint cimport int64_t
 
 cdef class CongestionWindow:
     cdef readonly double packets      # that may be in flight
-    cdef readonly double base_delay   # seconds: the least round trip of late
+    cdef readonly double base_delay   # seconds: the recent minimum RTT
     cdef readonly double queue_delay  # seconds: what queues added to it in the last round
-    cdef readonly double loss         # the share of packets lost of late
+    cdef readonly double loss         # the fraction of packets lost recently
     cdef double _next_base, _base_renewed, _least_in_round
-    cdef double _usual_loss           # the share that is lost whatever is sent
+    cdef double _usual_loss           # the fraction that is lost at any rate
     cdef double _undo_packets, _undo_loss   # before a backoff that is on trial; 0: none
     cdef int64_t _round_end, _samples, _acked, _lost
     cdef int64_t _high                # samples in a row that show a queue
     cdef int64_t _peak                # the most packets in flight in the round
-    cdef double _latest, _jitter      # seconds: the last sample, what differs from one to the next
+    cdef double _latest, _jitter      # seconds: the last sample, and the mean difference of two
     cdef bint _slow_start, _undo_slow_start
-    cdef bint _settles                # in this round, packets from before the last change are acked
+    cdef bint _settles                # this round acks packets from before the last change
 
     cpdef void on_packet_acked(self) noexcept
     cpdef void on_packet_lost(self) noexcept

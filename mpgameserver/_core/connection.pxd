@@ -6,18 +6,18 @@ from mpgameserver._core.endpoint cimport Endpoint
 
 cdef class Connection:
     cdef readonly Endpoint endpoint
-    cdef readonly object token             # names the session
+    cdef readonly object token             # identifies the session
     cdef readonly object status            # a ConnectionStatus
     cdef readonly bint is_live             # it has not ended
     cdef readonly bint key_used_up         # it ends because of the limit of its key
     cdef double _idle_timeout           # seconds
     cdef double _keep_alive_interval
     cdef double _disconnect_deadline
-    cdef double _last_turn                 # when `advance` was called last
-    cdef double _last_srtt                 # `latency` then
-    cdef int64_t _liveness_packet          # expected to be acked after a pause, or 0
+    cdef double _last_turn                 # the time of the last `advance`
+    cdef double _last_srtt                 # `latency` at that time
+    cdef int64_t _liveness_packet          # must be acked after a pause; 0: no check
     cdef double _liveness_deadline
-    cdef bint _owes_disconnect             # one is still to be sent, after the end
+    cdef bint _owes_disconnect             # one is still to be sent after the end
     cdef bint _warned_of_key
 
     cdef int _require_connected(self) except -1

@@ -35,18 +35,18 @@ cdef extern from "udp.h":
 
 cdef class DatagramSocket:
     cdef readonly bint refused
-    cdef readonly dict send_errors   # how often each errno was met
+    cdef readonly dict send_errors   # how often each errno occurred
     cdef public int unreported_error
     cdef object _socket
     cdef int _fd                   # -1 once closed: the number may be another file's
     cdef bint _sends_runs
-    cdef list _run                 # datagrams that wait for `flush`, to one address
+    cdef list _run                 # datagrams waiting for `flush`, to one address
     cdef tuple _run_address
     cdef Py_ssize_t _run_segment   # the size of the first
     cdef Py_ssize_t _run_size      # bytes, of all
-    cdef bint _run_is_open         # one more may follow, of that size or less
-    cdef bytes _rest               # a run that was read and is being cut up; None: none
-    cdef MpgAddress _sender        # of the last datagram; and how the socket module has it
+    cdef bint _run_is_open         # another may follow, of that size or less
+    cdef bytes _rest               # a run that was read and is being split; None: none
+    cdef MpgAddress _sender        # of the last datagram, also in the form of the socket module
     cdef tuple _sender_address
     cdef Py_ssize_t _rest_segment, _rest_taken
 

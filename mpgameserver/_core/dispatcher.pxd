@@ -1,4 +1,4 @@
-# Whose a datagram is, and whose turn it is to be served and to send.
+# Which session a datagram is for, and whose turn it is to send.
 
 from libc.stdint cimport int64_t, uint8_t
 
@@ -13,21 +13,21 @@ cdef enum:
     MAX_MESSAGES_PER_RECEIVE = 16384
 
 cdef class Dispatcher:
-    cdef readonly double now        # the latest time that it was told
-    cdef readonly Timers timers     # when a session is to be touched
-    cdef readonly Fifo answers      # (datagram, address) of what is no session's
-    cdef readonly int64_t turns     # how often a session was served, or asked for a datagram
-    cdef readonly CallBudget calls  # of the game's code, until others have their turn
+    cdef readonly double now        # the latest time seen
+    cdef readonly Timers timers     # when a session is to be dirty
+    cdef readonly Fifo answers      # (datagram, address): replies of handshakes
+    cdef readonly int64_t turns     # number of times a session was served or asked for a datagram
+    cdef readonly CallBudget calls  # the budget for calls of the game's code
     cdef public bint is_muted       # no message is handled any more
     cdef int messages_left          # that may still be read in this turn
     cdef readonly object handler
-    cdef public object settings     # those that hold, until the context has others
-    cdef readonly object observer   # None: nobody is told of each datagram
-    cdef bytes _arriving            # what is received and was not dropped, where somebody is
+    cdef public object settings     # in effect until the context has others
+    cdef readonly object observer   # None: no datagram is reported
+    cdef bytes _arriving            # being received and not dropped so far, if there is an observer
     cdef object _owner, _context
     cdef dict _by_address
-    cdef list _touched
-    cdef object _waiting            # sessions with more for the game than one turn has room for
+    cdef list _dirty
+    cdef object _waiting            # sessions with more for the game than fits in one turn
     cdef bint _turn_is_over
     cdef object _ready
 
@@ -50,5 +50,5 @@ cdef class Dispatcher:
     cdef int _handle_messages(self, Session session) except -1
     cdef int _call_back(self, Session session) except -1
     cdef tuple _next_of_sessions(self)
-    cpdef void touch(self, Session session) except *
+    cpdef void mark_dirty(self, Session session) except *
     cpdef void make_ready(self, Session session) except *

@@ -3,13 +3,13 @@
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 
 cpdef enum:
-    MESSAGE_FILTER_WIDTH = 32768  # all that look older on a ring of 65,535
+    MESSAGE_FILTER_WIDTH = 32768  # half the ring of 65,535: all numbers that look older
 
 cdef class DuplicateFilter:
     cdef readonly uint32_t width
     cdef readonly int64_t newest  # absolute; 0: none yet
     cdef int64_t _oldest          # no number below it was inserted
-    cdef uint64_t *_words         # bit n & _mask says whether n was inserted
+    cdef uint64_t *_words         # bit n & _mask: n was inserted
     cdef uint32_t _mask           # bits allocated - 1; a power of two, less one
     cdef uint32_t _full_size
 

@@ -5,7 +5,7 @@ from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t
 from mpgameserver._core.aead cimport Aead
 from mpgameserver._core.black_hole cimport PathLimit
 from mpgameserver._core.budget cimport Share
-from mpgameserver._core.drop_reason cimport VERDICTS, Verdict
+from mpgameserver._core.drop_reason cimport REASON_COUNT, DropReason
 from mpgameserver._core.duplicate_filter cimport DuplicateFilter
 from mpgameserver._core.fifo cimport Queue
 from mpgameserver._core.fragmenter cimport Reassembler
@@ -27,7 +27,7 @@ cdef class Endpoint:
     cdef readonly RateBins rate_bins
     cdef readonly SendQueue send_queue
     cdef readonly Reassembler reassembler
-    cdef readonly Share inbox_share           # what the messages to be read are charged
+    cdef readonly Share inbox_share           # charged for unread messages
     cdef public double keep_alive_interval, message_timeout     # seconds
     cdef public bint established
     cdef readonly bint disconnect_received
@@ -35,14 +35,14 @@ cdef class Endpoint:
     cdef readonly bytes challenge             # the last CHALLENGE_RESP message
     cdef readonly int64_t assembled, sent, received, acked, timeouts   # packets
     cdef readonly int64_t messages_received, repeated_messages   # the latter among the former
-    cdef readonly Py_ssize_t inbox_size       # messages to be read
+    cdef readonly Py_ssize_t inbox_size       # unread messages
     cdef Queue _inbox                         # of (SeqNum, bytes)
     cdef DuplicateFilter _message_filter
     cdef Aead _cipher
-    cdef bint _is_server, _is_entered         # entered: a call runs that none may interrupt
+    cdef bint _is_server, _is_entered         # entered: a call that none may interrupt is running
     cdef double _start, _wall_start, _now, _last_sent, _ack_due_at, _ping_due_at, _heard_for
     cdef uint32_t _unacked, _hello_received
-    cdef int64_t _written_second, _written_count, _dropped[VERDICTS]
+    cdef int64_t _written_second, _written_count, _dropped[REASON_COUNT]
     cdef PathLimit _path
     cdef int _enter(self) except -1
     cdef inline int64_t key_packets(self) noexcept:  # sealed under the key, by both sides
@@ -57,7 +57,7 @@ cdef class Endpoint:
     cpdef list take_completed(self)
     cpdef void on_datagram_sent(self, uint32_t size, double now)
     cpdef bytes next_datagram(self, double now)
-    cpdef Verdict receive(self, bytes datagram, double now) except? VERDICTS
+    cpdef DropReason receive(self, bytes datagram, double now) except? REASON_COUNT
     cpdef void advance(self, double now)
     cpdef double next_timer(self) except? -1.0
     cdef bint _tick(self, double now) noexcept
@@ -67,12 +67,12 @@ cdef class Endpoint:
     cdef int _fill(self, PacketBuilder *packet, bint ahead) except -1
     cdef bint _must_speak(self) noexcept
     cdef bytes _close(self, PacketBuilder *packet)
-    cdef Verdict _take(self, PacketFields *fields, bytes data, double now) except? VERDICTS
-    cdef Verdict _judge(self, PacketFields *fields, bytes datagram) except? VERDICTS
+    cdef DropReason _take(self, PacketFields *fields, bytes data, double now) except? REASON_COUNT
+    cdef DropReason _judge(self, PacketFields *fields, bytes datagram) except? REASON_COUNT
     cdef int _note_received(self, PacketFields *fields, Py_ssize_t size, double now) except -1
-    cdef Verdict _open(
+    cdef DropReason _open(
         self, PacketFields *fields, bytes datagram, unsigned char *payload
-    ) except? VERDICTS
+    ) except? REASON_COUNT
     cdef int _apply_acks(self, PacketFields *fields) except -1
     cdef int _deliver_all(self, PacketFields *fields, const unsigned char *payload) except -1
     cdef int _deliver(self, MessageView *view) except -1

@@ -1,17 +1,17 @@
-# A queue of objects that is embedded in its owner: an empty one is a few zeros there.
+# A queue of objects that is embedded in its owner; an empty one is a few zeros there.
 #
-# The garbage collector does not see what is in it: for objects that cannot be part of a cycle.
-# Whoever owns one calls `queue_clear` in the end.
+# The garbage collector does not see its items, which therefore must not be able to form a cycle.
+# The owner calls `queue_clear` when it is deallocated.
 
 from cpython.object cimport PyObject
 from libc.stdint cimport uint32_t
 
 cdef struct Queue:
-    PyObject **items       # a ring of `room` places, a power of two; NULL: of none
+    PyObject **items       # a ring of `room` places, a power of two; NULL if 0
     uint32_t first, count, room
 
 cdef inline object queue_front(const Queue *queue):
-    # The first item, of a queue that has one.
+    # The first item; the queue must not be empty.
     assert queue.count
     return <object>queue.items[queue.first]
 
@@ -21,5 +21,5 @@ cdef list queue_pop_all(Queue *queue)
 cdef void queue_clear(Queue *queue)
 
 cdef class Fifo:
-    # One that is an object.
+    # A queue that is a Python object.
     cdef Queue _queue

@@ -6,12 +6,12 @@ from libc.stdint cimport int64_t, uint16_t, uint32_t
 from mpgameserver._core.budget cimport Share
 
 cpdef enum:
-    # Two of the largest messages at once, and half of one more.
+    # Two and a half of the largest messages.
     MAX_REASSEMBLY_BYTES = 20 * 1024 * 1024
-    # Each unreliable message that lost a fragment stays until it expires: a hundred a second may.
+    # An unreliable message that lost a fragment stays until it expires; enough for 100 a second.
     MAX_REASSEMBLIES = 4096
-    # Seconds. A reliable sender retransmits a lost fragment every few seconds, so it has long
-    # given up by then. Of a time in which nothing arrives at all, only one second counts.
+    # Seconds. A sender retransmits a lost fragment within a few seconds, unless it has given up.
+    # Of a time in which nothing arrives at all, only one second counts.
     REASSEMBLY_TIMEOUT = 60
 
 cdef struct FragmentHeader:
@@ -28,11 +28,11 @@ cdef bint read_fragment_header(
 
 cdef class Reassembly:
     cdef PyObject *_start        # the message up to the first missing fragment; NULL: nothing
-    cdef Py_ssize_t _size, _room  # its bytes, and for how many there is room
-    cdef uint32_t _next          # index of the first fragment that is missing
-    cdef dict _later             # fragments behind it: index -> bytes; None until there is one
+    cdef Py_ssize_t _size, _room  # bytes used and allocated
+    cdef uint32_t _next          # index of the first missing fragment
+    cdef dict _later             # later fragments: index -> bytes; None until there is one
     cdef uint16_t count
-    cdef int64_t first_message   # the message number of fragment 1; 0 until it came
+    cdef int64_t first_message   # the message number of fragment 1; 0 until it arrives
     cdef int64_t newest_message  # the newest message number of a fragment
     cdef Py_ssize_t cost         # charged against MAX_REASSEMBLY_BYTES
     cdef double last_arrival
@@ -48,10 +48,10 @@ cdef class Reassembly:
     cdef int _resize(self, Py_ssize_t room) except -1
 
 cdef class Reassembler:
-    cdef readonly Share share           # what the unfinished messages are charged
-    cdef readonly int64_t discarded     # messages: contradictory, or unfinished for too long
+    cdef readonly Share share           # charged for incomplete messages
+    cdef readonly int64_t discarded     # messages: contradictory, or incomplete for too long
     cdef dict _unfinished               # number on the wire -> Reassembly
-    cdef Reassembly _newest             # the last that grew: the next fragment is likely to be its
+    cdef Reassembly _newest             # the one that grew last: the next fragment is probably its
     cdef uint16_t _newest_number
 
     cpdef int clear(self) except -1

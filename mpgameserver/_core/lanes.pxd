@@ -6,16 +6,16 @@ from mpgameserver._core.fifo cimport Queue
 from mpgameserver._core.message cimport Message, FragmentedMessage
 
 cdef enum:
-    # One for messages of up to 4 fragments, one for up to 16, and so on up to all 8,192. The
-    # largest of each together take 16 MB of a receiver, of which ours keeps 20 MiB.
+    # One for messages of up to 4 fragments, one for up to 16, and so on up to 8,192. The largest of
+    # all lanes together take 16 MB at the receiver, and ours keeps 20 MiB.
     LANES = 7
 
 cdef struct Lane:
-    Queue unsent       # messages with fragments that never left; only the first one has begun
+    Queue unsent       # messages with unsent fragments; only the first one is in progress
     Queue retransmissions    # reliable fragments whose packet was lost
 
 cdef class FragmentLanes:
-    cdef uint32_t unsent          # messages with fragments that never left
+    cdef uint32_t unsent          # messages with unsent fragments
     cdef uint32_t retransmissions       # fragments
     cdef Lane _lanes[LANES]
     cdef int _turn                # the lane that is next

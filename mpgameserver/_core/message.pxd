@@ -22,19 +22,19 @@ cdef class FragmentedMessage:
     cdef uint32_t unacked
 
 cdef class Message:
-    # A message, or a fragment of one, that has a number of its own.
+    # A message, or a fragment of one, with its own message number.
     cdef bytes data
     cdef FragmentedMessage parent  # None: not a fragment
     cdef double first_sent
     cdef double last_sent
-    cdef int64_t number     # absolute; 0 before it first left
-    cdef int64_t packet_number    # the newest packet that it left in
+    cdef int64_t number     # absolute; 0 until it is first sent
+    cdef int64_t packet_number    # the newest packet that carried it
     cdef uint32_t offset    # of the fragment, in data
     cdef uint32_t size
     cdef uint16_t index     # of the fragment, from 1
     cdef uint8_t message_type
     cdef int8_t retry
-    cdef uint8_t copies      # redundant copies that left
+    cdef uint8_t copies      # redundant copies sent
     cdef bint completed
     cdef bint has_callback
 

@@ -3,8 +3,8 @@
 from libc.stdint cimport uint8_t
 
 cdef class MessageRate:
-    cdef double _interval       # seconds per message; 0: any number is taken
-    cdef double _used_until     # when those that were taken are paid for
+    cdef double _interval       # seconds per message; 0: unlimited
+    cdef double _used_until     # when the accepted messages are within the rate again
 
     cpdef bint admits(self, double now) noexcept
     cpdef void take(self, uint8_t count, double now) noexcept

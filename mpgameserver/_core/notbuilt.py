@@ -14,12 +14,12 @@ _THIS_PYTHON = f"{sys.implementation.name} {sys.version_info.major}.{sys.version
 
 def is_ours(error: ImportError) -> bool:
     """Return True for the error of a compiled module that is missing or cannot be loaded."""
-    # What the dynamic linker refuses has the last part of the module's name only.
+    # If the dynamic linker refuses a module, the error has only the last part of its name.
     return (error.name or "").startswith(__package__) or (error.path or "").startswith(str(_CORE))
 
 
 def explain(error: ImportError) -> ImportError:
-    """The error to raise instead."""
+    """Return the error to raise instead."""
     return ImportError(_reason(error, _CORE), name=error.name, path=error.path)
 
 

@@ -8,11 +8,11 @@ cpdef enum:
     FRAGMENT_HEADER = 6    # fragmented-message number, index, count
     PREFERRED_FRAGMENT = 1024  # leaves room in its datagram for a game's small messages
     MAX_FRAGMENTS = 8192
-    MIN_MTU = 512          # a SERVER_HELLO (341 bytes) never exceeds the hello it answers
-    IPV4_UDP_HEADER = 28   # bytes of an MTU that the headers take
+    MIN_MTU = 512          # a SERVER_HELLO (341 bytes) is never larger than the hello
+    IPV4_UDP_HEADER = 28   # bytes of the IP and UDP headers
     IPV6_UDP_HEADER = 48
 
-# Where one message lies in a payload.
+# The position of one message in a payload.
 cdef struct MessageView:
     const unsigned char *data
     uint16_t size

@@ -10,8 +10,8 @@ cdef struct PacketBuilder:
     Py_ssize_t limit, size  # of the payload, as messages that share a packet are written
     uint8_t count          # of messages
     uint8_t packet_type    # of the first one
-    bint is_probe          # of a path's size: it is not in flight
-    PyObject *contents     # owned: the message, or list of them, to be remembered; NULL: none
+    bint is_probe          # a probe of the path's size, which is not in flight
+    PyObject *contents     # owned: the message, or list of messages, to remember; NULL: none
 
 cdef int begin_packet(PacketBuilder *packet, Py_ssize_t limit) except -1
 cdef void end_packet(PacketBuilder *packet) noexcept

@@ -3,10 +3,10 @@
 from mpgameserver._core.aead cimport Aead
 
 cdef enum:
-    # Of both sides together, under one key. With packets of at most 2^11 bytes it keeps what an
-    # attacker may gain below 2^-57: RFC 9001, appendix B.1.1, after SP 800-38D, section 8.3.
+    # Packets of both sides together, under one key. With packets of at most 2^11 bytes it keeps an
+    # attacker's advantage below 2^-57: RFC 9001, appendix B.1.1; SP 800-38D, section 8.3.
     MAX_KEY_PACKETS = 1 << 28
-    BUFFER_SIZE = 65536 + 64  # any payload, and the head of its first message before it
+    BUFFER_SIZE = 65536 + 64  # any payload, and room for the longer header of a lone message
 
 
 cdef unsigned char *borrow_buffer() except NULL

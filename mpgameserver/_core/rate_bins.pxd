@@ -26,7 +26,7 @@ cdef class RateBins:
     cdef Second _counts        # of the current second
     cdef double _latency_sum   # seconds, of the current second
     cdef uint32_t _latency_samples
-    cdef NarrowSecond *_narrow   # the seconds before; NULL once one of them is in _seconds
+    cdef NarrowSecond *_narrow   # the seconds before; NULL once they are in _seconds
     cdef Second *_seconds
 
     cpdef void on_sent(self, uint32_t size, double now)

@@ -3,22 +3,22 @@
 from libc.stdint cimport int32_t, int64_t, uint16_t, uint32_t, uint64_t
 
 cpdef enum:
-    RECEIVE_WIDTH = 1024   # packets this much behind the newest are still accepted
-    MAX_JUMP = 16384       # a larger gap is a forgery: this one takes half a second at most
+    RECEIVE_WIDTH = 1024   # how far behind the newest a packet is still accepted
+    MAX_JUMP = 16384       # a larger gap is a forgery; this one takes half a second to send
 
 cdef enum:
-    RECEIVE_WORDS = 32     # 2048 bits: any RECEIVE_WIDTH + 1 numbers have words of their own
+    RECEIVE_WORDS = 32     # 2048 bits: enough for any RECEIVE_WIDTH + 1 numbers
     SEGMENTS = 64          # eight laps of the ring
 
-cpdef enum:               # what a packet is that arrives
+cpdef enum:               # the result of `judge`
     FRESH = 0
     DUPLICATE = 1          # a packet with this number was accepted before
-    BEHIND = 2             # too late to tell
+    BEHIND = 2             # too old to tell
     OUT_OF_TIME = 3        # its send time contradicts its number: a recorded packet
     TOO_FAR_AHEAD = 4
 
-cdef struct Segment:       # a run of packet numbers, and the times that its packets had
-    uint32_t start, first  # of the run, and of those accepted
+cdef struct Segment:       # a run of packet numbers, and the times of its packets
+    uint32_t start, first  # the first number of the run, and the first accepted
     int32_t lowest, highest
 
 cdef class ReceiveWindow:

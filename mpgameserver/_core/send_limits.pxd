@@ -7,26 +7,26 @@ from mpgameserver._core.congestion cimport CongestionWindow
 from mpgameserver._core.rtt cimport Rtt
 
 cdef enum:
-    STALL_LIMIT = 1024 * 1024   # bytes pending: in 10 s any path that carries a game acks some
+    STALL_LIMIT = 1024 * 1024   # bytes queued; any path that carries a game acks something in 10 s
     STALL_TIMEOUT = 10          # seconds
 
 cdef enum Room:
     NOTHING
-    MESSAGES    # a packet may leave that does not begin with a fragment
+    MESSAGES    # a packet that does not begin with a fragment
     ANYTHING
 
 cdef class SendLimits:
     cdef readonly CongestionWindow congestion
     cdef readonly AckFrequency ack_frequency
     cdef readonly Rtt rtt
-    cdef double paced_until     # nothing more leaves before
+    cdef double paced_until     # nothing is sent before
     # Packets: the newest with a fragment, the newest two with an unfragmented message, the newest
-    # that did not leave ahead.
+    # that was not sent ahead.
     cdef int64_t newest_fragment, newest_unfragmented, previous_unfragmented, newest_behind
     cdef double _paced          # the time up to which the rate is used
-    cdef double _ahead          # the time up to which the messages' part of it is used
+    cdef double _ahead          # the time up to which the messages' share of it is used
     cdef uint32_t _pto_count
-    cdef double _progress_at    # of the last ack, or when little was pending
+    cdef double _progress_at    # the time of the last ack, or when little was queued
 
     cdef Room room(self, int64_t newest, int64_t oldest, bint wants_trial, double now) noexcept
     cdef bint favours_messages(self, int64_t span, double now) noexcept
@@ -43,7 +43,7 @@ cdef class SendLimits:
     cdef void on_packet_acked(self, double rtt, bint newest, double now)
     cdef double pto(self)
     cdef inline void on_content_sent(self, bint is_fragment, int64_t packet_number) noexcept:
-        # Note that a packet carries a fragment or an unfragmented message.
+        # Record that a packet carries a fragment or an unfragmented message.
         if is_fragment:
             self.newest_fragment = packet_number
         elif packet_number != self.newest_unfragmented:
@@ -52,5 +52,5 @@ cdef class SendLimits:
     cdef inline void on_pending(self, Py_ssize_t pending, double now) noexcept:
         if pending <= STALL_LIMIT:
             self._progress_at = now
-    cdef inline bint is_stalled(self, double now) noexcept:     # much waits, and nothing is acked
+    cdef inline bint is_stalled(self, double now) noexcept:     # much queued, nothing acked
         return now >= self._progress_at + STALL_TIMEOUT

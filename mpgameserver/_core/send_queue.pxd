@@ -9,7 +9,7 @@ from mpgameserver._core.message cimport Message, FragmentedMessage
 from mpgameserver._core.turns cimport Turns
 
 cdef enum:
-    # The published receiver's duplicate filter reaches 256 numbers back, our own 32,768.
+    # The published receiver's duplicate filter is 256 numbers wide, our own 32,768.
     NARROW_SPAN = 256
     WIDE_SPAN = 16384
     MESSAGE_LEAP = 16384
@@ -21,26 +21,26 @@ cdef enum:
 
 cdef class SendQueue:
     cdef readonly list completed      # (callback, acked) of each that has a callback
-    cdef readonly Py_ssize_t pending     # bytes of messages and fragments that never left
+    cdef readonly Py_ssize_t pending     # bytes of messages and fragments never sent
     cdef readonly int64_t newest    # message number; absolute
-    cdef int64_t newest_acked       # of the numbers that are known to have arrived
+    cdef int64_t newest_acked       # the newest number known to have arrived
     cdef bint is_idle               # no packet is in flight
-    cdef int64_t message_span       # numbers from the oldest unacked reliable message
-    cdef bint span_blocked          # the span has kept a message back
-    cdef bint sends_redundantly     # small reliable messages leave again before a loss shows
+    cdef int64_t message_span       # largest distance from the oldest unacked reliable message
+    cdef bint span_blocked          # the span has held back a message
+    cdef bint sends_redundantly     # small reliable messages are copied before a loss shows
     cdef readonly int64_t retransmitted
     cdef readonly Share share       # charged until a message is completed
     cdef public Py_ssize_t max_pending
     cdef readonly Py_ssize_t max_message
     cdef Py_ssize_t _payload_limit, _charged     # the latter against max_pending
     cdef Turns _turns
-    cdef bint _closing              # a DISCONNECT follows what is there
-    cdef bint drain_ended           # only the DISCONNECT leaves from now on
-    cdef Message _disconnect        # None until then
-    cdef double _last_copy          # when a packet of copies has left
-    cdef Queue _waiting              # messages that never left
+    cdef bint _closing              # a DISCONNECT follows what is queued
+    cdef bint drain_ended           # only the DISCONNECT is sent from now on
+    cdef Message _disconnect        # None unless closing
+    cdef double _last_copy          # when a packet of copies was last sent
+    cdef Queue _waiting              # messages never sent
     cdef FragmentLanes _lanes        # fragmented messages; None until there is one
-    cdef Queue _control              # what leaves ahead of all else, alone in its packet
+    cdef Queue _control              # sent ahead of everything else, alone in a packet
     cdef Queue _retransmissions      # small reliable messages whose packet was lost
     cdef Queue _repeating            # best-effort messages, by last_sent
     cdef Queue _deadlines            # messages that time out, by first_sent

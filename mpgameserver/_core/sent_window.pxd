@@ -9,23 +9,23 @@ cdef enum SentFlag:
     ACK_ELICITING = 1
     ACKED = 2
     LOST = 4
-    PING = 8               # its ack tells the round trip; its loss is ignored
-    PROBE = 16             # it carried a copy of a message that has arrived
+    PING = 8               # its ack yields an RTT sample; its loss is ignored
+    PROBE = 16             # it carried an empty copy of an acked message
 
 cdef struct SentPacket:
     double sent_at
-    int64_t newest_message  # the newest message number that had left by then
-    PyObject *contents      # what it carried; NULL: nothing that is remembered
+    int64_t newest_message  # the newest message number sent by then
+    PyObject *contents      # what it carried; NULL: nothing to remember
     uint8_t flags
-    uint8_t size_class      # of the datagram, which a path may drop for its size
+    uint8_t size_class      # of the datagram; a path may drop large ones
 
 cdef class SentWindow:
     cdef readonly int64_t newest, newest_acked   # absolute; 0: none
     cdef readonly int64_t oldest_undecided  # newest + 1 when all are decided
-    cdef readonly uint32_t reordering            # later packets acked that show a loss
-    cdef readonly uint32_t newly_acked_count     # how many of `newly_acked` are
+    cdef readonly uint32_t reordering            # later acked packets that show a loss
+    cdef readonly uint32_t newly_acked_count     # the length of `newly_acked`
     cdef int64_t newly_acked[ACK_BITS + 1]       # newest first
-    cdef int64_t _previous, _oldest_waiting      # before the first; neither acked nor timed out
+    cdef int64_t _previous, _oldest_waiting      # before the first; not acked or timed out
     cdef int64_t _last_ack                       # the newest ack, and the bits reported below it
     cdef SentPacket *_packets
     cdef uint32_t _reported, _mask

@@ -1,8 +1,8 @@
-# Ring arithmetic of sequence numbers: the only module that knows about the wrap-around.
+# Ring arithmetic of sequence numbers: the only module that knows of the wrap-around.
 #
 # On the wire a sequence number is one of the 65,535 values 1...65535, and 0 means "none yet".
 # Inside, every number is absolute: a 64-bit count that never wraps, so that all other modules
-# compare and subtract plainly. `to_wire` and `expand` are the only bridges between the two.
+# compare and subtract plainly. Only `to_wire` and `expand` convert between the two.
 
 from libc.stdint cimport int32_t, int64_t, uint16_t, uint32_t
 

@@ -11,7 +11,7 @@ def wire_number(number: int) -> int: ...
 def expand_number(wire: int, near: int) -> int: ...
 
 class SeqNum(int):
-    """An integer on the ring 1...65535; 0 means that there is none yet.
+    """An integer on the ring 1...65535; 0 means "none yet".
 
     `+` and `-` stay on the ring. `<` and `>` compare by age: a is greater than b when it is
     newer, that is, when the shortest step from b to a is forward. Equality is that of integers.
@@ -22,10 +22,10 @@ class SeqNum(int):
     def __new__(cls, value: int = 0) -> Self: ...
     @classmethod
     def maximum(cls) -> Self:
-        """The last number before the ring starts again at 1."""
+        """Return the last number before the ring starts again at 1."""
 
     def diff(self, other: int) -> int:
-        """The shortest signed step from `other` to this number, from -32767 to 32767."""
+        """Return the shortest signed step from `other` to this number, from -32767 to 32767."""
 
     def newer_than(self, other: int) -> bool:
         """Return True if the shortest step from `other` to this number is forward."""

@@ -1,4 +1,4 @@
-# A client that has proved its handshake, as its server has it.
+# A client with an established session, as the server sees it.
 
 from libc.stdint cimport int8_t
 
@@ -11,20 +11,20 @@ cdef class Session(Timed):
     cdef readonly tuple address     # as the socket module has it
     cdef readonly bytes client_key  # the ephemeral key of its hello, in DER
     cdef readonly double connected_at
-    cdef public object client       # what the handler sees of it
-    cdef public object ending       # why the server has begun to end it; no message is handled
+    cdef public object client       # its `ServerClient`
+    cdef public object ending       # why the server is ending it; no message is handled then
     cdef public object reason       # why it ended; both are a DisconnectReason or None
-    cdef public Session predecessor  # whose address it took over, until the handler knows of it
+    cdef public Session predecessor  # had its address before, until the handler is notified
     cdef public bint is_announced   # the handler has had the `connect` event
-    cdef readonly bint is_waiting   # it has more for the game than its last turn had room for
-    cdef readonly MessageRate message_rate   # of those that are taken
-    cdef object callbacks           # (callback, acked) that wait for that; None: none
-    cdef bint is_touched            # it waits for its turn to be served
+    cdef readonly bint is_waiting   # it has more for the game than fitted in its last turn
+    cdef readonly MessageRate message_rate   # of accepted messages
+    cdef object callbacks           # (callback, acked) for its next turn; None: none
+    cdef bint is_dirty            # it must be served
     cdef bint is_ready              # it waits for its turn to send
-    cdef bint is_asked_to_leave     # another thread has asked for its end
-    cdef unsigned long _thread      # the one that the events of its client come on
+    cdef bint is_asked_to_leave     # another thread has asked to disconnect it
+    cdef unsigned long _thread      # the thread of the handler's events
     cdef object _owner
-    cdef inline bint wants_service(self) noexcept:  # it has messages for the game, or acks to send
+    cdef inline bint wants_service(self) noexcept:  # it has messages for the game or acks to send
         return self.connection.endpoint.ack_is_due() or (
             not self.is_waiting and self.connection.endpoint.inbox_size > 0
         )

@@ -4,17 +4,17 @@ from libc.stdint cimport uint64_t
 
 cdef struct Entry:
     double when
-    uint64_t order             # of their coming, for those that share a time
+    uint64_t order             # of scheduling, to order entries with the same time
 
 cdef class Timed:
-    # What can be given a time, by one `Timers`.
-    cdef readonly double due   # seconds; infinity without a time
+    # An item that can have a timer, in one `Timers`.
+    cdef readonly double due   # seconds; infinity without a timer
 
 cdef class Timers:
-    cdef Entry *_entries       # a binary heap; what they stand for is in _items, which the
+    cdef Entry *_entries       # a binary heap; the items are in _items, which the
     cdef list _items           # garbage collector sees
     cdef Py_ssize_t _room
-    cdef Py_ssize_t _count     # of the items that have a time
+    cdef Py_ssize_t _count     # of the items that have a timer
     cdef uint64_t _arrivals
 
     cpdef void schedule(self, Timed item, double when) except *

@@ -3,25 +3,25 @@
 from libc.stdint cimport INT64_MAX, int64_t, uint32_t
 
 cdef enum:
-    # Who takes turns. Messages of one kind leave in order.
+    # The kinds that take turns. Messages of one kind are sent in order.
     RETRANSMITTED = 0      # small reliable messages whose packet was lost
-    NEW = 1        # messages that never left
-    REPEATED = 2   # best-effort messages that left
-    FRAGMENTS = 3  # new ones and lost ones: the lost packets of a file hold up no message
+    NEW = 1        # messages that were never sent
+    REPEATED = 2   # best-effort messages that were sent
+    FRAGMENTS = 3  # new and lost ones, so that the losses of a file delay no message
     KINDS = 4
 
 cdef struct Turns:
-    int64_t now           # bytes: what a kind that begins now counts as having sent
-    int64_t sent[KINDS]   # bytes: what each kind has sent
+    int64_t now           # bytes that a kind is credited with when it becomes active
+    int64_t sent[KINDS]   # bytes that each kind has sent
 
 
 cdef inline int64_t turn_of(const Turns *turns, int kind) noexcept:
-    # A kind that had nothing to say has saved nothing up.
+    # A kind that was idle has saved up no credit.
     return max(turns.sent[kind], turns.now)
 
 
 cdef inline int whose_turn(const Turns *turns, uint32_t kinds) noexcept:
-    # Of the kinds whose bits are set, the one that has sent the fewest bytes.
+    # The kind that has sent the fewest bytes, of those whose bits are set.
     cdef int kind, first = 0
     cdef int64_t least = INT64_MAX
     if kinds == 1 << NEW:  # nearly always

@@ -53,7 +53,7 @@ DISCONNECT_COPIES = 3
 MAX_DISCONNECTS = 64
 """DISCONNECTs in all, unless there are more candidates, which are recorded replies then."""
 
-_FORGED = "forged"
+_NOT_AUTHENTIC = "authentication failed"
 
 
 @dataclass(frozen=True)
@@ -183,7 +183,7 @@ class ClientHandshake:
                 self.drop_reason = "busy"
                 return None
             self._trials += 1
-            if self.drop_reason == _FORGED and not may_open(candidate.cipher, datagram):
+            if self.drop_reason == _NOT_AUTHENTIC and not may_open(candidate.cipher, datagram):
                 continue
             endpoint = self._endpoint(candidate, now)
             verdict = endpoint.receive(datagram, now)
@@ -191,7 +191,7 @@ class ClientHandshake:
                 self.drop_reason = None
                 return EstablishedSession(path, endpoint, candidate.token)
             self.drop_reason = DROP_REASONS[verdict - 1]
-            if self.drop_reason != _FORGED:  # so would all others say
+            if self.drop_reason != _NOT_AUTHENTIC:  # so would all others say
                 return None
         return None
 

@@ -50,7 +50,7 @@ MIN_WAIT = 0.001
 
 _LOG = logging.getLogger("mpgameserver.client")
 
-_ORDINARY_DROPS = frozenset({"repeated", "too late"})
+_ORDINARY_DROPS = frozenset({"repeated", "too old"})
 """Drops that an honest server on an honest network causes, and that need no log line."""
 
 

@@ -1,13 +1,13 @@
-"""Handshakes that have been answered, and not proved yet.
+"""Half-open sessions: handshakes that were answered and are not established yet.
 
-Anybody can open one from any address, so all that they may take is bounded, by `Limits` and by
-time. At a bound a random one is evicted, for an honest client needs a round trip, and hellos that
-are forged in its name would always make it the oldest before that is over. One that is evicted
-sends the same hello again.
+Anybody can open one from any address, so everything about them is bounded, by `Limits` and by time.
+At a limit a random one is evicted. Evicting the oldest would keep honest clients out: they need a
+round trip, and hellos spoofed in their name would make theirs the oldest before that is over. A
+client whose handshake was evicted sends the same hello again.
 
-A flood opens thousands, and each object that the garbage collector tracks is one more to visit in
-a pause of all sessions. So each handshake keeps bytes and numbers where it can, and the table no
-keys of its own: five tracked objects in all.
+A flood opens thousands, and every object that the garbage collector tracks lengthens a pause of all
+sessions. A handshake therefore consists of bytes and numbers where possible, and the table creates
+no keys of its own: five tracked objects for each in all.
 """
 
 from __future__ import annotations
@@ -50,10 +50,10 @@ _ItemT = TypeVar("_ItemT")
 
 @dataclass(eq=False, slots=True)
 class HalfOpenSession:
-    """One answered hello: the answer, and what it takes to open the proof.
+    """One answered hello: the reply, and what verifying the CHALLENGE_RESP takes.
 
-    The packet numbers of the answers are not those of the session: the endpoint is made when the
-    proof arrives, and counts on from the answers sent until then. `now` is the monotonic time of
+    The endpoint is created when the CHALLENGE_RESP arrives; its packet numbers continue after those
+    of the replies sent until then. `now` is the monotonic time of
     the first answer and `wall_now` the Unix time then, in seconds.
     """
 
@@ -74,11 +74,11 @@ class HalfOpenSession:
 
     @property
     def host(self) -> IpAddress:
-        """The host of its address."""
+        """The host of the address."""
         return host_of(self.address)
 
     def answer(self, hello_seq: int, now: float) -> bytes:
-        """The same answer in the next packet, which acks the hello with packet number `hello_seq`.
+        """Return the reply in a new packet, which acks the hello with packet number `hello_seq`.
 
         Clients of the published package count a hello that is not acked as timed out.
         """
@@ -90,23 +90,23 @@ class HalfOpenSession:
 
     @property
     def is_repeated(self) -> bool:
-        """True when its hello came again."""
+        """True if the hello was repeated."""
         return self.answers > 1
 
     @property
     def has_key(self) -> bool:
-        """True when the ECDH exchange is done, and a proof can be tried."""
+        """True once the ECDH exchange is done, so that a CHALLENGE_RESP can be verified."""
         return self._aead is not None
 
     def exchange(self) -> None:
-        """Make the session's key, which is public-key work: it waits until there is a proof."""
+        """Derive the session's key: public-key work, deferred until there is a CHALLENGE_RESP."""
         client_key = ClientHello(self.client_key_der).public_key()
         self._aead = session_cipher(session_key(self.private_key, client_key, self._salt))
 
-    def prove(self, datagram: bytes, now: float) -> Endpoint | None:
-        """The session's endpoint if the datagram is the CHALLENGE_RESP to the answer.
+    def establish(self, datagram: bytes, now: float) -> Endpoint | None:
+        """Return the session's endpoint if the datagram is the CHALLENGE_RESP, else None.
 
-        None before there is a key.
+        Always None before there is a key.
         """
         if self._aead is None or not may_open(self._aead, datagram):
             return None
@@ -137,13 +137,13 @@ _Group = dict[HalfOpenSession, None]
 class HalfOpenTable:
     """The half-open sessions: one for each address and client key, the oldest first.
 
-    `rng` decides which of them is evicted.
+    `rng` chooses the one to evict.
     """
 
     def __init__(self, limits: Limits, rng: Random | None = None) -> None:
         self._rng = rng or SystemRandom()
         self.limits = limits
-        """May be replaced: new caps hold for what is added from then on."""
+        """May be replaced; new limits apply to sessions added from then on."""
         self._all: OrderedDict[HalfOpenSession, None] = OrderedDict()
         self._by_host: defaultdict[bytes, _Group] = defaultdict(dict)
         self._by_address: defaultdict[SocketAddress, dict[bytes, HalfOpenSession]] = defaultdict(
@@ -151,30 +151,30 @@ class HalfOpenTable:
         )
         self._tokens: set[int] = set()
         self.evicted: int = 0
-        """Number of handshakes that were evicted at a limit, before their timeout."""
+        """Handshakes evicted at a limit, before their timeout."""
 
     def __len__(self) -> int:
         return len(self._all)
 
     def get(self, address: SocketAddress, client_key_der: bytes) -> HalfOpenSession | None:
-        """The half-open session of a hello, if there is one."""
+        """Return the half-open session of a hello, or None."""
         group = self._by_address.get(address)
         return None if group is None else group.get(client_key_der)
 
     def at(self, address: SocketAddress) -> tuple[HalfOpenSession, ...]:
-        """The half-open sessions of an address, the oldest first."""
+        """Return the half-open sessions of an address, the oldest first."""
         return tuple(self._by_address[address].values()) if address in self._by_address else ()
 
     def all(self) -> tuple[HalfOpenSession, ...]:
-        """All of them, the oldest first."""
+        """Return all half-open sessions, the oldest first."""
         return tuple(self._all)
 
     def has_token(self, token: int) -> bool:
-        """True when one of them has offered this token."""
+        """Return True if one of them has offered this token."""
         return token in self._tokens
 
     def add(self, half_open: HalfOpenSession) -> None:
-        """Add one; where a bound is reached, another of its address, its host or of all goes."""
+        """Add one; at a limit, evict another of its address, its host or of all."""
         address, hosts = half_open.address, host_groups(half_open.host)
         of_address = self._by_address.get(address, {})
         self._make_room(of_address.values(), self.limits.half_open_per_address)
@@ -193,7 +193,7 @@ class HalfOpenTable:
             self.remove(choose_victim(group, self._rng))
 
     def remove(self, half_open: HalfOpenSession) -> None:
-        """Remove one that is in the table."""
+        """Remove a half-open session."""
         del self._all[half_open]
         _remove(self._by_address, half_open.address, half_open.client_key_der)
         for host, _ in host_groups(half_open.host):
@@ -201,7 +201,7 @@ class HalfOpenTable:
         self._tokens.discard(half_open.token)
 
     def expire(self, before: float) -> None:
-        """Remove those that were opened before a time."""
+        """Remove those that began before a time."""
         while self._all:
             oldest = next(iter(self._all))
             if oldest.now >= before:
@@ -210,7 +210,7 @@ class HalfOpenTable:
 
 
 def _remove(groups: dict[_NameT, dict[_KeyT, _ItemT]], name: _NameT, key: _KeyT) -> None:
-    """Remove an entry of a group, and the group with its last one."""
+    """Remove an entry from a group, and the group if it is empty then."""
     del groups[name][key]
     if not groups[name]:
         del groups[name]

@@ -1,16 +1,16 @@
 """The server's side of the handshake, without a socket or a clock.
 
-A hello that passes every cheap check waits for the public-key work that answers it, if it is not
-answered already; the same hello is answered again with the same answer. The answer leaves a
-half-open session beside whatever is at its address. The CHALLENGE_RESP that opens under the key of
-a half-open session, and has its token, proves it: only then does the server hold a session.
+A hello that passes the cheap checks waits for the public-key work of its reply. If it was answered
+before, the same reply is sent again. A reply creates a half-open session beside any session at that
+address. A CHALLENGE_RESP that decrypts under the key of a half-open session and contains its token
+establishes it; only then does the server hold a session.
 
 Public-key work is done in steps, when the owner has time for one: `answer` makes a key and signs,
-`exchange_next` makes a session's key. Hellos are answered at a limited rate, and one that was
-answered has paid for its exchange, so the rate bounds the exchanges too.
+`exchange_next` derives a session's key. Hellos are answered at a limited rate. Each answered hello
+leads to at most one exchange, so the rate limits exchanges, too.
 
-A client key stands for one attempt of one client, which may come by more than one address: the
-first to be proved is the session, and a hello with the key of a session is a late one.
+A client key identifies one attempt of one client, which may use more than one address. The first
+handshake to be established is the session, and a hello with the key of a session is stale.
 """
 
 from __future__ import annotations
@@ -40,26 +40,26 @@ from mpgameserver.wire.handshake import (
     new_token,
 )
 
-__all__ = ["HelloRefused", "ProvedSession", "ServerHandshakes"]
+__all__ = ["EstablishedSession", "HelloRefused", "ServerHandshakes"]
 
 BURST_SECONDS = 0.05
-"""Of the handshake rate's hellos, as many as come in this time are answered at once: a lobby."""
+"""Seconds of the handshake rate that may be answered at once, as when a lobby fills."""
 FREE_TRIALS = 8
-"""Keys that are tried on what claims to be a CHALLENGE_RESP, however many of those come: 8 µs,
-less than it takes to read one. No honest address has more handshakes in progress."""
+"""Keys that are always tried on a supposed CHALLENGE_RESP: 8 µs, less than reading it takes. No
+honest address has more handshakes in progress."""
 TRIALS_PER_SECOND = 50_000.0
-"""Keys that are tried for all addresses that have more, 1 µs each: whoever forges hellos and proofs
-in someone's name gets at most a twentieth of a core."""
+"""Keys tried for all addresses with more, 1 µs each: spoofed hellos and responses get at most a
+twentieth of a core."""
 TRIALS_AT_ONCE = 2_500.0
-"""Of them, as many as may be tried at once: 2.5 ms."""
+"""The burst of that rate: 2.5 ms."""
 
 
 class HelloRefused(Exception):
-    """A hello that gets no answer now; the argument says why."""
+    """A hello is not answered now; the argument is the reason."""
 
 
 @dataclass(frozen=True)
-class ProvedSession:
+class EstablishedSession:
     """The result of a handshake."""
 
     endpoint: Endpoint
@@ -68,7 +68,7 @@ class ProvedSession:
 
 
 class ServerHandshakes:
-    """Answers hellos with the server's root key, and opens the proofs."""
+    """Answers hellos with the server's root key, and verifies challenge responses."""
 
     def __init__(
         self, root_key: EllipticCurvePrivateKey, sessions: SessionTable, limits: Limits
@@ -78,19 +78,19 @@ class ServerHandshakes:
         self.answered: int = 0
         """Hellos answered for the first time, each with public-key work."""
         self.answered_again: int = 0
-        """Answers that were sent once more, without public-key work."""
+        """Replies that were repeated, without public-key work."""
         self.exchanges: int = 0
-        """Keys of sessions that were made, each with public-key work."""
+        """Session keys derived, each with public-key work."""
         self._root_key = root_key
         self._sessions = sessions
         self._limits = limits
         self._bucket = TokenBucket(limits.handshake_rate, _burst(limits))
         self._trials = TokenBucket(TRIALS_PER_SECOND, TRIALS_AT_ONCE)
-        self._proofs: OrderedDict[SocketAddress, bytes] = OrderedDict()
-        self._ends: dict[SocketAddress, bytes] = {}
+        self._responses: OrderedDict[SocketAddress, bytes] = OrderedDict()
+        self._disconnects: dict[SocketAddress, bytes] = {}
 
     def limit(self, limits: Limits) -> None:
-        """Use other caps, and another rate, from now on; nothing is pushed out at once."""
+        """Use other limits from now on; nothing is evicted at once."""
         self._limits = self.half_open.limits = limits
         self._bucket.rate, self._bucket.burst = limits.handshake_rate, _burst(limits)
 
@@ -104,17 +104,17 @@ class ServerHandshakes:
         now: float,
         wall_now: float,
     ) -> bytes | None:
-        """The answer to a hello that was answered before; None for one that waits for its own.
+        """Return the reply to a hello that was answered before; None if the hello is queued.
 
-        `host` is that of the address, `now` monotonic, `wall_now` the Unix time then, in seconds.
-        Raises ProtocolError for what is no hello, and HelloRefused for one that comes too late,
-        too often or while too many wait. No public-key work is done. The answer is never longer
-        than the hello.
+        `host` is that of the address, `now` monotonic, `wall_now` the Unix time, in seconds. Raises
+        ProtocolError for a malformed hello, and HelloRefused for one that is stale, repeated too
+        often, or finds the queue full. No public-key work is done. The reply is never longer than
+        the hello.
         """
         packet = decode_clear_packet(datagram, PacketType.CLIENT_HELLO)
         hello = ClientHello.decode(packet.message, hello_size(hello_payload(host)))
         if self._sessions.has_client_key(hello.public_key_der):
-            raise HelloRefused("late hello")
+            raise HelloRefused("stale hello")
         half_open = self.half_open.get(address, hello.public_key_der)
         if half_open is None:
             seq = packet.header.seq
@@ -122,23 +122,23 @@ class ServerHandshakes:
                 raise HelloRefused("busy")
             return None
         if half_open.answers >= self._limits.answers_per_hello:
-            raise HelloRefused("late hello")
+            raise HelloRefused("stale hello")
         self.answered_again += 1
         return half_open.answer(packet.header.seq, now)
 
     def take_hello(self, now: float) -> WaitingHello | None:
-        """Take the hello that is to be answered now; None when none waits or the rate is used."""
+        """Take the hello to answer now; None if none is queued or the rate is exceeded."""
         return self.waiting.pop() if self.waiting and self._bucket.take(now) else None
 
     def answer(self, waiting: WaitingHello, now: float) -> bytes:
-        """The answer to a hello, after the public-key work, and a half-open session.
+        """Return the reply to a hello, after the public-key work, and keep a half-open session.
 
         Raises ProtocolError for a hello with a point that is not on the curve, and HelloRefused
-        for one that has become a session meanwhile, by way of another address.
+        if a session was established meanwhile with the same key from another address.
         """
         hello, wall_now = waiting.hello, waiting.wall_now + (now - waiting.now)
         if self._sessions.has_client_key(hello.public_key_der):
-            raise HelloRefused("late hello")
+            raise HelloRefused("stale hello")
         hello.public_key()  # raises for a point that is not on the curve
         key = EllipticCurvePrivateKey.new()
         answer = ServerHello.create(
@@ -157,76 +157,80 @@ class ServerHandshakes:
             token = new_token()
         return token
 
-    # -- proofs -----------------------------------------------------------------------------
+    # -- challenge responses ----------------------------------------------------------------
 
     def may_try(self, address: SocketAddress, now: float) -> bool:
-        """True if there is time to try the keys of an address on a datagram."""
+        """Return True if the keys of an address may be tried on a datagram now."""
         trials = len(self.half_open.at(address))
         return trials <= FREE_TRIALS or self._trials.take(now, min(trials, TRIALS_AT_ONCE))
 
-    def prove(self, datagram: bytes, address: SocketAddress, now: float) -> ProvedSession | None:
-        """The session that a datagram from an address proves, which is half-open no more.
+    def establish(
+        self, datagram: bytes, address: SocketAddress, now: float
+    ) -> EstablishedSession | None:
+        """Return the session that a datagram from an address establishes, or None.
 
-        Only sessions that have a key are tried, so there is no public-key work.
+        Only half-open sessions with a key are tried, so there is no public-key work.
         """
         for half_open in self.half_open.at(address):
             if self._sessions.has_client_key(half_open.client_key_der):
                 continue
-            proved = self._try(half_open, datagram, now)
-            if proved is not None:
-                return proved
+            established = self._try(half_open, datagram, now)
+            if established is not None:
+                return established
         return None
 
-    def _try(self, half_open: HalfOpenSession, datagram: bytes, now: float) -> ProvedSession | None:
-        endpoint = half_open.prove(datagram, now)
+    def _try(
+        self, half_open: HalfOpenSession, datagram: bytes, now: float
+    ) -> EstablishedSession | None:
+        endpoint = half_open.establish(datagram, now)
         if endpoint is None:
             return None
         self.half_open.remove(half_open)
-        self._proofs.pop(half_open.address, None)
-        return ProvedSession(endpoint, half_open.token, half_open.client_key_der)
+        self._responses.pop(half_open.address, None)
+        return EstablishedSession(endpoint, half_open.token, half_open.client_key_der)
 
-    def postpone(self, datagram: bytes, address: SocketAddress) -> bool:
-        """Keep a datagram, if it may be the proof of a session that has no key yet.
+    def defer(self, datagram: bytes, address: SocketAddress) -> bool:
+        """Defer a datagram that may be the CHALLENGE_RESP of a session without a key; else False.
 
-        One is kept for each address, the first: a client repeats its own until it has heard.
+        The first of each address is kept: a client repeats its own until it gets a reply.
         """
-        if not _may_be_proof(datagram) or not self._without_key(address):
+        if not _may_be_response(datagram) or not self._without_key(address):
             return False
-        self._proofs.setdefault(address, datagram)
+        self._responses.setdefault(address, datagram)
         return True
 
-    def postpone_end(self, datagram: bytes, address: SocketAddress) -> bool:
-        """Keep a DISCONNECT that has come behind a proof which waits; False if none does."""
-        if address not in self._proofs:
+    def defer_disconnect(self, datagram: bytes, address: SocketAddress) -> bool:
+        """Defer a DISCONNECT that follows a deferred CHALLENGE_RESP; False if there is none."""
+        if address not in self._responses:
             return False
-        self._ends.setdefault(address, datagram)
+        self._disconnects.setdefault(address, datagram)
         return True
 
-    def take_end(self, address: SocketAddress) -> bytes | None:
-        """Take the DISCONNECT that was kept, once the proof waits no more; None if none was."""
-        return None if address in self._proofs else self._ends.pop(address, None)
+    def take_disconnect(self, address: SocketAddress) -> bytes | None:
+        """Take a deferred DISCONNECT whose CHALLENGE_RESP is no longer deferred, or None."""
+        return None if address in self._responses else self._disconnects.pop(address, None)
 
-    def exchange_next(self, now: float) -> tuple[SocketAddress, ProvedSession | None] | None:
-        """Make one key for a proof that waits: its address, and the session if the key opens it.
+    def exchange_next(self, now: float) -> tuple[SocketAddress, EstablishedSession | None] | None:
+        """Derive one key for a deferred CHALLENGE_RESP; return its address and the session, if any.
 
-        None when no proof waits. A proof waits until every session at its address has a key. Only
-        the new key is tried: the others were, when the proof came or their turn did.
+        Returns None if none is deferred. A response is deferred until every half-open session at
+        its address has a key. Only the new key is tried, because the others were tried before.
         """
-        while self._proofs:
-            address, datagram = next(iter(self._proofs.items()))
+        while self._responses:
+            address, datagram = next(iter(self._responses.items()))
             without_key = self._without_key(address)
             if len(without_key) <= 1:
-                del self._proofs[address]
+                del self._responses[address]
             if without_key:
                 without_key[0].exchange()
                 self.exchanges += 1
                 return address, self._try(without_key[0], datagram, now)
-            self._ends.pop(address, None)
+            self._disconnects.pop(address, None)
         return None
 
-    def proof_waits(self, address: SocketAddress) -> bool:
-        """True while a proof from that address waits for a key."""
-        return address in self._proofs
+    def response_waits(self, address: SocketAddress) -> bool:
+        """Return True while a CHALLENGE_RESP from that address is deferred."""
+        return address in self._responses
 
     def _without_key(self, address: SocketAddress) -> list[HalfOpenSession]:
         return [
@@ -239,40 +243,40 @@ class ServerHandshakes:
 
     @property
     def has_work(self) -> bool:
-        """True while a proof waits for its key or a hello for its answer."""
-        return bool(self._proofs or self.waiting)
+        """True while a CHALLENGE_RESP is deferred or a hello is queued."""
+        return bool(self._responses or self.waiting)
 
     def next_work(self) -> float:
-        """Time of the next public-key work; in the past if there is some now."""
+        """Return the time of the next public-key work; in the past if there is some now."""
         if not self.has_work:
             return float("inf")
-        return float("-inf") if self._proofs else self._bucket.next_time()
+        return float("-inf") if self._responses else self._bucket.next_time()
 
     def expire(self, before: float) -> None:
-        """Give up the handshakes that were opened before a time."""
+        """Discard the handshakes that began before a time."""
         self.half_open.expire(before)
 
     def block(self, blocklist: BlockList) -> None:
-        """Give up the handshakes of blocked hosts."""
+        """Discard the handshakes of blocked hosts."""
         for half_open in self.half_open.all():
             if half_open.host in blocklist:
                 self.half_open.remove(half_open)
 
     def clear(self) -> None:
-        """Give up all handshakes."""
+        """Discard all handshakes."""
         for half_open in self.half_open.all():
             self.half_open.remove(half_open)
         self.waiting.clear()
-        self._proofs.clear()
-        self._ends.clear()
+        self._responses.clear()
+        self._disconnects.clear()
 
 
 def _burst(limits: Limits) -> float:
     return max(1.0, limits.handshake_rate * BURST_SECONDS)
 
 
-def _may_be_proof(datagram: bytes) -> bool:
-    """True unless the header alone shows that a datagram is no CHALLENGE_RESP."""
+def _may_be_response(datagram: bytes) -> bool:
+    """Return False if the header alone shows that a datagram is not a CHALLENGE_RESP."""
     try:
         header = decode_header(datagram)
     except PacketError:

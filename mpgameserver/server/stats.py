@@ -47,10 +47,11 @@ class ServerStats:
     """Messages from other threads that were dropped, because too much was queued for the server's
     thread or for their client."""
     drops: dict[str, int] = field(default_factory=dict)
-    """Datagrams dropped, by reason: those of `ConnectionStats.drops` and, for datagrams of no
-    session, "no session", "malformed hello", "late hello" (of an existing session, or replied to
-    often enough), "busy" (no room to wait), "unproved" (an invalid CHALLENGE_RESP), "no port",
-    "blocked", "full", "host full", "stopping" and "unsent" (the socket was not writable)."""
+    """Datagrams dropped, by reason: those of `ConnectionStats.drops` and, for datagrams that belong
+    to no session, "no session", "malformed hello", "stale hello" (for an existing session, or
+    replied to often enough), "busy" (no room to wait), "invalid response" (an invalid
+    CHALLENGE_RESP), "no port", "blocked", "full", "host full", "stopping" and "unsent" (the socket
+    was not writable)."""
 
     @even_unmade
     def __repr__(self) -> str:

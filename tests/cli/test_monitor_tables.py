@@ -19,7 +19,7 @@ BEFORE = ServerFigures(
     send_seconds=3.0,
     datagrams_received=1000,
     bytes_received=50_000,
-    stats=ServerStats(drops={"forged": 3}, send_errors={"EPERM": 10}),
+    stats=ServerStats(drops={"authentication failed": 3}, send_errors={"EPERM": 10}),
 )
 NOW = ServerFigures(
     uptime=12.0,
@@ -41,7 +41,10 @@ NOW = ServerFigures(
     latency_median=0.04,
     latency_p99=0.25,
     stats=ServerStats(
-        clients=40, half_open=2, drops={"forged": 5, "busy": 9}, send_errors={"EPERM": 30}
+        clients=40,
+        half_open=2,
+        drops={"authentication failed": 5, "busy": 9},
+        send_errors={"EPERM": 30},
     ),
     connections=(CONNECTION,),
 )
@@ -114,7 +117,7 @@ def test_drops_are_told_with_their_reasons_the_most_frequent_first(
     assert tables["dropped"].rows == [
         ("busy", "4.5", "9"),
         ("message repeated", "3.0", "6"),
-        ("forged", "1.0", "5"),
+        ("authentication failed", "1.0", "5"),
     ]
 
 
@@ -182,7 +185,15 @@ def test_a_small_terminal_has_every_reason_of_drops_and_some_clients(
     monkeypatch.setenv("LINES", "24")
     stream = io.StringIO()
     stream.isatty = lambda: True  # type: ignore[method-assign]
-    reasons = ("forged", "busy", "no session", "malformed hello", "late hello", "unproved", "full")
+    reasons = (
+        "authentication failed",
+        "busy",
+        "no session",
+        "malformed hello",
+        "stale hello",
+        "invalid response",
+        "full",
+    )
     drops = {reason: 1000 + place for place, reason in enumerate(reasons)}
     figures = ServerFigures(
         uptime=12.0,

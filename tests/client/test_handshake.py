@@ -228,7 +228,7 @@ class TestForgery:
         forged = good[:-1] + bytes([good[-1] ^ 1])
         for _ in range(MAX_TRIALS):
             attempt.receive(PATH, forged, 0.1)
-            assert attempt.drop_reason == "forged"
+            assert attempt.drop_reason == "authentication failed"
         assert attempt.receive(PATH, good, 0.1) is None
         assert attempt.drop_reason == "busy"
         attempt.datagrams(0.2)

@@ -1,4 +1,4 @@
-"""What a network or a peer can do to an endpoint: nothing but move a counter.
+"""Hostile networks and peers, which can do nothing to an endpoint but move a counter.
 
 The first half is bytes from anyone. The second is a peer that holds the key and lies: its packets
 are made by the second codec.
@@ -128,7 +128,7 @@ class TestAnyBytes:
     def test_a_packet_of_another_session_is_refused(self, client):
         outsider = Peer(key=OTHER_KEY)
         outsider.seq = 10
-        assert_refused(client, outsider.make(outsider.message(b"hello")), "forged")
+        assert_refused(client, outsider.make(outsider.message(b"hello")), "authentication failed")
 
     def test_a_packet_sent_back_to_its_sender_is_refused(self, client):
         client.established = True
@@ -153,7 +153,7 @@ class TestAnyBytes:
         forger = Peer(key=OTHER_KEY)
         forger.seq = 100
         for ack in range(1, 20):
-            assert_refused(client, forger.make(acks=(ack, ALL_BITS)), "forged")
+            assert_refused(client, forger.make(acks=(ack, ALL_BITS)), "authentication failed")
         assert outcomes.collect(client) == {}
 
     def test_packets_in_the_clear_are_refused(self, client):
@@ -212,11 +212,11 @@ class TestReplays:
         datagrams = [peer.make(peer.message(b"%d" % n)) for n in range(1026)]
         client.receive(datagrams[-1], 0.0)
         assert client.receive(datagrams[1], 0.0) == 0
-        assert_refused(client, datagrams[0], "too late")
+        assert_refused(client, datagrams[0], "too old")
 
     @pytest.mark.parametrize("after", [1, 2, 1023, 1024, 1025, 32766, 32767, 32768, 65534, 65535])
     def test_after_so_many_packets_and_their_loss(self, peer, after):
-        """What was recorded is refused though the packet of that number of this lap was lost."""
+        """A recorded packet is refused even if the packet with its number in this lap was lost."""
         client = new_endpoint()
         recorded = [peer.make(peer.message(b"recorded")) for _ in range(20)]
         for datagram in recorded:
@@ -268,7 +268,7 @@ class TestReplays:
         recorded = [old.make(old.message(b"%d" % n)) for n in range(100)]
         client.receive(peer.make(peer.message(b"now")), 1.0)
         for datagram in recorded[1:]:
-            assert_refused(client, datagram, "forged")
+            assert_refused(client, datagram, "authentication failed")
 
 
 class TestWrongPackets:

@@ -58,7 +58,7 @@ def test_what_was_sealed_opens_once_and_nothing_else_does(aead, size):
     (datagram,) = flush(sender, 0.0)
     forged = datagram[:-1] + bytes([datagram[-1] ^ 1])
     assert [receiver.receive(d, 0.0) for d in (forged, datagram)] == [7, 0]
-    assert receiver.drops["forged"] == 1
+    assert receiver.drops["authentication failed"] == 1
     assert messages_of(receiver) == [bytes(size)]
 
 
@@ -120,7 +120,7 @@ def test_an_endpoint_can_be_used_while_another_one_seals():
     other = endpoint(AESGCM(KEY[::-1]))
 
     class Interrupted(MakesBytes):
-        """What a garbage collection, or another thread, could do in the middle of a call."""
+        """Calls that a garbage collection, or another thread, could make in the middle of one."""
 
         def __init__(self, key: bytes) -> None:
             super().__init__(key)

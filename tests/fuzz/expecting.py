@@ -1,4 +1,4 @@
-"""What an endpoint must make of the sealed packets of a peer, said by the models and the codec.
+"""The expected outcome of a peer's sealed packets, by the models and the codec.
 
 `Expectation.of` tells before a packet is given to the endpoint whether it must be taken or
 refused; `Expectation.take` has, after one that was taken, what it must have delivered. Where the
@@ -24,7 +24,7 @@ MAX_HEARD = 1.0  # seconds
 
 
 class Verdict(enum.Enum):
-    """What must become of a packet."""
+    """The expected outcome of a packet."""
 
     TAKE = "take"
     REFUSE = "refuse"
@@ -65,11 +65,11 @@ class Expectation:
 
     @property
     def held_bytes(self) -> int:
-        """What they are charged."""
+        """The bytes charged for them."""
         return self._reassembly.held_bytes
 
     def of(self, datagram: bytes) -> tuple[Verdict, list[wire.Message]]:
-        """What must become of a datagram, and its messages."""
+        """Return the expected outcome of a datagram, and its messages."""
         try:
             header, messages = wire.unseal(datagram, self._key)
         except wire.WireError:

@@ -28,7 +28,7 @@ FLOODS = (8, 8, 8, 40, 40, 40, 40, MOST_FLOODED)
 FLOOD_SIZE = 60_000
 INBOX_COST = 128
 INBOX_MARGIN = 0xFFFF + 255 * INBOX_COST + MAX_REASSEMBLY_BYTES
-"""What the last packet that finds room may bring: its messages, or one whole fragmented one."""
+"""The most that the last packet with room may add: its messages, or one reassembled one."""
 SECONDS = 1 << 32
 KINDS = (wire.APP, wire.APP_FRAGMENT, wire.KEEP_ALIVE, wire.CHALLENGE_RESP, wire.DISCONNECT)
 STEPS = (1, 2, 33, 1024, 1025, 16_384, 16_385, 32_767)
@@ -107,7 +107,7 @@ class Packets:
         return self.time
 
     def _ack_fields(self) -> tuple[int, int]:
-        """What was read nearly always; sometimes a lie."""
+        """Return the ack that was read, and rarely a false one."""
         kind = self._script.below(8)
         if kind == 7:
             return self._script.below(1 << 16), self._script.below(1 << 32)

@@ -74,8 +74,8 @@ class TestTheChecks:
 
     def test_a_refused_datagram_under_another_reason(self):
         endpoint = new_endpoint()
-        with pytest.raises(AssertionError, match="after forged"):
-            checked(endpoint, lambda: endpoint.receive(b"", 0.0) and "forged")
+        with pytest.raises(AssertionError, match="after authentication failed"):
+            checked(endpoint, lambda: endpoint.receive(b"", 0.0) and "authentication failed")
 
     def test_an_accepted_datagram_that_counts_as_dropped(self):
         endpoint = new_endpoint()
@@ -121,7 +121,7 @@ class TestTheChecks:
     def test_a_good_packet_that_is_refused_and_a_bad_one_that_is_taken(self, monkeypatch):
         peer = keyed.Peer(Script(b"\1"))
         good = peer._packets.packet([peer._packets.plain(wire.APP, b"good")])
-        monkeypatch.setattr(keyed, "checked", lambda endpoint, receive: "forged")
+        monkeypatch.setattr(keyed, "checked", lambda endpoint, receive: "authentication failed")
         with pytest.raises(AssertionError, match="refused a good packet"):
             peer._deliver(good)
         monkeypatch.setattr(keyed, "checked", lambda endpoint, receive: None)

@@ -22,7 +22,7 @@ from mpgameserver.stats import ConnectionStats
 
 ADDRESS = ("192.0.2.1", 5000)
 LATE = LinkConditions(latency=0.05)
-OF_REPLAYS = {"repeated", "too late", "implausible"}
+OF_REPLAYS = {"repeated", "too old", "out of window"}
 """Why a replay is dropped before anything is decrypted."""
 
 
@@ -39,7 +39,7 @@ def as_challenge_response(datagram: bytes) -> bytes:
 
 
 def recording(datagrams: list[bytes]) -> list[bytes]:
-    """What the attacker has: each datagram, and each as a CHALLENGE_RESP."""
+    """Return the attacker's datagrams: each one recorded, and each as a CHALLENGE_RESP."""
     return datagrams + [as_challenge_response(datagram) for datagram in datagrams]
 
 

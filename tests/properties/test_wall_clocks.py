@@ -38,8 +38,8 @@ def test_a_session_begins_lasts_and_ends(strange: float, sides: str) -> None:
     world.run(0.2)
     assert world.handler.messages == [b"up %d" % second for second in range(12)]
     assert player.messages == [b"down %d" % second for second in range(12)]
-    assert client.stats.drops["implausible"] == 0
-    assert ConnectionStats.of(player.connection.endpoint, world.now).drops["implausible"] == 0
+    assert client.stats.drops["out of window"] == 0
+    assert ConnectionStats.of(player.connection.endpoint, world.now).drops["out of window"] == 0
     player.connection.disconnect(world.now)
     world.run(0.2)
     assert player.connection.status == ConnectionStatus.DISCONNECTED

@@ -145,8 +145,8 @@ def test_every_case_does_what_it_measures(module):
     cases = [hotpath.exchange(16, 10, mode, 20) for mode in RetryMode]
     cases += [hotpath.receive_with_in_flight(n, 100) for n in (1, 1024)]
     cases += [
-        hotpath.reject(hotpath.forged, 20, "forged"),
-        hotpath.reject(hotpath.behind, 20, "too late"),
+        hotpath.reject(hotpath.forged, 20, "authentication failed"),
+        hotpath.reject(hotpath.behind, 20, "too old"),
         hotpath.reject(hotpath.misdirected, 20, "misdirected"),
         hotpath.failing_open(66, 20),
         hotpath.floor(66, 20),
@@ -155,7 +155,7 @@ def test_every_case_does_what_it_measures(module):
 
 
 def finding(**change):
-    """What a crowd finds on a server that serves it."""
+    """A crowd on a server that serves it."""
     return {"lost": 0, "p50": 0.001, "p99": 0.04, "crowd": 0.5, "limited": False} | change
 
 

@@ -323,13 +323,18 @@ class TestWhatIsNotRun:
             pytest.skip("no jq: apt-get install jq")
         (command,) = commands_like("jq ")
         line = {"event": "dropped", "reason": "repeated"}
-        trace = [line, {"event": "sent"}, line, {"event": "dropped", "reason": "forged"}]
+        trace = [
+            line,
+            {"event": "sent"},
+            line,
+            {"event": "dropped", "reason": "authentication failed"},
+        ]
         (tmp_path / "trace.jsonl").write_text("".join(json.dumps(each) + "\n" for each in trace))
         done = subprocess.run(
             ["sh", "-c", command], cwd=tmp_path, capture_output=True, text=True, check=True
         )
         assert [each.split() for each in done.stdout.splitlines()] == [
-            ["1", "forged"],
+            ["1", "authentication failed"],
             ["2", "repeated"],
         ]
 

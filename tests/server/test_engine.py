@@ -23,8 +23,9 @@ from mpgameserver.enums import ConnectionStatus, DisconnectReason, PacketType, R
 from mpgameserver.errors import SendQueueFullError
 from mpgameserver.netsim import LinkConditions
 from mpgameserver.server import handover
+from mpgameserver.server.admission import WORK_PER_TURN
 from mpgameserver.server.client import ServerClient
-from mpgameserver.server.engine import MAX_ARRIVALS_LOGGED, WORK_PER_TURN
+from mpgameserver.server.eventlog import MAX_ARRIVALS_LOGGED
 from mpgameserver.server.limits import Limits
 from mpgameserver.server.stats import ServerStats
 
@@ -198,7 +199,7 @@ class TestTakeover:
             world.serve([(player.sent[0], address)])
         assert world.engine.half_open == 0
         assert len(world.sent) == sent
-        assert world.engine.drops["late hello"] == 2
+        assert world.engine.drops["stale hello"] == 2
 
     def test_one_attempt_over_two_ports_becomes_one_session(self) -> None:
         world = World()
@@ -304,7 +305,7 @@ class TestHostility:
         forged[8:10] = (int.from_bytes(player.sent[-1][8:10], "big") + 9).to_bytes(2, "big")
         for _ in range(100):
             world.serve([(bytes(forged), ADDRESS)])
-        assert world.engine.drops["forged"] == 100
+        assert world.engine.drops["authentication failed"] == 100
         assert len(caplog.records) == 1
 
     def test_a_forged_disconnect_ends_nothing(self) -> None:
@@ -484,7 +485,7 @@ class Flood:
         self.count = 0
 
     def due(self, seconds: float) -> list[tuple[bytes, tuple[str, int]]]:
-        """What comes within that time, from thousands of hosts."""
+        """Return the datagrams of that time, from thousands of hosts."""
         first, self.count = self.count, self.count + round(self.RATE * seconds)
         return [
             (self.hellos[i % 64], (f"198.{18 + i // 250 % 2}.{i // 500 % 8}.{i % 250}", 1024 + i))
@@ -654,7 +655,7 @@ class TestFlood:
             world.serve((proof, address) for _, address in answered)
             world.run(0.1)
         assert work.exchanges - exchanges == len(answered)
-        assert world.engine.drops["unproved"] == len(answered)
+        assert world.engine.drops["invalid response"] == len(answered)
         assert len(world.engine.clients) == 1
 
     def test_a_rush_of_honest_clients_all_get_in(self, work: Work) -> None:
@@ -702,7 +703,7 @@ class TestFigures:
             hellos_answered=2,
             key_exchanges=2,
             handshakes_proved=2,
-            drops={"no session": 1, "late hello": 1},
+            drops={"no session": 1, "stale hello": 1},
         )
 
     def test_each_is_counted(self) -> None:
@@ -1147,7 +1148,7 @@ class TestSendingToNobody:
 
 
 class TestHandingOver:
-    """What another thread asks of a client; it is made, one call at a time, by `off`."""
+    """Calls of another thread for a client, which `off` makes one at a time."""
 
     @staticmethod
     def off(*calls: Callable[[], object]) -> None:
@@ -1611,6 +1612,27 @@ class TestBlockedSocket:
         world.run(0.2)
         assert player.messages == [b"%d" % i for i in range(50)]
 
+    def test_a_message_that_is_queued_after_the_turns_last_send_is_due_at_once(self) -> None:
+        """As a log handler does for the line about an error of sending, or a finalizer."""
+        world = World()
+        player = world.join()
+        world.serve()
+        assert world.engine.next_timer() > world.now
+        world.handler.clients[0].send(b"late", RetryMode.NONE)
+        assert world.engine.next_timer() <= world.now
+        world.turn()
+        assert world.engine.next_timer() > world.now
+        world.run(0.1)
+        assert player.messages == [b"late"]
+
+    def test_it_makes_no_turn_due_before_the_socket_is_writable(self) -> None:
+        world = World()
+        world.join()
+        world.is_blocked = True
+        world.handler.clients[0].send(b"late", RetryMode.NONE)
+        world.turn()
+        assert world.engine.next_timer() > world.now
+
 
 class TestSecrets:
     def test_no_log_line_and_no_repr_has_a_key_or_a_token(
@@ -1623,7 +1645,7 @@ class TestSecrets:
         client.log.info("says hello")
         world.serve([(b"FSOS" + bytes(40), ADDRESS), (player.sent[0][:-1], ADDRESS)])
         text = caplog.text + repr(client) + repr(world.context.root_key)
-        for half_open in world.engine._handshakes.half_open.all():
+        for half_open in world.engine.admission.handshakes.half_open.all():
             text += repr(half_open)
         assert "192.0.2.1:5000 says hello" in text
         assert str(client.token) not in text
@@ -1653,7 +1675,7 @@ class TestWhatIsNoException:
             client.send(b"x", -1, lambda acked, name=name: calls.append(name))
         player.frame = lambda: None  # type: ignore[method-assign]
         client._session.connection.abort(world.now)
-        world.engine.dispatcher.touch(client._session)
+        world.engine.dispatcher.mark_dirty(client._session)
         with pytest.raises(KeyboardInterrupt):
             world.serve()
         world.serve()
@@ -1700,7 +1722,7 @@ class TestAttemptsThatAreGivenUp:
         world.serve([(datagram, ADDRESS) for datagram in arriving])
         assert [event[0] for event in world.handler.events] == ["starting", "connect", "disconnect"]
         assert world.handler.reasons == ["closed by client"]
-        assert world.engine._handshakes._ends == {}
+        assert world.engine.admission.handshakes._disconnects == {}
 
     def test_one_that_follows_no_proof_is_dropped(self) -> None:
         world = World()
@@ -1711,7 +1733,7 @@ class TestAttemptsThatAreGivenUp:
         disconnects = [datagram for _, datagram in player.handshake.abort(world.now)]
         world.serve([(datagram, ADDRESS) for datagram in disconnects])
         assert world.engine.drops == {"no session": len(disconnects)}
-        assert world.engine._handshakes._ends == {}
+        assert world.engine.admission.handshakes._disconnects == {}
 
     def test_what_claims_to_be_one_cannot_end_a_session(self) -> None:
         world = World()
@@ -1723,4 +1745,4 @@ class TestAttemptsThatAreGivenUp:
         forged = bytes([*proof[0][:12], PacketType.DISCONNECT, *proof[0][13:]])
         world.serve([(proof[0], ADDRESS), (forged, ADDRESS)])
         assert [event[0] for event in world.handler.events] == ["starting", "connect"]
-        assert world.engine.drops["forged"] + world.engine.drops["repeated"] == 1
+        assert world.engine.drops["authentication failed"] + world.engine.drops["repeated"] == 1

@@ -94,7 +94,7 @@ class BusyServer:
         return times
 
     def delays(self, peer: KeyHolder) -> list[float]:
-        """How long each message of a peer that plays waited for the handler, sorted."""
+        """The seconds that each message of an honest peer waited for the handler, sorted."""
         return sorted(
             at - float(message)
             for at, client, message in self.handler.handled
@@ -264,8 +264,8 @@ class TestCallbacks:
         session = world.engine.sessions.get(player.address)
         assert session is not None
         session.connection.endpoint.close()
-        world.engine.dispatcher.touch(session)
-        world.engine.dispatcher.serve_touched()
+        world.engine.dispatcher.mark_dirty(session)
+        world.engine.dispatcher.serve_dirty()
         assert len(outcomes) == MAX_CALLS_PER_TURN
         world.serve()
         assert outcomes == [False] * 1000

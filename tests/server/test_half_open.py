@@ -148,7 +148,7 @@ def test_without_a_key_nothing_proves_it(opener: Opener) -> None:
     address = ("192.0.2.1", 5000)
     half_open = HalfOpenSession(address, PUBLIC_KEY.getBytes(), KEY, answer, 0.0, 1e9)
     assert not half_open.has_key
-    assert half_open.prove(b"FSOS" + bytes(40), 0.0) is None
+    assert half_open.establish(b"FSOS" + bytes(40), 0.0) is None
     half_open.exchange()
     assert half_open.has_key
 

@@ -71,7 +71,7 @@ class Attacker:
         self._sent = 0
 
     def frame(self, now: float) -> list[bytes]:
-        """What leaves in the frame that ends now."""
+        """The datagrams sent in the frame that ends now."""
         if self._start is None:
             self._start = now - self._rng.random() / self._rate
         leaving = []
@@ -85,7 +85,7 @@ class Attacker:
 
 def world_of(seed: int) -> World:
     world = World(seed=seed)
-    world.engine._handshakes.half_open._rng = random.Random(seed)
+    world.engine.admission.handshakes.half_open._rng = random.Random(seed)
     return world
 
 
@@ -156,7 +156,9 @@ def test_keys_tried_on_forged_proofs_have_a_budget_and_the_player_gets_in(
         world.serve((hello, ADDRESS) for hello in forged_hellos()[:most])
         world.serve([(proof, ADDRESS)])
         world.frame()
-    assert all(half_open.has_key for half_open in world.engine._handshakes.half_open.at(ADDRESS))
+    assert all(
+        half_open.has_key for half_open in world.engine.admission.handshakes.half_open.at(ADDRESS)
+    )
     assert world.engine.half_open == most
     before, start = trials, world.now
     world.player(*address)

@@ -11,7 +11,7 @@ from mpgameserver.connection import Connection, Timing
 from mpgameserver.crypto import EllipticCurvePrivateKey
 from mpgameserver.enums import PacketType
 from mpgameserver.errors import ProtocolError
-from mpgameserver.server.handshakes import HelloRefused, ProvedSession, ServerHandshakes
+from mpgameserver.server.handshakes import EstablishedSession, HelloRefused, ServerHandshakes
 from mpgameserver.server.limits import Limits
 from mpgameserver.server.sessions import Session, SessionTable
 from mpgameserver.transport.address import SocketAddress, hello_payload, host_of
@@ -48,11 +48,11 @@ class Server:
     def receive(
         self, hello: bytes, address: SocketAddress = ADDRESS, now: float = 0.0
     ) -> bytes | None:
-        """What a hello gets without public-key work."""
+        """Return the reply to a hello without public-key work."""
         return self.handshakes.receive_hello(hello, address, host_of(address), now, WALL + now)
 
     def answer(self, hello: bytes, address: SocketAddress = ADDRESS, now: float = 0.0) -> bytes:
-        """What a hello gets, now or behind the public-key work."""
+        """Return the reply to a hello, now or after the public-key work."""
         answer = self.receive(hello, address, now)
         if answer is None:
             waiting = self.handshakes.take_hello(now)
@@ -60,18 +60,18 @@ class Server:
             answer = self.handshakes.answer(waiting, now)
         return answer
 
-    def prove(
+    def establish(
         self, proof: bytes, address: SocketAddress = ADDRESS, now: float = 0.0
-    ) -> ProvedSession | None:
-        """What a proof leads to, with public-key work where that is needed."""
-        proved = self.handshakes.prove(proof, address, now)
-        if proved is None and self.handshakes.postpone(proof, address):
+    ) -> EstablishedSession | None:
+        """Return what a challenge response establishes, with public-key work if necessary."""
+        proved = self.handshakes.establish(proof, address, now)
+        if proved is None and self.handshakes.defer(proof, address):
             while proved is None and (tried := self.handshakes.exchange_next(now)) is not None:
                 proved = tried[1]
         return proved
 
     def accept(self, proof: bytes, address: SocketAddress = ADDRESS, now: float = 0.0) -> Session:
-        proved = self.prove(proof, address, now)
+        proved = self.establish(proof, address, now)
         assert proved is not None
         connection = Connection(proved.endpoint, proved.token, Timing())
         session = Session(connection, address, proved.client_key, Owner())
@@ -182,7 +182,7 @@ class TestAnswer:
         server, client = Server(Limits(answers_per_hello=3)), Client()
         for _ in range(3):
             assert server.answer(client.hello)
-        with pytest.raises(HelloRefused, match="late hello"):
+        with pytest.raises(HelloRefused, match="stale hello"):
             server.answer(client.hello)
 
     @pytest.mark.usefixtures("small_mtu")
@@ -274,16 +274,16 @@ class TestProof:
         for place in range(len(proof)):
             damaged = bytearray(proof)
             damaged[place] ^= 1
-            assert server.prove(bytes(damaged)) is None
-        assert server.prove(proof[:-1]) is None
+            assert server.establish(bytes(damaged)) is None
+        assert server.establish(proof[:-1]) is None
         server.accept(proof)
 
     def test_from_another_address_it_proves_nothing(self, server: Server) -> None:
         client = Client()
         proof = client.proof_for(server.answer(client.hello))
         server.answer(client.hello, OTHER)
-        assert server.prove(proof, OTHER) is None
-        assert server.prove(proof, IPV6) is None
+        assert server.establish(proof, OTHER) is None
+        assert server.establish(proof, IPV6) is None
 
     def test_with_another_token_it_proves_nothing(
         self, server: Server, monkeypatch: pytest.MonkeyPatch
@@ -294,7 +294,7 @@ class TestProof:
             lambda token: b"\x00\x84\x00\x03\x01\x00\x05" + (token ^ 1).to_bytes(4, "big"),
         )
         proof = client.proof_for(server.answer(client.hello))
-        assert server.prove(proof) is None
+        assert server.establish(proof) is None
 
     def test_malformed_under_the_right_key_it_proves_nothing(
         self, server: Server, monkeypatch: pytest.MonkeyPatch
@@ -304,21 +304,21 @@ class TestProof:
             "mpgameserver.client.handshake.encode_challenge_response", lambda token: b"nonsense"
         )
         proof = client.proof_for(server.answer(client.hello))
-        assert server.prove(proof) is None
+        assert server.establish(proof) is None
 
     def test_a_second_time_it_proves_nothing(self, server: Server) -> None:
         client = Client()
         proof = client.proof_for(server.answer(client.hello))
         server.accept(proof)
-        assert server.prove(proof) is None
+        assert server.establish(proof) is None
 
     def test_one_client_key_becomes_one_session(self, server: Server) -> None:
         client = Client()
         first, second = server.answer(client.hello), server.answer(client.hello, OTHER)
         proof, other_proof = client.proof_for(first), client.proof_for(second)
         server.accept(proof)
-        assert server.prove(other_proof, OTHER) is None
-        with pytest.raises(HelloRefused, match="late hello"):
+        assert server.establish(other_proof, OTHER) is None
+        with pytest.raises(HelloRefused, match="stale hello"):
             server.answer(client.hello, OTHER)
 
 
@@ -370,7 +370,7 @@ class TestWaiting:
         server.accept(proof)
         waiting = server.handshakes.take_hello(0.0)
         assert waiting is not None
-        with pytest.raises(HelloRefused, match="late hello"):
+        with pytest.raises(HelloRefused, match="stale hello"):
             server.handshakes.answer(waiting, 0.0)
 
     def test_the_answer_bears_the_time_when_it_is_made(self, server: Server) -> None:
@@ -388,16 +388,16 @@ class TestWaiting:
         client = Client()
         proof = client.proof_for(server.answer(client.hello))
         forged = proof[:-1] + bytes([proof[-1] ^ 1])
-        assert server.handshakes.prove(proof, ADDRESS, 0.0) is None
-        assert server.handshakes.postpone(forged, ADDRESS)
+        assert server.handshakes.establish(proof, ADDRESS, 0.0) is None
+        assert server.handshakes.defer(forged, ADDRESS)
         assert server.handshakes.next_work() < 0.0
         assert server.handshakes.exchange_next(0.0) == (ADDRESS, None)
         assert server.handshakes.exchange_next(0.0) is None
         assert server.handshakes.next_work() == float("inf")
         monkeypatch.setattr(EllipticCurvePrivateKey, "exchange", None)
-        assert server.handshakes.prove(forged, ADDRESS, 0.0) is None
-        assert not server.handshakes.postpone(forged, ADDRESS)
-        assert server.handshakes.prove(proof, ADDRESS, 0.0) is not None
+        assert server.handshakes.establish(forged, ADDRESS, 0.0) is None
+        assert not server.handshakes.defer(forged, ADDRESS)
+        assert server.handshakes.establish(proof, ADDRESS, 0.0) is not None
 
     def test_one_proof_of_an_address_waits_and_costs_one_exchange_per_handshake(
         self, server: Server
@@ -407,37 +407,37 @@ class TestWaiting:
             client = Client()
             proofs.append(client.proof_for(server.answer(client.hello)))
         for proof in reversed(proofs):
-            assert server.handshakes.postpone(proof, ADDRESS)
+            assert server.handshakes.defer(proof, ADDRESS)
         tried = [server.handshakes.exchange_next(0.0) for _ in range(3)]
         assert [each and each[0] for each in tried] == [ADDRESS] * 3
         assert [each and each[1] is not None for each in tried] == [False, False, True]
         assert server.handshakes.exchanges == 3
         assert server.handshakes.exchange_next(0.0) is None
-        assert server.handshakes.prove(proofs[0], ADDRESS, 0.0) is not None
+        assert server.handshakes.establish(proofs[0], ADDRESS, 0.0) is not None
 
     def test_what_the_header_shows_to_be_no_proof_does_not_wait(self, server: Server) -> None:
         client = Client()
         proof = client.proof_for(server.answer(client.hello))
         for place, value in ((0, b"X"), (3, b"C"), (8, b"\0\0"), (12, b"\6"), (15, b"\0")):
             bad = proof[:place] + value + proof[place + len(value) :]
-            assert not server.handshakes.postpone(bad, ADDRESS)
+            assert not server.handshakes.defer(bad, ADDRESS)
         for size in range(len(proof)):
-            assert not server.handshakes.postpone(proof[:size], ADDRESS)
-        assert not server.handshakes.postpone(proof + b"\0", ADDRESS)
-        assert not server.handshakes.postpone(proof, OTHER)
-        assert server.handshakes.postpone(proof, ADDRESS)
+            assert not server.handshakes.defer(proof[:size], ADDRESS)
+        assert not server.handshakes.defer(proof + b"\0", ADDRESS)
+        assert not server.handshakes.defer(proof, OTHER)
+        assert server.handshakes.defer(proof, ADDRESS)
 
     def test_a_proof_whose_handshake_has_expired_costs_nothing(self, server: Server) -> None:
         client = Client()
-        server.handshakes.postpone(client.proof_for(server.answer(client.hello)), ADDRESS)
+        server.handshakes.defer(client.proof_for(server.answer(client.hello)), ADDRESS)
         server.handshakes.expire(1.0)
         assert server.handshakes.exchange_next(0.0) is None
         assert server.handshakes.exchanges == 0
-        assert not server.handshakes.proof_waits(ADDRESS)
+        assert not server.handshakes.response_waits(ADDRESS)
 
     def test_nothing_waits_when_all_is_given_up(self, server: Server) -> None:
         client = Client()
-        server.handshakes.postpone(client.proof_for(server.answer(client.hello)), ADDRESS)
+        server.handshakes.defer(client.proof_for(server.answer(client.hello)), ADDRESS)
         server.receive(Client().hello)
         server.handshakes.clear()
         assert server.handshakes.next_work() == float("inf")

@@ -24,7 +24,7 @@ PATIENCE = 600.0
 settled. Far more than any link here needs: beyond it the connection has stalled."""
 AFTERMATH = 5.0
 """Virtual seconds to wait, after all is over, for duplicates that are still in flight."""
-DAMAGE = {"misdirected", "forged", "implausible", "unexpected"}
+DAMAGE = {"misdirected", "authentication failed", "out of window", "unexpected"}
 """Reasons for which a link that damages and replays nothing never has a datagram dropped. Not
 among them is "malformed": to a connection, a hello of its handshake that comes late is."""
 OVERFLOWS = {"inbox full", "reassembly full"}

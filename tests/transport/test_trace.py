@@ -39,7 +39,7 @@ def lines(path: Path) -> list[Line]:
 
 
 def packets(found: list[Line], event: str) -> set[tuple[str, int]]:
-    """What names the packets of an event: which way they went, and their number."""
+    """Return the identity of an event's packet: its direction and number."""
     return {
         (line["header"]["identifier"], line["header"]["seq"])
         for line in found
@@ -246,7 +246,7 @@ def test_a_server_tells_why_it_dropped(tmp_path: Path) -> None:
     forged = again[:8] + (int.from_bytes(again[8:10], "big") + 9).to_bytes(2, "big") + again[10:]
     world.serve([(again, player.address), (forged, player.address), (again, PEER)])
     found = [line for line in lines(tmp_path / "trace") if line["event"] == "dropped"]
-    assert [line["reason"] for line in found] == ["repeated", "forged", "no session"]
+    assert [line["reason"] for line in found] == ["repeated", "authentication failed", "no session"]
 
 
 def test_a_hello_that_waited_in_vain_gets_a_second_line(tmp_path: Path) -> None:
@@ -288,4 +288,4 @@ def test_a_handshake_tells_why_it_dropped() -> None:
         last = reason(answer(hello, key).datagram)
     assert last == "busy"
     header = encode_header(True, 1_700_000_000, PacketType.APP, 9, 0, 0, 3, 1)
-    assert reason(header + bytes(19)) == "forged"
+    assert reason(header + bytes(19)) == "authentication failed"

@@ -47,7 +47,7 @@ def test_a_cipher_that_cannot_be_made_is_cryptographys_and_the_log_says_so_once(
     monkeypatch, caplog
 ):
     def fail(key: bytes) -> None:
-        raise RuntimeError("OpenSSL has made no cipher")
+        raise RuntimeError("OpenSSL cannot create a cipher context")
 
     monkeypatch.setattr(session_cipher, "CIPHER", "openssl")
     monkeypatch.setattr(session_cipher, "NativeAesGcm", fail)
@@ -84,7 +84,7 @@ except RuntimeError as error:
     print(error)
 """
     done = run(WITHOUT_OPENSSL + program, MPGAMESERVER_CIPHER="")
-    lines = [f"'' {NONE_FOUND}", "OpenSSL has made no cipher"]
+    lines = [f"'' {NONE_FOUND}", "OpenSSL cannot create a cipher context"]
     assert (done.returncode, done.stdout.splitlines()) == (0, lines), done.stderr
 
 
