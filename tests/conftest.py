@@ -1,4 +1,4 @@
-"""What holds for every test: the installed package, a printed seed, nothing left behind."""
+"""Rules for every test: the installed package, a printed seed, nothing left behind."""
 
 from __future__ import annotations
 

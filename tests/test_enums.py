@@ -1,4 +1,4 @@
-"""How the enumerations read, which Python's own IntEnum has changed from version to version."""
+"""The text forms of enumerations, which Python's IntEnum has changed between versions."""
 
 from __future__ import annotations
 

@@ -50,7 +50,7 @@ def own_errors() -> dict[str, type[BaseException]]:
 
 
 def raised_names() -> set[str]:
-    """What the sources raise by name, in Python and in Cython."""
+    """Return the exceptions that the sources raise by name, in Python and in Cython."""
     names = set()
     for path in (ROOT / "mpgameserver").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):

@@ -73,7 +73,7 @@ def channel() -> Channel:
 
 
 def ticks(player: Player) -> list[int]:
-    """What names the figures that came."""
+    """Return the identity of the figures that arrived."""
     return [ServerFigures.from_bytes(message).ticks for message in player.messages]
 
 

@@ -267,7 +267,7 @@ class TestLinks:
 
 
 def course(seed: int) -> list[object]:
-    """What a client and its server see of each other, with the time of each."""
+    """The events of a client and its server, with their times."""
     world, seen = World(Echo(), LOSSY, seed), []
     client = world.connect()
     for number in range(100):

@@ -83,7 +83,7 @@ def echo(server: socket.socket, count: int = 1) -> None:
 
 
 def all_received(peer: socket.socket) -> list[bytes]:
-    """What has arrived at `peer` by now."""
+    """Return the datagrams that have arrived at `peer`."""
     peer.setblocking(False)
     received = []
     try:

@@ -1,4 +1,4 @@
-"""What waits for coroutines of a server: bounded per client, per host and in all."""
+"""Messages that wait for a server's coroutines, bounded per client, per host and in all."""
 
 from __future__ import annotations
 

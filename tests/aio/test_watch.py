@@ -38,7 +38,7 @@ def ends() -> Iterator[Pair]:
 
 
 class Watched:
-    """What a watch has said."""
+    """The reports of a watch."""
 
     def __init__(self, kind: Any) -> None:
         self.calls = 0

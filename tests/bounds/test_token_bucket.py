@@ -1,4 +1,4 @@
-"""How often a token bucket allows something."""
+"""The rate and the burst that a token bucket allows."""
 
 from __future__ import annotations
 

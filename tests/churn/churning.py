@@ -63,7 +63,7 @@ _SECRET = re.compile(r"PRIVATE KEY|\bb['\"]|\\x")
 
 
 class Rest(NamedTuple):
-    """What the process holds while nobody is connected."""
+    """The resources that the process holds while nobody is connected."""
 
     traced: int
     """Bytes that Python has allocated."""
@@ -156,7 +156,7 @@ class Churn:
         self.rests.append(_rest())
 
     def _left_behind(self) -> Counter[str]:
-        """What is there beside the rooms, which run; "server" for one that cannot start yet."""
+        """Everything but the running rooms; "server" for one that cannot start yet."""
         down = sum(not room.start() for room in self._rooms)
         return _living() - self._before + Counter(server=down)
 
@@ -167,17 +167,17 @@ class Churn:
 
     @property
     def player_events(self) -> Counter[str]:
-        """What the players have done and seen."""
+        """The counts of the players."""
         return sum((player.events for player in self._players), Counter())
 
     @property
     def room_events(self) -> Counter[str]:
-        """What the servers have done and seen."""
+        """The counts of the servers."""
         return sum((room.events for room in self._rooms), Counter())
 
     @property
     def reasons(self) -> dict[str, int]:
-        """How many sessions have ended for each `DisconnectReason`."""
+        """The number of sessions that ended, by `DisconnectReason`."""
         rooms = [room.reasons() for room in self._rooms]
         return {reason: sum(room[reason] for room in rooms) for reason in rooms[0]}
 
@@ -221,7 +221,7 @@ class _Watch(logging.Handler):
 
 
 def _living() -> Counter[str]:
-    """How many objects there are that stand for sessions, by type."""
+    """The number of objects that belong to sessions, by type."""
     gc.collect()
     return Counter(
         type(thing).__name__ for thing in gc.get_objects() if type(thing) in _OF_SESSIONS

@@ -30,7 +30,7 @@ class Nat:
     def __init__(self, server: Address, ports: int) -> None:
         self.unplugged = False
         self.handed_on = 0
-        """How often a client has got a port that another one had."""
+        """The number of times that a client got another client's former port."""
         self._server = server
         self._inside = _bound_socket()
         self.address: Address = self._inside.getsockname()

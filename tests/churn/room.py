@@ -154,5 +154,5 @@ class Room(EventHandler):
             client.disconnect()
 
     def reasons(self) -> dict[str, int]:
-        """How many sessions have ended for each `DisconnectReason`."""
+        """The number of sessions that ended, by `DisconnectReason`."""
         return {reason.value: self.events[reason.value] for reason in DisconnectReason}

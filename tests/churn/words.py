@@ -1,4 +1,4 @@
-"""What is said in a churn: messages that tell who said them, in which session, and are checkable.
+"""The messages of a churn, each of which tells its sender and its session, and can be checked.
 
 A word names the session's token, the player and which of its lives it is, and has a number of its
 own. What follows the head is a hash of it, so that no byte can be altered and no two words mixed
@@ -30,7 +30,7 @@ class Word(NamedTuple):
 
     @property
     def speaker(self) -> tuple[int, int]:
-        """Who says it, and in which life."""
+        """The speaker, and which of its lives it is."""
         return self.player, self.life
 
 

@@ -12,7 +12,7 @@ from mpgameserver.netsim import Blackout, BurstLoss, LinkConditions
 
 
 def conditions(*arguments: str) -> tuple[LinkConditions, LinkConditions]:
-    """What the options say of the two directions."""
+    """The conditions of both directions that the options ask for."""
     parser = argparse.ArgumentParser()
     add_link_options(parser)
     parsed = parser.parse_args(arguments)

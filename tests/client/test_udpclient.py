@@ -82,7 +82,7 @@ class TestThreads:
 
     @staticmethod
     def elsewhere(call: Callable[[], object]) -> BaseException | None:
-        """What a call raises on another thread."""
+        """Return what a call raises on another thread."""
         raised: list[BaseException | None] = []
 
         def make() -> None:

@@ -225,7 +225,7 @@ class TestDetection:
 
 
 class TestBehindABlackHole:
-    """What is sent from then on."""
+    """Datagrams that are sent from then on."""
 
     @pytest.mark.parametrize("size", [SAFE, SAFE + 1, LARGEST, 20_000])
     def test_new_messages_fit_into_datagrams_of_1232_bytes(self, by_hand, size):
@@ -324,7 +324,7 @@ class TestStuck:
         assert pair.server.status is ConnectionStatus.DROPPED
 
     def test_it_arrives_where_the_path_carries_it_after_all(self):
-        """What is lost is larger than this path carries; what was sent is not."""
+        """Lost datagrams are larger than the path carries; the others are not."""
         pair = ConnectionPair(NARROW)
         pair.run(1.0)
         for _ in range(64 * 5):

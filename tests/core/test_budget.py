@@ -1,4 +1,4 @@
-"""What sessions hold together, of a host, of its networks and in all."""
+"""Limits on what sessions hold together: of a host, of its networks and in all."""
 
 from __future__ import annotations
 

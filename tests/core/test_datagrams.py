@@ -349,7 +349,7 @@ class TestBounds:
 
 @pytest.mark.skipif(not TELLS_LOCAL, reason="this platform does not tell local addresses")
 class TestLocalAddresses:
-    """What came to one address of this host is answered from there: `peer` hears nobody else."""
+    """A datagram is answered from the address that it came to: `peer` accepts no other."""
 
     @pytest.fixture(params=["0.0.0.0", "::"])
     def server(

@@ -53,7 +53,7 @@ LINKS = {
 
 
 class Talk:
-    """What one endpoint says to the other, and what became of each message.
+    """The messages from one endpoint to the other, and the outcome of each.
 
     Each message begins with its index, and its bytes follow from index and size, so that every
     byte that arrives can be checked.

@@ -123,7 +123,7 @@ class TestHeaders:
 
 
 class TestCoalescing:
-    """What fits in one datagram goes in one."""
+    """Messages that fit in one datagram are sent in one."""
 
     def test_messages_that_wait_share_a_datagram(self, client, peer):
         for i in range(10):
@@ -367,7 +367,7 @@ class TestKeepAlive:
 
 
 class TestSpan:
-    """What is in flight stays where one ack can report all of it."""
+    """Packets in flight stay within the range that one ack can report."""
 
     def test_32_packets_behind_the_oldest_undecided_leave_without_an_ack(self, client):
         for _ in range(100):
@@ -1116,7 +1116,7 @@ class TestCounters:
 
 
 class TestMemory:
-    """What a connection takes of the memory does not depend on how long it has played."""
+    """The memory of a connection does not depend on its age."""
 
     FRAME = 1 / 32
     START = 30_000  # what other tests have left behind by message number is not there

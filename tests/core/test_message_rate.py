@@ -1,4 +1,4 @@
-"""How many messages are taken from one peer per second."""
+"""The limit on messages accepted from one peer per second."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from mpgameserver._core.message_rate import MessageRate
 
 
 def taken(rate: float, per_packet: int, times: list[float]) -> int:
-    """How many messages are taken of packets that come at those times."""
+    """Return how many messages are accepted of packets that arrive at those times."""
     limit, count = MessageRate(), 0
     limit.limit(rate)
     for now in times:

@@ -133,7 +133,7 @@ def test_times_wrap_and_a_clock_may_be_set_there(start: int, seed: int) -> None:
 
 
 def test_whatever_a_clock_is_set_to_nothing_is_accepted_twice(seed: int) -> None:
-    """What is in doubt may be dropped here; a sender that is too fast breaks its own rules."""
+    """Doubtful packets may be dropped here: a sender that is too fast breaks its own rules."""
     steps = [0, 1, -1, -2, -30, -300, -1092, -HOUR, HOUR, 1092, 2**31 - 1, -(2**31), 2**30]
     for each in range(5):
         rng = random.Random(seed + each)

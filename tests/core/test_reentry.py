@@ -51,7 +51,7 @@ class MeddlingAead(GuardedAead):
 
 
 def actions_on(endpoint: Endpoint, datagram: bytes) -> dict[str, object]:
-    """What code in the middle of a call may do to the endpoint, by name."""
+    """Calls that code may make in the middle of another call of the endpoint, by name."""
     return {
         "next_datagram": lambda: endpoint.next_datagram(0.5),
         "receive": lambda: endpoint.receive(datagram, 0.5),

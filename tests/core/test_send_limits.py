@@ -1,4 +1,4 @@
-"""How many packets may be in flight: the window of the path, the kind of receiver, the pace."""
+"""Limits on packets in flight: the window of the path, the kind of receiver, pacing."""
 
 from __future__ import annotations
 

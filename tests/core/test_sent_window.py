@@ -211,7 +211,7 @@ class TestSentWindow:
 
 
 class TestReordering:
-    """How many later packets must be acked before a packet counts as lost."""
+    """The number of later packets that must be acked before a packet counts as lost."""
 
     def test_it_is_three_on_a_path_that_keeps_the_order(self) -> None:
         window = SentWindow()

@@ -93,7 +93,7 @@ def play(players: list[Heard], until: Callable[[], bool]) -> None:
 
 
 def lines_of(ticket: Ticket) -> list[str]:
-    """What a player with this ticket is told until it is sent away."""
+    """Return the messages to a player with this ticket until it is disconnected."""
     with Heard(ticket) as heard:
         play([heard], lambda: heard.is_out)
         assert not heard.player.is_admitted
@@ -224,7 +224,7 @@ class TestSetup:
 
 
 class TestReadme:
-    """What the README says to run lets two players in, who type their passwords."""
+    """The commands of the README let two players in, who type their passwords."""
 
     def test_its_commands_let_two_players_in(self, tmp_path: Path) -> None:
         pty = pytest.importorskip("pty")

@@ -56,7 +56,7 @@ class Sender:
     on_progress: Callable[[int], object] = lambda confirmed: None
 
     def event_at(self, confirmed: int) -> asyncio.Event:
-        """What is set when the server has so much."""
+        """The event that is set when the server has received so much."""
         loop, event = asyncio.get_running_loop(), asyncio.Event()
 
         def note(now: int) -> None:
@@ -155,7 +155,7 @@ class TestTransfer:
     def test_a_server_that_is_slower_than_the_network_is_waited_for(
         self, sender: Sender, folder: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """What it has not come to would fill its memory, and it would throw the client out."""
+        """Unread fragments would fill its memory, and it would disconnect the client."""
         monkeypatch.setattr("mpgameserver.aio.server.MAX_WAITING_BYTES", 5 * CHUNK)
         monkeypatch.setattr(sending, "WINDOW", 4 * CHUNK)
 

@@ -64,7 +64,7 @@ def test_who_starts_without_a_key_is_told_how_to_make_one(
 
 
 def imports(path: Path) -> set[tuple[str, str]]:
-    """What a file takes from which module of the package."""
+    """The names that a file imports, by module of the package."""
     return {
         (node.module or "", alias.name)
         for node in ast.walk(ast.parse(path.read_text()))

@@ -195,7 +195,7 @@ def test_the_window_says_why_there_is_no_connection() -> None:
 
 
 class TestReadme:
-    """What the README says to run gives two players that a third one sees."""
+    """The commands of the README start two players that a third one sees."""
 
     @pytest.fixture
     def folder(self, tmp_path: Path) -> Path:

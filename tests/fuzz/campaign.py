@@ -21,7 +21,7 @@ UNGUIDED_END = re.compile(r"unguided: (\d+) runs in ([\d.]+) s")
 
 @dataclass(frozen=True)
 class Report:
-    """What one run did.
+    """The result of one run.
 
     `edges` says how many branches were seen to be taken, in compiled modules and in Python; 0
     where nobody counted. `found` are the files of the inputs that broke something.

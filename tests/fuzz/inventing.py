@@ -15,7 +15,7 @@ SIZES = (10, 50, 200, 600)
 
 
 def target(name: str) -> Callable[[bytes], None]:
-    """What plays an input of that target."""
+    """Return the function that plays an input of that target."""
     run: Callable[[bytes], None] = importlib.import_module(f"fuzz.{name}").run
     return run
 

@@ -34,7 +34,7 @@ class Way:
         self.arrived: set[int] = set()
 
     def put(self, datagrams: list[bytes]) -> None:
-        """What the sender sends is in flight."""
+        """Put the sender's datagrams in flight."""
         self.genuine.update(datagrams)
         self.under_way += datagrams
 

@@ -52,7 +52,7 @@ def run(data: bytes) -> None:
 
 
 def ours(parse: Callable[[], T], error: type[Exception]) -> T | None:
-    """What a parser of the package makes of its bytes; None for its one error."""
+    """Return what a parser of the package makes of the bytes; None for its one error."""
     try:
         return parse()
     except error:
@@ -60,7 +60,7 @@ def ours(parse: Callable[[], T], error: type[Exception]) -> T | None:
 
 
 def second(parse: Callable[[], T]) -> T | None:
-    """What the second codec makes of them."""
+    """Return what the second codec makes of them."""
     try:
         return parse()
     except wire.WireError:

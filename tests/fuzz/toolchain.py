@@ -1,4 +1,4 @@
-"""What there is on this machine to build with sanitizers and to be guided by coverage.
+"""The tools of this machine for builds with sanitizers and for guidance by coverage.
 
 Guided fuzzing takes clang, which puts counters into the compiled modules, and atheris, whose
 runtime (libFuzzer, AddressSanitizer and UndefinedBehaviorSanitizer in one library) is loaded

@@ -1,4 +1,4 @@
-"""What a program of these tests and the test that runs it share: JSON lines, and messages.
+"""JSON lines and messages, shared by the programs of these tests and the tests that run them.
 
 Needs nothing but the standard library, for the programs run beside the published package.
 """

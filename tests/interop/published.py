@@ -160,18 +160,18 @@ class Program:
             self._process.stdin.write(line + "\n")
 
     def said(self, event: str, client: object = None) -> list[Event]:
-        """What it has said so far under that name about that client, the oldest first."""
+        """Return its events with that name about that client so far, the oldest first."""
         with self._changed:
             return list(self._events[event, client])
 
     def count(self, event: str, client: object = None) -> int:
-        """How often it has said that."""
+        """Return the number of such events so far."""
         return len(self._events[event, client])
 
     def wait_for(
         self, event: str, client: object = None, count: int = 1, seconds: float = PATIENCE
     ) -> list[Event]:
-        """What it has said, once that is `count` events; AssertionError if it takes longer."""
+        """Wait for `count` such events and return them; AssertionError if it takes too long."""
         events = self._events[event, client]
         with self._changed:
             if self._changed.wait_for(lambda: len(events) >= count, seconds):

@@ -1,4 +1,4 @@
-"""What happens where the published package cannot be installed."""
+"""Machines on which the published package cannot be installed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How long messages take over bad links: targets in virtual time, the same on every machine."""
+"""Delays of messages over bad links: targets in virtual time, the same on every machine."""
 
 from __future__ import annotations
 

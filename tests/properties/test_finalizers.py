@@ -34,7 +34,7 @@ FINALIZERS = 4
 ALLOCATIONS = range(1, 9)
 """After so many in a call its finalizers run."""
 REFUSALS = (RuntimeError, NotConnectedError, IndexError)
-"""What is nested where it cannot be, to a connection that is over, and no message."""
+"""Errors of calls that cannot be nested, of a closed connection, and of an empty inbox."""
 MEDDLED = b"from a finalizer"
 ROOT_KEY = EllipticCurvePrivateKey.new()
 

@@ -222,7 +222,7 @@ def round_trips_of(client: UdpClient, seconds: float) -> list[float]:
 
 
 def missed_ticks(ticks: list[float], span: tuple[float, float]) -> int:
-    """How many ticks a server left out in a span of time: 0 when each came."""
+    """Return the number of ticks that a server skipped in a span of time."""
     began, ended = span
     within = [tick for tick in ticks if began <= tick < ended]
     return max(math.floor(60 * (ended - began)) - 1 - len(within), 0)

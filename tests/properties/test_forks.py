@@ -98,7 +98,7 @@ def sockets():
 
 
 def lines_of(program: str, *arguments: str) -> list[str]:
-    """What a program prints, line by line."""
+    """Return the lines that a program prints."""
     ignored = "ignore:This process:DeprecationWarning"
     done = subprocess.run(
         [

@@ -37,12 +37,12 @@ class Arrivals(EventHandler):
 
 
 def leaving_of(connection: Connection, now: float) -> list[bytes]:
-    """What a connection sends at a time."""
+    """Return the datagrams that a connection sends at a time."""
     return list(iter(lambda: connection.next_datagram(now), None))
 
 
 def leaving_of_server(engine: ServerEngine, now: float) -> list[tuple[bytes, SocketAddress]]:
-    """What a server sends in all its turns at a time."""
+    """Return the datagrams that a server sends in all its turns at a time."""
     leaving = []
     while True:
         leaving += turn(engine, now)

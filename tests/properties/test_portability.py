@@ -1,4 +1,4 @@
-"""What other platforms run, here: the builds that they have, without what Linux has beyond them."""
+"""The code of other platforms, run here: their builds, without what only Linux has."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ SHOWN_BY = {
     "MPG_NATIVE=0": "datagrams.IS_NATIVE",
     "MPG_OPENSSL=0": "aesgcm.UNAVAILABLE is None",
 }
-"""What is False in a build in which a macro is set."""
+"""The flag that is False in a build in which a macro is set."""
 ON_SOCKETS = (
     "tests/core/test_datagrams.py",
     "tests/aio/test_client.py",

@@ -1,4 +1,4 @@
-"""What `print` shows of the objects that people print: short, and what they want to know."""
+"""The `repr` of the objects that people print: short, with what they want to know."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ OURS = "/_core/"
 FRAMES = "16"
 """Of the stack of each block: enough to lead from a call of the interpreter into a module."""
 FAULTS = ("ERROR: AddressSanitizer", "runtime error: ")
-"""How the report of a fault begins: of AddressSanitizer, and of UndefinedBehaviorSanitizer."""
+"""The beginnings of fault reports of AddressSanitizer and UndefinedBehaviorSanitizer."""
 FUZZ_SECONDS = 60
 REPEATING = (
     "test_all_three_counters_wrap",
@@ -58,7 +58,7 @@ def leaks_of_ours(report: str) -> list[str]:
 
 
 def findings(report: str) -> list[str]:
-    """What a report holds against us: the whole of it for a fault, else the leaks of ours."""
+    """Return the findings in our code: the whole report for a fault, else our leaks."""
     return [report] if any(fault in report for fault in FAULTS) else leaks_of_ours(report)
 
 

@@ -31,7 +31,7 @@ RETRY = st.sampled_from((RetryMode.RETRY_ON_TIMEOUT, RetryMode.NONE))
 
 
 def chances(most: float) -> st.SearchStrategy[float]:
-    """How likely the link does something: not at all, or up to so much."""
+    """Draw the probability that the link does something: 0, or up to `most`."""
     return st.just(0.0) | st.floats(0.0, most)
 
 
@@ -55,7 +55,7 @@ SCRIPTS = st.lists(
 
 @dataclass
 class Said:
-    """What one side has said, and what it believes to have arrived."""
+    """The messages of one side, and those that it believes to have arrived."""
 
     messages: list[bytes] = field(default_factory=list)
     reliable: set[int] = field(default_factory=set)
@@ -189,7 +189,7 @@ def test_a_thousand_messages_each_way_on_a_bad_link(ours_is_server, before, seed
 
 
 class TestTheSecondPeer:
-    """What it refuses by itself, so that agreeing with it says something."""
+    """Packets that the second peer refuses by itself, so that agreeing with it means something."""
 
     def packet(self, seq: int, time: int = WALL_START, *messages: wire.Message) -> bytes:
         return wire.seal(wire.TO_SERVER, time, seq, 0, 0, list(messages), KEY)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-FOLDERS = ("mpgameserver", "bench", "tools", "examples", "docs", "tests/support")
+FOLDERS = ("mpgameserver", "bench", "tools", "examples", "docs", "tests")
 SOURCES = sorted(path for name in FOLDERS for path in (ROOT / name).rglob("*.py"))
 COMPILED = sorted((ROOT / "_core").glob("*.pyx"))
 

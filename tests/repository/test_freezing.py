@@ -124,7 +124,7 @@ def run(tool: str, arguments: list[str], folder: Path, environment: dict[str, st
 
 
 def not_needed() -> list[str]:
-    """What is not imported with the package, of the standard library and of its extras.
+    """Return the modules of the standard library and of extras that the package does not import.
 
     Nuitka would look through all of it, which takes minutes.
     """

@@ -44,7 +44,7 @@ ROOM_ROW = re.compile(r"^\| `(\w+)` \| [^|]+ \| ([^|]*)\|$", re.M)
 ROOMS = {room: set(re.findall(r"`(\w+)`", allowed)) for room, allowed in ROOM_ROW.findall(PAGE)}
 """The rule: each room of the package, and the rooms that it may import from."""
 ON_TOP = {"mpgameserver", "mpgameserver.__main__"}
-"""What users start with: imports whatever it shows them."""
+"""The modules that users start with, which import whatever they offer."""
 PLACE_ROW = re.compile(r"^\| [^|]+\? \| (.+) \|$", re.M)
 
 MAX_PXD_LINES = 80
@@ -175,7 +175,7 @@ def test_setup_py_stays_small():
 
 
 def test_who_reads_imports_in_python_code_finds_every_compiled_module():
-    """What freezes a game looks there, and compiled modules import each other where it cannot."""
+    """Freezers look there, because they cannot see how compiled modules import each other."""
     named = python_imports(PACKAGE / "_core" / "__init__.py")
     assert {f"mpgameserver._core.{name}" for name in COMPILED} <= named
 

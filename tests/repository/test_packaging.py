@@ -1,4 +1,4 @@
-"""What is in the sdist and the wheel, and what the build switches do."""
+"""The contents of the sdist and the wheel, and the effect of the build switches."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ GENERATED = re.compile(r"\.(c|html|so|pyd|pyc|o|pem|pub|db)$|(^|/)(build|dist|__
 NO_SOURCES = (".git", ".venv*", "build", "dist", "wheelhouse", "*.egg-info")
 NO_SOURCES += ("__pycache__", ".*_cache", "*.so")
 COMPILED_HERE = ROOT / "build" / "release"
-"""What `make install` has compiled of the same sources, and is not compiled once more; where there
-is none, as in a clean clone, all of it is."""
+"""Objects that `make install` has compiled from the same sources, which are not compiled again. A
+clean clone has none."""
 NOT_COMPILED = shutil.ignore_patterns("bdist*", "*.py", "*.pyi", "*.typed")
 # Python's own profiling events are raised through the second one from Python 3.13 on.
 HOOK = re.compile(rb"__Pyx__?Trace|PyMonitoring_EnterScope")

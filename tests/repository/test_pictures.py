@@ -41,7 +41,7 @@ def talks() -> ModuleType:
 
 
 def drawn(mode: RetryMode) -> Talk:
-    """What the picture of a mode says that it shows."""
+    """The caption of a mode's picture."""
     svg = (PICTURES / f"{mode.name.lower().replace('_', '-')}.svg").read_text()
     found: Talk = json.loads(DESCRIPTION.findall(svg)[0].replace("&quot;", '"'))
     return found

@@ -1,4 +1,4 @@
-"""What a release is made of: which wheels, with which tools, by which workflows."""
+"""The parts of a release: which wheels, with which tools, by which workflows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `make types` checks is all that is public, and what stubs say is what the modules say."""
+"""The coverage of `make types`: everything public, with stubs that match the modules."""
 
 from __future__ import annotations
 

@@ -49,7 +49,7 @@ def program(path: Path, text: str) -> Path:
 
 
 def python(path: Path, **answers: object) -> Path:
-    """What says of itself that it is a CPython that will do, but for some answers."""
+    """A program that claims to be a suitable CPython, except for some answers."""
     return program(path, f"echo '{json.dumps(GOOD | {'executable': str(path)} | answers)}'")
 
 

@@ -1,4 +1,4 @@
-"""Whose turn it is in a queue of many parties."""
+"""Turns of the parties in a fair queue."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What can be a handler, and which mistakes in one are told when the context is made."""
+"""Objects that can be handlers, and the mistakes that the context reports when it is created."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What clients can make a server hold together, and who pays when it is too much."""
+"""Limits on what clients make a server hold together, and who is refused beyond them."""
 
 from __future__ import annotations
 

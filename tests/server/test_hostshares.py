@@ -1,4 +1,4 @@
-"""What one party may have of a server, whose IPv6 network holds many /64s."""
+"""Shares of a party whose IPv6 network has many /64s."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a signal's handler may do and raise, in whatever step it interrupts."""
+"""Signal handlers that call and raise, in every step that they can interrupt."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ pytestmark = pytest.mark.skipif(os.name == "nt", reason="Windows has no signals 
 
 
 class Interrupted(Exception):
-    """What a signal's handler raises; an Exception, as a TimeoutError would be."""
+    """Raised by a signal handler; an Exception, as a TimeoutError would be."""
 
 
 class Interrupter:

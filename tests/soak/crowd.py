@@ -43,7 +43,7 @@ CROWD_LINK = LinkConditions(
 
 @dataclass(frozen=True)
 class CrowdCondition:
-    """How many play, for so many virtual seconds, over what links."""
+    """The number of players, the virtual seconds, and the links."""
 
     name: str
     clients: int
@@ -121,7 +121,7 @@ class Crowd(EventHandler):
     def __init__(self, condition: CrowdCondition, seed: int) -> None:
         self.now = 0.0
         self.up: dict[int, Talk] = {}
-        """What clients said, by the token of the session."""
+        """The messages of clients, by the token of the session."""
         self.down: dict[int, Talk] = {}
         self.figures: list[ConnectionStats] = []
         """Of the sessions that are over, from both sides."""

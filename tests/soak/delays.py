@@ -1,4 +1,4 @@
-"""How long messages take: the two measures of delivery that have targets.
+"""Delays of messages: the two measures of delivery that have targets.
 
 - Echoes: KCP's own test. 1,000 messages are sent and come back over a link that loses 10 % of the
   round trips (5 % each way), with round trips of 60 to 125 ms, in ticks of 10 ms. Its fastest mode
@@ -34,7 +34,7 @@ LIMIT = 600.0
 
 @dataclass(frozen=True)
 class Delays:
-    """What the round trips of one run were, in milliseconds, and how long it took in seconds."""
+    """The round trips of one run in milliseconds, and its duration in seconds."""
 
     average: float
     p99: float

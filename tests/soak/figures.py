@@ -1,4 +1,4 @@
-"""What a run took, as a row of the table."""
+"""The figures of a run, as a row of the table."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ NAME_WIDTH = 38
 
 @dataclass(frozen=True)
 class Figures:
-    """What a run in one condition took."""
+    """The figures of a run in one condition."""
 
     name: str
     messages: int

@@ -1,4 +1,4 @@
-"""What one side says to the other, and the check of what becomes of it.
+"""The messages of one side to the other, and the check of their outcomes.
 
 Every message begins with its index, and the rest of its bytes, its size and its retry mode follow
 from that and from the seed. So every byte that arrives is compared without keeping what was sent,
@@ -119,7 +119,7 @@ class Talk:
 
 
 class ConnectionTalk(Talk):
-    """What one connection says to another one."""
+    """The messages of one connection to another one."""
 
     def __init__(
         self, sender: Connection, receiver: Connection, kinds: Sequence[Kind], seed: str

@@ -174,7 +174,7 @@ def serve_in_a_thread(context: ServerContext) -> None:
 
 
 def watch(context: ServerContext, key: EllipticCurvePrivateKey) -> None:
-    """What shows a running server."""
+    """Functions that show a running server."""
     with MonitorChannel(context, key, ("127.0.0.1", 0)) as channel:
         assert_type(channel.address, tuple[str, int])
     with MetricsServer(context, ("127.0.0.1", 0)) as metrics:
@@ -212,7 +212,7 @@ def play(key: EllipticCurvePublicKey | str) -> ConnectionStats:
 
 
 def draw(stats: ConnectionStats) -> None:
-    """What a connection's figures are."""
+    """The types of a connection's statistics."""
     assert_type(stats.plot(), Figure)
     assert_type(stats.sent, int)
     assert_type(stats.latency, list[int])
