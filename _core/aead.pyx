@@ -1,10 +1,10 @@
-"""An AEAD that is called from C, whatever it is: AES-128-GCM, by OpenSSL or by `cryptography`.
+"""A C interface to any AEAD: AES-128-GCM by OpenSSL or by `cryptography`, or another one.
 
-A `NativeAesGcm` is called in C. `cryptography`'s AESGCM, where it can write into a buffer (from 47
-on), is shown the bytes at an address, for one call only, by a `_Memory`, so that nothing is copied;
-others are handed each part as bytes, for they might keep what they were shown. Each call has
-`_Memory`s of its own, for an AEAD in Python runs code before it looks at what it was given: another
-thread may get its turn there, and a garbage collection can run any code.
+A `NativeAesGcm` is called in C. `cryptography`'s AESGCM can write into a buffer (since version 47);
+a `_Memory` gives it access to memory for the duration of one call, so that nothing is copied. Any
+other AEAD is passed bytes, because it might keep its arguments. Each call has its own `_Memory`
+objects, because an AEAD in Python runs code before it reads its arguments: another thread may run
+there, and a garbage collection can run any code.
 """
 
 import os
@@ -22,15 +22,15 @@ from mpgameserver._core.packet_header cimport NONCE_SIZE, TAG_SIZE
 
 __all__ = ["Aead", "disown_keys"]
 
-# Counts the forks that led to this process.
+# The number of forks that led to this process.
 cdef unsigned int _generation = 0
 
 
 def disown_keys():
-    """Disable every `Aead` that exists now: none seals or opens anything from then on.
+    """Disable every existing `Aead`: it neither seals nor opens anything from then on.
 
-    For a process that was forked: its parent goes on under the same keys, and two packets that
-    are sealed under one key with one nonce betray each other (SP 800-38D, appendix A).
+    Called in a forked process, whose parent still uses the same keys: two packets sealed under one
+    key with one nonce reveal each other (SP 800-38D, appendix A).
     """
     global _generation
     _generation += 1
@@ -44,7 +44,7 @@ if hasattr(os, "register_at_fork"):
 @cython.no_gc
 @cython.freelist(8)
 cdef class _Memory:
-    """Bytes at an address, as an object that has a buffer."""
+    """Memory at an address, as an object with a buffer."""
 
     cdef unsigned char *start
     cdef Py_ssize_t size

@@ -97,7 +97,7 @@ cdef class SendQueue:
         """Queue a message that `checked_message` has checked; runs no foreign code.
 
         The callback is called with True or False once, through `Endpoint.take_completed`. Raises
-        SendQueueFullError when more than `max_pending` bytes would wait; the queue is unchanged then.
+        SendQueueFullError if more than `max_pending` bytes would wait; nothing is changed then.
         """
         cdef Py_ssize_t size = len(data)
         cdef Message message

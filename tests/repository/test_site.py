@@ -27,7 +27,7 @@ SCRIPT = ROOT / "tests" / "support" / "fit.js"
 WIDTHS = (1400, 390)
 
 Found = dict[str, list[str]]
-"""What does not fit, by width and page."""
+"""Return what does not fit, by width and page."""
 
 
 class SiteServer(ThreadingHTTPServer):
