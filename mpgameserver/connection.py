@@ -39,8 +39,8 @@ __all__ = [
 
 
 CLIENT_IDLE_TIMEOUT = 5.0
-"""Seconds without a packet after which a client counts its connection as dropped. It cannot be set,
-and clients of the published package have the same."""
+"""Seconds without a packet after which a client drops its connection. It cannot be set, and is the
+same in the published package."""
 
 
 @dataclass
@@ -48,11 +48,11 @@ class Timing:
     """The intervals of a connection, in seconds."""
 
     keep_alive: float = 0.1
-    """Between packets of a side that has nothing to say."""
+    """Between two packets of a side that has nothing else to send."""
     message: float = 1.0
-    """Until a packet, or a message that is not sent for ever, counts as not arrived."""
+    """Until a packet, or a message that is not RETRY_ON_TIMEOUT, has timed out."""
     idle_timeout: float = CLIENT_IDLE_TIMEOUT
-    """Without an accepted packet, until the connection counts as dropped."""
+    """The idle timeout: without an accepted packet for so long, the connection is dropped."""
 
     def contradiction(self) -> str | None:
         """Return why these intervals cannot work together, or None if they can.
@@ -72,14 +72,14 @@ class Timing:
         )
 
     def check(self) -> None:
-        """Raise ValueError, which names both, if two of the intervals contradict each other."""
+        """Raise ValueError if two intervals contradict each other; it names both."""
         contradiction = self.contradiction()
         if contradiction is not None:
             raise ValueError(contradiction)
 
 
 def check_interval(name: str, seconds: float) -> float:
-    """`seconds`, when it is a finite number above 0; else TypeError or ValueError."""
+    """Return `seconds` as a float. Raises TypeError or ValueError unless finite and above 0."""
     if isinstance(seconds, bool) or not isinstance(seconds, (int, float)):
         raise TypeError(f"{name} must be a number of seconds, not {type(seconds).__name__}")
     if not 0 < seconds < float("inf"):

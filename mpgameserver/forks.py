@@ -1,9 +1,9 @@
 """Clients and servers in a forked process.
 
-The child has a copy of everything: the keys of sessions, the sockets, the locks as other threads
-held them. What it would seal would be sealed under keys and nonces that its parent uses, too, and
-what it would read would be missing there. So everything that has a session or a socket is ended in
-the child, without a datagram or a callback, and its file descriptors are closed.
+The child has a copy of everything: session keys, sockets, locks as other threads held them. It
+would encrypt under keys and nonces that its parent uses as well, and read datagrams that its parent
+would miss. Everything with a session or a socket is therefore ended in the child, without a
+datagram or a callback, and its file descriptors are closed.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ class Inherited(Protocol):
     """An object that a forked child must not use."""
 
     def end_in_child(self) -> None:
-        """End in a child that was just forked, maybe in the middle of a call of this.
+        """End in a child that was just forked, perhaps in the middle of one of this object's calls.
 
-        Nothing may be sent, called back, or changed for the parent: a shared epoll object, say.
+        Nothing may be sent, called back, or changed for the parent, such as a shared epoll object.
         Locks may be held by threads that the child does not have.
         """
 
@@ -30,7 +30,7 @@ _live: WeakSet[Inherited] = WeakSet()
 
 
 def end_in_child(owner: Inherited) -> None:
-    """Have `owner.end_in_child` called in each child that is forked while it exists."""
+    """Call `owner.end_in_child` in each child that is forked while `owner` exists."""
     _live.add(owner)
 
 

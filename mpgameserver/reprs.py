@@ -10,7 +10,7 @@ __all__ = ["even_unmade"]
 
 
 def even_unmade(shows: Callable[[Any], str]) -> Callable[[Any], str]:
-    """Have a `__repr__` show an object whose `__init__` has raised, or was not called, too.
+    """Make a `__repr__` work for an object whose `__init__` has raised or was not called.
 
     Debuggers, loggers and test runners show the arguments of every frame of a traceback.
     """

@@ -1,7 +1,7 @@
 """Replies to a client's hello that verified, any of which may lead to a session.
 
-Recorded replies of other handshakes verify too, so there may be hundreds, and it takes a round trip
-to find the right one. A candidate is therefore small: a key, a token, and the time when its
+Recorded replies of other handshakes verify, too, so there may be hundreds, and it takes a round
+trip to find the right one. A candidate is therefore small: a key, a token, and the time when its
 CHALLENGE_RESP was sent. It gets an endpoint only for the duration of a call.
 """
 
@@ -16,20 +16,20 @@ from mpgameserver.bounds.eviction import choose_victim
 from mpgameserver.bounds.token_bucket import TokenBucket
 from mpgameserver.wire.session_cipher import SessionCipher
 
-__all__ = ["MAX_CANDIDATES", "PROOF_INTERVAL", "Candidate", "CandidateTable"]
+__all__ = ["MAX_CANDIDATES", "RESPONSE_INTERVAL", "Candidate", "CandidateTable"]
 
 MAX_CANDIDATES = 1024
-"""Answers that verified and are kept, some 1 kB each: those of 4 s at the rate at which 60 frames
-a second verify them. At the cap a random one is evicted."""
-PROOF_INTERVAL = 0.25
-"""Seconds after which a CHALLENGE_RESP is repeated: a slow round trip. No shorter than the
-interval of hellos: a candidate that is evicted and comes back then never reuses a number."""
+"""Verified replies that are kept, some 1 kB each: as many as 60 frames a second verify in 4 s. At
+the limit a random one is evicted."""
+RESPONSE_INTERVAL = 0.25
+"""Seconds after which a CHALLENGE_RESP is repeated: a slow round trip. Not shorter than the
+interval of hellos, so that a candidate that was evicted and comes back never reuses a number."""
 
-PROOFS_REPEATED_PER_SECOND = 250
-"""CHALLENGE_RESPs of all candidates that are repeated: 17 kB/s, and twice as many as recorded
-replies that an attacker repeats in a flood of 120 a second."""
-PROOFS_REPEATED_AT_ONCE = 16
-"""Of them, as many as may leave together."""
+RESPONSES_REPEATED_PER_SECOND = 250
+"""Repetitions of CHALLENGE_RESPs of all candidates: 17 kB/s, and twice as many as an attacker's
+flood of 120 recorded replies a second causes."""
+RESPONSES_REPEATED_AT_ONCE = 16
+"""The burst of that rate."""
 
 _Key = tuple[Hashable, bytes]
 
@@ -47,14 +47,14 @@ class Candidate:
     number: int = 0
     """The packet number of its last CHALLENGE_RESP; 0 while none was sent."""
     sent_at: float = float("-inf")
-    """Time at which that was sent."""
+    """The time at which that was sent."""
     is_repeated: bool = False
     """The server has repeated the reply."""
 
     @property
-    def proof_due(self) -> float:
-        """Time at which its CHALLENGE_RESP is due; in the past for the first one."""
-        return self.sent_at + PROOF_INTERVAL
+    def response_due(self) -> float:
+        """The time at which its CHALLENGE_RESP is due; in the past for the first one."""
+        return self.sent_at + RESPONSE_INTERVAL
 
 
 class CandidateTable:
@@ -63,7 +63,7 @@ class CandidateTable:
     def __init__(self, rng: Random) -> None:
         self._rng = rng
         self._by_answer: OrderedDict[_Key, Candidate] = OrderedDict()
-        self._repetitions = TokenBucket(PROOFS_REPEATED_PER_SECOND, PROOFS_REPEATED_AT_ONCE)
+        self._repetitions = TokenBucket(RESPONSES_REPEATED_PER_SECOND, RESPONSES_REPEATED_AT_ONCE)
 
     def __iter__(self) -> Iterator[Candidate]:
         return iter(self._by_answer.values())
@@ -77,25 +77,25 @@ class CandidateTable:
         self._by_answer.move_to_end(key, last=False)
 
     def note_repeated(self, path: Hashable, signed: bytes, now: float) -> bool:
-        """Note that a reply was repeated; return False if it is not in the table.
+        """Record that a reply was repeated; return False if it is not in the table.
 
-        The server has not received the CHALLENGE_RESP yet: it is sent next, if it is due.
+        The server has not received the CHALLENGE_RESP yet, so it is sent next, if it is due.
         """
         candidate = self._by_answer.get((path, signed))
         if candidate is None:
             return False
         candidate.is_repeated = True
-        if candidate.proof_due <= now:
+        if candidate.response_due <= now:
             self._by_answer.move_to_end(_key(candidate), last=False)
         return True
 
     def take_due(self, now: float) -> Iterator[Candidate]:
-        """The candidates whose proof is to be sent now; the caller notes that it was.
+        """Yield the candidates whose CHALLENGE_RESP is due; the caller records that it was sent.
 
-        First proofs are all due at once, repeated ones at a limited rate.
+        First ones are all due at once, repetitions at a limited rate.
         """
         while (candidate := self._first()) is not None:
-            if candidate.proof_due > now:
+            if candidate.response_due > now:
                 return
             if candidate.number and not self._repetitions.take(now):
                 return
@@ -103,13 +103,13 @@ class CandidateTable:
             yield candidate
 
     def next_timer(self) -> float:
-        """Time of the next CHALLENGE_RESP; infinity if there is no candidate."""
+        """Return the time of the next CHALLENGE_RESP, or infinity."""
         candidate = self._first()
         if candidate is None:
             return float("inf")
         if not candidate.number:
-            return candidate.proof_due
-        return max(candidate.proof_due, self._repetitions.next_time())
+            return candidate.response_due
+        return max(candidate.response_due, self._repetitions.next_time())
 
     def take_started(self) -> list[Candidate]:
         """Remove those whose CHALLENGE_RESP was sent: each may have a session on its server."""
@@ -124,7 +124,7 @@ class CandidateTable:
             self._remove(candidate)
 
     def _first(self) -> Candidate | None:
-        """The one whose proof is due first."""
+        """Return the candidate whose CHALLENGE_RESP is due first."""
         # No call between the iterator and its use: a finalizer may change the table in one.
         for candidate in self._by_answer.values():
             return candidate

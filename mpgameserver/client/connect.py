@@ -2,8 +2,8 @@
 
 Every address of the server's name gets a socket, a new one each `ADDRESS_INTERVAL` (the connection
 attempt delay of RFC 8305). A server that still has a handshake open with a port ignores a new hello
-from there, so each address gets one more, fresh, port after `FRESH_PORT_DELAY`; the first is read
-on until the end.
+from there, so each address gets a second, fresh port after `FRESH_PORT_DELAY`; the first one is
+still read.
 """
 
 from __future__ import annotations
@@ -35,20 +35,20 @@ from mpgameserver.wire.packet import Packet
 __all__ = ["Attempt", "server_address"]
 
 ADDRESS_INTERVAL = 0.25
-"""Seconds before the next address of a name is tried too."""
+"""Seconds before the next address of a name is tried as well."""
 FRESH_PORT_DELAY = 1.0
-"""Seconds before an address is tried from one more port."""
+"""Seconds before an address is tried from a second port."""
 MAX_DATAGRAMS_PER_READ = 64
 """Datagrams read from one socket in one frame, while no sender is verified."""
 MAX_PATH_MTU = 9216
-"""Bytes of a packet: the jumbo frames of an Ethernet. What takes more, such as the loopback, is no
-path on which anything is lost for its size."""
+"""Bytes of a packet: Ethernet jumbo frames. A larger MTU, such as that of loopback, belongs to a
+path that drops nothing for its size."""
 
 _LOG = logging.getLogger("mpgameserver.client")
 
 
 def server_address(addr: object) -> tuple[str, int]:
-    """`addr`, when it is a pair of the name or address of a server and a port of 1...65535.
+    """Return `addr` if it is a pair of a host and a port of 1...65535.
 
     Raises TypeError or ValueError that says what was given.
     """
@@ -59,9 +59,9 @@ def server_address(addr: object) -> tuple[str, int]:
 
 
 def _fragmented_datagram(path_mtu: int | None) -> int:
-    """The size of a datagram that the system sends in fragments which any path of IPv6 carries.
+    """Return the size of a datagram that the system sends in fragments that any IPv6 path carries.
 
-    0 where that is not to be had: none is fragmented that the system thinks the path can take.
+    0 if there is none, because the system fragments nothing that it believes the path carries.
     """
     if path_mtu is None or path_mtu > MAX_PATH_MTU:
         return 0
@@ -126,15 +126,15 @@ class Attempt:
         return sockets if self._resolver is None else (*sockets, *self._resolver.filenos())
 
     def next_timer(self) -> float:
-        """Time at which `update` is due if nothing arrives before."""
+        """Return when `update` is due if nothing arrives before."""
         due = (route.next_socket for route in self._routes)
         return min(self._deadline, self._handshake.next_timer(), *due)
 
     def update(self, now: float) -> tuple[ConnectedSocket, EstablishedSession] | None:
-        """Read what arrived and send what is due; the session and its socket once there is one.
+        """Read what has arrived and send what is due; return the session and its socket, if any.
 
-        From then on every call returns them: what a signal's handler raises may have kept the
-        caller from taking them.
+        From then on every call returns them, because an exception in a signal handler may have kept
+        the caller from getting them.
         """
         self._now = now
         self._advance_routes(now)
@@ -188,10 +188,10 @@ class Attempt:
         self._resolver = self._answered = None
 
     def _advance_routes(self, now: float) -> None:
-        """Take what the resolver found, and open the sockets that are due."""
+        """Use what the resolver has found, and open the sockets that are due."""
         resolved = self._resolver.poll() if self._resolver else None
         if resolved is not None:
-            # Closed at the end only: whoever waits for its descriptor must not meet another's.
+            # Closed only at the end, so that nobody waits for a descriptor that was reused.
             self._answered, self._resolver = self._resolver, None
             self._routes = [
                 _Route(family, address, now + i * ADDRESS_INTERVAL, [])

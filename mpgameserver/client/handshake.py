@@ -44,14 +44,14 @@ __all__ = ["ClientHandshake", "EstablishedSession"]
 HELLO_INTERVAL = 0.25
 """Seconds after which a hello without a reply is repeated: a slow round trip."""
 MAX_VERIFICATIONS = 4
-"""Answers whose signature is checked between two calls of `datagrams`: 0.1 ms each."""
+"""Replies whose signature is checked between two calls of `datagrams`, 0.1 ms each."""
 MAX_TRIALS = 4096
-"""Candidates' keys that are tried on sealed packets between two calls of `datagrams`: 4 to 10 ms.
-All of a full table on four packets."""
+"""Candidates' keys that are tried on sealed packets between two calls of `datagrams`: 4 to 10 ms,
+enough to try a full table on four packets."""
 DISCONNECT_COPIES = 3
 """DISCONNECTs that an aborted attempt sends: at 30 % loss, one in 37 leaves a session behind."""
 MAX_DISCONNECTS = 64
-"""DISCONNECTs in all, unless there are more candidates, which are recorded replies then."""
+"""DISCONNECTs in all, unless there are more candidates, most of which are recorded replies."""
 
 _NOT_AUTHENTIC = "authentication failed"
 
@@ -78,9 +78,8 @@ class _Path:
 class ClientHandshake:
     """One attempt to open a session.
 
-    `now` is monotonic, `wall_start` the Unix time then, in seconds. `trusted_key` is the server's
-    root key; None trusts whatever key an answer brings. `rng` decides which candidate leaves a full
-    table.
+    `now` is the monotonic time and `wall_start` the Unix time, in seconds. `trusted_key` is the
+    server's root key; None trusts any key. `rng` chooses the candidate to evict from a full table.
     """
 
     def __init__(
@@ -91,7 +90,7 @@ class ClientHandshake:
         rng: Random | None = None,
     ) -> None:
         self.saw_wrong_key: bool = False
-        """A reply arrived that another root key had signed."""
+        """True once a reply arrived that was signed by another root key."""
         self.drop_reason: str | None = None
         """Reason why the last datagram was dropped; None if it was not."""
         self._trusted_key = trusted_key
@@ -102,7 +101,7 @@ class ClientHandshake:
         self._hello_messages: dict[int, bytes] = {}
         self._paths: dict[Hashable, _Path] = {}
         self._candidates = CandidateTable(rng or SystemRandom())
-        self._last_proof_number = 0
+        self._last_response_number = 0
         self._verifications = self._trials = 0
 
     def add_path(
@@ -113,19 +112,19 @@ class ClientHandshake:
         max_datagram: int,
         fragmented_datagram: int = 0,
     ) -> None:
-        """Try a path too, from now on.
+        """Add a path to try.
 
-        `max_payload` says how long the hello is: what the server's own MTU would ask for, which
-        is that of IPv4 also where `max_datagram`, the largest datagram to be sent, is less. Every
-        second hello is a datagram of `fragmented_datagram` bytes, where those are more: some
-        paths drop a whole hello for its size, others drop fragments.
+        `max_payload` determines the length of the hello, which the server derives from its own MTU
+        over IPv4, even if `max_datagram`, the largest datagram to send, is smaller. Every second
+        hello is a datagram of `fragmented_datagram` bytes if that is more, because some paths drop
+        large datagrams, and others drop fragments.
         """
         size = hello_size(max_payload)
         long_size = max(size, fragmented_datagram - CLEAR_OVERHEAD)
         self._paths[path] = _Path(path, max_datagram, size, long_size, now)
 
     def remove_path(self, path: Hashable) -> None:
-        """Give a path up."""
+        """Stop using a path."""
         self._paths.pop(path, None)
         self._candidates.remove_path(path)
 
@@ -138,7 +137,7 @@ class ClientHandshake:
             if now >= path.next_hello
         ]
         for candidate in self._candidates.take_due(now):
-            leaving.append((candidate.path, self._proof(candidate, now)))
+            leaving.append((candidate.path, self._response(candidate, now)))
         return leaving
 
     def abort(self, now: float) -> list[tuple[Hashable, bytes]]:
@@ -156,25 +155,25 @@ class ClientHandshake:
         ]
 
     def _disconnect(self, candidate: Candidate, now: float) -> bytes | None:
-        endpoint = self._new_endpoint(candidate, now, self._last_proof_number, messages_before=2)
-        self._last_proof_number += 1
+        endpoint = self._new_endpoint(candidate, now, self._last_response_number, messages_before=2)
+        self._last_response_number += 1
         return endpoint.abort(now)
 
     def next_timer(self) -> float:
-        """Time at which `datagrams` has something next; infinity if nothing waits."""
-        paths = list(self._paths.values())  # at once: a finalizer may end a path
+        """Return when `datagrams` next has something to send, or infinity."""
+        paths = list(self._paths.values())  # a copy, because a finalizer may remove a path
         hellos = [path.next_hello for path in paths]
         return min(*hellos, self._candidates.next_timer(), float("inf"))
 
     def receive(self, path: Hashable, datagram: bytes, now: float) -> EstablishedSession | None:
-        """Take a datagram that came over a path; the session when it proves one."""
+        """Process a datagram from a path; return the session if it establishes one."""
         if datagram[TYPE_OFFSET : TYPE_OFFSET + 1] == bytes([PacketType.SERVER_HELLO]):
             self.drop_reason = self._receive_hello(path, datagram, now)
             return None
         return self._open(path, datagram, now)
 
     def _open(self, path: Hashable, datagram: bytes, now: float) -> EstablishedSession | None:
-        """Try the candidates of a path on a sealed packet; the session of the one that opens it."""
+        """Try the candidates of a path on a sealed packet; return the session of one that fits."""
         self.drop_reason = "no session"
         for candidate in self._candidates:
             if candidate.path != path:
@@ -186,34 +185,34 @@ class ClientHandshake:
             if self.drop_reason == _NOT_AUTHENTIC and not may_open(candidate.cipher, datagram):
                 continue
             endpoint = self._endpoint(candidate, now)
-            verdict = endpoint.receive(datagram, now)
-            if verdict == 0:
+            reason = endpoint.receive(datagram, now)
+            if reason == 0:
                 self.drop_reason = None
                 return EstablishedSession(path, endpoint, candidate.token)
-            self.drop_reason = DROP_REASONS[verdict - 1]
-            if self.drop_reason != _NOT_AUTHENTIC:  # so would all others say
+            self.drop_reason = DROP_REASONS[reason - 1]
+            if self.drop_reason != _NOT_AUTHENTIC:  # the other candidates would drop it, too
                 return None
         return None
 
-    def _proof(self, candidate: Candidate, now: float) -> bytes:
-        """The next CHALLENGE_RESP of a candidate."""
+    def _response(self, candidate: Candidate, now: float) -> bytes:
+        """Return the next CHALLENGE_RESP of a candidate."""
         hellos = self._paths[candidate.path].hellos_sent
-        before = max(self._last_proof_number, hellos)
+        before = max(self._last_response_number, hellos)
         endpoint = self._new_endpoint(candidate, now, before, messages_before=1)
         endpoint.queue_challenge_response(encode_challenge_response(candidate.token))
         datagram = endpoint.next_datagram(now)
         assert datagram is not None
-        candidate.number = self._last_proof_number = before + 1
+        candidate.number = self._last_response_number = before + 1
         candidate.sent_at = now
         return datagram
 
     def _endpoint(self, candidate: Candidate, now: float) -> Endpoint:
-        """The endpoint of a session that goes on after the last CHALLENGE_RESP.
+        """Return the endpoint of a session whose numbers continue after the last CHALLENGE_RESP.
 
-        An ack of that gives the first sample of the round trip, if it is this candidate's.
+        The ack of that one yields the first round-trip sample, if it was this candidate's.
         """
-        if not candidate.number or candidate.number != self._last_proof_number:
-            return self._new_endpoint(candidate, now, self._last_proof_number, messages_before=2)
+        if not candidate.number or candidate.number != self._last_response_number:
+            return self._new_endpoint(candidate, now, self._last_response_number, messages_before=2)
         sent_at, before = candidate.sent_at, candidate.number - 1
         endpoint = self._new_endpoint(candidate, sent_at, before, messages_before=2)
         endpoint.sent_packets.on_packet_sent(sent_at, True, None)

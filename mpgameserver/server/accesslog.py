@@ -1,7 +1,7 @@
-"""The access log: who came and went, one line each.
+"""The access log: one line for each client that connects or disconnects.
 
-Any client can come and go as often as it likes, and must not fill a disk: each host and IPv6
-network has a limited rate of lines, all together have one, and the file has a limited size.
+A client can connect as often as it likes and must not fill a disk. The rate of lines is therefore
+limited for each host, for each IPv6 network and for all together, and so is the size of the file.
 """
 
 from __future__ import annotations
@@ -16,31 +16,31 @@ from mpgameserver.transport.address import IpAddress, host_groups
 __all__ = ["AccessLog"]
 
 MAX_LOG_BYTES = 1 << 30
-"""Of the file: some ten million lines. Beyond it lines are omitted until it is moved away."""
+"""The size of the file: some ten million lines. Further ones are omitted until it is moved."""
 HOST_LINES_PER_SECOND = 2.0
-"""Of one host, in the long run: a player that comes or goes every half a second."""
+"""Sustained rate of one host: a player that connects or leaves every half a second."""
 HOST_LINES_AT_ONCE = 512
-"""Of them, as many as may come together: those of the 256 clients of a host, coming and going."""
+"""The burst of that rate: the 256 clients of a host, connecting and leaving."""
 LINES_PER_SECOND = 50.0
-"""Of all hosts, in the long run: 8,192 players that each stay for five minutes. With lines of up
-to 180 bytes that is 0.8 GB a day, whoever comes and goes."""
+"""Sustained rate of all hosts: 8,192 players that each stay for five minutes. With lines of up to
+180 bytes that is at most 0.8 GB a day."""
 LINES_AT_ONCE = 16384
-"""Of them, as many as may come together: those of 8,192 clients, coming and going."""
+"""The burst of that rate: 8,192 clients, connecting and leaving."""
 MAX_LOG_HOSTS = 8192
-"""Hosts and networks whose rate is known, some 0.4 kB each; the one that was heard of least
-recently is forgotten, and may write as many lines as a new one."""
+"""Hosts and networks whose rate is tracked, some 0.4 kB each. The least recently used one is
+forgotten, and then has the burst of a new one."""
 
 _APPEND = os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0)
-_NOT_FOR_ALL = 0o640  # it tells who plays here, and from where
+_NOT_FOR_ALL = 0o640  # it records who plays here, and from where
 
 
 class AccessLog:
-    """Appends lines to a file, each with the time in UTC before it.
+    """Appends lines to a file, each with the time in UTC.
 
-    The file is opened for each line, so that it can be moved away at any time. The first line
-    after omitted ones says how many there were.
+    The file is opened for each line, so that it can be rotated at any time. The first line after
+    omitted ones says how many there were.
 
-    Raises OSError where the file cannot be written.
+    Raises OSError if the file cannot be written.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -49,11 +49,11 @@ class AccessLog:
         self._rate_of_all = TokenBucket(LINES_PER_SECOND, LINES_AT_ONCE)
         self._untold = 0
         self.left_out: int = 0
-        """Lines that were not written, of hosts that had too many or for a file that is full."""
+        """Lines omitted because of a rate or because the file is full."""
         self._append(b"")
 
     def write(self, line: str, host: IpAddress, now: float) -> None:
-        """Append a line about a host, given without its end, unless a bound forbids it.
+        """Append a line about a host, given without its newline, unless a limit forbids it.
 
         `now` is monotonic. Raises OSError.
         """
@@ -66,7 +66,7 @@ class AccessLog:
             self.left_out += 1
 
     def _admits(self, host: IpAddress, now: float) -> bool:
-        """True when the host, its networks and all together may have a line more."""
+        """Return True if the host, its networks and all hosts are within their rates."""
         of_host = (self._rate(group, shares).take(now) for group, shares in host_groups(host))
         return all(of_host) and self._rate_of_all.take(now)
 
@@ -81,7 +81,7 @@ class AccessLog:
         return self._rates[group]
 
     def _append(self, line: bytes) -> bool:
-        """Append a line; False where the file is full."""
+        """Append a line; return False if the file is full."""
         file = os.open(self._path, _APPEND, _NOT_FOR_ALL)
         try:
             if os.fstat(file).st_size + len(line) > MAX_LOG_BYTES:

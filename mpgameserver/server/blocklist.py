@@ -1,4 +1,4 @@
-"""The hosts and networks that a server does not talk to."""
+"""The hosts and networks that a server does not reply to."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ _MAPPED = IPv6Network("::ffff:0:0/96")
 
 
 class BlockList:
-    """A set of addresses and networks, IPv4 and IPv6, that does not change.
+    """An immutable set of addresses and networks, IPv4 and IPv6.
 
     An entry is an address ("192.0.2.1", "2001:db8::1"), a network in CIDR form ("192.0.2.0/24")
-    or an object of `ipaddress`. An IPv4-mapped one counts as the IPv4 one that it holds.
+    or an object of `ipaddress`. An IPv4-mapped entry counts as its IPv4 address or network.
 
     Raises TypeError for anything but a collection of these, ValueError for text that is neither,
-    for a network with bits set behind its prefix, and for an address with a scope ("fe80::1%eth0"):
-    an entry holds on every interface.
+    for a network with host bits set, and for an address with a scope ("fe80::1%eth0"), because an
+    entry applies to every interface.
     """
 
     def __init__(self, entries: Iterable[BlockEntry] = ()) -> None:
         if isinstance(entries, (str, bytes)) or not isinstance(entries, Iterable):
             raise TypeError(f"a block list must be a collection of addresses, not {entries!r}")
-        # By version and prefix length: the first bits of the networks that are in.
+        # By version and prefix length: the prefixes of the networks.
         self._prefixes: dict[int, dict[int, set[int]]] = {4: {}, 6: {}}
         for entry in entries:
             network = _as_network(entry)

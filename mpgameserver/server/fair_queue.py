@@ -1,8 +1,8 @@
-"""A bounded queue in which no party waits behind everything that another has put in.
+"""A bounded queue in which parties take turns, so that none waits behind all items of another.
 
-When it is full, a newcomer takes the place of an item of whoever has the most in it, if that is
-more than the newcomer would have then. So a few that fill it keep nobody out, and whoever has one
-item never loses it to others.
+When the queue is full, a new item takes the place of one of the party with the most items, if that
+is more than the new item's party would have. A few parties that fill the queue therefore keep
+nobody out, and a party's only item is never lost to others.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ _Place = tuple[Hashable, Hashable]
 
 
 class _Holders:
-    """Index of the places of each group and party, which finds the largest in constant time."""
+    """An index of the items by group and party, which finds the largest in constant time."""
 
     def __init__(self) -> None:
         self._places: dict[Hashable, dict[_Place, None]] = {}
         self._of_size: defaultdict[int, dict[Hashable, None]] = defaultdict(dict)
         self.most: int = 0
-        """The number of places of whoever holds the most."""
+        """The number of items of the largest holder."""
 
     def size(self, holder: Hashable) -> int:
         return len(self._places.get(holder, ()))
@@ -44,7 +44,7 @@ class _Holders:
         self._rank(holder, len(places) + 1, len(places))
 
     def newest_of_most(self) -> _Place:
-        """The newest place of one that holds the most."""
+        """Return the newest item of a largest holder."""
         holder = next(iter(self._of_size[self.most]))
         return next(reversed(self._places[holder]))
 
@@ -57,11 +57,11 @@ class _Holders:
 
 
 class FairQueue(Generic[_ItemT]):
-    """Items of many parties: one party after the other gives one, its oldest.
+    """Items of many parties, taken from one party after the other, the oldest first.
 
-    `limit` bounds the items of all parties, `limit_per_party` those of each. A key names an item
-    within its party. Parties may belong to wider groups, which are bounded too; what counts when
-    the queue is full is the widest. `on_evicted` is told of each item that loses its place.
+    `limit` bounds the items of all parties, `limit_per_party` those of each. A key identifies an
+    item within its party. Parties may belong to wider groups, which are bounded, too; the widest
+    counts when the queue is full. `on_evicted` is called with each item that loses its place.
     """
 
     def __init__(
@@ -81,14 +81,14 @@ class FairQueue(Generic[_ItemT]):
         """The number of items of all parties."""
 
     def has(self, party: Hashable, key: Hashable) -> bool:
-        """True while the party's item with that key waits."""
+        """Return True if the party's item with that key is queued."""
         return key in self._parties.get(party, ())
 
     def push(self, party: Hashable, key: Hashable, item: _ItemT, groups: _Groups = ()) -> bool:
-        """Put an item in that does not wait yet; False when there is no room for it.
+        """Queue a new item; return False if there is no room for it.
 
-        `groups` are the wider groups of the party, each with how many parties' room it has, the
-        widest last.
+        `groups` are the wider groups of the party, each with the number of parties whose room it
+        has, the widest last.
         """
         widest = groups[-1][0] if groups else party
         if self._exceeds_share(party, groups):
@@ -121,7 +121,7 @@ class FairQueue(Generic[_ItemT]):
         self._on_evicted(item)
 
     def pop(self) -> _ItemT:
-        """Take the item whose turn it is. Raises IndexError when none waits."""
+        """Take the item whose turn it is. Raises IndexError if the queue is empty."""
         if not self._parties:
             raise IndexError("nothing waits")
         party, items = next(iter(self._parties.items()))
@@ -134,7 +134,7 @@ class FairQueue(Generic[_ItemT]):
         return item
 
     def remove(self, party: Hashable, key: Hashable) -> None:
-        """Take an item out before its turn. Raises KeyError when it does not wait."""
+        """Remove an item. Raises KeyError if it is not queued."""
         items = self._parties[party]
         del items[key]
         self._note_removed(party, key)
@@ -151,7 +151,7 @@ class FairQueue(Generic[_ItemT]):
                 del self._in_group[name]
 
     def clear(self) -> None:
-        """Take all items out."""
+        """Remove all items."""
         self._parties.clear()
         self._groups_of.clear()
         self._widest = _Holders()

@@ -1,14 +1,14 @@
-"""Hellos that wait for the public-key work that answers them, and who goes first.
+"""The queue of hellos that wait for the public-key work of their reply, and its order.
 
-An address in a hello may be forged, and the wire format has no cookie that would show it. What
-tells a client from a flood of forged addresses is that a client comes again: it repeats its hello
-until it is answered. So a hello that found no room to wait is remembered, and preferred when it
-comes a second time. Three answers of four go to repeated hellos and one to a new one, while both
-wait: a client that says its hello only once has a chance, too, whoever repeats.
+The address of a hello may be spoofed, and the wire format has no cookie that would reveal it. What
+distinguishes a client from a flood with spoofed addresses is that a client repeats its hello until
+it gets a reply. A hello that found no room in the queue is therefore remembered, and preferred when
+it arrives a second time. While both kinds wait, three of four replies go to repeated hellos and one
+to a new one, so that a client that sends its hello only once has a chance, too.
 
-Among each kind, hosts take turns: one host that floods delays its own hellos only. Nor can a few
-hosts keep others out by filling the queue: whoever has most in it gives way (`fair_queue`), and
-is remembered as the others are.
+Within each kind, hosts take turns, so a host that floods delays only its own hellos. A few hosts
+cannot keep others out by filling the queue either: the host with the most entries loses one
+(`fair_queue`), which is remembered like the others.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ from mpgameserver.wire.handshake import ClientHello
 __all__ = ["WaitingHello", "WaitingHellos"]
 
 TURNS_PER_NEW_HELLO = 4
-"""Of so many answers one goes to a hello that came once, if any of those waits."""
+"""One of this many replies goes to a new hello, if any is queued."""
 
 
 @dataclass(frozen=True)
 class WaitingHello:
-    """A hello that has passed every cheap check.
+    """A hello that has passed the cheap checks.
 
-    `seq` is its packet number, `now` the monotonic time of its arrival and `wall_now` the Unix
-    time then, in seconds.
+    `seq` is its packet number, `now` the monotonic time and `wall_now` the Unix time of its
+    arrival, in seconds.
     """
 
     hello: ClientHello
@@ -45,10 +45,10 @@ class WaitingHello:
 
 
 class WaitingHellos:
-    """The hellos that wait, and those that found no room, as far as they are remembered.
+    """The queued hellos, and the deferred ones that are remembered.
 
-    Which of these are forgotten `rng` decides: if it were the oldest, a flood that is fast enough
-    would have each of them forgotten before it comes again.
+    `rng` chooses which deferred hello is forgotten. If it were the oldest, a fast enough flood
+    would make every hello be forgotten before it is repeated.
     """
 
     def __init__(self, limits: Limits, rng: Random | None = None) -> None:
@@ -57,7 +57,7 @@ class WaitingHellos:
         self._repeated = self._queue(limits)
         self._turn = 0
         self.evicted: int = 0
-        """Number of hellos that lost their place to one of a host with fewer; remembered."""
+        """Hellos that lost their place to one of a host with fewer; they are remembered."""
 
     def __len__(self) -> int:
         return self._new.size + self._repeated.size
@@ -68,7 +68,7 @@ class WaitingHellos:
         return len(self._put_off)
 
     def add(self, hello: WaitingHello) -> bool:
-        """Let a hello wait; False when it has no room, and is remembered instead."""
+        """Queue a hello; return False if there is no room, and it is remembered instead."""
         (party, _), *wider = host_groups(hello.host)
         groups, key = tuple(wider), _key_of(hello)
         if self._repeated.has(party, key):
@@ -77,7 +77,7 @@ class WaitingHellos:
             if self._repeated.push(party, key, hello, groups):
                 self._new.remove(party, key)
             return True
-        mark = hash(key)  # of str and bytes: nobody can know how two hellos come to share one
+        mark = hash(key)  # of str and bytes, which is salted: nobody can construct a collision
         queue = self._repeated if mark in self._put_off else self._new
         if queue.push(party, key, hello, groups):
             self._put_off.discard(mark)
@@ -86,7 +86,7 @@ class WaitingHellos:
         return False
 
     def pop(self) -> WaitingHello:
-        """Take the hello whose turn it is. Raises IndexError when none waits."""
+        """Take the hello whose turn it is. Raises IndexError if none is queued."""
         self._turn = (self._turn + 1) % TURNS_PER_NEW_HELLO
         if self._repeated.size and (self._turn or not self._new.size):
             return self._repeated.pop()
@@ -102,7 +102,7 @@ class WaitingHellos:
         self._put_off.add(hash(_key_of(hello)))
 
     def clear(self) -> None:
-        """Forget all hellos."""
+        """Discard all hellos."""
         self._new.clear()
         self._repeated.clear()
         self._put_off.clear()

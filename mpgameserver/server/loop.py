@@ -1,7 +1,7 @@
 """A server on its socket, turn by turn: receive, advance, send, one step of handshakes.
 
-Whoever has the loop decides when a turn is due: `UdpServer.run` waits for it, `UdpServer.update`
-is called by the program, and `aio.server` by an asyncio loop.
+The owner decides when a turn is due: `UdpServer.run` waits for it, `UdpServer.update` is called by
+the program, and `aio.server` by an asyncio loop.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ from mpgameserver.transport.listening import ListeningSocket
 __all__ = ["MAX_READS", "ServerLoop", "State", "describe"]
 
 MAX_READS = 256
-"""Datagrams read before the handler, the tick and the sending have their turn: some 2 ms."""
+"""Datagrams read per turn, before the tick and sending: some 2 ms."""
 
 _LOG = logging.getLogger("mpgameserver.server")
 
 
 class State(Enum):
-    """The state of a loop; `_ENDS` says what each becomes when the socket is closed."""
+    """The state of a loop; `_ENDS` maps each to the state in which its socket is closed."""
 
     LISTENING = auto()
-    """Nobody serves yet."""
+    """It does not serve yet."""
     RUNNING = auto()
     """`run` serves."""
     DRIVEN = auto()
@@ -42,9 +42,9 @@ class State(Enum):
     STOPPED = auto()
     """Calls of `update` have served."""
     CLOSED = auto()
-    """It was closed before anybody served."""
+    """It was closed before it served."""
     INHERITED = auto()
-    """It is the parent process's, which had not begun to serve."""
+    """It was made in the parent process, and did not serve before the fork."""
 
 
 _ENDS = {
@@ -80,7 +80,7 @@ class ServerLoop:
         self._context = context
         self._on_queued = on_queued or self.want_turn
         self._on_closed = on_closed
-        self._lock = threading.RLock()  # over the state; a signal may come while it is held
+        self._lock = threading.RLock()  # of the state; a signal handler may run while it is held
         self._state = State.LISTENING
         self._is_in_turn = self._is_wanted = False
         forks.end_in_child(self)
@@ -94,7 +94,7 @@ class ServerLoop:
 
     @property
     def is_over(self) -> bool:
-        """It serves nobody any more, and the socket is closed."""
+        """True once it has stopped for good, and the socket is closed."""
         return self._state not in _ENDS
 
     def describe(self, server: object) -> str:
@@ -104,10 +104,10 @@ class ServerLoop:
         return describe(server, state, self.socket.address, len(self.engine.clients))
 
     def claim(self, server: Serving, state: State) -> bool:
-        """Make the context `server`'s own, and serve from now on; False if it was closed before.
+        """Attach the context to `server` and enter a serving state; False if it was closed before.
 
-        Raises RuntimeError when it has served, when another server runs the context, and in a
-        process that was forked since it was made; ValueError for timings that exclude each other.
+        Raises RuntimeError if it has served before, if another server runs the context, or if the
+        process was forked since it was made, and ValueError for contradictory timings.
         """
         with self._lock:
             if self._state is State.INHERITED:
@@ -118,14 +118,14 @@ class ServerLoop:
                 raise RuntimeError("this server has already run; make a new one")
             self._context.settings.timing.check()
             self._context.attach(server)
-            if self.is_over:  # a signal handler has stopped it meanwhile
+            if self.is_over:  # a signal handler stopped it meanwhile
                 self._context.detach()
                 return False
             self._state = state
             return True
 
     def stop(self) -> None:
-        """Ask for the end, or see to it that nobody begins to serve; from any thread."""
+        """Request a stop, or keep it from ever serving; from any thread."""
         with self._lock:
             if self._state is State.LISTENING:
                 self._close()
@@ -133,13 +133,13 @@ class ServerLoop:
                 self._context.shutdown()
 
     def release(self) -> None:
-        """Close without an event: the server has not started, or has stopped."""
+        """Close without an event, because the server has not started or has stopped."""
         with self._lock:
             if not self.is_over:
                 self._close()
 
     def _close(self) -> None:
-        """Enter the final state first: a signal handler may ask for the end in between."""
+        """Enter the final state, then close: a signal handler may call `stop` in between."""
         was, self._state = self._state, _ENDS[self._state]
         if was is not State.LISTENING:
             self._context.detach()
@@ -154,13 +154,13 @@ class ServerLoop:
         if not self.is_over:
             is_new = self._state is State.LISTENING
             self._state = State.INHERITED if is_new else _ENDS[self._state]
-        self.socket.close()  # the other thread may have entered its final state, and no more
+        self.socket.close()  # the parent may have only entered its final state
         self._on_closed()
 
     # -- one turn after the other -----------------------------------------------------------
 
     def start(self) -> None:
-        """Begin to serve. Raises what the event `starting` does."""
+        """Begin to serve. Raises what the event `starting` raises."""
         _LOG.info("listening on %s", format_address(self.socket.address))
         self.engine.start(time.perf_counter())
 
@@ -177,7 +177,7 @@ class ServerLoop:
             self.socket.errors.report(now)
 
     def next_timer(self) -> float:
-        """Time at which a turn is due if nothing arrives before; infinity when it is over."""
+        """Return when a turn is due if nothing arrives before; infinity once it is over."""
         if self.is_over:
             return float("inf")
         if self._is_wanted or self._state is State.LISTENING:
@@ -185,27 +185,27 @@ class ServerLoop:
         return self.engine.next_timer()
 
     def want_turn(self) -> None:
-        """Have a turn be due at once."""
+        """Make a turn due at once."""
         self._is_wanted = True
 
     @property
     def wants_write(self) -> bool:
-        """True while the socket is not writable: a turn is due when it becomes so, too."""
+        """True while the socket is not writable; a turn is also due when it becomes writable."""
         return self._pump.is_blocked
 
     def filenos(self) -> tuple[int, ...]:
-        """The socket's file descriptor; none once it is over."""
+        """Return the socket's file descriptor; empty once it is over."""
         return () if self.is_over else (self.socket.fileno(),)
 
     def abort(self) -> None:
-        """Tell every client, and the handler, that it is over."""
+        """Disconnect every client at once, and call the handler's events."""
         self.engine.abort()
         self._pump.send()
 
     # -- turns that somebody else calls -----------------------------------------------------
 
     def begin(self, server: Serving) -> None:
-        """Serve by `update` from now on, unless it was closed before."""
+        """Begin to serve by `update`, unless it was closed before."""
         if self.claim(server, State.DRIVEN):
             self.engine.on_queued = self._note_queued
             try:
@@ -215,10 +215,10 @@ class ServerLoop:
                 raise
 
     def update(self, server: Serving) -> bool:
-        """Have a turn; False when it is over. The first call begins to serve.
+        """Run a turn; return False once it is over. The first call begins to serve.
 
-        Raises RuntimeError in an event of the handler and when `run` was called, and OSError when
-        something else has closed the socket: then it is over.
+        Raises RuntimeError in an event of the handler and if `run` was called, and OSError if
+        something else has closed the socket; then it is over.
         """
         self._refuse_in_event("update")
         if self._state in (State.RUNNING, State.RAN):
@@ -242,7 +242,7 @@ class ServerLoop:
     def close(self) -> None:
         """Stop at once: each client is told by one datagram. Idempotent.
 
-        Raises RuntimeError in an event of the handler, and when `run` was called.
+        Raises RuntimeError in an event of the handler, and if `run` was called.
         """
         if self._state in (State.RUNNING, State.RAN):
             raise RuntimeError("run() serves: use stop()")
@@ -265,7 +265,7 @@ class ServerLoop:
             raise RuntimeError(f"{name}() was called from an event of the handler")
 
     def _note_queued(self) -> None:
-        if not self._is_in_turn:  # else it leaves with the turn
+        if not self._is_in_turn:  # otherwise it is sent in this turn
             self._on_queued()
 
 

@@ -1,4 +1,4 @@
-"""The sessions of a server, and where to find them."""
+"""The table of a server's sessions."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["Session", "SessionTable"]
 
 
 class SessionTable:
-    """The sessions, one for each address, each with a client key and a token of its own."""
+    """The sessions, at most one for each address, with distinct client keys and tokens."""
 
     def __init__(self) -> None:
         self.by_address: dict[SocketAddress, Session] = {}
@@ -26,24 +26,24 @@ class SessionTable:
         return len(self.by_address)
 
     def __iter__(self) -> Iterator[Session]:
-        """The sessions as they are now, in the order in which they came."""
+        """Iterate over a copy of the sessions, in the order in which they were established."""
         return iter(tuple(self.by_address.values()))
 
     def __contains__(self, address: SocketAddress) -> bool:
         return address in self.by_address
 
     def has_client_key(self, client_key: bytes) -> bool:
-        """True when a session came of a hello with this key."""
+        """Return True if a session was established with this client key."""
         return client_key in self._client_keys
 
     def has_token(self, token: int) -> bool:
-        """True when a session has this token."""
+        """Return True if a session has this token."""
         return token in self._tokens
 
     def no_room(self, address: SocketAddress, host: IpAddress, limits: Limits) -> str | None:
         """Return the limit that forbids another session at an address: "full" or "host full".
 
-        None where it would replace one.
+        None if there is room, or if it would replace one.
         """
         if address in self.by_address:
             return None
@@ -63,7 +63,7 @@ class SessionTable:
         self._tokens.add(session.connection.token)
 
     def remove(self, session: Session) -> None:
-        """Remove a session, unless it was removed before; give back what all share."""
+        """Remove a session and what it holds of shared budgets; idempotent."""
         if self.by_address.get(session.address) is session:
             del self.by_address[session.address]
             self._client_keys.discard(session.client_key)

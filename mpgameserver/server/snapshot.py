@@ -27,7 +27,7 @@ class FiguresAsker:
         forks.end_in_child(self)
 
     def ask(self) -> None:
-        """Ask, unless a question waits."""
+        """Ask, unless a request is waiting."""
         with self._condition:
             if self._is_asked:
                 return
@@ -49,7 +49,7 @@ class FiguresAsker:
         return self.take()
 
     def end_in_child(self) -> None:
-        """Forget the question, and the lock: a thread of the parent process's may have held it."""
+        """Drop the request, and replace the lock, which a thread of the parent may have held."""
         self._condition = threading.Condition()
         self._is_asked = False
         self._answer = None

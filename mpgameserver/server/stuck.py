@@ -1,4 +1,4 @@
-"""Name of the event that keeps a thread from ending, because it has not returned."""
+"""Finding the event of a handler in which a thread is stuck."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["where_stuck"]
 
 
 def where_stuck(thread: threading.Thread, handler: object, events: Iterable[str]) -> str:
-    """A clause that names the event of `handler` that the thread is in, and the line it is at."""
+    """Return a clause that names the event of `handler` and the line at which the thread is."""
     frame = sys._current_frames().get(thread.ident or 0)
     if frame is None:
         return "its thread is about to end"
@@ -26,7 +26,7 @@ def where_stuck(thread: threading.Thread, handler: object, events: Iterable[str]
 
 
 def _codes(event: object) -> Iterator[CodeType]:
-    """The code of a method, and of what it wraps; none of what is not written in Python."""
+    """Return the code objects of a method and of what it wraps; empty unless written in Python."""
     for function in (event, inspect.unwrap(event) if callable(event) else None):
         code = getattr(function, "__code__", None)
         if isinstance(code, CodeType):

@@ -1,7 +1,7 @@
 """The server on a socket, served in the caller's thread or in one of its own.
 
 Between two turns of the loop it waits for the socket, the engine's next timer, or a byte in the
-wake pipe, by which other threads and signals ask for attention.
+wake pipe, which other threads and signal handlers write.
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ from mpgameserver.server.loop import ServerLoop, State, describe
 from mpgameserver.server.stats import ServerStats
 from mpgameserver.server.stuck import where_stuck
 from mpgameserver.transport.address import host_and_port
-from mpgameserver.transport.poll import EagerWaiter, Waiter
+from mpgameserver.transport.poll import BusyPoller, Waiter
 
 __all__ = ["ThreadedServer", "UdpServer"]
 
 FORCING_INTERRUPTS = 3
-"""SIGINTs after which one is a KeyboardInterrupt in whatever event is running."""
+"""The SIGINT of this number raises KeyboardInterrupt in whatever event is running."""
 STOP_TIMEOUT = 30.0
 """Seconds that `ThreadedServer.stop` waits: disconnecting takes one, and the events that are
 running, `shutdown` among them, may have much to save."""
 MAX_WAIT = 1.0
-"""Seconds that the loop sleeps at most, for systems where a signal does not interrupt it."""
+"""Seconds that the loop sleeps at most, for systems on which signals do not interrupt it."""
 
 _LOG = logging.getLogger("mpgameserver.server")
 
@@ -55,7 +55,7 @@ class _WakePipe:
         return self._reader.fileno()
 
     def wake(self) -> None:
-        with contextlib.suppress(OSError):  # full: it wakes anyway; closed: nobody sleeps
+        with contextlib.suppress(OSError):  # full: it wakes up anyway; closed: it is over
             self._writer.send(b"\0")
 
     def drain(self) -> None:
@@ -64,7 +64,7 @@ class _WakePipe:
                 pass
 
     def close(self) -> None:
-        """Close both ends, but not what may have the number of one that was closed already."""
+        """Close both ends, unless something else has closed them and reused their numbers."""
         for end, file in self._files:
             if _file_of(end) == file:
                 end.close()
@@ -73,7 +73,7 @@ class _WakePipe:
 
 
 def _file_of(sock: socket.socket) -> tuple[int, int] | None:
-    """Device and inode of what the descriptor of a socket is; None when closed, or on Windows."""
+    """Return device and inode of a socket's descriptor; None if it is closed, or on Windows."""
     try:
         status = os.fstat(sock.fileno())
     except OSError:
@@ -82,8 +82,8 @@ def _file_of(sock: socket.socket) -> tuple[int, int] | None:
 
 
 def _stop_signals() -> list[int]:
-    """The signals by which a system asks a program to end."""
-    names = ("SIGINT", "SIGTERM", "SIGBREAK")  # the last is of Windows only
+    """Return the signals by which a system asks a program to end."""
+    names = ("SIGINT", "SIGTERM", "SIGBREAK")  # the last one exists only on Windows
     return [getattr(signal, name) for name in names if hasattr(signal, name)]
 
 
@@ -230,11 +230,11 @@ class UdpServer:
     # -- serving until the end --------------------------------------------------------------
 
     def _claim(self) -> bool:
-        """Make the context this server's own; False when it was stopped before."""
+        """Attach the context to this server; return False if it was stopped before."""
         return self._loop.claim(self, State.RUNNING)
 
     def _run(self, on_started: Callable[[], object] = lambda: None) -> None:
-        with self._signals():  # until the end: a second signal must harm nothing
+        with self._signals():  # kept until the end, so that a second signal does no harm
             try:
                 self._serve(on_started)
             finally:
@@ -247,7 +247,7 @@ class UdpServer:
         if loop.is_over:  # in a process that `starting` has forked
             return
         try:
-            waiter = EagerWaiter(loop.socket.datagrams.spin, loop.socket, self._pipe)
+            waiter = BusyPoller(loop.socket.datagrams.spin, loop.socket, self._pipe)
             loop.turn()
             while not loop.engine.is_stopped:
                 self._wait(waiter)
@@ -264,7 +264,7 @@ class UdpServer:
 
     @contextlib.contextmanager
     def _signals(self) -> Iterator[None]:
-        """Let signals stop the server, if that is wanted and possible."""
+        """Let signals stop the server, if requested and possible."""
         wanted = self._install_signals and threading.current_thread() is threading.main_thread()
         self._previous_signals = {
             number: signal.signal(number, self._on_signal)
@@ -278,7 +278,7 @@ class UdpServer:
     def _restore_signals(self) -> None:
         previous, self._previous_signals = self._previous_signals, {}
         for number, handler in previous.items():
-            if handler is not None:  # None: not set from Python, and not to be set again
+            if handler is not None:  # None: not set from Python, and cannot be restored
                 signal.signal(number, handler)
 
     def end_in_child(self) -> None:
@@ -286,7 +286,7 @@ class UdpServer:
         self._restore_signals()
 
     def _on_signal(self, number: int, frame: object) -> None:
-        """Stop; however often, but Ctrl-C also gets a programmer out of an event that hangs."""
+        """Stop; the third Ctrl-C also interrupts an event that hangs."""
         self.stop()
         if number == signal.SIGINT:
             self._interrupts += 1

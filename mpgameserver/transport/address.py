@@ -40,16 +40,16 @@ SocketAddress = tuple[Any, ...]
 
 IPV6_LEAST_MTU = 1280
 """Bytes of a packet that every path of IPv6 carries (RFC 8200 section 5)."""
-_SUBSCRIBER_BYTES = 8  # the /64 that one subscriber of a network has at the least (RFC 6177)
+_SUBSCRIBER_BYTES = 8  # the /64 that a subscriber has at least (RFC 6177)
 SHARES_OF_A_56 = 2
-"""A /56 may have as much as so many hosts: a home, or neighbours with a /64 each."""
+"""A /56 has the limits of this many hosts: a home, or neighbours with a /64 each."""
 SHARES_OF_A_48 = 4
-"""A /48 may have as much as so many hosts: a company or a school."""
+"""A /48 has the limits of this many hosts: a company or a school."""
 _IPV6_SHARES = ((_SUBSCRIBER_BYTES, 1), (7, SHARES_OF_A_56), (6, SHARES_OF_A_48))
 
 
 def host_and_port(addr: object, least_port: int) -> tuple[str, int]:
-    """`addr`, when it is a pair of a host and a port of `least_port` to 65535.
+    """Return `addr` if it is a pair of a host and a port of `least_port` to 65535.
 
     Raises TypeError or ValueError that says what was given.
     """
@@ -58,7 +58,7 @@ def host_and_port(addr: object, least_port: int) -> tuple[str, int]:
     host, port = addr
     if not isinstance(host, str) or isinstance(port, bool) or not isinstance(port, int):
         raise TypeError(f"addr must be a pair of a str and an int, not {addr!r}")
-    if "\0" in host:  # the resolver would look up what comes before it
+    if "\0" in host:  # the resolver would look up the part before it
         raise ValueError(f"addr must have a host without a NUL character, not {addr!r}")
     if not least_port <= port <= 65535:
         raise ValueError(f"addr must have a port of {least_port}...65535, not {addr!r}")
@@ -83,17 +83,17 @@ def _look_up(host: str, port: int, flags: int) -> list[Any]:
     try:
         return socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM, flags=flags)
     except LookupError:
-        # The codec "idna", through which every str goes, even an address: a frozen program may
-        # lack it. Bytes go past it.
+        # A frozen program may lack the codec "idna", which every str passes through, even an
+        # address. Bytes do not.
         name = host.encode("ascii")
         return socket.getaddrinfo(name, port, type=socket.SOCK_DGRAM, flags=flags)
 
 
 def host_of(address: SocketAddress) -> IpAddress:
-    """The host of a socket address."""
+    """Return the host of a socket address."""
     try:
         return IPv4Address(socket.inet_pton(socket.AF_INET, address[0]))
-    except OSError:  # the short way is there for floods; the other one reads the rest
+    except OSError:  # the fast path, for floods, does not read every form
         host = ip_address(address[0])
     if isinstance(host, IPv6Address) and host.ipv4_mapped is not None:
         return host.ipv4_mapped
@@ -101,13 +101,13 @@ def host_of(address: SocketAddress) -> IpAddress:
 
 
 def hello_payload(host: IpAddress) -> int:
-    """The largest message by which a server at its MTU measures the hello of a host, in bytes."""
+    """Return the largest message of a server's MTU, which determines the size of a hello."""
     header = IPV6_UDP_HEADER if isinstance(host, IPv6Address) else IPV4_UDP_HEADER
     return size_limits(Packet.MTU, header).payload
 
 
 def host_groups(host: IpAddress) -> tuple[tuple[bytes, int], ...]:
-    """The groups that a host counts in, the narrowest first, each with how many shares it has.
+    """Return the groups that a host counts in, the narrowest first, each with its shares.
 
     A subscriber may have a /56 or a /48 (RFC 6177), and so hundreds of /64s.
     """
@@ -129,14 +129,14 @@ def limits_towards(host: IpAddress) -> SizeLimits:
 
 
 def plain_address(address: SocketAddress) -> tuple[str, int]:
-    """The pair (host, port) of a socket address, as `connect` takes it: with the scope, if any."""
+    """Return the (host, port) of a socket address, as `connect` takes it, with the scope if any."""
     host = str(host_of(address))
     scope = address[3] if len(address) > 3 and "%" not in host else 0
     return (f"{host}%{_interface(scope)}" if scope else host), address[1]
 
 
 def _interface(scope: int) -> str:
-    """The name of an interface, or its number where that is gone."""
+    """Return the name of an interface, or its number if it is gone."""
     try:
         return socket.if_indextoname(scope)
     except OSError:

@@ -1,7 +1,7 @@
 """An HTTP server that takes a bounded number of requests, each for a bounded time.
 
-The servers of the standard library, and that of `prometheus_client`, give each connection a thread
-for as long as it pleases, be a request sent or not.
+The servers of the standard library and of `prometheus_client` give each connection a thread for as
+long as the peer likes, even if it sends no request.
 """
 
 from __future__ import annotations
@@ -20,30 +20,30 @@ from mpgameserver.transport.address import resolve
 __all__ = ["BoundedHttpServer", "SilentHandler"]
 
 MAX_REQUESTS = 16
-"""Requests in progress, each with a thread: several who read at once, and some that hang. For a
-further one the oldest is closed: a request that is honest takes milliseconds."""
+"""Requests in progress, each with a thread: several readers, and some that hang. A further one
+closes the oldest, because an honest request takes milliseconds."""
 MAX_REQUEST_SECONDS = 5.0
-"""From the connection to the end of the response."""
+"""Seconds from the connection to the end of the response."""
 SLOT_TIMEOUT = 3.0
-"""Seconds to wait for the thread of a request that was closed: it may wait for figures. Then the
-new one is refused."""
+"""Seconds to wait for the thread of a request that was closed, which may be waiting for statistics.
+Then the new one is refused."""
 ACCEPT_PAUSE = 0.1
-"""Seconds to wait when a connection cannot be accepted, for no file descriptor is left: it is still
-there, and must not keep the thread busy."""
+"""Seconds to wait if a connection cannot be accepted because no file descriptor is left. It stays
+pending, and must not keep the thread busy."""
 
 
 class SilentHandler(WSGIRequestHandler):
     """Logs no requests: anyone can make them."""
 
-    def log_message(self, format: str, *args: Any) -> None:  # the base class names it so
+    def log_message(self, format: str, *args: Any) -> None:  # the name in the base class
         """Log nothing."""
 
 
 class BoundedHttpServer(ThreadingMixIn, WSGIServer):
     """A WSGI server with at most `MAX_REQUESTS` threads.
 
-    Raises OSError if the address is not available. Later it raises nothing: without a thread or a
-    file descriptor a request is refused, or waits.
+    Raises OSError if the address is not available. Later it raises nothing: if no
+    thread or file descriptor is left, a request is refused or waits.
     """
 
     daemon_threads = True
@@ -56,7 +56,7 @@ class BoundedHttpServer(ThreadingMixIn, WSGIServer):
         super().__init__((str(place[0]), int(place[1])), SilentHandler)
 
     def get_request(self) -> tuple[Any, Any]:
-        """Accept a connection. Raises OSError, which the base class passes over."""
+        """Accept a connection. Raises OSError, which the base class ignores."""
         try:
             return super().get_request()
         except OSError:
@@ -64,7 +64,7 @@ class BoundedHttpServer(ThreadingMixIn, WSGIServer):
             raise
 
     def process_request(self, request: Any, client_address: Any) -> None:
-        """Begin a request in a thread of its own, for which the oldest may have to go."""
+        """Begin a request in its own thread; the oldest one may be closed for it."""
         with self._ended:
             if len(self._deadlines) >= MAX_REQUESTS:
                 _close(next(iter(self._deadlines)))
@@ -77,7 +77,7 @@ class BoundedHttpServer(ThreadingMixIn, WSGIServer):
             return
         try:
             super().process_request(request, client_address)
-        except BaseException:  # no thread is left; the base class closes the connection
+        except BaseException:  # no thread is left, and the base class closes the connection
             self._forget(request)
             raise
 
@@ -99,7 +99,7 @@ class BoundedHttpServer(ThreadingMixIn, WSGIServer):
         """Ignore broken connections: unknown addresses can cause them."""
 
     def server_close(self) -> None:
-        """Stop to listen, and end the requests in progress."""
+        """Stop listening, and end the requests in progress."""
         super().server_close()
         with self._ended:
             for request in self._deadlines:
@@ -110,7 +110,7 @@ class BoundedHttpServer(ThreadingMixIn, WSGIServer):
         """Close the sockets in a process that was forked: the threads are the parent process's."""
         self.socket.close()
         for request in self._deadlines:
-            # Not `close()`, which waits until the files that a handler made of it are closed.
+            # Not `close()`, which waits until the file objects that a handler made are closed.
             descriptor = request.detach()
             if descriptor >= 0:  # -1: the thread has closed it
                 os.close(descriptor)
@@ -125,6 +125,6 @@ class BoundedHttpServer(ThreadingMixIn, WSGIServer):
 
 
 def _close(request: socket.socket) -> None:
-    """End what a thread waits for on a socket; the thread closes it."""
-    with contextlib.suppress(OSError):  # the other side was first
+    """End the wait of a thread for a socket; the thread closes it."""
+    with contextlib.suppress(OSError):  # the peer was first
         request.shutdown(socket.SHUT_RDWR)

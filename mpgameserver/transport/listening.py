@@ -21,8 +21,8 @@ from mpgameserver.transport.sockets import (
 __all__ = ["ListeningSocket", "numeric_address"]
 
 BUFFER_SIZE = 4 << 20
-"""Bytes asked of the kernel for each direction: some 4,000 small datagrams, with what the kernel
-adds to each; from as many players, at 32 a second, they come in 30 ms."""
+"""Bytes requested of the kernel for each direction: some 4,000 small datagrams with the kernel's
+overhead. As many players send them within 30 ms, at 32 a second each."""
 
 _LOG = logging.getLogger("mpgameserver.server")
 _ANY_IPV4 = "0.0.0.0"
@@ -60,12 +60,12 @@ class ListeningSocket:
         return self._socket.fileno()
 
     def close(self) -> None:
-        """Close the socket; of no effect the second time."""
+        """Close the socket; idempotent."""
         self.datagrams.close()
 
 
 def numeric_address(addr: tuple[str, int], flags: int = 0) -> tuple[str, int]:
-    """`addr` with the address that its host has, if it is a name; looking that up may take long.
+    """Return `addr` with its host resolved, if it is a name, which may take long.
 
     `flags` are those of `getaddrinfo`. Raises what `ListeningSocket` does.
     """
@@ -77,7 +77,7 @@ def numeric_address(addr: tuple[str, int], flags: int = 0) -> tuple[str, int]:
 
 @contextlib.contextmanager
 def _named(addr: tuple[str, int]) -> Iterator[None]:
-    """Have an OSError name the address."""
+    """Make an OSError name the address."""
     try:
         yield
     except OSError as error:
@@ -87,13 +87,13 @@ def _named(addr: tuple[str, int]) -> Iterator[None]:
 
 
 def _look_up(addr: tuple[str, int], flags: int = 0) -> tuple[socket.AddressFamily, Any]:
-    """The first address of a host."""
+    """Return the first address of a host."""
     host, port = host_and_port(addr, least_port=0)
     return resolve(host or _ANY_IPV4, port, socket.AI_PASSIVE | flags)[0]
 
 
 def _bind(addr: tuple[str, int]) -> socket.socket:
-    """A socket that is bound to the first address of the host."""
+    """Return a socket that is bound to the first address of the host."""
     family, address = _look_up(addr)
     sock = new_udp_socket(family, BUFFER_SIZE, _LOG, logging.WARNING)
     try:
@@ -119,10 +119,10 @@ def _set_options(sock: socket.socket, family: socket.AddressFamily, address: Any
 def _ignore_port_unreachable(sock: socket.socket) -> None:
     """Keep Windows from failing a read for each client that is gone (Microsoft KB 263823).
 
-    By hand, for `socket.ioctl` knows three codes, and this is none of them. Where Windows does
-    not take it, reads step over these errors, as they do over others.
+    Through ctypes, because `socket.ioctl` does not know this code. If Windows rejects it, reads
+    skip these errors like others.
     """
-    import ctypes  # not every Python elsewhere has it
+    import ctypes  # some Pythons on other systems lack it
 
     winsock = ctypes.WinDLL("ws2_32")  # type: ignore[attr-defined]
     off, returned = ctypes.c_ulong(0), ctypes.c_ulong()

@@ -1,7 +1,7 @@
 """Blocking until a socket can be used.
 
-It uses `poll` where there is one: a `selectors` object takes several times as long per wait, and
-opens a file of its own. Windows has `select`, which serves the few sockets of one wait.
+It uses `poll` where available, because a `selectors` object takes several times as long per wait
+and opens a file of its own. Windows has `select`, which suffices for the few sockets of one wait.
 """
 
 from __future__ import annotations
@@ -12,16 +12,16 @@ import time
 from collections.abc import Callable
 from typing import Protocol
 
-__all__ = ["EagerWaiter", "Waiter", "wait_readable"]
+__all__ = ["BusyPoller", "Waiter", "wait_readable"]
 
 SPIN = 50e-6
-"""Seconds of looking before a sleep: about as long as it takes to fall asleep and be woken on a
-virtual machine, so that looking in vain costs no more than twice what sleeping at once does."""
+"""Seconds of busy-polling before a sleep: about as long as falling asleep and being woken takes on
+a virtual machine, so a failed busy-poll costs no more than twice what sleeping at once does."""
 QUICK = 100e-6
-"""Seconds within which a wait ends, the waking included, that was short enough for a look."""
+"""Seconds within which a wait, waking included, must end to be worth busy-polling."""
 STREAK = 8
-"""Quick waits in a row after which there is a look before the next: bursts with long pauses between
-them must not cost a look in vain for each."""
+"""Quick waits in a row after which the next one busy-polls, so that bursts with long pauses between
+them do not each cost a failed busy-poll."""
 
 
 class _HasFileno(Protocol):
@@ -29,12 +29,12 @@ class _HasFileno(Protocol):
 
 
 class Waiter:
-    """Waits for what any of some sockets has to read, or for one of them to take more."""
+    """Waits until one of some sockets is readable, or one of them writable."""
 
     def __init__(self, *socks: _HasFileno) -> None:
         self._descriptors = [sock.fileno() for sock in socks]
         self._writable: int | None = None
-        # Looked up for each: what patches `select` for green threads may take `poll` away.
+        # Looked up each time: libraries for green threads patch `select` and may remove `poll`.
         poll = getattr(select, "poll", None)
         self._poll = None if poll is None else poll()
         if self._poll is not None:
@@ -42,7 +42,7 @@ class Waiter:
                 self._poll.register(descriptor, select.POLLIN)
 
     def want_write(self, sock: _HasFileno, wanted: bool) -> None:
-        """From here on the wait also ends when the socket takes more, or no longer does."""
+        """Let the wait also end when the socket is writable, or no longer."""
         descriptor = sock.fileno()
         if wanted == (self._writable == descriptor):
             return
@@ -51,10 +51,10 @@ class Waiter:
             self._poll.modify(descriptor, select.POLLIN | (select.POLLOUT if wanted else 0))
 
     def wait(self, seconds: float) -> set[int]:
-        """Wait for at most `seconds`; the file descriptors of those that can be used.
+        """Wait for at most `seconds`; return the file descriptors of the sockets that are ready.
 
-        Rounded up to milliseconds, as `poll` counts: a clock of coarse steps, such as that of
-        Windows, would have the caller wait again and again for less than one.
+        Rounded up to milliseconds, the unit of `poll`: otherwise a caller would wait repeatedly for
+        less than one, with a coarse clock such as that of Windows.
         """
         milliseconds = math.ceil(seconds * 1000)
         if self._poll is not None:
@@ -66,12 +66,12 @@ class Waiter:
         return {*readable, *takes_more}
 
 
-class EagerWaiter(Waiter):
-    """A `Waiter` that looks before it sleeps, while what it waits for comes quickly.
+class BusyPoller(Waiter):
+    """A `Waiter` that busy-polls before it sleeps, while datagrams arrive in quick succession.
 
-    To be woken takes as long as to serve several datagrams, for who sends one as for who gets it.
-    Where they come more seldom, it sleeps at once as any `Waiter` does.
-    `spin(seconds)` looks at `sock` for so long and tells whether something can be read.
+    Being woken takes as long as serving several datagrams, for the sender as well as the receiver.
+    When datagrams are less frequent, it sleeps at once like any `Waiter`. `spin(seconds)`
+    busy-polls `sock` for that long and returns True if it is readable.
     """
 
     def __init__(
@@ -83,13 +83,13 @@ class EagerWaiter(Waiter):
         self._quick_in_a_row = 0
 
     def wait(self, seconds: float) -> set[int]:
-        """Wait for at most `seconds`; the file descriptors of those that can be used."""
+        """Wait for at most `seconds`; return the file descriptors of the sockets that are ready."""
         began = time.perf_counter()
-        looks = self._quick_in_a_row >= STREAK
-        if looks and self._spin(min(seconds, SPIN)):
+        polls = self._quick_in_a_row >= STREAK
+        if polls and self._spin(min(seconds, SPIN)):
             return self._found
         ready = super().wait(seconds)
-        is_quick = ready and not looks and time.perf_counter() - began < QUICK
+        is_quick = ready and not polls and time.perf_counter() - began < QUICK
         self._quick_in_a_row = self._quick_in_a_row + 1 if is_quick else 0
         return ready
 

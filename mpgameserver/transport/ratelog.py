@@ -30,7 +30,7 @@ class LimitedLog:
         self._log(logging.WARNING, now, message, args)
 
     def exception(self, now: float, message: str, *args: object) -> None:
-        """Log an error with the traceback of the exception that is being handled, likewise."""
+        """Log an error with the traceback of the exception being handled, likewise."""
         self._log(logging.ERROR, now, message, args)
 
     def _log(self, level: int, now: float, message: str, args: tuple[object, ...]) -> None:

@@ -23,11 +23,11 @@ __all__ = [
 ]
 
 CLIENT_BUFFER_SIZE = 1 << 20
-"""Bytes asked of the kernel for each direction: some 700 datagrams that wait for a frame."""
+"""Bytes requested of the kernel for each direction: some 700 datagrams waiting for a frame."""
 
 _LOG = logging.getLogger("mpgameserver.client")
 _PLATFORM = "freebsd" if sys.platform.startswith("freebsd") else sys.platform
-_REFUSED = (ConnectionRefusedError, ConnectionResetError)  # the second is what Windows says
+_REFUSED = (ConnectionRefusedError, ConnectionResetError)  # the second one is Windows'
 _NOT_OURS = {errno.EBADF, errno.ENOTSOCK}
 _WOULD_BLOCK = {errno.EAGAIN, errno.EWOULDBLOCK, errno.ENOBUFS, errno.EINTR}
 _BUFFERS = (
@@ -35,22 +35,22 @@ _BUFFERS = (
     (socket.SO_SNDBUF, "send", "net.core.wmem_max"),
 )
 _told: set[tuple[str, int]] = set()
-_IPV6_MTU = socket.IPPROTO_IPV6, 24  # ipv6(7); the socket module does not know the name
+_IPV6_MTU = socket.IPPROTO_IPV6, 24  # ipv6(7); the socket module lacks the name
 
 _Option = tuple[int, int, int]
-"""Level, name and value, as `setsockopt` has them; the socket module does not know these names."""
+"""Level, name and value for `setsockopt`; the socket module lacks these names."""
 _MAY_FRAGMENT: dict[str, tuple[tuple[_Option, ...], tuple[_Option, ...]]] = {
     # IP_MTU_DISCOVER = IP_PMTUDISC_DONT (ip(7)); IPV6_MTU_DISCOVER, IPV6_DONTFRAG (ipv6(7)), and
-    # IPV6_MTU, for any path takes fragments of that size. A server on "::" speaks IPv4 as well.
+    # IPV6_MTU, because any path takes fragments of that size. A server on "::" serves IPv4, too.
     "linux": (((0, 10, 0),), ((0, 10, 0), (41, 23, 0), (41, 62, 0), (41, 24, 1280))),
     "darwin": (((0, 28, 0),), ((41, 62, 0),)),  # IP_DONTFRAG; IPV6_DONTFRAG
     "freebsd": (((0, 67, 0),), ((41, 62, 0),)),
     "win32": (((0, 14, 0),), ((41, 14, 0),)),  # IP_DONTFRAGMENT; IPV6_DONTFRAG
 }
-"""By platform, for IPv4 and for IPv6: a datagram larger than a link takes is fragmented.
+"""Options, by platform and for IPv4 and IPv6, that let large datagrams be fragmented.
 
-With "don't fragment" set, as Linux does, such a datagram vanishes where ICMP is filtered, and no
-hello of protocol 1 can be made any smaller.
+With "don't fragment" set, the default on Linux, such a datagram vanishes where ICMP is filtered,
+and a hello of protocol 1 cannot be made smaller.
 """
 
 
@@ -62,7 +62,7 @@ def new_udp_socket(
 ) -> socket.socket:
     """Open a non-blocking UDP socket, and request buffers of a size in bytes from the kernel.
 
-    If the kernel gives less, one log line says so, once per process and direction.
+    If the kernel grants less, this is logged, once per process and direction.
     """
     sock = socket.socket(family, socket.SOCK_DGRAM)
     try:
@@ -82,7 +82,7 @@ def new_udp_socket(
 
 
 def _set_options(sock: socket.socket, options: tuple[_Option, ...]) -> None:
-    """Set options where the system has them: without, its default holds."""
+    """Set the options that the system has."""
     for option in options:
         with contextlib.suppress(OSError):
             sock.setsockopt(*option)
@@ -97,7 +97,7 @@ def _given_buffer(sock: socket.socket, option: int, wanted: int) -> int:
         try:
             sock.setsockopt(socket.SOL_SOCKET, option, wanted)
             break
-        except OSError:  # macOS and the BSDs refuse what is above their limit
+        except OSError:  # macOS and the BSDs refuse sizes above their limit
             wanted //= 2
     size = sock.getsockopt(socket.SOL_SOCKET, option)
     return size // 2 if sys.platform == "linux" else size
@@ -112,9 +112,9 @@ def _would_block(error: OSError) -> bool:
 
 
 class PlainSocket:
-    """A `DatagramSocket` by the socket module, for platforms without the compiled one.
+    """A `DatagramSocket` on the socket module, for platforms without the compiled one.
 
-    That is Windows, whose Python cannot tell which local address a datagram came to.
+    That is Windows, where Python cannot tell which local address a datagram was sent to.
     """
 
     def __init__(self, sock: socket.socket) -> None:
@@ -141,7 +141,7 @@ class PlainSocket:
         return None
 
     def spin(self, seconds: float) -> bool:
-        return False  # each look would cost as much as a wait
+        return False  # a busy-poll would cost as much as a wait
 
     def queue(self, datagram: bytes, address: SocketAddress | None = None) -> bool:
         return self.send(datagram, address)
@@ -162,7 +162,7 @@ class PlainSocket:
         return True
 
     def _note_send_error(self, error: OSError) -> bool:
-        """Count an error of sending; False when the datagram is to be kept."""
+        """Count an error of sending; return False if the datagram must be kept."""
         if _would_block(error):
             return False
         self._check_descriptor(error)
@@ -173,7 +173,7 @@ class PlainSocket:
         return True
 
     def _check_descriptor(self, error: OSError) -> None:
-        """Raise the error if it says that something else has closed the socket."""
+        """Raise the error if it means that something else has closed the socket."""
         if error.errno in _NOT_OURS and not self._is_closed:
             self._is_closed = True
             self._socket.detach()
@@ -188,10 +188,10 @@ class PlainSocket:
 def datagram_socket(
     sock: socket.socket, *, tells_local: bool = False
 ) -> DatagramSocket | PlainSocket:
-    """Return the datagram I/O of a socket, which also closes it: the platform's best.
+    """Return the best datagram I/O that the platform has for a socket; it also closes the socket.
 
-    With `tells_local`, addresses have that of this host, too, where the platform tells it. A socket
-    in memory, which has no descriptor, is moved by its own methods.
+    With `tells_local`, addresses include the local one if the platform reports it. A socket in
+    memory, which has no descriptor, is used through its own methods.
     """
     if IS_NATIVE and sock.fileno() >= 0:
         return DatagramSocket(sock, local=tells_local)
@@ -199,18 +199,18 @@ def datagram_socket(
 
 
 class SendErrorLog:
-    """Logs that datagrams cannot be sent, and why, at a limited rate."""
+    """Logs errors of sending, at a limited rate."""
 
     def __init__(self, datagrams: DatagramSocket | PlainSocket, log: logging.Logger) -> None:
         self._datagrams = datagrams
         self._log = LimitedLog(log)
 
     def counts(self) -> dict[str, int]:
-        """Number of times that each error occurred, by its name, such as "EPERM"."""
+        """Return how often each error occurred, by name, such as "EPERM"."""
         return {_name(number): n for number, n in self._datagrams.send_errors.items()}
 
     def report(self, now: float) -> int:
-        """Log the last error that was not reported yet; its errno, or 0 when there is none."""
+        """Log the last unreported error, if any; return its errno, or 0."""
         error = self._datagrams.unreported_error
         if error:
             self._datagrams.unreported_error = 0
@@ -223,11 +223,11 @@ def _name(error: int) -> str:
 
 
 class ConnectedSocket:
-    """A UDP socket that speaks with one address only: the kernel drops what others send.
+    """A connected UDP socket: the kernel drops datagrams from other addresses.
 
-    `sock` is the socket to connect, and is closed with this object, or when this cannot be made.
+    `sock` is the socket to connect. It is closed with this object, or if `__init__` raises.
 
-    Raises OSError when the address cannot be reached at all.
+    Raises OSError if there is no route to the address.
     """
 
     def __init__(
@@ -261,12 +261,12 @@ class ConnectedSocket:
 
     @property
     def refused(self) -> bool:
-        """The peer's host reported that nothing is bound to the port."""
+        """True once the peer's host has reported that nothing is bound to the port."""
         return self.datagrams.refused
 
     @property
     def path_mtu(self) -> int | None:
-        """The bytes of a packet of IPv6 up to which the system does not fragment it, if known."""
+        """The largest IPv6 packet, in bytes, that the system does not fragment, if known."""
         if self._socket.family != socket.AF_INET6 or _PLATFORM != "linux":
             return None
         return self._socket.getsockopt(*_IPV6_MTU)
@@ -283,5 +283,5 @@ class ConnectedSocket:
             return False
 
     def close(self) -> None:
-        """Close the socket; of no effect the second time."""
+        """Close the socket; idempotent."""
         self.datagrams.close()

@@ -1,8 +1,8 @@
 """The packet trace: one JSON line for each datagram that is sent, received or dropped.
 
-A line has the header, which everybody on the path could read, and never a payload or a key.
-If a trace was requested, the datagram I/O has an observer that writes the lines: a
-client's is `PathTrace`, a server's is in `server.observer`.
+A line contains the header, which anyone on the path can read, and never a payload or a key. If a
+trace was requested, the datagram I/O has an observer that writes the lines: a client's is
+`PathTrace`, a server's is in `server.observer`.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from mpgameserver.transport.address import SocketAddress, format_address, plain_
 __all__ = ["TRACE_VARIABLE", "PacketTrace", "PathTrace", "open_trace"]
 
 TRACE_VARIABLE = "MPGAMESERVER_TRACE"
-"""The variable of the environment that names the file for all clients and servers."""
+"""The environment variable that names the file for all clients and servers."""
 MAX_TRACE_BYTES = 1 << 30
-"""Of the file: some four million lines. Unknown addresses must not fill a disk."""
+"""The size of the file: some four million lines. Unknown addresses must not fill a disk."""
 
 _LOG = logging.getLogger("mpgameserver.trace")
 _APPEND = os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0)
-_OWNER_ONLY = 0o600  # it tells who speaks with whom
+_OWNER_ONLY = 0o600  # it records who communicates with whom
 
 
 class PacketTrace:
@@ -45,20 +45,20 @@ class PacketTrace:
         self._close = weakref.finalize(self, os.close, self._fd)
 
     def sent(self, datagram: bytes, local: SocketAddress, peer: SocketAddress) -> None:
-        """A datagram was handed to the network."""
+        """Write a line for a datagram that was sent."""
         self._write("sent", "out", local, peer, datagram, None)
 
     def arrived(
         self, datagram: bytes, local: SocketAddress, peer: SocketAddress, reason: str | None
     ) -> None:
-        """A datagram came, and was dropped for a reason unless that is None."""
+        """Write a line for a datagram that was received, or dropped if there is a reason."""
         event = "received" if reason is None else "dropped"
         self._write(event, "in", local, peer, datagram, reason)
 
     def dropped(
         self, direction: str, local: SocketAddress, peer: SocketAddress, reason: str
     ) -> None:
-        """A datagram that had waited was dropped; `direction` is "in" or "out"."""
+        """Write a line for a deferred datagram that was dropped; `direction` is "in" or "out"."""
         self._write("dropped", direction, local, peer, None, reason)
 
     def _write(
@@ -108,11 +108,11 @@ class PathTrace:
         self._peer = peer
 
     def sent(self, datagram: bytes) -> None:
-        """A datagram was handed to the network."""
+        """Write a line for a datagram that was sent."""
         self._trace.sent(datagram, self._local, self._peer)
 
     def arrived(self, datagram: bytes, reason: str | None) -> None:
-        """A datagram came, and was dropped for a reason unless that is None."""
+        """Write a line for a datagram that was received, or dropped if there is a reason."""
         self._trace.arrived(datagram, self._local, self._peer, reason)
 
 
@@ -134,7 +134,7 @@ def open_trace(path: str | os.PathLike[str] | None) -> PacketTrace | None:
 
 
 def _header(datagram: bytes) -> dict[str, Any] | None:
-    """The header's fields; None for what does not begin with one."""
+    """Return the fields of the header; None if the datagram has none."""
     try:
         fields = decode_header(datagram)
     except PacketError:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 from support.patience import PATIENCE
 
-from mpgameserver.transport.poll import QUICK, SPIN, STREAK, EagerWaiter, Waiter, wait_readable
+from mpgameserver.transport.poll import QUICK, SPIN, STREAK, BusyPoller, Waiter, wait_readable
 
 
 @pytest.fixture(params=[True, False], ids=["poll", "select"], autouse=True)
@@ -68,7 +68,7 @@ def test_less_than_a_millisecond_is_one(ends, monkeypatch):
     assert waited in ([], [0.001])  # poll takes nothing else
 
 
-class TestEagerWaiter:
+class TestBusyPoller:
     """The clock is the test's own, and a sleep ends when the test says."""
 
     @pytest.fixture
@@ -119,7 +119,7 @@ class TestEagerWaiter:
 
 
 class Eager:
-    """An `EagerWaiter`, and what it has done."""
+    """An `BusyPoller`, and what it has done."""
 
     def __init__(self, sock: socket.socket, monkeypatch: pytest.MonkeyPatch) -> None:
         self.descriptor = sock.fileno()
@@ -132,7 +132,7 @@ class Eager:
         self.slept = 0
         self.looked_for: list[float] = []
         self._now = 100.0
-        self._waiter = EagerWaiter(self._spin, sock)
+        self._waiter = BusyPoller(self._spin, sock)
         monkeypatch.setattr(time, "perf_counter", lambda: self._now)
         monkeypatch.setattr(Waiter, "wait", lambda _, seconds: self._sleep())
 

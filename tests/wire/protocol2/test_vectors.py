@@ -67,7 +67,7 @@ def offer_of(vector: dict) -> Offer:
 
 
 def has_unusual(vector: dict) -> bool:
-    """Whether there are extensions that the product reads and does not write.
+    """Return True if there are extensions that the product reads and does not write.
 
     They are those that it does not know, and limits that are the defaults.
     """
@@ -227,7 +227,7 @@ NOT_BY_BYTES = {
     "signed without the label",
     "answer: an ephemeral key off the curve",
 }
-"""What is refused for what was said before, for its signature, or when the key is used."""
+"""Messages refused for an earlier one, for the signature, or when the key is used."""
 
 
 def answer_of(vector: dict) -> Answer:
