@@ -16,7 +16,7 @@ from mpgameserver.udpproxy import ProxyStats
 
 @dataclass
 class Client:
-    """What the table asks of a client."""
+    """The part of a client that the table uses."""
 
     pending: int = 0
     seconds: ConnectionStats = field(default_factory=ConnectionStats)
@@ -36,7 +36,7 @@ class Client:
 
 @dataclass
 class Seat:
-    """What the table asks of a player."""
+    """The part of a player that the table uses."""
 
     client: Client = field(default_factory=Client)
     number: int = 1
