@@ -3,8 +3,8 @@
 What they show has happened. The timelines and the plot are of two connections that talk over the
 package's seeded link in virtual time (`talks`); each timeline carries its times as its description,
 and the tests hold them against a new run. The two players of the star example (`starplayers`) are
-in virtual time, too. The terminal (`terminal`) shows a run of the demo in real time, so its numbers
-differ a little each time that it is drawn.
+in virtual time, too. The terminals (`terminal`) show the demo and the monitor in real time, so
+their numbers differ a little each time that they are drawn.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import matplotlib as mpl
 import pygame
 import starplayers
 import terminal
+import watched
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from talks import MESSAGES, SECONDS, Flight, Talk, play_for, talk
@@ -26,6 +27,7 @@ CLIENT, SERVER = 1.0, 0.0
 COLORS = {"A": "#0072B2", "B": "#D55E00", "C": "#009E73"}  # told apart by the colour-blind, too
 QUIET, LANE = "#c4c8cc", "#222222"
 DEMO = "mpgameserver demo --seed 7"
+MONITOR = "mpgameserver monitor 127.0.0.1:1475 --key monitor.pem"
 LOST_AT = 0.55
 """Share of its way over which a lost datagram is drawn."""
 STYLE = {
@@ -100,15 +102,24 @@ def save(figure: Figure, name: str, description: str) -> None:
     figure.savefig(HERE / name, metadata=metadata)
 
 
-def draw_demo() -> None:
-    """The demo in a terminal, with the link that the same seed gives."""
-    screen = terminal.last_screen(terminal.run(DEMO))
-    (HERE / "demo.svg").write_text(terminal.draw(DEMO, screen))
+def draw_terminals() -> None:
+    """The demo, with the link that the same seed gives, and the monitor, in each size."""
+    for size in terminal.SIZES:
+        draw_command("demo", DEMO, DEMO, size)
+        with watched.server() as arguments:
+            draw_command("monitor", MONITOR, f"mpgameserver monitor {arguments}", size)
+
+
+def draw_command(name: str, shown: str, command: str, size: tuple[int, int]) -> None:
+    """What a command leaves on a terminal of a size, below the command that a reader would type."""
+    screen = terminal.last_screen(terminal.run(command, size))
+    svg = terminal.draw(shown, screen, size[0])
+    (HERE / f"{name}-{size[0]}.svg").write_text(svg)
 
 
 def main() -> None:
     """Draw all of them."""
-    draw_demo()
+    draw_terminals()
     pygame.image.save(starplayers.draw(starplayers.play()), HERE / "star.png")
     with mpl.rc_context(STYLE):
         for mode in RetryMode:

@@ -15,7 +15,8 @@ from rich.text import Text
 
 from mpgameserver.cli import main
 
-WIDTH = 90
+SIZES = ((80, 24), (120, 40))
+"""Columns and lines of the terminals that are drawn."""
 _CONTROL = re.compile(r"(\n|\r|\x1b\[\d+A|\x1b\[2K|\x1b\[\?25[lh])")
 """Escape sequences with which rich's live display moves and clears; no colours among them."""
 _FONTS = re.compile(r"\s*@font-face \{.*?\}", re.S)
@@ -28,10 +29,10 @@ class _Terminal(io.StringIO):
         return True
 
 
-def run(command: str) -> str:
+def run(command: str, size: tuple[int, int]) -> str:
     """Run a command of the package in a terminal, and return all that it wrote."""
     terminal = _Terminal()
-    environment = {"COLUMNS": str(WIDTH), "TERM": "xterm-256color"}
+    environment = {"COLUMNS": str(size[0]), "LINES": str(size[1]), "TERM": "xterm-256color"}
     with patch.dict(os.environ, environment), redirect_stdout(terminal):
         exit_code = main(shlex.split(command)[1:])
     assert exit_code == 0, terminal.getvalue()
@@ -54,9 +55,9 @@ def last_screen(written: str) -> str:
     return re.sub(r"\n{3,}", "\n\n", "\n".join(line.rstrip() for line in lines).rstrip())
 
 
-def draw(command: str, screen: str) -> str:
+def draw(command: str, screen: str, width: int) -> str:
     """The screen below the command as an SVG that needs no font and nothing else from elsewhere."""
-    console = Console(record=True, width=WIDTH, file=io.StringIO(), force_terminal=True)
+    console = Console(record=True, width=width, file=io.StringIO(), force_terminal=True)
     console.print(Text(f"$ {command}", style="bold"))
     console.print(Text.from_ansi(screen))
     console.print()  # the picture cuts off the last line

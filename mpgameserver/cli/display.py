@@ -40,9 +40,9 @@ REDRAW_INTERVAL = 0.25
 MAX_WIDTH = 1000
 """Columns of a terminal in which every table fits."""
 BAR_WIDTH = 8
-_SPARKS = "▁▂▃▄▅▆▇█"
-_ASCII = str.maketrans("░▁▂▃▄▅▆▇█", "._,:-=+*#")
-"""For terminals that have no block elements."""
+_SPARKS = "▁▂▃▄▅▆▇"  # no full block: it would touch the line above
+_ASCII = str.maketrans("─━▁▂▃▄▅▆▇", ".#_,:-=+*")
+"""For terminals whose encoding has no such characters."""
 
 
 class Cell(str):
@@ -274,7 +274,7 @@ def _grid(row: Sequence[RichTable]) -> RichTable:
 def bar(share: float) -> Cell:
     """A bar of constant width for a share from 0 to 1, which is full only at 1."""
     full = int(share * BAR_WIDTH)
-    return Cell("█" * full + "░" * (BAR_WIDTH - full), "green" if share >= 1 else "yellow")
+    return Cell("━" * full + "─" * (BAR_WIDTH - full), "green" if share >= 1 else "yellow")
 
 
 def sparkline(values: Sequence[float | None], top: float = 0.0) -> Cell:

@@ -159,7 +159,7 @@ class TestOnATerminal:
             assert "15 sent" in stream.getvalue()
         assert "client 31" in stream.getvalue()
 
-    def test_a_terminal_without_block_elements_gets_other_characters(self, monkeypatch):
+    def test_a_terminal_without_such_characters_gets_other_characters(self, monkeypatch):
         monkeypatch.setenv("COLUMNS", "80")
         stream = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
         monkeypatch.setattr(stream, "isatty", lambda: True, raising=False)
@@ -167,18 +167,18 @@ class TestOnATerminal:
         display.print(bar(0.5), sparkline([0.0, 1.0]))
         stream.flush()
         assert b"####...." in stream.buffer.getvalue()
-        assert b"_#" in stream.buffer.getvalue()
+        assert b"_*" in stream.buffer.getvalue()
 
 
 def test_a_bar_is_full_only_when_nothing_is_missing():
-    assert bar(0.0) == "░" * 8
-    assert bar(0.5) == "████░░░░"
-    assert (bar(0.999), bar(0.999).style) == ("███████░", "yellow")
-    assert (bar(1.0), bar(1.0).style) == ("█" * 8, "green")
+    assert bar(0.0) == "─" * 8
+    assert bar(0.5) == "━━━━────"
+    assert (bar(0.999), bar(0.999).style) == ("━━━━━━━─", "yellow")
+    assert (bar(1.0), bar(1.0).style) == ("━" * 8, "green")
 
 
 def test_a_sparkline_goes_from_zero_to_the_highest_value():
-    assert sparkline([0.0, None, 10.0, 20.0]) == "▁ ▅█"
+    assert sparkline([0.0, None, 10.0, 20.0]) == "▁ ▄▇"
     assert sparkline([1.0], top=10.0) == "▂"
     assert sparkline([0.0, 0.0]) == "▁▁"
     assert sparkline([None]) == " "

@@ -17,6 +17,8 @@ import pytest
 from mpgameserver import RetryMode
 from mpgameserver.cli.demo.report import DemoReport, DemoSettings
 from mpgameserver.cli.display import Table
+from mpgameserver.cli.monitor_tables import MonitorView
+from mpgameserver.server.stats import ServerFigures
 
 PICTURES = Path(__file__).resolve().parents[2] / "docs" / "pictures"
 DESCRIPTION = re.compile(r"<dc:description>(.*?)</dc:description>", re.S)
@@ -101,26 +103,54 @@ def test_retry_on_timeout_is_repeated_when_the_loss_is_known() -> None:
     assert set(talk["handled"]) == set("ABC")
 
 
+def shown(name: str, width: int) -> str:
+    """The text of a picture of a terminal."""
+    svg = (PICTURES / f"{name}-{width}.svg").read_text()
+    return html.unescape(re.sub(r"<[^>]+>", "", svg)).replace("\N{NO-BREAK SPACE}", " ")
+
+
+WIDTHS = (80, 120)
+
+
 class TestTheTerminal:
-    """The picture of the demo, whose numbers are those of one run."""
+    """The pictures of the demo and of the monitor, whose numbers are those of one run."""
 
-    SVG = (PICTURES / "demo.svg").read_text()
-    SHOWN = html.unescape(re.sub(r"<[^>]+>", "", SVG)).replace("\N{NO-BREAK SPACE}", " ")
+    @pytest.mark.parametrize("width", WIDTHS)
+    def test_shows_a_demo_that_succeeded(self, width: int) -> None:
+        assert "every reliable byte arrived exactly once" in shown("demo", width)
 
-    def test_shows_a_demo_that_succeeded(self) -> None:
-        assert "every reliable byte arrived exactly once" in self.SHOWN
-
-    def test_has_the_columns_that_the_demo_prints(self) -> None:
+    @pytest.mark.parametrize("width", WIDTHS)
+    def test_has_the_columns_that_the_demo_prints(self, width: int) -> None:
         settings = DemoSettings(8.0, 5.0, 25.0, 5.0, 2.0, clients=4, seed=7)
-        assert settings.summary() in self.SHOWN
+        text = shown("demo", width)
+        assert settings.summary() in text
         report = DemoReport(settings, 8.0, 1.0, 540, 0, messages=(), datagrams=(), clients=())
         tables = [part for part in report.as_tables() if isinstance(part, Table)]
         assert len(tables) == 2
         for table in tables:
-            assert all(column in self.SHOWN for column in table.columns)
+            assert all(column in text for column in table.columns)
 
-    def test_fetches_nothing(self) -> None:
-        assert re.findall(r"url\((?!#)|href=|src=|@import", self.SVG) == []
+    @pytest.mark.parametrize("width", WIDTHS)
+    def test_has_the_tables_that_the_monitor_shows(self, width: int) -> None:
+        *beside, clients = MonitorView().take(ServerFigures())
+        text = shown("monitor", width)
+        for table in beside:
+            cells = [cell for row in table.rows for cell in row[:1] if cell != "nothing"]
+            assert all(cell in text for cell in (*table.columns, *cells))
+        for column in clients.columns:
+            assert all(word in text for word in column.split())
+
+    @pytest.mark.parametrize("width", WIDTHS)
+    def test_shows_clients_of_which_some_lose_much(self, width: int) -> None:
+        text = shown("monitor", width)
+        assert "8 clients" in text
+        assert re.search(r"127\.0\.0\.1:\d+ .* (?:[5-9]|1\d)\.\d%", text)
+
+    @pytest.mark.parametrize("name", ["demo", "monitor"])
+    @pytest.mark.parametrize("width", WIDTHS)
+    def test_fetches_nothing(self, name: str, width: int) -> None:
+        svg = (PICTURES / f"{name}-{width}.svg").read_text()
+        assert re.findall(r"url\((?!#)|href=|src=|@import", svg) == []
 
     def test_leaves_out_what_was_drawn_over(self) -> None:
         terminal = load("terminal")

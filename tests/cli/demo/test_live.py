@@ -64,25 +64,25 @@ def cell(shown: Table, column: str) -> str:
 
 def test_the_bar_of_a_file_grows_as_it_leaves_and_is_full_when_it_has_arrived() -> None:
     seat = Seat()
-    assert cell(table(seat), "file\nup") == "░░░░░░░░"
+    assert cell(table(seat), "file\nup") == "────────"
     seat.ledger.send(seat.client, Kind.FILE, b"", 0.0)
     seat.client.pending = FILE_SIZE // 2
-    assert cell(table(seat), "file\nup") == "████░░░░"
+    assert cell(table(seat), "file\nup") == "━━━━────"
     seat.client.pending = 0
-    assert cell(table(seat), "file\nup") == "███████░"
-    assert cell(table(seat, received=1), "file\nup") == "████████"
+    assert cell(table(seat), "file\nup") == "━━━━━━━─"
+    assert cell(table(seat, received=1), "file\nup") == "━━━━━━━━"
 
 
 def test_the_bar_of_a_file_on_its_way_down_goes_by_the_bytes_that_came() -> None:
     received = [0] * 298 + [FILE_SIZE // 4, FILE_SIZE // 4]
     seat = Seat(Client(seconds=ConnectionStats(bytes_recv=received)))
-    assert cell(table(seat), "file\ndown") == "████░░░░"
+    assert cell(table(seat), "file\ndown") == "━━━━────"
 
 
 def test_the_latency_of_the_last_whole_seconds_is_a_sparkline() -> None:
     latency = [9] * 291 + [0, 0, 10, 20, 30, 40, 70, 70] + [500]
     seat = Seat(Client(seconds=ConnectionStats(latency=latency)))
-    assert cell(table(seat), "last\n8 s") == "  ▂▃▄▅██"
+    assert cell(table(seat), "last\n8 s") == "  ▂▃▄▄▇▇"
 
 
 def test_the_losses_of_each_second_are_a_sparkline() -> None:
@@ -91,8 +91,8 @@ def test_the_losses_of_each_second_are_a_sparkline() -> None:
         view.table(now, "playing", [], progress, link(sent, lost)).note
         for now, sent, lost in ((0.0, 0, 0), (1.0, 100, 10), (1.5, 150, 60), (2.0, 200, 10))
     ]
-    assert notes[1] == notes[2] == "lost, last 8 s        ▁█"
-    assert notes[3] == "lost, last 8 s       ▁█▁"
+    assert notes[1] == notes[2] == "lost, last 8 s        ▁▇"
+    assert notes[3] == "lost, last 8 s       ▁▇▁"
 
 
 def test_a_line_for_a_pipe_has_no_sparkline() -> None:
