@@ -1,4 +1,4 @@
-"""Calls a turn of a client or a server from an asyncio loop, whenever it is due."""
+"""Calls the turns of a client or a server from an asyncio loop when they are due."""
 
 from __future__ import annotations
 
@@ -13,12 +13,13 @@ from mpgameserver.aio.watch import LoopWatch, ThreadWatch, Watch
 __all__ = ["Driver"]
 
 MIN_DELAY = 0.001
-"""Seconds to a timer at least: loops count in milliseconds, and would call too early."""
+"""Minimum seconds to a timer: loops count in milliseconds, and would call too early."""
 BLOCKED_DELAY = 0.1
-"""The same while the socket is not writable: whatever is due waits for that."""
+"""The same while the socket is not writable, for which everything waits."""
 RENEWAL_INTERVAL = 0.1
-"""Seconds between two registrations of the same sockets at least. A loop that has dropped one is
-late once, by as much or by the time to the next timer; 20 system calls a second cost nothing."""
+"""Minimum seconds between two registrations of the same sockets. If the loop has dropped one, a
+turn is late by at most this or the time to the next timer; 20 system calls a second are
+negligible."""
 
 
 class Driven(Protocol):
@@ -36,7 +37,7 @@ class Driven(Protocol):
 
 
 class Driver:
-    """Calls `turn` in the running loop: when a socket asks for it, a timer, or `soon`."""
+    """Calls `turn` in the running loop: for a socket, for a timer, or after `soon`."""
 
     def __init__(self, driven: Driven, turn: Callable[[], object]) -> None:
         self._loop = asyncio.get_running_loop()
@@ -51,12 +52,12 @@ class Driver:
         forks.end_in_child(self)
 
     def start(self) -> None:
-        """Call the first turn, now."""
+        """Call the first turn at once."""
         self._is_active = True
         self._run()
 
     def soon(self) -> None:
-        """Call a turn in the loop's next round; of no effect before `start`."""
+        """Call a turn in the loop's next iteration; no effect before `start`."""
         if self._soon is None and self._is_active:
             self._soon = self._loop.call_soon(self._run_soon)
 
@@ -86,7 +87,7 @@ class Driver:
         self._renew()
 
     def _renew(self) -> None:
-        """Register the sockets again: that no socket has woken the loop may be the loop's doing."""
+        """Register the sockets again, because the loop may have dropped one."""
         now = self._loop.time()
         if self._is_active and now >= self._next_renewal:
             self._next_renewal = now + RENEWAL_INTERVAL
@@ -102,7 +103,7 @@ class Driver:
             self._schedule()
 
     def _wait_for_sockets(self) -> None:
-        """Wait for them; a finalizer may close the driver, and then the sockets, in here."""
+        """Register the sockets; a finalizer may close the driver and the sockets meanwhile."""
         filenos = self._driven.filenos()
         wanted = set(filenos), filenos[0] if self._driven.wants_write else None
         self._set_watch(*wanted)
@@ -117,7 +118,7 @@ class Driver:
             self._watch.set(readers, writer)
 
     def _schedule(self) -> None:
-        """Have a timer that comes no later than what is due; one that comes early harms nothing."""
+        """Set a timer for the next due time at the latest; an early one does no harm."""
         due = self._driven.next_timer()
         if due == float("inf"):
             return
@@ -127,5 +128,5 @@ class Driver:
             if self._timer_at <= when:
                 return
             self._timer.cancel()
-        self._timer_at = when  # a handle of uvloop does not tell it if the time has come already
+        self._timer_at = when  # a handle of uvloop has no time if that has passed
         self._timer = self._loop.call_at(when, self._run_timer)

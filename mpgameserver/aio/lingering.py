@@ -1,9 +1,9 @@
 """Clients that have left while one of their events is still running.
 
-A coroutine may save to a database what a player has had: it is left to come to its end. One that
-never does keeps the session in memory, and a client that comes and goes could leave as many of
-those behind as it likes. So their number is bounded, per host and in all; beyond it the oldest
-event is cancelled. The `disconnect` event that comes then may linger too, within the same bounds.
+A coroutine may be saving a player's state to a database, so it may finish. One that never does
+keeps the session in memory, and a client that reconnects repeatedly could leave many behind. Their
+number is therefore limited, per host and in all; beyond the limit the oldest event is cancelled.
+The `disconnect` event that follows may linger, too, within the same limits.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from mpgameserver.transport.address import host_groups, host_of
 __all__ = ["LingeringClients"]
 
 MAX_LINGERING = 8192
-"""As many as a server has clients: all of them may leave at once, and each be saved."""
+"""The default limit on clients: all of them may leave at once, and be saved."""
 MAX_LINGERING_PER_HOST = 256
-"""As many as one host has clients."""
+"""The default limit on clients of one host."""
 
 
 class LingeringClients:
@@ -32,7 +32,7 @@ class LingeringClients:
         return len(self._clients)
 
     def add(self, client: ServerClient) -> ServerClient | None:
-        """Add one, unless it is there; return the oldest, if there are too many."""
+        """Add a client, once; return the oldest one if there are too many."""
         if client in self._clients:
             return None
         groups = host_groups(host_of(client.addr))
@@ -51,7 +51,7 @@ class LingeringClients:
         )
 
     def discard(self, client: ServerClient) -> None:
-        """Remove one, if it is there."""
+        """Remove a client, if it is in the table."""
         if client not in self._clients:
             return
         del self._clients[client]

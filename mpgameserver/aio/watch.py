@@ -1,8 +1,8 @@
 """Waits for sockets on behalf of an event loop: in the loop, or in a thread where it cannot.
 
-The proactor loop, which Windows has by default, waits for operations that it has begun itself, and
-not for sockets that other code reads. There a thread waits, and wakes the loop. Whichever it
-is: once something can be used, the loop calls `ready`, and `set` is to be called after that.
+The proactor loop, the default on Windows, waits for operations that it has begun itself, but not
+for sockets that other code reads. There, a thread waits and wakes the loop. In both cases the loop
+calls `ready` once a socket is ready, and `set` must be called again after that.
 """
 
 from __future__ import annotations
@@ -20,30 +20,30 @@ from mpgameserver.transport.poll import Waiter
 __all__ = ["LoopWatch", "ThreadWatch", "Watch"]
 
 LONG = 3600.0
-"""Seconds of one wait of the thread: only what it waits for ends it."""
+"""Seconds of one wait of the thread, which only its sockets end."""
 
 
 class Watch(Protocol):
     """A wait for sockets."""
 
     def set(self, readers: set[int], writer: int | None) -> None:
-        """Wait until any of `readers` can be read, or `writer`, one of them, takes more."""
+        """Wait until one of `readers` is readable, or `writer`, one of them, is writable."""
 
     def renew(self) -> None:
-        """Register again what the loop may have dropped without a word."""
+        """Register the sockets again, in case the loop has silently dropped them."""
 
     def close(self) -> None:
-        """Wait no more; to be called before the sockets are closed."""
+        """Stop waiting; must be called before the sockets are closed."""
 
     def end_in_child(self) -> None:
-        """Wait no more in a process that was forked; the parent goes on waiting."""
+        """Stop waiting in a forked process; the parent continues to wait."""
 
 
 class LoopWatch:
-    """Has the loop wait; `set` is a NotImplementedError where that cannot.
+    """Lets the loop wait; `set` raises NotImplementedError if the loop cannot.
 
-    What the loop waits for are duplicates of the descriptors: libuv, which uvloop runs on, aborts
-    the process when it is about to wait for one that something else has closed since it was told.
+    The loop waits for duplicates of the descriptors, because libuv, on which uvloop runs, aborts
+    the process if something else has closed a registered descriptor.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, ready: Callable[[], object]) -> None:
@@ -77,7 +77,7 @@ class LoopWatch:
 
     def _stop_reading(self, descriptor: int) -> None:
         duplicate = self._duplicates.pop(descriptor, None)
-        if duplicate is not None:  # else a finalizer has closed this in between
+        if duplicate is not None:  # otherwise a finalizer has closed it meanwhile
             self._loop.remove_reader(duplicate)
             _close(duplicate)
 
@@ -118,9 +118,9 @@ class _Descriptor(int):
 
 
 class ThreadWatch:
-    """Has a thread wait.
+    """Lets a thread wait.
 
-    It waits once for each `set`: when it has had the loop call `ready`, it waits for the next.
+    It waits once for each `set`: after the loop has called `ready`, it waits for the next `set`.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, ready: Callable[[], object]) -> None:

@@ -1,8 +1,8 @@
 """Choice of the entry to evict from a full table that anyone can fill.
 
-To evict the oldest is certain death for an honest entry that needs longer than a flood takes to
-go round the table. To evict one at random leaves it a chance of surviving each arrival, however
-the flood is timed.
+Evicting the oldest always removes an honest entry that takes longer than the flood takes to fill
+the table. Evicting a random one leaves it a chance to survive each arrival, however the flood is
+timed.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ class Evictable(Protocol):
 
     @property
     def is_repeated(self) -> bool:
-        """True if its sender has sent it again, as honest peers do while they wait."""
+        """True if its sender has repeated it, as honest peers do while they wait."""
 
 
 _EntryT = TypeVar("_EntryT", bound=Evictable)
@@ -29,8 +29,8 @@ _EntryT = TypeVar("_EntryT", bound=Evictable)
 def choose_victim(entries: Collection[_EntryT], rng: Random) -> _EntryT:
     """Pick the entry to evict: random, but a repeated one only if it is drawn twice.
 
-    More than that must not be done for repeated entries: an attacker can repeat too, and then it
-    is the newest honest entry that has not been repeated yet.
+    Repeated entries must not be favoured more than that: an attacker can repeat, too, and then only
+    the newest honest entry has not been repeated yet.
     """
     first, second = (_nth(entries, rng.randrange(len(entries))) for _ in range(2))
     return second if first.is_repeated and not second.is_repeated else first

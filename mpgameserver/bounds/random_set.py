@@ -8,7 +8,7 @@ __all__ = ["RandomSet"]
 
 
 class RandomSet:
-    """Up to `limit` integers, each step in constant time; `rng` decides which one is forgotten."""
+    """Up to `limit` integers, in constant time; `rng` chooses the one to forget."""
 
     def __init__(self, limit: int, rng: Random) -> None:
         self._limit = limit
@@ -23,7 +23,7 @@ class RandomSet:
         return member in self._places
 
     def add(self, member: int) -> None:
-        """Add a member, and forget another one if there is no room."""
+        """Add a member; if there is no room, forget another one."""
         if member in self._places:
             return
         if len(self._members) >= self._limit:
@@ -32,7 +32,7 @@ class RandomSet:
         self._members.append(member)
 
     def discard(self, member: int) -> None:
-        """Remove a member, if it is one."""
+        """Remove a member, if it is present."""
         place = self._places.pop(member, None)
         if place is None:
             return

@@ -1,18 +1,18 @@
-"""A token bucket: a limit on how often something is done per second, and at once."""
+"""A token bucket: a limit on the rate of something, with a burst."""
 
 from __future__ import annotations
 
 __all__ = ["TokenBucket"]
 
 _ROUNDING = 0.01
-"""Of a token: what a time of `next_time` may be short of, for it is a rounded sum."""
+"""Tokens: the rounding error of `next_time`."""
 
 
 class TokenBucket:
     """Holds tokens up to `burst`, is full at first, and fills at `rate` tokens per second.
 
-    `rate` and `burst` may be changed at any time. Times are monotonic, in seconds; one before an
-    earlier one counts as the earlier one.
+    `rate` and `burst` may be changed at any time. Times are monotonic, in seconds; a
+    time that goes back counts as the latest one.
     """
 
     def __init__(self, rate: float, burst: float) -> None:
@@ -22,7 +22,7 @@ class TokenBucket:
         self._filled_at = float("-inf")
 
     def take(self, now: float, tokens: float = 1.0) -> bool:
-        """Take a token, or so many at once; False when there are not as many."""
+        """Take one token or more at once; return False, and take none, if there are too few."""
         self._fill(now)
         if self._tokens < tokens - _ROUNDING:
             return False
@@ -30,7 +30,7 @@ class TokenBucket:
         return True
 
     def next_time(self) -> float:
-        """Time of the next token; in the past if there is one already."""
+        """Return the time of the next token; in the past if there is one already."""
         return self._filled_at + max(1 - self._tokens, 0.0) / self.rate
 
     def _fill(self, now: float) -> None:

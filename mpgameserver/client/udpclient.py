@@ -1,7 +1,7 @@
 """The client: a socket, a clock and a connection, driven by one call per frame.
 
-`update` reads all that has arrived, does what the time asks for, calls the callbacks of the
-messages that are over, and sends. It never blocks, and what the network does is never raised.
+`update` reads what has arrived, handles timeouts, calls the callbacks of completed messages, and
+sends. It never blocks, and network errors are never raised.
 """
 
 from __future__ import annotations
@@ -41,17 +41,17 @@ CONNECTION_TIMEOUT = 5.0
 MAX_DATAGRAMS_PER_UPDATE = 1024
 """Datagrams read in one `update`: twice what the fastest sender sends in a frame of 1/60 s."""
 MAX_CALLBACKS_PER_UPDATE = 4096
-"""Callbacks of messages called in one `update`: a server that acks late, and all at once, must not
-hold the frame. The others are called in the next."""
+"""Callbacks of messages called in one `update`, so that a server that acks late and all at once
+does not delay the frame. The rest is called in the next one."""
 CLOSED_BY_OTHERS = frozenset({errno.EBADF, errno.ENOTSOCK})
 """Errors of a socket that something else in the process has closed."""
 MIN_WAIT = 0.001
-"""Seconds that a blocking call waits at least, while the socket is not writable."""
+"""Minimum seconds that a blocking call waits while the socket is not writable."""
 
 _LOG = logging.getLogger("mpgameserver.client")
 
 _ORDINARY_DROPS = frozenset({"repeated", "too old"})
-"""Drops that an honest server on an honest network causes, and that need no log line."""
+"""Drops that an honest server on an honest network causes; they are not logged."""
 
 
 class UdpClient:
@@ -77,7 +77,7 @@ class UdpClient:
     """
 
     _network: Network = SYSTEM
-    """Its clock and its sockets; `mpgameserver.testing` has others."""
+    """The clock and sockets, which `mpgameserver.testing` replaces."""
 
     def __init__(
         self,
@@ -96,7 +96,7 @@ class UdpClient:
         self._callbacks = Callbacks()
         self._exclusively = Exclusive()
         self._guard = ThreadGuard()
-        """The thread that is in a call which must not be entered by another; 0: none."""
+        """The thread in a call that no other may enter; 0: none."""
         self._failure: ConnectFailure | None = None
         self._drop_log = LimitedLog(_LOG)
         self._send_errors: Callable[[], dict[str, int]] = dict
@@ -127,8 +127,8 @@ class UdpClient:
     ) -> None:
         """Start to connect to a server.
 
-        While the client is already trying the same (host, port), the attempt simply goes on, so a
-        frame loop may call this until the client is connected. Otherwise the client starts anew. It
+        While the client is already trying the same (host, port), the attempt continues, so a frame
+        loop may call this until the client is connected. Otherwise the client starts anew. It
         first closes an existing connection with a DISCONNECT; the next `update` calls the callbacks
         of that connection's messages, and of an attempt to reach another address, with False. If it
         raises, nothing has changed.

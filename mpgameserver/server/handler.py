@@ -35,9 +35,9 @@ EVENTS = tuple(_ARGUMENTS)
 """The names of the events of a handler."""
 
 SIMILAR = 0.85
-"""The similarity from which a name is taken for a misspelt event: `connects`, but not `start`."""
+"""Similarity above which a name counts as a misspelt event: `connects`, but not `start`."""
 SIMILAR_BEHIND_A_PREFIX = 0.76
-"""The same for `on_start` and `handle_connection`, which can hardly be anything but events."""
+"""The same for names such as `on_start`, which are almost certainly meant as events."""
 _STEMS = {"message" if name == "handle_message" else name: name for name in EVENTS}
 
 
@@ -47,7 +47,7 @@ class EventHandler:
     A handler can also be any other object that has some of these methods.
 
     Events are called from one thread, one at a time. An exception in an event is logged; other
-    clients are unaffected. Messages that an event queues leave when it returns.
+    clients are unaffected. Messages that an event queues are sent when it returns.
 
     Under `mpgameserver.aio.serve`, any event may be a coroutine function.
     """
@@ -156,10 +156,10 @@ def _check_event(handler: object, name: str) -> None:
 
 
 def _can_be_called(event: Any, arguments: tuple[str, ...]) -> bool:
-    """False if the signature of an event shows that it does not take these arguments."""
+    """Return False if the signature of an event shows that it does not take these arguments."""
     try:
         inspect.signature(event).bind(*arguments)
-    except ValueError:  # none is known of what is not Python; a method without self has none either
+    except ValueError:  # there is none for code that is not Python, or for a method without `self`
         return not inspect.ismethod(event)
     except TypeError:
         return False
@@ -181,7 +181,7 @@ def _warn_of_near_misses(handler: object) -> None:
 
 
 def _has_own(handler: object, name: str) -> bool:
-    """Tell whether an event is the handler's own, and not the one of the base that does nothing."""
+    """Return True if an event is the handler's own, and not the base class's empty one."""
     event: Any = getattr(handler, name, None)
     return event is not None and getattr(event, "__func__", event) is not getattr(
         EventHandler, name
@@ -189,7 +189,7 @@ def _has_own(handler: object, name: str) -> bool:
 
 
 def _near(name: str, events: dict[str, str]) -> str | None:
-    """The event, of those by stem, that somebody may have meant by a name."""
+    """Return the event, of those by stem, that a name was probably meant for."""
     if name.startswith("_"):
         return None
     whole = name.lower().replace("_", "")

@@ -1,4 +1,4 @@
-"""Calls for a server's clients that other threads make, until its own thread makes them."""
+"""A queue of calls of other threads for a server's clients, made on the server's thread."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from collections.abc import Callable
 __all__ = ["MAX_BYTES", "MAX_CALLS_PER_TURN", "MESSAGE_COST", "HandOver"]
 
 MAX_BYTES = 64 << 20
-"""Bytes of messages that wait: four times what may wait to be sent to one client."""
+"""Bytes of queued messages: four times what may be queued for one client."""
 MESSAGE_COST = 1024
-"""Bytes that a message counts beside its own, so that no more than 65,536 wait."""
+"""Overhead in bytes counted for each message, so that at most 65,536 are queued."""
 MAX_CALLS_PER_TURN = 1024
-"""Calls made before the sessions have their turn: some milliseconds."""
+"""Calls made per turn, before the sessions: some milliseconds."""
 
 _Call = tuple[int, Callable[..., object], tuple[object, ...]]
 
@@ -21,7 +21,7 @@ _Call = tuple[int, Callable[..., object], tuple[object, ...]]
 class HandOver:
     """A bounded queue of calls, in the order in which they were made.
 
-    `wake` is called, on the thread of the caller, when the first call comes to wait.
+    `wake` is called, on the caller's thread, when a call is put into the empty queue.
     """
 
     def __init__(self, wake: Callable[[], object]) -> None:
@@ -29,16 +29,16 @@ class HandOver:
         self._calls: deque[_Call] = deque()
         self._bytes = 0
         self._is_open = True
-        # Reentrant: a signal handler may call while its thread is in here.
+        # Reentrant, because a signal handler may call while its thread holds it.
         self._lock = threading.RLock()
 
     def __len__(self) -> int:
         return len(self._calls)
 
     def put(self, size: int, function: Callable[..., object], *arguments: object) -> bool:
-        """Have `function(*arguments)` called; False where there is no room for its `size` bytes.
+        """Queue `function(*arguments)`; return False if there is no room for its `size` bytes.
 
-        What takes no bytes always has room.
+        There is always room for a call of 0 bytes.
         """
         with self._lock:
             if not self._is_open or (size and self._bytes + size > MAX_BYTES):
@@ -51,7 +51,7 @@ class HandOver:
         return True
 
     def take(self) -> list[_Call]:
-        """Take the oldest calls, as many as there are to be in a turn."""
+        """Take the oldest calls, at most those of one turn."""
         if not self._calls:
             return []
         with self._lock:
@@ -62,6 +62,6 @@ class HandOver:
         return calls
 
     def close(self) -> None:
-        """Take nothing more."""
+        """Refuse further calls."""
         with self._lock:
             self._is_open = False

@@ -19,7 +19,7 @@ PACKET_CHARGE = 96 << 10
 
 
 class _Budgets:
-    """The three budgets of a group of hosts or of all, and whose sessions share them."""
+    """The three budgets of a group of hosts or of all hosts, and the sessions that share them."""
 
     __slots__ = ("inboxes", "reassembly", "send_queues", "sessions", "shares")
 
@@ -41,7 +41,7 @@ class HostBudgets:
 
     @property
     def inboxes(self) -> int:
-        """The bytes that messages hold which wait for the handler."""
+        """Bytes of messages that wait for the handler."""
         return self._all.inboxes.held
 
     @property
@@ -51,7 +51,7 @@ class HostBudgets:
 
     @property
     def send_queues(self) -> int:
-        """The bytes that messages hold which wait to be sent or acked."""
+        """Bytes of messages that are queued or not acked yet."""
         return self._all.send_queues.held
 
     def limit(self, limits: Limits) -> None:
@@ -70,7 +70,7 @@ class HostBudgets:
         group.send_queues.limit = limits.send_queues_bytes_per_host * shares
 
     def add(self, session: Session) -> None:
-        """Have a session share the budgets of its host, and of the networks which that is in."""
+        """Let a session share the budgets of its host and of the networks that contain it."""
         narrowest = self._all
         for name, shares in reversed(host_groups(host_of(session.address))):
             narrowest = self._group(name, shares, narrowest)
@@ -88,7 +88,7 @@ class HostBudgets:
         return group
 
     def remove(self, session: Session) -> None:
-        """Forget a session that has ended and holds nothing any more."""
+        """Remove a session that has ended and holds nothing any more."""
         for name, _ in host_groups(host_of(session.address)):
             group = self._groups[name]
             group.sessions.discard(session)
@@ -96,17 +96,17 @@ class HostBudgets:
                 del self._groups[name]
 
     def largest_reassembly(self, session: Session) -> Session | None:
-        """Return the session whose incomplete messages have to make room for those of another.
+        """Return the session whose incomplete messages must make room for those of another.
 
-        The largest of its host or network, where that has its share; where all is taken, the
-        largest of the one that holds the most for its shares. None when no session holds more than
-        this one.
+        That is the largest of its host or network if that has used up its budget. If the total is
+        used up, it is the largest of the group that holds the most for its shares. None if no
+        session holds more than this one.
         """
         groups = [self._groups[name] for name, _ in host_groups(host_of(session.address))]
         full = next((group for group in groups if _is_full(group.reassembly)), None)
         if full is None:
             if not _is_full(self._all.reassembly):
-                return None  # it has reached the bounds of a single session
+                return None  # it has reached the limits of a single session
             full = max(self._groups.values(), key=lambda each: each.reassembly.held / each.shares)
         largest = max(full.sessions, key=_held_by)
         return largest if _held_by(largest) > _held_by(session) else None

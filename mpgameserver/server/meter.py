@@ -1,7 +1,7 @@
 """Measurements of a server: where its time goes, and the sums of its sessions' statistics.
 
-The observer of an engine (`observer`) tells the meter what the engine is doing; an engine that is
-not measured has no observer. All of it is used only on the handler's thread.
+The observer of an engine (`observer`) notifies the meter of what the engine is doing. Everything
+here is used only on the handler's thread.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from mpgameserver.transport.address import format_address
 __all__ = ["Measured", "Phase", "ServerMeter"]
 
 MAX_CONNECTIONS_LISTED = 32
-"""Sessions that a snapshot lists: as many as a terminal has lines."""
+"""Sessions listed in a snapshot: about as many as a terminal has lines."""
 
 _Result = TypeVar("_Result")
 
@@ -39,11 +39,11 @@ class Measured(Protocol):
 
     @property
     def sessions(self) -> SessionTable:
-        """Those that are not over."""
+        """The sessions that have not ended."""
 
     @property
     def budgets(self) -> HostBudgets:
-        """Bytes that they hold, per host, per network and in all."""
+        """The bytes that sessions hold, per host, per network and in all."""
 
 
 class Events(Protocol):
@@ -55,7 +55,7 @@ class Events(Protocol):
 
     @property
     def waiting(self) -> int:
-        """Events that wait for those."""
+        """Events waiting for those in progress."""
 
     @property
     def waiting_bytes(self) -> int:
@@ -63,11 +63,11 @@ class Events(Protocol):
 
     @property
     def dropped(self) -> int:
-        """Messages that waited when their client was gone, and were not handled."""
+        """Messages that were waiting when their client left, and were not handled."""
 
 
 class ServerMeter:
-    """Statistics of each server in turn that runs a context; each begins at zero."""
+    """Measurements of the servers that run a context, one after the other, each from zero."""
 
     def __init__(self, clock: Callable[[], float] = perf_counter) -> None:
         self._clock = clock
@@ -91,11 +91,11 @@ class ServerMeter:
         self._reset()
 
     def watch(self, events: Events) -> None:
-        """Include events that wait for coroutines in the statistics, until another engine comes."""
+        """Include events waiting for coroutines, until another engine is measured."""
         self._events = events
 
     def switch(self, phase: Phase) -> Phase:
-        """Something else is done from now on; what was done until now."""
+        """Enter another phase; return the previous one."""
         now = self._clock()
         before, self._phase = self._phase, phase
         self._seconds[before] += now - self._since
@@ -103,7 +103,7 @@ class ServerMeter:
         return before
 
     def timed(self, phase: Phase, function: Callable[..., _Result]) -> Callable[..., _Result]:
-        """A function that does the same, counted but for what is counted as another within it."""
+        """Return a wrapper that counts the function's time, except for other phases within it."""
 
         def measured(*arguments: object) -> _Result:
             before = self.switch(phase)
@@ -117,15 +117,15 @@ class ServerMeter:
     def timed_steps(
         self, phase: Phase, coroutine: Coroutine[Any, Any, _Result]
     ) -> Coroutine[Any, Any, _Result]:
-        """A coroutine that does the same; it is counted while it runs, and not while it waits."""
+        """Return an awaitable that counts the time in which the coroutine runs, not waits."""
         return _TimedSteps(self, phase, coroutine)
 
     def note_end(self, session: Session) -> None:
-        """A session has ended; its counts stay in the statistics."""
+        """Keep the counts of a session that has ended."""
         self._ended.add(session)
 
     def figures(self) -> ServerFigures:
-        """A snapshot; on the handler's thread. Zeros before a server that is measured was made."""
+        """Return a snapshot, on the handler's thread. Zeros before a measured server was made."""
         engine, events = self._engine, self._events
         if engine is None:
             return ServerFigures()
@@ -167,8 +167,8 @@ class ServerMeter:
 class _TimedSteps(Coroutine[Any, Any, _Result]):
     """The result of `ServerMeter.timed_steps`.
 
-    No coroutine around the other one: cancelled before its first step, it would never begin that,
-    of which Python warns.
+    Not a coroutine around the other one: if it were cancelled before its first step, the other
+    would never be started, and Python would warn.
     """
 
     def __init__(
@@ -177,7 +177,7 @@ class _TimedSteps(Coroutine[Any, Any, _Result]):
         self._inner = inner
         self._send = meter.timed(phase, inner.send)
         self._throw = meter.timed(phase, inner.throw)
-        # The loop, in its debug mode, names what was slow.
+        # In its debug mode, the loop logs slow callbacks by name.
         self.__qualname__ = getattr(inner, "__qualname__", type(inner).__name__)
 
     def send(self, value: Any) -> Any:
@@ -200,7 +200,7 @@ class _TimedSteps(Coroutine[Any, Any, _Result]):
 
 
 class _Totals:
-    """Sums of the statistics of sessions."""
+    """Sums of session statistics."""
 
     def __init__(self) -> None:
         self.sent = self.acked = self.timed_out = self.retransmitted = 0
@@ -216,7 +216,7 @@ class _Totals:
         self.discarded += endpoint.reassembler.discarded
 
     def with_all(self, sessions: tuple[Session, ...]) -> _Totals:
-        """These, and what some more sessions have done."""
+        """Return these sums plus those of more sessions."""
         sums = _Totals()
         vars(sums).update(vars(self))
         for session in sessions:

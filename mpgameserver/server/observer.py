@@ -1,4 +1,4 @@
-"""The observer of a server that is traced, measured, or both; without, there is none."""
+"""The observer of a server that is traced, measured, or both; other servers have none."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["ServerObserver", "new_observer"]
 
 
 class _TimedEvents(EventHandler):
-    """A handler whose events are those of another one, and are counted as the handler's time."""
+    """A handler that calls another one's events and counts their time."""
 
     def __init__(self, meter: ServerMeter, events: EventHandler) -> None:
         self._meter = meter
@@ -29,10 +29,10 @@ class _TimedEvents(EventHandler):
 
 
 class ServerObserver:
-    """Is told of every datagram and phase of a server, and tells its meter and its trace.
+    """Passes every datagram and phase of a server to its meter and its trace.
 
-    In the trace, a hello or a challenge response that waits for its turn counts as received. If it
-    is dropped later, it gets a second line, without its header.
+    In the trace, a deferred hello or challenge response counts as received. If it is dropped later,
+    it gets a second line, without its header.
     """
 
     def __init__(
@@ -50,19 +50,19 @@ class ServerObserver:
         self._meter.attach(engine)
 
     def timed(self, events: EventHandler) -> EventHandler:
-        """The same events, whose time is counted."""
+        """Return a handler with the same events, whose time is counted."""
         return _TimedEvents(self._meter, events)
 
     def phase(self, phase: Phase) -> Phase:
-        """Something else is done from now on; what was done until now."""
+        """Enter another phase; return the previous one."""
         return self._meter.switch(phase)
 
     def received(self, datagram: bytes, address: SocketAddress) -> None:
-        """A datagram has arrived, and was not dropped."""
+        """Record a datagram that was received and not dropped."""
         self._note_arrival(datagram, address, None)
 
     def dropped(self, datagram: bytes | None, address: SocketAddress, reason: str) -> None:
-        """A datagram has arrived and was dropped; None: one that had arrived before, and waited."""
+        """Record a dropped datagram; None stands for a deferred one that was recorded before."""
         if datagram is not None:
             self._note_arrival(datagram, address, reason)
         elif self._trace is not None:
@@ -75,26 +75,26 @@ class ServerObserver:
             self._trace.arrived(datagram, self._local(), address, reason)
 
     def sent(self, datagram: bytes, address: SocketAddress) -> None:
-        """A datagram leaves."""
+        """Record a datagram that is sent."""
         self._meter.datagrams_sent += 1
         self._meter.bytes_sent += len(datagram)
         if self._trace is not None:
             self._trace.sent(datagram, self._local(), address)
 
     def unsent(self, address: SocketAddress) -> None:
-        """There was no room for a reply or a DISCONNECT that should leave."""
+        """Record a reply or a DISCONNECT for which there was no room."""
         if self._trace is not None:
             self._trace.dropped("out", self._local(), address, "unsent")
 
     def ended(self, session: Session) -> None:
-        """A session has ended."""
+        """Record the end of a session."""
         self._meter.note_end(session)
 
 
 def new_observer(
     context: ServerContext, local: Callable[[], SocketAddress]
 ) -> ServerObserver | None:
-    """The observer that a context asks for, if any; `local` tells the address of the socket."""
+    """Return the observer that a context asks for, if any; `local` returns the socket's address."""
     if context.trace is None and context.meter is None:
         return None
     return ServerObserver(context.meter, context.trace, local)

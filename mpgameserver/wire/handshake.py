@@ -5,10 +5,10 @@
                                                      signed by the server's root key
     client → server   CHALLENGE_RESP   sealed        the token
 
-Both sides derive the session key from the two ephemeral keys and the salt. Nothing here keeps
-state, reads a clock or decides: it turns values into bytes and bytes into values.
+Both sides derive the session key from the two ephemeral keys and the salt. The functions here only
+convert between values and bytes: they keep no state, read no clock and make no decisions.
 
-Anybody can send a hello from any address, so the work it causes comes cheapest first. Reading a
+Anyone can send a hello from any address, so the cheapest work comes first. Reading a
 packet or a message takes no public-key work: it checks every length and tag, the checksum and
 the 26 bytes that every P-256 key starts with. The expensive steps are separate: `public_key`,
 `ephemeral_key` (is the point on the curve), `verify` and `session_key`, some 5, 5, 50 and 40 µs.
@@ -90,11 +90,11 @@ RandomBytes = Callable[[int], bytes]
 
 
 class WrongKeyError(HandshakeError):
-    """A SERVER_HELLO of a server that has another root key than the one that is trusted."""
+    """A SERVER_HELLO of a server whose root key is not the trusted one."""
 
 
 class ClearPacket(NamedTuple):
-    """A packet of the handshake's first half: a header, and the one message it carries."""
+    """An unencrypted packet: a header and the one message that it carries."""
 
     header: HeaderFields
     message_seq: int
@@ -135,9 +135,9 @@ def encode_clear_packet(
 def decode_clear_packet(datagram: bytes, packet_type: PacketType) -> ClearPacket:
     """Decode the unencrypted packet of the given type in a datagram.
 
-    It carries one message of the packet's own type, and travels the way of that type: whatever
-    else a datagram claims must be sealed, and raises PacketError here. ValueError for a type that
-    is always sealed.
+    It carries one message of the packet's own type, and travels in the direction of that type;
+    anything else must be sealed, and raises PacketError here. Raises ValueError for a type that is
+    always sealed.
     """
     from_server = _is_from_server(packet_type)
     header = decode_header(datagram)
@@ -169,23 +169,23 @@ def _crc(data: bytes) -> bytes:
 def wire_time(wall_now: float) -> int:
     """The send time in a header: whole seconds of Unix time, modulo 2**32.
 
-    A clock may be set to before 1970 or after 2106, and sessions work there too.
+    A clock may be set to before 1970 or after 2106, and sessions must work then, too.
     """
     return floor(wall_now) % (1 << 32)
 
 
 def hello_size(max_payload: int) -> int:
-    """The length of a CLIENT_HELLO, in bytes, where a datagram holds a message of `max_payload`.
+    """Return the length of a CLIENT_HELLO, in bytes, if a datagram holds `max_payload` bytes.
 
-    A server answers none that is shorter, so that it never sends more than it was sent to an
-    address that may be forged.
+    A server replies to none that is shorter, so that it never sends more to an address, which may
+    be spoofed, than it has received from there.
     """
     return max_payload - _HELLO_MARGIN
 
 
 @dataclass(frozen=True)
 class ClientHello:
-    """The client's opening: its ephemeral public key, in DER. Two with one key are the same."""
+    """The client's hello: its ephemeral public key, in DER. Hellos with the same key are equal."""
 
     public_key_der: bytes
 
@@ -201,10 +201,10 @@ class ClientHello:
 
     @classmethod
     def decode(cls, message: bytes, minimum_size: int) -> ClientHello:
-        """The hello that a message is, without public-key work.
+        """Decode a message, without public-key work.
 
-        Each value has one form, so what comes before and behind the key is compared as a whole:
-        this is what a flood of hellos costs.
+        Each value has one form, so everything before and after the key is compared as a whole,
+        which keeps the cost of a flood of hellos low.
 
         Raises HandshakeError for one that is malformed, of another protocol version, or shorter
         than `minimum_size` bytes.
@@ -221,7 +221,7 @@ class ClientHello:
         return cls(message[_CLIENT_KEY_START:_CLIENT_KEY_END])
 
     def public_key(self) -> EllipticCurvePublicKey:
-        """The client's key. Raises HandshakeError for a point that is not on the curve."""
+        """Return the client's key. Raises HandshakeError for a point that is not on the curve."""
         return _load_key(self.public_key_der)
 
 
@@ -231,7 +231,7 @@ class ServerHello:
 
     Keys are in DER. `token` identifies the session; it is not secret on the wire, but kept out of
     the `repr`, which may reach a log. The signature does not cover the client's key: a hello made
-    for another handshake verifies too, and only an encrypted packet proves the session.
+    for another handshake verifies, too, and only an encrypted packet proves the session.
     """
 
     root_key_der: bytes
@@ -248,9 +248,10 @@ class ServerHello:
         salt: bytes,
         token: int,
     ) -> ServerHello:
-        """A hello signed by the root key.
+        """Return a hello signed by the root key.
 
-        `salt` is `SALT_SIZE` random bytes, `token` comes from `new_token`; ValueError for others.
+        `salt` is `SALT_SIZE` random bytes, `token` is from `new_token`. Raises ValueError for
+        others.
         """
         _check_salt(salt)
         _check_token(token)
@@ -265,15 +266,15 @@ class ServerHello:
         return _signed_part(self.ephemeral_key_der, self.salt, self.token)
 
     def encode(self) -> bytes:
-        """The message; at most 303 bytes."""
+        """Encode the message: at most 303 bytes."""
         parts = (self.root_key_der, self.signed, self.signature)
         return _SERVER_HELLO_TAG + b"".join(map(encode_bytes, parts))
 
     @classmethod
     def decode(cls, message: bytes) -> ServerHello:
-        """The hello that a message is, not verified, without public-key work.
+        """Decode a message, without verifying it and without public-key work.
 
-        Raises HandshakeError for one that is malformed.
+        Raises HandshakeError if it is malformed.
         """
         reader = TaggedReader(message)
         reader.expect(_SERVER_HELLO_TAG)
@@ -292,13 +293,13 @@ class ServerHello:
         return cls(root_key_der, ephemeral_key_der, salt, token, signature)
 
     def verify(self, trusted: EllipticCurvePublicKey | None) -> None:
-        """Check the signature against the trusted key alone, whatever root key the hello names.
+        """Verify the signature with the trusted key, whatever root key the hello contains.
 
-        With None it is checked against the key in the hello, which detects accidents but not a man
-        in the middle.
+        If that is None, the key in the hello is used, which detects accidents but not a man in the
+        middle.
 
-        Raises HandshakeError if it is invalid: WrongKeyError, if the hello names another
-        root key than the trusted one.
+        Raises HandshakeError if the signature is invalid, and WrongKeyError if the hello contains
+        a root key other than the trusted one.
         """
         key = _load_key(self.root_key_der) if trusted is None else trusted
         try:
@@ -309,7 +310,7 @@ class ServerHello:
             raise HandshakeError("the signature of the SERVER_HELLO is invalid") from None
 
     def ephemeral_key(self) -> EllipticCurvePublicKey:
-        """The server's key. Raises HandshakeError for a point that is not on the curve."""
+        """Return the server's key. Raises HandshakeError for a point that is not on the curve."""
         return _load_key(self.ephemeral_key_der)
 
 
@@ -320,7 +321,7 @@ def encode_challenge_response(token: int) -> bytes:
 
 
 def decode_challenge_response(message: bytes) -> int:
-    """The token in a CHALLENGE_RESP message. Raises HandshakeError for a malformed one."""
+    """Decode a CHALLENGE_RESP; return its token. Raises HandshakeError if it is malformed."""
     reader = TaggedReader(message)
     reader.expect(_CHALLENGE_RESP_START)
     token = reader.integer()
@@ -338,10 +339,10 @@ def new_token(random_bytes: RandomBytes = os.urandom) -> int:
 def session_key(
     private_key: EllipticCurvePrivateKey, peer_key: EllipticCurvePublicKey, salt: bytes
 ) -> bytes:
-    """The AES-128-GCM key of a session, 16 bytes: HKDF-SHA256 (RFC 5869) of the ECDH secret.
+    """Derive the AES-128-GCM key of a session, 16 bytes: HKDF-SHA256 (RFC 5869) of the ECDH secret.
 
     `private_key` is this side's ephemeral key, `peer_key` the other's, `salt` that of the
-    SERVER_HELLO; ValueError for a salt of another length than `SALT_SIZE`.
+    SERVER_HELLO. Raises ValueError unless the salt has `SALT_SIZE` bytes.
     """
     _check_salt(salt)
     hkdf = HKDF(algorithm=SHA256(), length=KEY_SIZE, salt=salt, info=_SESSION_KEY_INFO)

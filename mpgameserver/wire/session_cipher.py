@@ -1,4 +1,4 @@
-"""The cipher of a session: AES-128-GCM, by the quickest that there is here, or the one chosen."""
+"""The cipher of a session: AES-128-GCM, by the fastest library available or the chosen one."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ __all__ = [
 ]
 
 CIPHER_VARIABLE = "MPGAMESERVER_CIPHER"
-"""The variable of the environment that chooses between the two."""
+"""The environment variable that chooses between the two."""
 
 Choice: TypeAlias = Literal["openssl", "cryptography"]
 SessionCipher: TypeAlias = NativeAesGcm | AESGCM
@@ -36,9 +36,9 @@ _told: set[str] = set()
 
 
 def _chosen(wanted: str | None, unavailable: str | None) -> Choice:
-    """Choose a cipher by the environment's wish and the reason against OpenSSL, or None.
+    """Choose a cipher, given the environment's choice and the reason against OpenSSL, if any.
 
-    Raises ImportError for a choice that is unknown or cannot be met.
+    Raises ImportError for a choice that is unknown or unavailable.
     """
     if wanted == "cryptography" or (not wanted and unavailable):
         return "cryptography"
@@ -63,7 +63,7 @@ def cipher_library() -> str:
 
 
 def session_cipher(key: bytes) -> SessionCipher:
-    """The cipher under a session's key, 16 bytes, for both directions.
+    """Return the cipher for a session's key, 16 bytes, for both directions.
 
     If OpenSSL cannot allocate one, it is `cryptography`'s, and a line of the log
     says so, once per process.
@@ -93,8 +93,8 @@ def _tell_once(text: str) -> None:
 
 
 def may_open(cipher: SessionCipher, datagram: bytes) -> bool:
-    """False when a cipher is known not to open a sealed packet, at a fifth of what that costs.
+    """Return False if a cipher cannot open a sealed packet, at a fifth of the cost of opening it.
 
-    `cryptography`'s is not asked: it has no cheaper way of finding out.
+    Always True for `cryptography`'s, which has no cheaper way to find out.
     """
     return not isinstance(cipher, NativeAesGcm) or cipher.opens(datagram)

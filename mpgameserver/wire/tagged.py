@@ -1,9 +1,9 @@
 """Tagged values: what the messages of the handshake are made of.
 
-A value is a 2-byte tag, then the value, big-endian. Integers have the tag 3, 4, 5 or 6 for 1, 2,
-4 or 8 signed bytes; byte strings the tag 14, their length as a tagged integer, and the bytes.
-Each value has one form only, the shortest, and the reader takes no other: what it accepts is
-what the writer writes, so a signature over the values is one over their bytes.
+A value is a 2-byte tag, then the value, big-endian. Integers have the tag 3, 4, 5 or 6 for 1, 2, 4
+or 8 signed bytes; byte strings the tag 14, their length as a tagged integer, and the bytes. Each
+value has only one form, the shortest, and the reader accepts no other. A signature of the values is
+therefore a signature of their bytes.
 """
 
 from __future__ import annotations
@@ -31,19 +31,19 @@ def encode_bytes(value: bytes) -> bytes:
 
 
 def _integer_size(value: int) -> int:
-    """The bytes that an integer takes, 0 where 8 are not enough.
+    """Return the size of an integer in bytes; 0 if 8 are not enough.
 
-    The smallest value of each size goes to the next: sizes go by the magnitude.
+    The smallest negative value of each size takes the next size, because sizes go by magnitude.
     """
     bits = abs(value).bit_length()
     return next((size for size in _INTEGER_TAGS if bits < 8 * size), 0)
 
 
 class TaggedReader:
-    """Reads values off the front of a message.
+    """Reads values from the front of a message.
 
-    Every method raises HandshakeError if the bytes are not what it reads; the reader is then
-    of no further use.
+    Every method raises HandshakeError if the bytes are not what it reads; the reader is unusable
+    then.
     """
 
     __slots__ = ("_data", "_offset")
@@ -74,7 +74,7 @@ class TaggedReader:
         return self._take(self.integer())
 
     def finish(self) -> None:
-        """Nothing may be left."""
+        """Raise HandshakeError unless everything was read."""
         left = len(self._data) - self._offset
         if left:
             raise HandshakeError(f"{left} bytes are left over")
