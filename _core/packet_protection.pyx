@@ -187,7 +187,6 @@ cdef class PacketOpener:
         self._mask = mask
         self._secret = secret
         self._cipher = Aead(secret.cipher())
-        self._phase_start = MAX_VARINT
         read_iv(self._iv, secret.iv)
 
     cdef bint unmask(
@@ -229,8 +228,9 @@ cdef class PacketOpener:
         if header.phase == self.phase & 1:
             if not self._open_with(self._cipher, self._iv, header, datagram, out):
                 return -1
-            self._phase_start = min(self._phase_start, header.number)
-        elif header.number < self._phase_start and self.phase > 0:
+            if self._phase_start == 0 or header.number < self._phase_start:
+                self._phase_start = header.number
+        elif header.number < self._phase_start:
             if self._previous is None or not self._open_with(
                 self._previous, self._previous_iv, header, datagram, out
             ):

@@ -43,7 +43,7 @@ cdef class PacketOpener:
     cdef object _secret, _next_secret
     cdef Aead _cipher, _previous, _next
     cdef PacketMask _mask
-    cdef int64_t _phase_start         # the lowest number opened in this phase
+    cdef int64_t _phase_start         # the lowest number opened in it; 0: none
     cdef unsigned char _iv[NONCE_SIZE]
     cdef unsigned char _previous_iv[NONCE_SIZE]
     cdef unsigned char _next_iv[NONCE_SIZE]

@@ -203,6 +203,13 @@ class TestKeyPhases:
         assert opened(opener, first, 3) == (2, PING)
         assert opener.phase == 1
 
+    def test_a_number_from_before_a_phase_is_not_of_the_next(self):
+        sealer, opener = pair()
+        assert opened(opener, sealer.seal(CONNECTION_ID, 5, 0, PING))
+        sealer.update()
+        assert opened(opener, sealer.seal(CONNECTION_ID, 4, 0, PING), 5) is None
+        assert opener.phase == 0
+
     def test_a_packet_of_an_older_phase_opens_no_more(self):
         sealer, opener = pair()
         old = sealer.seal(CONNECTION_ID, 1, 0, PING)
