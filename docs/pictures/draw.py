@@ -111,7 +111,7 @@ def draw_terminals() -> None:
 
 
 def draw_command(name: str, shown: str, command: str, size: tuple[int, int]) -> None:
-    """What a command leaves on a terminal of a size, below the command that a reader would type."""
+    """The output of a command on a terminal of a size, below the command that a reader types."""
     screen = terminal.last_screen(terminal.run(command, size))
     svg = terminal.draw(shown, screen, size[0])
     (HERE / f"{name}-{size[0]}.svg").write_text(svg)
