@@ -14,7 +14,7 @@ from mpgameserver.stats import ConnectionStats, percentile
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-# What an old matplotlib imports is not the matter of these.
+# Warnings of imports of an old matplotlib do not matter here.
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
 QUIET = [0] * 297

@@ -345,7 +345,7 @@ def test_a_proxy_on_all_addresses_answers_from_the_one_spoken_to(
     assert client.recv(100) == b"question"
 
 
-# What goes wrong
+# Errors
 
 
 def test_a_server_that_is_not_there_yet_does_no_harm(

@@ -45,7 +45,7 @@ def self_signed(key: ec.EllipticCurvePrivateKey, now: datetime.datetime) -> x509
     builder = builder.not_valid_before(now).not_valid_after(now + VALID)
     hosts: list[x509.GeneralName] = [x509.DNSName(host) for host in NAMES]
     hosts += [x509.IPAddress(ipaddress.ip_address(address)) for address in ADDRESSES]
-    # What Python's ssl asks of an authority from 3.13 on (VERIFY_X509_STRICT).
+    # Required of an authority by Python's ssl since 3.13 (VERIFY_X509_STRICT).
     builder = builder.add_extension(x509.BasicConstraints(True, 0), critical=True)
     builder = builder.add_extension(_key_usage(), critical=True)
     builder = builder.add_extension(x509.SubjectAlternativeName(hosts), critical=False)

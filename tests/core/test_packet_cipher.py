@@ -73,7 +73,7 @@ def test_a_message_keeps_its_bytes_while_others_come_and_go(aead):
     assert messages_of(receiver) == messages
 
 
-# What looks has the marker in two halves, so that it does not find its own.
+# The search has the marker in two halves, so that it does not find its own.
 LEFTOVERS = """
 import sys
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM

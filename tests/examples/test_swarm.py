@@ -95,7 +95,7 @@ class TestMeasuring:
             ([step(), step(bots=100)], "100 bots are served, and no more", True),
             ([step(), step(bots=100, lost=3)], "50 bots are served; with 100, 3 of", True),
             ([step(lost=3)], "0 bots are served; with 50, 3 of", True),
-            # What a swarm that is late loses, the server may not have lost.
+            # A loss of a swarm that is late may not be the server's.
             ([step(), step(bots=100, late=0.02, lost=3)], "with 100 the swarm itself", False),
         ],
     )

@@ -34,7 +34,7 @@ from mpgameserver import TwistedServer, UdpClient  # ours has these names, too
 assert version("mpgameserver") == "{VERSION}"
 """
 
-# What pip prints, in its versions since 23, when it cannot speak with the index at all.
+# Output of pip, since version 23, if it cannot reach the index at all.
 NO_NETWORK = re.compile(r"Retrying|NewConnectionError|NameResolutionError|[Cc]onnection (to|time)")
 
 Event = dict[str, object]

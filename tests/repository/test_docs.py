@@ -171,7 +171,7 @@ class Reader:
                 assert "Traceback" not in output(process)
 
     def _run_program(self, block: Block) -> None:
-        # What an old matplotlib imports is not the matter of these.
+        # Warnings of imports of an old matplotlib do not matter here.
         strict = () if ".plot(" in block.text else ("-W", "error")
         program = self._ports.placed(block.text)
         if f"{self._ports[1474]}" in program and ".run()" in program:

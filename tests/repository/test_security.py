@@ -29,7 +29,7 @@ TEST_FILE = re.compile(r"`(tests/[\w./]+)`")
 # A constant of a .pxd or .pyx file: a member of an enum, a C double, or a name of the module.
 COMPILED_CONSTANT = re.compile(r"^(?:    |cdef double )?([A-Z][A-Z0-9_]+) = ([^#\n]+)", re.M)
 CAP = re.compile(r"MAX_\w+|\w+_LIMIT|\w+_WIDTH|\w+_TIMEOUT|\w+_COST")
-# What the network does not reach: commands, the demo, and tools for tests.
+# Code that the network does not reach: commands, the demo, and tools for tests.
 TOOLS = re.compile(r"cli\.|netsim|udpproxy|buildinfo")
 
 SETTING_LIMITS = {"limits.py", "context.py"}

@@ -57,7 +57,7 @@ def main() -> None:
     chosen = [c for c in all_conditions(args.messages) if args.only in c.name]
     if not chosen:
         parser.error(f"no condition has {args.only!r} in its name")
-    # What a bad link does to datagrams is no news here.
+    # The effects of a bad link on datagrams are expected here.
     logging.basicConfig(level=logging.ERROR)
     info = mpgameserver.build_info()
     print(f"mpgameserver {mpgameserver.__version__}, {info.kind} build, {mpgameserver.__file__}")

@@ -121,7 +121,7 @@ def test_everybody_reads_the_same_chat_in_the_same_order(players, small_files):
     chats = sorted((player.chat for player in players), key=len)
     assert len(chats) == 3
     assert len(chats[0]) >= 3 * 2
-    # Who came in late has not heard what was said before.
+    # A late player has not received what was sent before.
     assert all(chat == chats[-1][-len(chat) :] for chat in chats)
     for number in (1, 2, 3):
         name = b"player %d: " % number
@@ -169,7 +169,7 @@ def test_the_json_document_is_all_that_is_printed(capsys, small_files):
     assert [d["direction"] for d in document["datagrams"]] == ["up", "down"]
     for datagrams in document["datagrams"]:
         arrived = datagrams["delivered"] + datagrams["lost"]
-        # What is in flight at the end neither arrives nor is lost.
+        # Messages in flight at the end are neither arrived nor lost.
         assert 0 <= datagrams["sent"] + datagrams["duplicated"] - arrived < 20
     assert [c["number"] for c in document["clients"]] == [1, 2]
     assert all(c["problems"] == [] and c["round_trip"] > 0.03 for c in document["clients"])

@@ -18,7 +18,7 @@ from mpgameserver.cli.demo.page import report_page
 from mpgameserver.cli.demo.report import ClientResult, DemoReport, DemoSettings
 from mpgameserver.cli.demo.timeline import Timeline
 
-# What an old matplotlib imports is not the matter of these.
+# Warnings of imports of an old matplotlib do not matter here.
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
 CONSOLE = re.compile(r":CONSOLE[:(]")
