@@ -65,31 +65,48 @@ def frames(script: Script) -> None:
 
 def sealed(script: Script) -> None:
     """Datagrams in a row, of up to four key phases, some of them damaged."""
-    opener = PacketOpener(TrafficSecret(SECRET), TrafficSecret(SECRET).mask())
-    receiving, mask_key = packets2.ReceivingKeys(SECRET), keys2.mask_key(SECRET)
-    newest = 0
+    receiver = BothReceivers()
     for _ in script.turns(20):
         secret, phase = SECRET, script.below(4)
         for _ in range(phase):
             secret = keys2.next_secret(secret)
-        packet_keys = keys2.packet_keys(phase, secret)
-        number = max(newest + script.below(9) - 4, 1)
+        number = max(receiver.newest + script.below(9) - 4, 1)
         datagram = packets2.seal(
-            packet_keys, mask_key, CONNECTION_ID, number, b"\1", newest_acked=max(number - 9, 0)
+            keys2.packet_keys(phase, secret),
+            receiver.mask_key,
+            CONNECTION_ID,
+            number,
+            b"\1",
+            newest_acked=max(number - 9, 0),
         )
         if script.chance(4):
             # The owner compares the connection id before.
             datagram = edited(script, datagram)
             datagram = datagram[:1] + CONNECTION_ID + datagram[9:]
-        found = ours(lambda data=datagram: opener.open(data, 8, newest), PacketError)
+        receiver.receive(datagram)
+
+
+class BothReceivers:
+    """The receiver of one direction twice: the package's, and the second codec's."""
+
+    def __init__(self) -> None:
+        self.newest = 0
+        self.mask_key = keys2.mask_key(SECRET)
+        self._opener = PacketOpener(TrafficSecret(SECRET), TrafficSecret(SECRET).mask())
+        self._receiving = packets2.ReceivingKeys(SECRET)
+
+    def receive(self, datagram: bytes) -> None:
+        """Open a datagram with both, which must agree."""
+        found = ours(lambda: self._opener.open(datagram, 8, self.newest), PacketError)
         packet = second(
-            lambda data=datagram: packets2.open_packet(
-                data, receiving, mask_key, CONNECTION_ID, newest
+            lambda: packets2.open_packet(
+                datagram, self._receiving, self.mask_key, CONNECTION_ID, self.newest
             )
         )
         assert found == (packet and (packet.number, packet.payload))
-        assert opener.phase == receiving.current.n
-        newest = max(newest, found[0]) if found else newest
+        assert self._opener.phase == self._receiving.current.n
+        if found is not None:
+            self.newest = max(self.newest, found[0])
 
 
 def offer(script: Script) -> None:
