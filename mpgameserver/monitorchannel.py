@@ -57,7 +57,7 @@ _PROOF_TEXT = b"mpgameserver monitor 1\0"
 
 
 def _to_be_signed(token: int) -> bytes:
-    # A server signs other data in a handshake, which begins differently: neither passes for the other.
+    # Data that a server signs in a handshake begins differently: neither passes for the other.
     return _PROOF_TEXT + token.to_bytes(4, "big")
 
 
