@@ -1,9 +1,9 @@
 """The server for asyncio, and handlers whose events are coroutines.
 
-The engine calls an `AsyncEvents` as its handler. What an event of the game's handler returns is
-looked at: a coroutine becomes a task, and the events of that client that come meanwhile wait in
-its line, so that each client's come in order and one at a time. Clients do not wait for each other.
-Nothing is served before `starting` has finished, and `shutdown` comes when all others have.
+The engine calls an `AsyncEvents` as its handler. If an event of the game's handler returns a
+coroutine, that becomes a task, and further events of the same client wait in its line, so that they
+run in order and one at a time. Clients do not wait for each other. Nothing is served before
+`starting` has finished, and `shutdown` is called when all other events have.
 """
 
 from __future__ import annotations
@@ -35,25 +35,25 @@ from mpgameserver.transport.ratelog import LimitedLog
 __all__ = ["AsyncServer", "serve"]
 
 MAX_WAITING_EVENTS = 1024
-"""Messages of one client that wait for its handler: some seconds of a game's."""
+"""Messages of one client waiting for its handler: a few seconds of a game's."""
 MAX_WAITING_BYTES = 16 << 20
-"""Their bytes: as many as may wait to be sent to one client."""
+"""Their bytes: as many as may be queued for sending to one client."""
 MAX_ALL_WAITING_BYTES = 256 << 20
-"""Those of all clients, with `EVENT_COST` for each: when there are more, the client of which most
-waits, of the host of which most waits, is disconnected."""
+"""Waiting bytes of all clients, with `EVENT_COST` for each event. Beyond it, the client with the
+most, of the host with the most, is disconnected."""
 MAX_HOST_WAITING_BYTES = 64 << 20
-"""Those of the clients of one host: one host cannot take the room of all others."""
+"""The same for the clients of one host, which cannot take the room of all others."""
 MAX_KEPT_BYTES = 64 << 10
-"""Those of a client that is gone, the first ones: what a player says last is handled, and whoever
-comes and goes leaves no more than this behind."""
+"""The same for a client that has left, whose first messages are kept: a player's last words are
+handled, and a client that reconnects repeatedly leaves no more than this behind."""
 EVENT_COST = 512
-"""Bytes counted for a waiting event besides its own, so that empty messages are bounded too."""
+"""Overhead in bytes counted for a waiting event, so that empty messages are bounded, too."""
 MAX_EVENTS_AT_ONCE = 64
-"""Waiting events of one client that are called before the loop has its turn."""
+"""Waiting events of one client that are called before the loop runs again."""
 SETTLE_TIMEOUT = 30.0
-"""Seconds that the end of a server waits for the events that run, before it cancels them."""
+"""Seconds that a stopping server waits for running events before it cancels them."""
 CANCEL_TIMEOUT = 5.0
-"""Seconds that it then waits for them to end."""
+"""Seconds that it then waits for cancelled events."""
 
 _LOG = logging.getLogger("mpgameserver.server")
 _Event = tuple[str, Callable[[], object], int]
@@ -61,7 +61,7 @@ _Group = tuple[bytes, int]
 
 
 class _Line:
-    """The events of one client that wait for the one that runs; `client` None: of the server."""
+    """The events of one client that wait for the running one; of the server if `client` is None."""
 
     def __init__(self, client: ServerClient | None = None) -> None:
         self.events: deque[_Event] = deque()
@@ -71,7 +71,7 @@ class _Line:
         self.groups = () if client is None else host_groups(host_of(client.addr))
         self.is_given_up = False
         self.name = ""
-        """Of the event that runs."""
+        """The name of the running event."""
 
     def is_full(self, size: int) -> bool:
         if not self.events:
@@ -93,7 +93,7 @@ class _Line:
         return event
 
     def drop_messages(self, room: int) -> int:
-        """Forget the messages that do not fit into so many bytes; how many those are."""
+        """Discard the messages that do not fit into that many bytes; return their number."""
         before, self.events, self.size = self.events, deque(), 0
         for event in before:
             is_message = event[0] == "handle_message"
@@ -123,7 +123,7 @@ class AsyncEvents(EventHandler):
         self._is_cancelled = False
 
     def starting(self) -> None:
-        """Begin the event; `started` waits for it."""
+        """Start the event; `started` waits for it."""
         self._start = self._game.starting()
 
     async def started(self) -> None:
@@ -132,7 +132,7 @@ class AsyncEvents(EventHandler):
             await self._timed(self._start)
 
     def shutdown(self) -> None:
-        """Begin it when no other event runs or waits; `settle` waits for it."""
+        """Start the event when no other one runs or waits; `settle` waits for it."""
         self._waits_to_shut_down = True
         self._shut_down_when_idle()
 
@@ -144,23 +144,23 @@ class AsyncEvents(EventHandler):
             self._go_on("shutdown", line)
 
     def update(self, delta_t: float) -> None:
-        """Left out while the one before runs; the next one is told its time, too."""
+        """Skip the event while the previous one runs, and add its time to the next one."""
         self._left_out += delta_t
         if "update" not in self._lines:
             delta_t, self._left_out = self._left_out, 0.0
             self._enter("update", "update", lambda: self._game.update(delta_t))
 
     def full(self, addr: tuple[str, int]) -> None:
-        """Left out while the one before runs."""
+        """Skip the event while the previous one runs."""
         if "full" not in self._lines:
             self._enter("full", "full", lambda: self._game.full(addr))
 
     def connect(self, client: ServerClient) -> None:
-        """The first of a client's."""
+        """Start the first event of a client."""
         self._enter(client, "connect", lambda: self._game.connect(client))
 
     def disconnect(self, client: ServerClient) -> None:
-        """The last of a client's; of its messages that still wait only the first are handled."""
+        """Queue the last event of a client; of its waiting messages only the first are handled."""
         if client in self._lines:
             self._drop_messages(self._lines[client], MAX_KEPT_BYTES)
         self._enter(client, "disconnect", lambda: self._game.disconnect(client))
@@ -168,7 +168,7 @@ class AsyncEvents(EventHandler):
             self._let_linger(client, self._lingering)
 
     def handle_message(self, client: ServerClient, seqnum: int, msg: bytes = b"") -> None:
-        """Handle it now, or behind what waits; a client whose line is full is disconnected."""
+        """Handle a message now or in its turn; disconnect a client whose line is full."""
         line = self._lines.get(client)
         if line is None:
             self._enter(
@@ -194,7 +194,7 @@ class AsyncEvents(EventHandler):
             return
         self._begin(key, name, event())
 
-    # -- the bounds of what waits -----------------------------------------------------------
+    # -- limits on waiting events -----------------------------------------------------------
 
     def _put(self, line: _Line, event: _Event) -> None:
         before = line.charge
@@ -222,7 +222,7 @@ class AsyncEvents(EventHandler):
                 del self._waiting_of_groups[group]
 
     def _make_room(self, line: _Line) -> None:
-        """Give up the clients of which most waits, while too much does."""
+        """Disconnect the clients with the most waiting bytes, while there are too many."""
         waiting = self._waiting_of_groups
         for group in line.groups:
             most = MAX_HOST_WAITING_BYTES * group[1]
@@ -233,7 +233,7 @@ class AsyncEvents(EventHandler):
                 break
 
     def _give_up_largest(self, group: _Group) -> bool:
-        """Give up the client of a group of which most waits; False when that makes no room."""
+        """Disconnect the client of a group with the most; return False if that makes no room."""
         before = self._waiting_of_all
         lines = [line for line in self._lines.values() if group in line.groups]
         self._give_up(max(lines, key=lambda line: line.charge))
@@ -248,7 +248,7 @@ class AsyncEvents(EventHandler):
         self._drop_messages(line)
 
     def _let_linger(self, client: ServerClient, others: LingeringClients) -> None:
-        """Have an event of a client that is gone come to its end, unless too many others do not."""
+        """Let an event of a client that has left finish, unless too many others are unfinished."""
         stuck = others.add(client)
         if stuck is None:
             return
@@ -263,7 +263,7 @@ class AsyncEvents(EventHandler):
             line.running.cancel()
 
     def _begin(self, key: Hashable, name: str, result: object) -> bool:
-        """See to it that what an event has returned comes to its end; False if it has."""
+        """Run what an event has returned as a task; return False if there is nothing to run."""
         if not inspect.isawaitable(result):
             return False
         line = self._lines.get(key)
@@ -281,7 +281,7 @@ class AsyncEvents(EventHandler):
         return event() if self._meter is None else self._meter.timed(Phase.HANDLER, event)()
 
     def _timed(self, awaitable: Awaitable[object]) -> Awaitable[object]:
-        """The same; what its steps take is the handler's time, where that is measured."""
+        """Return an awaitable whose steps count as the handler's time, if that is measured."""
         if self._meter is None or not isinstance(awaitable, Coroutine):
             return awaitable
         return self._meter.timed_steps(Phase.HANDLER, awaitable)
@@ -293,7 +293,7 @@ class AsyncEvents(EventHandler):
 
     @property
     def waiting(self) -> int:
-        """Events that wait for those."""
+        """Events waiting for those in progress."""
         return sum(len(line.events) for line in self._lines.values())
 
     @property
@@ -306,7 +306,7 @@ class AsyncEvents(EventHandler):
         self._go_on(key, line)
 
     def _go_on(self, key: Hashable, line: _Line) -> None:
-        """Call the events that wait in a line, up to the next coroutine."""
+        """Call the waiting events of a line, up to the next coroutine."""
         for _ in range(MAX_EVENTS_AT_ONCE):
             if not line.events:
                 break
@@ -335,27 +335,27 @@ class AsyncEvents(EventHandler):
                 self._log_raised(name)
         except Exception:
             self._log_raised(name)
-        except BaseException:  # which the loop itself has raised
+        except BaseException:  # raised by the loop itself
             pass
 
     def _log_raised(self, name: str) -> None:
         self._logs[name].exception(self._loop.time(), "%s raised", name)
 
     async def settle(self, seconds: float = SETTLE_TIMEOUT) -> None:
-        """Wait until no event runs or waits, for so long; those that do then are logged."""
+        """Wait until no event runs or waits, for at most that long; log those that still do."""
         until = self._loop.time() + seconds
         while (running := self._running()) and self._loop.time() < until:
             await asyncio.wait(running, timeout=until - self._loop.time())
-        for key, line in list(self._lines.items()):  # a handler of the log may do anything
+        for key, line in list(self._lines.items()):  # a log handler may do anything
             _LOG.error("the event %s of %s has not ended within %g s", line.name, key, seconds)
 
     async def cancel(self) -> None:
-        """Cancel the events that run; those that wait are not begun.
+        """Cancel running events; waiting ones are not started.
 
-        One that goes on nevertheless is left alone after `CANCEL_TIMEOUT`.
+        One that continues nevertheless is abandoned after `CANCEL_TIMEOUT`.
         """
         self._is_cancelled = True
-        for line in list(self._lines.values()):  # what is forgotten may have finalizers
+        for line in list(self._lines.values()):  # discarded objects may have finalizers
             line.events.clear()
         until = self._loop.time() + CANCEL_TIMEOUT
         while (running := self._running()) and self._loop.time() < until:
@@ -412,7 +412,7 @@ class AsyncServer:
         return self._loop.socket.fileno()
 
     def wake(self) -> None:
-        """Have a turn soon; from any thread."""
+        """Make a turn due soon; from any thread."""
         with contextlib.suppress(RuntimeError):  # the loop is closed
             self._asyncio.call_soon_threadsafe(self._driver.soon)
 
@@ -432,7 +432,7 @@ class AsyncServer:
             raise self._error
 
     def _begin(self) -> None:
-        """Call the event `starting`, whose end `_start` waits for."""
+        """Call the event `starting`; `_start` waits for it to finish."""
         self._loop.begin(self)
 
     async def _start(self) -> None:
@@ -446,11 +446,11 @@ class AsyncServer:
             try:
                 self._driver.start()
             except BaseException:
-                self._stopped.set()  # no turn will
+                self._stopped.set()  # no further turn will do it
                 raise
 
     async def _finish(self) -> None:
-        """Disconnect every client, up to 1 second, and wait for the events that run."""
+        """Disconnect every client, up to 1 second, and wait for running events."""
         self.stop()
         try:
             await self.wait_stopped()
@@ -479,7 +479,7 @@ class AsyncServer:
 
 
 async def _looked_up(addr: tuple[str, int]) -> tuple[str, int]:
-    """`addr` with its host as an address; a name is looked up on a thread."""
+    """Return `addr` with its host resolved; a name is looked up on a thread."""
     try:
         return numeric_address(addr, socket.AI_NUMERICHOST)
     except OSError:
