@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from support.dialogue import Dialogue, succeeds
 from support.patience import PATIENCE
-from support.programs import copied_examples, readme_commands
+from support.programs import copied_examples, port_named, readme_commands
 
 from chat.client import talk
 from chat.conversation import Conversation
@@ -225,7 +225,7 @@ class TestProgram:
         return copied_examples(tmp_path)
 
     def test_the_readme_works_word_for_word_but_for_the_port(self, folder: Path) -> None:
-        genkey, server, *clients = readme_commands("chat")
+        genkey, server, *clients, netsim, far = readme_commands("chat")
         succeeds(folder, *genkey)
         with ExitStack() as stack:
             serving = stack.enter_context(Dialogue(folder, *server, "--port", "0"))
@@ -237,6 +237,13 @@ class TestProgram:
             bob.sees(r"\[lobby\] \* (here: .*bob.*|bob has joined)")
             ada.type("hello")
             bob.sees(r"\[lobby\] ada: hello")
+            netsim = [port_named(argument, port) for argument in netsim]
+            relay = stack.enter_context(Dialogue(folder, *netsim))
+            far[far.index("--port") + 1] = relay.sees(r"listening on 127\.0\.0\.1:(\d+), .*")[1]
+            cid = stack.enter_context(Dialogue(folder, *far))
+            ada.sees(r"\[lobby\] \* cid has joined")
+            cid.type("hello from afar")
+            ada.sees(r"\[lobby\] cid: hello from afar")
             bob.type("/quit")
             ada.sees(r"\[lobby\] \* bob has left")
             assert bob.ended() == 0

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from support.documents import HEADLESS
 from support.patience import PATIENCE
-from support.programs import copied_examples, port_of, readme_commands, running
+from support.programs import copied_examples, port_named, port_of, readme_commands, running
 
 from mpgameserver import ConnectFailure, ServerContext, ThreadedServer, UdpClient
 from mpgameserver.netsim import LinkConditions
@@ -226,10 +226,3 @@ class TestReadme:
                 assert "Traceback" not in process.communicate(timeout=PATIENCE)[0]
                 assert process.returncode == 0
             play([watcher], lambda: list(watcher.points) == ["Cy"])
-
-
-def port_named(argument: str, port: str) -> str:
-    """An argument of the README with the port of this test's server, and a free one to listen."""
-    return {"127.0.0.1:1474": f"127.0.0.1:{port}", "127.0.0.1:1475": "127.0.0.1:0"}.get(
-        argument, argument
-    )

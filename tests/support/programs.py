@@ -42,3 +42,10 @@ def port_of(process: subprocess.Popen[str]) -> str:
     found = re.search(r"127\.0\.0\.1:(\d+)", line)
     assert found, line
     return found[1]
+
+
+def port_named(argument: str, port: str) -> str:
+    """An argument of the README with the port of this test's server, and a free one to listen."""
+    return {"127.0.0.1:1474": f"127.0.0.1:{port}", "127.0.0.1:1475": "127.0.0.1:0"}.get(
+        argument, argument
+    )
