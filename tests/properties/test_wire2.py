@@ -401,6 +401,8 @@ class TestSession:
         with pytest.raises(WireError):
             rules.take(frames.pack(issued[4]), session)
         session.retired.add(0)
+        with pytest.raises(WireError, match="begins with another byte"):
+            rules.take(frames.pack(issued[4]._replace(connection_id=b"\6" * 8)), session)
         assert rules.take(frames.pack_all([issued[4], issued[0]]), session)
         at_server = rules.Session("client", ids=session.ids)
         retire = frames.pack(frames.RetireConnectionId(0))

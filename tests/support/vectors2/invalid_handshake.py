@@ -104,6 +104,7 @@ def to_server() -> Cases:
         for first in (0, 3, 5, 7, 16, 0x45, 0x47, 0x80, 0xFF)
     ]
     magic = handshake.MAGIC
+    with_offer = magic + b"\0" + pack_bytes16(PLAIN)
     return [
         ("empty", b""),
         ("a first byte alone", packed[:1]),
@@ -132,7 +133,7 @@ def to_server() -> Cases:
             (f"form 1, offer: {reason}", hello1(magic + b"\0" + pack_bytes16(offer)))
             for reason, offer in offers()
         ],
-        ("form 1, in a packet of another type", hello1(magic + b"\0", type_=wire.SERVER_HELLO)),
+        ("form 1, in a packet of another type", hello1(with_offer, type_=wire.SERVER_HELLO)),
         ("form 1, a cookie of 33 bytes", hello1(magic + b"\x21" + b"c" * 33 + pack_bytes16(PLAIN))),
         ("form 1, an offer that runs past the end", hello1(magic + b"\0\xff\xff" + PLAIN)),
         (
