@@ -39,7 +39,7 @@ Commands: TypeAlias = "argparse._SubParsersAction[CommandParser]"
 
 Key: TypeAlias = EllipticCurvePrivateKey | EllipticCurvePublicKey
 
-print_at_once = partial(print, flush=True)
+print_at_once: partial[None] = partial(print, flush=True)
 """Print a line at once, for a program may be reading."""
 
 

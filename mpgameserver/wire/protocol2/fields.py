@@ -52,7 +52,7 @@ class FieldReader:
 
     def __init__(self, data: bytes) -> None:
         self._data = data
-        self.offset = 0
+        self.offset: int = 0
         """The number of bytes that were read."""
 
     def take(self, size: int) -> bytes:
