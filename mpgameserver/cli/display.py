@@ -33,7 +33,7 @@ __all__ = [
 
 LINE_INTERVAL = 1.0
 """Seconds between two plain lines."""
-GAP = 3
+GAP = 2
 """Columns between tables that are side by side."""
 REDRAW_INTERVAL = 0.25
 """Seconds between two drawings of the live table: as often as figures can be read."""

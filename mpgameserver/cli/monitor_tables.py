@@ -10,7 +10,7 @@ from mpgameserver.server.stats import ConnectionFigures, ServerFigures
 
 __all__ = ["MonitorView", "nothing_came"]
 
-HISTORY = 10
+HISTORY = 8
 """Snapshots in a sparkline."""
 NOTABLE_LOSS, BAD_LOSS = 0.01, 0.05
 """Shares of lost packets above which the figure is yellow, and red."""

@@ -78,20 +78,20 @@ def test_rates_are_those_since_the_snapshot_before(tables: dict[str, Table]) -> 
 
 def test_the_links_are_summed_up(tables: dict[str, Table]) -> None:
     assert tables["links"].rows == [
-        ("latency, median", "40.0 ms", "         ▇"),
+        ("latency, median", "40.0 ms", "       ▇"),
         ("latency, p99", "250 ms", ""),
-        ("packets lost", "1.0%", "        ▁▂"),
+        ("packets lost", "1.0%", "      ▁▂"),
         ("retransmitted", "10/s", ""),
     ]
 
 
-def test_the_last_ten_snapshots_are_kept_as_sparklines() -> None:
+def test_the_last_eight_snapshots_are_kept_as_sparklines() -> None:
     view = MonitorView()
     for second in range(1, 13):
         tables = view.take(ServerFigures(uptime=second, latency_median=0.01 * second))
     links = next(table for table in tables if table.columns[0] == "links")
-    assert links.columns[2] == "last 10"
-    assert links.rows[0][2] == "▃▃▃▄▅▅▅▆▇▇"
+    assert links.columns[2] == "last 8"
+    assert links.rows[0][2] == "▃▄▅▅▅▆▇▇"
 
 
 @pytest.mark.parametrize(("timeouts", "style"), [(0, ""), (2, "yellow"), (20, "red")])
