@@ -113,6 +113,22 @@ cdef class DuplicateFilter:
         return object.__sizeof__(self) + (self._mask + 1) // 8
 
 
+cdef bint has_number(DuplicateFilter numbers, int64_t number) noexcept:
+    """Return True if a number that is not behind the filter was inserted."""
+    return numbers._oldest <= number <= numbers.newest and (
+        numbers._word(number)[0] & _bit(number)
+    ) != 0
+
+
+cdef bint word_is(DuplicateFilter numbers, int64_t number, bint inserted) noexcept:
+    """Return True if all 64 numbers of a word were inserted, or none of them."""
+    if not inserted and number < numbers._oldest:
+        return True
+    return numbers._oldest <= number - (WORD_BITS - 1) and (
+        numbers._word(number)[0] == (~<uint64_t>0 if inserted else 0)
+    )
+
+
 cdef uint64_t *_allocate(uint32_t bits) except NULL:
     cdef uint64_t *words = <uint64_t *>PyMem_Calloc(bits // WORD_BITS, sizeof(uint64_t))
     if words == NULL:

@@ -38,6 +38,7 @@ try:
         pump,
         rate_bins,
         receive_window,
+        received_packets,
         rtt,
         send_limits,
         send_queue,
