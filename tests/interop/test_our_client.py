@@ -6,6 +6,7 @@ same time, each with its own client. The fixture plays it all; each test is one 
 
 from __future__ import annotations
 
+import json
 import socket
 import time
 from collections import Counter
@@ -14,6 +15,7 @@ from concurrent.futures import Future
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from itertools import product
+from pathlib import Path
 
 import pytest
 from interop.jsonlines import (
@@ -32,14 +34,18 @@ from interop.jsonlines import (
 )
 from interop.lossyproxy import LossyProxy
 from interop.published import Program, at_the_same_time, published_python
+from support import wire
 from support.patience import PATIENCE
+from support.wire2.handshake import is_downgraded
 
 from mpgameserver.client import UdpClient
-from mpgameserver.crypto import EllipticCurvePrivateKey
+from mpgameserver.crypto import EllipticCurvePrivateKey, EllipticCurvePublicKey
 from mpgameserver.enums import ConnectFailure, ConnectionStatus, RetryMode
 from mpgameserver.netsim import LinkConditions
 from mpgameserver.udpproxy import UdpProxy
 
+VECTORS = json.loads(Path(__file__).parents[1].joinpath("protocol2.json").read_text())
+OFFERS = [hello for hello in VECTORS["hellos"] if hello["form"] == 1]
 # Its server needs 34 s for a megabyte: it sends 30 pieces of 1024 bytes a second.
 LONG_PATIENCE = 60.0
 IDLE = 10.0
@@ -293,7 +299,21 @@ def a_server_with_another_key_is_not_joined(server: PublishedServer) -> None:
         assert client.failure == ConnectFailure.WRONG_KEY
 
 
+def a_hello_with_an_offer_of_protocol_2_is_answered_as_any(server: PublishedServer) -> None:
+    """The offers of the golden hellos are filler to it."""
+    root_key = EllipticCurvePublicKey.fromPEM(server.public_key).getBytes()
+    for hello in OFFERS:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+            sock.settimeout(PATIENCE)
+            sock.sendto(bytes.fromhex(hello["datagram"]), ("127.0.0.1", server.port))
+            header, message = wire.unpack_clear(sock.recv(2048))
+        assert header.type == wire.SERVER_HELLO, hello["name"]
+        answer = wire.unpack_server_hello(message.payload, root_key)
+        assert not is_downgraded(answer.salt), "its salts are random"
+
+
 PLAYS = (
+    a_hello_with_an_offer_of_protocol_2_is_answered_as_any,
     a_burst_arrives_once,
     a_thousand_small_messages_of_each_mode_arrive_each_way,
     messages_of_every_size_arrive_there,
