@@ -46,6 +46,7 @@ from mpgameserver.wire.tagged import TaggedReader, encode_bytes, encode_integer
 
 __all__ = [
     "CLEAR_OVERHEAD",
+    "HELLO_FILLER_START",
     "PROTOCOL_VERSION",
     "SALT_SIZE",
     "ClearPacket",
@@ -79,6 +80,8 @@ _CLIENT_HELLO_START = (
 )
 _CLIENT_KEY_START = len(_CLIENT_HELLO_START) - len(PUBLIC_KEY_PREFIX)
 _CLIENT_KEY_END = _CLIENT_KEY_START + PUBLIC_KEY_SIZE
+HELLO_FILLER_START = _CLIENT_KEY_END + len(_VERSION)
+"""Bytes of a CLIENT_HELLO before the filler, which version 1 ignores."""
 _SERVER_HELLO_TAG = bytes.fromhex("0083")
 _CHALLENGE_RESP_START = bytes.fromhex("0084000301")
 _HELLO_MARGIN = 22
@@ -189,12 +192,14 @@ class ClientHello:
 
     public_key_der: bytes
 
-    def encode(self, size: int, random_bytes: RandomBytes = os.urandom) -> bytes:
+    def encode(
+        self, size: int, random_bytes: RandomBytes = os.urandom, filler_start: bytes = b""
+    ) -> bytes:
         """The message, padded with `random_bytes` to `size` bytes (see `hello_size`).
 
-        Raises ValueError for a size that does not hold it.
+        The filler begins with `filler_start`. Raises ValueError for a size that does not hold it.
         """
-        start = _CLIENT_HELLO_TAG + encode_bytes(self.public_key_der) + _VERSION
+        start = _CLIENT_HELLO_TAG + encode_bytes(self.public_key_der) + _VERSION + filler_start
         if size < len(start):
             raise ValueError(f"a CLIENT_HELLO takes at least {len(start)} bytes, not {size}")
         return start + random_bytes(size - len(start))

@@ -37,9 +37,12 @@ __all__ = [
     "ANY_WORKER",
     "CLIENT_HELLO2_SIZE",
     "HANDSHAKE_FORM",
+    "HELLO_ID_SIZE",
+    "LAST_WORKER",
     "MAX_COOKIE_SIZE",
     "POINT_SIZE",
     "RANDOM_SIZE",
+    "VERSION",
     "Answer",
     "ClientHello2",
     "HelloForm",
@@ -64,6 +67,8 @@ LAST_WORKER = 82
 CLIENT_HELLO2_SIZE = 1200
 """Bytes, of the whole datagram: the least that a path must carry (RFC 9000, section 14)."""
 RANDOM_SIZE = 32
+HELLO_ID_SIZE = 8
+"""Bytes of the random that name a hello in the replies to it."""
 POINT_SIZE = 65
 MAX_COOKIE_SIZE = 32
 MAX_AUDIENCE_SIZE = 40
@@ -73,7 +78,6 @@ CIPHERTEXT_SIZE = 1088
 """Of ML-KEM-768 (FIPS 203, section 8), as is the one before."""
 
 _OFFER_MAGIC = b"MPGOFFER"
-_ID_SIZE = 8
 _SIGNATURE_HALF = 32
 _LABEL = b"mpgameserver 2 server hello\0"
 _ML_KEM = 1  # an extension type
@@ -332,7 +336,7 @@ class ServerHello2:
         signed = _signed(offer.transcript(form, client_point), answer)
         r, s = decode_dss_signature(root_key.sign(signed))
         signature = b"".join(number.to_bytes(_SIGNATURE_HALF, "big") for number in (r, s))
-        return cls(form, offer.random[:_ID_SIZE], answer, signature)
+        return cls(form, offer.random[:HELLO_ID_SIZE], answer, signature)
 
     def encode(self) -> bytes:
         """The datagram."""
@@ -428,7 +432,7 @@ def _read_hello_id(reader: FieldReader) -> tuple[HelloForm, bytes]:
     form = reader.integer(1)
     if form not in (HelloForm.VERSION_1, HelloForm.VERSION_2):
         raise HandshakeError(f"a hello of the form {form}")
-    return HelloForm(form), reader.take(_ID_SIZE)
+    return HelloForm(form), reader.take(HELLO_ID_SIZE)
 
 
 def _read_point(reader: FieldReader) -> bytes:

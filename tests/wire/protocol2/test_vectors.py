@@ -13,6 +13,7 @@ from support.damage import mutated, prefixes
 from support.wire2.keys import late_secret
 
 from mpgameserver.errors import HandshakeError
+from mpgameserver.wire.protocol2.downgrade import downgrade_salt, is_downgrade
 from mpgameserver.wire.protocol2.fields import FieldReader, extension_block, varint
 from mpgameserver.wire.protocol2.hello import (
     Answer,
@@ -241,6 +242,14 @@ def answer_of(vector: dict) -> Answer:
         PeerLimits.from_extensions(extensions),
         hexed(vector, "bytes"),
     )
+
+
+@each("downgrade")
+def test_the_mark_of_a_downgrade(vector):
+    salt = hexed(vector, "salt")
+    assert is_downgrade(salt) == vector["is_downgraded"]
+    if vector["is_downgraded"]:
+        assert downgrade_salt(lambda size: salt[:size]) == salt
 
 
 def test_what_is_mixed_in_later():
