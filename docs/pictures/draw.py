@@ -3,14 +3,15 @@
 What they show has happened. The timelines and the plot are of two connections that talk over the
 package's seeded link in virtual time (`talks`); each timeline carries its times as its description,
 and the tests hold them against a new run. The two players of the star example (`starplayers`) are
-in virtual time, too. The terminals (`terminal`) show the demo and the monitor in real time, so
-their numbers differ a little each time that they are drawn.
+in virtual time, too. The terminals (`terminal`) show the demo, the monitor and the examples
+(`exampleruns`) in real time, so their numbers differ a little each time that they are drawn.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
 
+import exampleruns
 import matplotlib as mpl
 import pygame
 import starplayers
@@ -113,13 +114,20 @@ def draw_terminals() -> None:
 def draw_command(name: str, shown: str, command: str, size: tuple[int, int]) -> None:
     """The output of a command on a terminal of a size, below the command that a reader types."""
     screen = terminal.last_screen(terminal.run(command, size))
-    svg = terminal.draw(shown, screen, size[0])
+    svg = terminal.draw([(shown, screen)], size[0])
     (HERE / f"{name}-{size[0]}.svg").write_text(svg)
+
+
+def draw_examples() -> None:
+    """The terminal programs of the examples."""
+    for name, (run, columns) in exampleruns.RUNS.items():
+        (HERE / f"{name}.svg").write_text(terminal.draw(run(), columns))
 
 
 def main() -> None:
     """Draw all of them."""
     draw_terminals()
+    draw_examples()
     pygame.image.save(starplayers.draw(starplayers.play()), HERE / "star.png")
     with mpl.rc_context(STYLE):
         for mode in RetryMode:

@@ -1,4 +1,4 @@
-"""The screen of a terminal in which a command of the package has run, as an SVG."""
+"""The screen of a terminal in which commands have run, as an SVG."""
 
 from __future__ import annotations
 
@@ -6,7 +6,10 @@ import io
 import os
 import re
 import shlex
+from collections.abc import Sequence
 from contextlib import redirect_stdout
+from itertools import groupby
+from operator import itemgetter
 from unittest.mock import patch
 
 from rich.console import Console
@@ -17,8 +20,8 @@ from mpgameserver.cli import main
 
 SIZES = ((80, 24), (120, 40))
 """Columns and lines of the terminals that are drawn."""
-_CONTROL = re.compile(r"(\n|\r|\x1b\[\d+A|\x1b\[2K|\x1b\[\?25[lh])")
-"""Escape sequences with which rich's live display moves and clears; no colours among them."""
+_PART = re.compile(r"\x1b\[(\??)([\d;]*)([A-Za-z])|.", re.S)
+"""A control sequence, or a character."""
 _FONTS = re.compile(r"\s*@font-face \{.*?\}", re.S)
 
 
@@ -39,27 +42,93 @@ def run(command: str, size: tuple[int, int]) -> str:
     return terminal.getvalue()
 
 
+_Cell = tuple[str, str]
+"""The escape sequences of its colours, and its character."""
+
+
+class _Screen:
+    """The cells of a terminal of any height: characters, each with the colours that it has.
+
+    It knows the control sequences that rich's live display and prompt_toolkit's lines need.
+    """
+
+    def __init__(self) -> None:
+        self._rows: list[list[_Cell]] = [[]]
+        self._row = self._column = 0
+        self._style = ""
+
+    def write(self, text: str) -> None:
+        """Take what a program has written."""
+        for part in _PART.finditer(text):
+            private, arguments, command = part.groups()
+            if command is None:
+                self._put(part[0])
+            elif command == "m":
+                self._dye(arguments)
+            elif not private:
+                self._control(command, arguments)
+
+    def lines(self) -> list[str]:
+        """The lines, with the escape sequences of their colours."""
+        return [_joined(row).rstrip() for row in self._rows]
+
+    def _dye(self, colours: str) -> None:
+        first, _, others = colours.partition(";")
+        if first in ("", "0"):
+            self._style, colours = "", others
+        if colours:
+            self._style += f"\x1b[{colours}m"
+
+    def _put(self, character: str) -> None:
+        if character == "\n":
+            self._move_to(self._row + 1, 0)
+        elif character == "\r":
+            self._column = 0
+        elif character == "\b":
+            self._column -= 1
+        else:
+            row = self._rows[self._row]
+            row += [("", " ")] * (self._column + 1 - len(row))
+            row[self._column] = self._style, character
+            self._column += 1
+
+    def _control(self, command: str, arguments: str) -> None:
+        count = int(arguments or 1)
+        if command in "AB":
+            self._move_to(self._row + (count if command == "B" else -count), self._column)
+        elif command in "CD":
+            self._column += count if command == "C" else -count
+        elif command == "K":
+            del self._rows[self._row][0 if arguments == "2" else self._column :]
+        elif command == "J":
+            del self._rows[self._row][self._column :]
+            del self._rows[self._row + 1 :]
+
+    def _move_to(self, row: int, column: int) -> None:
+        self._row, self._column = row, column
+        while row >= len(self._rows):
+            self._rows.append([])
+
+
+def _joined(row: list[_Cell]) -> str:
+    runs = groupby(row, key=itemgetter(0))
+    texts = [(style, "".join(character for _, character in cells)) for style, cells in runs]
+    return "".join(f"{style}{text}\x1b[0m" if style else text for style, text in texts)
+
+
 def last_screen(written: str) -> str:
-    """The screen as it is in the end, without the drawings that were drawn over."""
-    lines, row = [""], 0
-    for part in _CONTROL.split(written):
-        if part == "\n":
-            row += 1
-            lines += [""] * (row == len(lines))
-        elif part.endswith("A") and _CONTROL.fullmatch(part):
-            row -= int(part[2:-1])
-        elif part == "\x1b[2K":
-            lines[row] = ""
-        elif not _CONTROL.fullmatch(part):
-            lines[row] += part
-    return re.sub(r"\n{3,}", "\n\n", "\n".join(line.rstrip() for line in lines).rstrip())
+    """The screen as it is in the end, without what was erased or drawn over."""
+    screen = _Screen()
+    screen.write(written)
+    return re.sub(r"\n{3,}", "\n\n", "\n".join(screen.lines()).rstrip())
 
 
-def draw(command: str, screen: str, width: int) -> str:
-    """The screen below the command as an SVG that needs no font and nothing else from elsewhere."""
+def draw(runs: Sequence[tuple[str, str]], width: int) -> str:
+    """Commands and their screens below one another as an SVG that needs nothing from elsewhere."""
     console = Console(record=True, width=width, file=io.StringIO(), force_terminal=True)
-    console.print(Text(f"$ {command}", style="bold"))
-    console.print(Text.from_ansi(screen))
+    for command, screen in runs:
+        console.print(Text(f"$ {command}", style="bold"))
+        console.print(Text.from_ansi(screen))
     console.print()  # the picture cuts off the last line
-    svg = console.export_svg(title=command, theme=MONOKAI, unique_id="terminal")
+    svg = console.export_svg(title=runs[0][0], theme=MONOKAI, unique_id="terminal")
     return _FONTS.sub("", svg)

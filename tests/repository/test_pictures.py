@@ -14,13 +14,25 @@ from typing import Any
 
 import pytest
 
-from mpgameserver import RetryMode
+from accounts.game import Hall
+from accounts.gate import ADMITTED, Gate
+from accounts.tokens import TokenChecker, TokenMaker, game_of
+from chat.conversation import Conversation
+from chat.rooms import Deliveries, Rooms
+from chat.wire import Request, Verb, decode_request, encode_line
+from filetransfer import send
+from mpgameserver import EllipticCurvePrivateKey, RetryMode, ServerContext, UdpClient
 from mpgameserver.cli.demo.report import DemoReport, DemoSettings
 from mpgameserver.cli.display import Table
 from mpgameserver.cli.monitor_tables import MonitorView
 from mpgameserver.server.stats import ServerFigures
+from mpgameserver.testing import World
+from swarm.command import HEADERS
+from swarm.measuring import Step, finding
 
-PICTURES = Path(__file__).resolve().parents[2] / "docs" / "pictures"
+ROOT = Path(__file__).resolve().parents[2]
+PICTURES = ROOT / "docs" / "pictures"
+LINE = re.compile(r'<text[^>]*#terminal-line-(\d+)\)">(.*?)</text>', re.S)
 DESCRIPTION = re.compile(r"<dc:description>(.*?)</dc:description>", re.S)
 
 Talk = dict[str, Any]
@@ -103,10 +115,18 @@ def test_retry_on_timeout_is_repeated_when_the_loss_is_known() -> None:
     assert set(talk["handled"]) == set("ABC")
 
 
+def lines_of(name: str) -> list[str]:
+    """The lines of text in a picture of a terminal."""
+    lines: dict[int, str] = {}
+    for number, text in LINE.findall((PICTURES / f"{name}.svg").read_text()):
+        lines[int(number)] = lines.get(int(number), "") + html.unescape(text)
+    rows = [line.replace("\N{NO-BREAK SPACE}", " ").rstrip() for line in lines.values()]
+    return rows[:-1]  # the last one is for space below
+
+
 def shown(name: str, width: int) -> str:
-    """The text of a picture of a terminal."""
-    svg = (PICTURES / f"{name}-{width}.svg").read_text()
-    return html.unescape(re.sub(r"<[^>]+>", "", svg)).replace("\N{NO-BREAK SPACE}", " ")
+    """The text of a picture of a terminal of a width."""
+    return "\n".join(lines_of(f"{name}-{width}"))
 
 
 WIDTHS = (80, 120)
@@ -146,16 +166,128 @@ class TestTheTerminal:
         assert "8 clients" in text
         assert re.search(r"127\.0\.0\.1:\d+ .* (?:[5-9]|1\d)\.\d%", text)
 
-    @pytest.mark.parametrize("name", ["demo", "monitor"])
-    @pytest.mark.parametrize("width", WIDTHS)
-    def test_fetches_nothing(self, name: str, width: int) -> None:
-        svg = (PICTURES / f"{name}-{width}.svg").read_text()
-        assert re.findall(r"url\((?!#)|href=|src=|@import", svg) == []
+    def test_fetches_nothing(self) -> None:
+        svgs = {path.stem: path.read_text() for path in PICTURES.glob("*.svg")}
+        terminals = {name: svg for name, svg in svgs.items() if "rich-terminal" in svg}
+        assert set(terminals) >= {"demo-80", "monitor-120", *EXAMPLES}
+        for svg in terminals.values():
+            assert re.findall(r"url\((?!#)|href=|src=|@import", svg) == []
 
     def test_leaves_out_what_was_drawn_over(self) -> None:
         terminal = load("terminal")
         live = "\x1b[?25lone\ntwo\r\x1b[2K\x1b[1A\x1b[2Kthree\nfour\n\x1b[?25h"
         assert terminal.last_screen(f"before\n{live}after\n") == "before\nthree\nfour\nafter"
+
+    def test_leaves_out_a_prompt_that_was_erased(self) -> None:
+        terminal = load("terminal")
+        prompt = "> hel\x1b[0m\r\r\n\r\r\n\x1b[0m \x08\x1b[2A\x1b[5C"
+        assert terminal.last_screen(f"{prompt}\x1b[5D\x1b[Jada: hi\r\n> \x1b[K") == "ada: hi\n>"
+
+    def test_has_the_colours_of_what_is_left(self) -> None:
+        terminal = load("terminal")
+        written = "\x1b[31mred\x1b[0;1mbold\x1b[mplain\r\x1b[32mg\x1b[0m\n"
+        assert terminal.last_screen(written) == (
+            "\x1b[32mg\x1b[0m\x1b[31med\x1b[0m\x1b[1mbold\x1b[0mplain"
+        )
+
+
+EXAMPLES = ("accounts", "chat", "filetransfer", "swarm")
+
+
+@pytest.fixture(scope="module")
+def exampleruns() -> ModuleType:
+    pytest.importorskip("fcntl", exc_type=ImportError)  # there are no pseudo-terminals on Windows
+    load("terminal")
+    return load("exampleruns")
+
+
+def heard_by_ada(runs: ModuleType) -> list[str]:
+    """The lines that the chat's rooms have for Ada, in memory."""
+    rooms: Rooms[str] = Rooms()
+    deliveries: Deliveries[str] = []
+    for nick in runs.NICKS:
+        deliveries += rooms.enter(nick)
+        deliveries += rooms.do(nick, Request(Verb.NICK, nick))
+        deliveries += rooms.do(nick, Request(Verb.JOIN, "lobby"))
+    for nick, line in runs.TALK:
+        typed = Conversation().typed(line)
+        assert typed is not None
+        deliveries += rooms.do(nick, decode_request(typed)[1])
+    conversation, lines = Conversation(), [line for nick, line in deliveries if nick == "ada"]
+    messages = [encode_line(number, line) for number, line in enumerate(lines, 1)]
+    return [text for message in messages for text in conversation.heard(message)]
+
+
+def heard_in_the_hall() -> list[str]:
+    """The lines that Ada gets in virtual time while Bob comes and she logs in once more."""
+    key, token_key = EllipticCurvePrivateKey.new(), EllipticCurvePrivateKey.new()
+    game = game_of(key.getPublicKey())
+    gate = Gate(TokenChecker(token_key.getPublicKey(), game, 0.0))
+    world = World(ServerContext(Hall(gate, lambda: 0.0, lambda: 0.0), key))
+
+    def join(name: str) -> UdpClient:
+        client = world.connect()
+        client.send_guaranteed(TokenMaker(token_key, game).issue(name, 0.0))
+        world.run(0.1)
+        client.send_guaranteed(b"hello")
+        world.run(0.1)
+        return client
+
+    ada, *_ = [join(name) for name in ("Ada", "Bob", "Ada")]
+    assert not ada.connected()
+    return [message.decode() for _, message in ada.getMessages() if message != ADMITTED]
+
+
+class TestTheExamples:
+    """The pictures of the examples' terminals."""
+
+    def test_shows_the_talk_as_ada_hears_it(self, exampleruns: ModuleType) -> None:
+        command, *heard, prompt = lines_of("chat")
+        assert command == "$ python -m chat.client --nick ada"
+        assert heard == heard_by_ada(exampleruns)
+        assert prompt == f"> {exampleruns.HALF_TYPED}"
+
+    def test_shows_a_transfer_that_goes_on_where_it_was_interrupted(self) -> None:
+        lines = lines_of("filetransfer")
+        assert lines[0] == lines[3] == "$ python -m filetransfer.send world.dat --port 1475"
+        progress = re.compile(r"world\.dat *[━╸╺]+ *(\d+\.\d)/12\.0 MB *\d+\.\d MB/s *[\d:]+")
+        first, second = (progress.fullmatch(lines[number]) for number in (1, 4))
+        assert first is not None
+        assert second is not None
+        assert 4.0 < float(first[1]) < float(second[1]) == 12.0
+        source = Path(send.__file__).read_text()
+        assert lines[2] in source
+        assert lines[5].removeprefix("world.dat") in source
+
+    def test_shows_who_is_let_in_and_who_is_not(self) -> None:
+        assert lines_of("accounts") == [
+            "$ python -m accounts.client Ada --new",
+            "Password of Ada:",
+            *heard_in_the_hall(),
+            "disconnected",
+            "$ python -m accounts.client Ada",
+            "Password of Ada:",
+            "refused: no such name, or another password",
+        ]
+
+    def test_shows_a_ramp_of_bots_that_were_all_served(self) -> None:
+        lines = lines_of("swarm")
+        assert all(header in lines[2] for header in HEADERS)
+        rows = [re.findall(r"[\d.,]+", line) for line in lines if line.startswith("│")]
+        assert [int(row[0]) for row in rows] == [20, 40, 60, 80, 100]
+        step = Step(100, 0, 3200.0, 0.001, 0.01, 9600, 0, 0.001, 0.5)
+        assert lines[-1] == finding([step], 0.05).text
+
+    @pytest.mark.parametrize("name", EXAMPLES)
+    def test_is_on_the_page_of_its_example_with_a_text_for_those_who_cannot_see(
+        self, name: str
+    ) -> None:
+        readme = (ROOT / "examples" / name / "README.md").read_text()
+        picture = re.search(
+            rf"^!\[(.{{40,}})\]\(\.\./\.\./docs/pictures/{name}\.svg\)$", readme, re.M
+        )
+        assert picture is not None
+        assert picture.start() < readme.index("    python -m")
 
 
 @pytest.fixture(scope="module")
