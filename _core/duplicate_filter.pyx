@@ -3,7 +3,7 @@
 Numbers behind the filter count as already received, so no packet recorded long ago passes. The
 bitmap starts small, because an idle connection should cost little. It grows once, to the full
 width, when the numbers are further apart. Its size does not depend on the age of a connection, and
-a peer cannot make it larger than 4 KiB.
+a peer cannot make it larger than 4 KiB in protocol 1, and 8 KiB for a channel of protocol 2.
 """
 
 cimport cython
@@ -28,12 +28,12 @@ cdef class DuplicateFilter:
     """Remembers which of the newest `width` absolute numbers were inserted.
 
     `newest` is the largest number inserted, 0 if there is none. Raises ValueError for a `width`
-    outside 1...32768.
+    outside 1...65536.
     """
 
     def __cinit__(self, uint32_t width=MESSAGE_FILTER_WIDTH):
-        if not 1 <= width <= MESSAGE_FILTER_WIDTH:
-            raise ValueError(f"width must be 1...{MESSAGE_FILTER_WIDTH}, not {width}")
+        if not 1 <= width <= CHANNEL_FILTER_WIDTH:
+            raise ValueError(f"width must be 1...{CHANNEL_FILTER_WIDTH}, not {width}")
         self.width = width
         self._full_size = WORD_BITS
         while self._full_size < width:

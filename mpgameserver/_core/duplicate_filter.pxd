@@ -4,6 +4,9 @@ from libc.stdint cimport int64_t, uint32_t, uint64_t
 
 cpdef enum:
     MESSAGE_FILTER_WIDTH = 32768  # half the ring of 65,535: all numbers that look older
+    # The newest number of a channel of protocol 2 and the 65,535 below it: a sender sends none that
+    # is further above one that it may still retransmit.
+    CHANNEL_FILTER_WIDTH = 65536
 
 cdef class DuplicateFilter:
     cdef readonly uint32_t width

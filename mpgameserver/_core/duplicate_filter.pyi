@@ -4,6 +4,7 @@ from typing_extensions import Self
 
 __all__ = ["DuplicateFilter"]
 
+CHANNEL_FILTER_WIDTH: Final[int]
 MESSAGE_FILTER_WIDTH: Final[int]
 
 @final
