@@ -21,9 +21,11 @@ from types import SimpleNamespace
 from typing import Any
 
 import mpgameserver._core as core
+from mpgameserver._core.budget import Share
 from mpgameserver._core.connection import Connection
 from mpgameserver._core.dispatcher import Dispatcher
 from mpgameserver._core.endpoint import Endpoint
+from mpgameserver._core.grid_reassembly import GridReassembler
 from mpgameserver._core.session import Session
 from mpgameserver.connection import Timing
 from mpgameserver.wire.protocol2.keys import TrafficSecret
@@ -132,6 +134,8 @@ def instances(kind: type, values: list[object]) -> Iterator[object]:
         (1472,),
         (1.0,),
         (1,),
+        (1, 1, GridReassembler(), 8, 1000),
+        (Share(), 8, 1000),
         (session_cipher(KEY),),
         (session_cipher(KEY), False, 0.0, 1.7e9),
         (Reader(), True, 0.0, 1.7e9),
