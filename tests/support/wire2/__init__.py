@@ -12,4 +12,5 @@ raises `WireError`. What it packs it does not check: a test may want to send wha
 - `tables`: connect data and accept data
 - `rules`: which frames a packet may hold, by its sender and the state of the session
 - `tokens`: cookies and reset tokens of this implementation
+- `peer`: a whole side of a session, put together from all of these
 """
