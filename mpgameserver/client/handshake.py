@@ -79,7 +79,8 @@ class ClientHandshake:
     """One attempt to open a session.
 
     `now` is the monotonic time and `wall_start` the Unix time, in seconds. `trusted_key` is the
-    server's root key; None trusts any key. `rng` chooses the candidate to evict from a full table.
+    server's root key; None trusts any key. `rng` chooses the candidate to evict from a full table,
+    `private_key` is the client's ephemeral key, a new one by default.
     """
 
     def __init__(
@@ -88,6 +89,7 @@ class ClientHandshake:
         now: float,
         wall_start: float,
         rng: Random | None = None,
+        private_key: EllipticCurvePrivateKey | None = None,
     ) -> None:
         self.saw_wrong_key: bool = False
         """True once a reply arrived that was signed by another root key."""
@@ -96,9 +98,9 @@ class ClientHandshake:
         self._trusted_key = trusted_key
         self._start = now
         self._wall_start = wall_start
-        self._private_key = EllipticCurvePrivateKey.new()
+        self._private_key = private_key or EllipticCurvePrivateKey.new()
         self._hello = ClientHello(self._private_key.getPublicKey().getBytes())
-        self._hello_messages: dict[int, bytes] = {}
+        self._hello_messages: dict[tuple[int, bytes], bytes] = {}
         self._paths: dict[Hashable, _Path] = {}
         self._candidates = CandidateTable(rng or SystemRandom())
         self._last_response_number = 0
@@ -112,7 +114,7 @@ class ClientHandshake:
         max_datagram: int,
         fragmented_datagram: int = 0,
     ) -> None:
-        """Add a path to try.
+        """Add a path to try, with its first hello at `now`; at infinity the owner sends them.
 
         `max_payload` determines the length of the hello, which the server derives from its own MTU
         over IPv4, even if `max_datagram`, the largest datagram to send, is smaller. Every second
@@ -131,14 +133,30 @@ class ClientHandshake:
     def datagrams(self, now: float) -> list[tuple[Hashable, bytes]]:
         """Return the datagrams to send now, as (path, datagram) pairs."""
         self._verifications = self._trials = 0
-        leaving = [
-            (path.key, self._hello_datagram(path, now))
-            for path in self._paths.values()
-            if now >= path.next_hello
-        ]
+        leaving = []
+        for path in self._paths.values():
+            if now >= path.next_hello:
+                path.next_hello = now + HELLO_INTERVAL
+                leaving.append((path.key, self.hello_datagram(path.key, now)))
         for candidate in self._candidates.take_due(now):
             leaving.append((candidate.path, self._response(candidate, now)))
         return leaving
+
+    def hello_datagram(self, path_key: Hashable, now: float, filler_start: bytes = b"") -> bytes:
+        """Return the hello for a path, in its next packet; its filler begins as given."""
+        path = self._paths[path_key]
+        size = path.long_hello_size if path.hellos_sent % 2 else path.hello_size
+        if (size, filler_start) not in self._hello_messages:
+            message = self._hello.encode(size, filler_start=filler_start)
+            self._hello_messages[size, filler_start] = message
+        path.hellos_sent += 1
+        return encode_clear_packet(
+            PacketType.CLIENT_HELLO,
+            path.hellos_sent,
+            1,
+            self._hello_messages[size, filler_start],
+            wire_time(self._wall_start + now - self._start),
+        )
 
     def abort(self, now: float) -> list[tuple[Hashable, bytes]]:
         """End the attempt; return a DISCONNECT for each candidate that may have a session.
@@ -230,20 +248,6 @@ class ClientHandshake:
             packets_before=packets_before,
             messages_before=messages_before,
             hello_received=candidate.hello_seq,
-        )
-
-    def _hello_datagram(self, path: _Path, now: float) -> bytes:
-        size = path.long_hello_size if path.hellos_sent % 2 else path.hello_size
-        if size not in self._hello_messages:
-            self._hello_messages[size] = self._hello.encode(size)
-        path.next_hello = now + HELLO_INTERVAL
-        path.hellos_sent += 1
-        return encode_clear_packet(
-            PacketType.CLIENT_HELLO,
-            path.hellos_sent,
-            1,
-            self._hello_messages[size],
-            wire_time(self._wall_start + now - self._start),
         )
 
     def _receive_hello(self, path_key: Hashable, datagram: bytes, now: float) -> str | None:

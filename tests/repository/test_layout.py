@@ -31,7 +31,15 @@ IO_AND_CLOCKS = {
     "time",
 }
 # Time is an argument, and the network is bytes in and bytes out, for these and all they import.
-PROTOCOL = ("client.handshake", "connection", "crypto", "stats", "wire.handshake", "wire.packet")
+PROTOCOL = (
+    "client.handshake",
+    "client.handshake2",
+    "connection",
+    "crypto",
+    "stats",
+    "wire.handshake",
+    "wire.packet",
+)
 # No module knows, not even through another, of those above it.
 UNKNOWN_TO = {
     "connection": {"client", "server", "cli"},
