@@ -48,6 +48,7 @@ from mpgameserver.wire.protocol2.hello import (
     Offer,
     Retry,
     ServerHello2,
+    checked_audience,
     offer_filler,
     point_of,
     public_key_of,
@@ -139,7 +140,7 @@ class ClientHandshake2:
         self._kem_key = ml_kem.new_key() if ml_kem else None
         self._offer = Offer(
             random_bytes(RANDOM_SIZE),
-            audience=audience,
+            audience=checked_audience(audience),
             encapsulation_key=self._kem_key.encapsulation_key if self._kem_key else b"",
         )
         self._only_version_2 = only_version_2

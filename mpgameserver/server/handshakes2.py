@@ -45,6 +45,7 @@ from mpgameserver.wire.protocol2.hello import (
     Offer,
     Retry,
     ServerHello2,
+    checked_audience,
     find_offer,
     point_of,
     public_key_of,
@@ -126,10 +127,12 @@ class ServerHandshakes2:
         """Hellos for which public-key work was done, the invalid keys among them included."""
         self._root_key, self._root_point = root_key, point_of(root_key.getPublicKey())
         self._sessions, self._cookies = sessions, cookies
-        self._audience, self._worker, self._own_limits = audience, worker, own_limits
+        self._audience = checked_audience(audience)
+        self._worker, self._own_limits = worker, own_limits
         self._ml_kem, self._random_bytes = ml_kem, random_bytes
+        self._queue_limit = limits.waiting_hellos
         self._waiting: FairQueue[WaitingHello2] = FairQueue(
-            limits.waiting_hellos, limits.waiting_hellos_per_host
+            self._queue_limit, limits.waiting_hellos_per_host
         )
         self._bucket = TokenBucket(limits.handshake_rate, _burst(limits))
         self._load = HelloLoad(limits.handshake_rate, _burst(limits))
@@ -185,7 +188,7 @@ class ServerHandshakes2:
             return self._answer_again(half_open, has_cookie and half_open.address == address)
         if not has_cookie:
             self._load.note(now)
-            if self._asks_for_cookie(address, host, now) or self._waiting.size >= self._load.burst:
+            if self._asks_for_cookie(address, host, now) or self._is_queue_long():
                 return self._retry(hello, place, now)
         self._queue(WaitingHello2(hello, address, host, has_cookie))
         return None
@@ -199,6 +202,10 @@ class ServerHandshakes2:
     def _asks_for_cookie(self, address: SocketAddress, host: IpAddress, now: float) -> bool:
         """Return True if a hello without a cookie is not to be answered now."""
         return self._load.is_high(now) or not self.half_open.has_room(address, host)
+
+    def _is_queue_long(self) -> bool:
+        """Return True if a hello without a cookie would wait, or displace one with a cookie."""
+        return self._waiting.size >= min(self._load.burst, self._queue_limit)
 
     def _retry(self, hello: ReceivedHello, place: bytes, now: float) -> bytes:
         self.retries += 1

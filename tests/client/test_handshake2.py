@@ -112,6 +112,9 @@ class TestHello:
         hello = Attempt(server.public_key, audience="chess").both()[2]
         assert handshake.unpack_offer(handshake.unpack_hello2(hello).offer).audience == "chess"
 
+        with pytest.raises(ValueError, match="not 41"):
+            Attempt(server.public_key, audience="x" * 41)
+
     @pytest.mark.skipif(ML_KEM is None, reason="this cryptography has no ML-KEM")
     def test_an_encapsulation_key_goes_into_the_first_form_where_it_fits(self, server):
         hellos = Attempt(server.public_key, ml_kem=ML_KEM).both()

@@ -6,6 +6,7 @@ import random
 import zlib
 
 import pytest
+from support.damage import mutated, prefixes
 from support.handshaking2 import (
     ADDRESS,
     ML_KEM,
@@ -257,6 +258,11 @@ class TestDropped:
         assert named.read(server.answer(named.datagram()))
         assert Server().answer(named.datagram()) is None
 
+    def test_a_name_that_no_offer_holds_is_refused_at_once(self):
+        assert Server(audience="é" * 20)
+        with pytest.raises(ValueError, match="not 41"):
+            Server(audience="é" * 20 + "x")
+
     def test_another_worker(self, server, client):
         for routing in (1, 82, 84, 254):
             assert server.answer(client.datagram(routing=routing)) is None
@@ -358,11 +364,18 @@ class TestRetry:
         assert [is_retry(reply) for reply in replies] == [True]
         assert server.handshakes.public_key_work == 0
 
-    def test_a_flood_of_hellos_with_cookies_leaves_no_place_for_one_without(self, client):
-        server = Server(Limits(handshake_rate=100.0))
-        for address, _ in zip(addresses(), range(10), strict=False):
-            server.handshakes._queue(waiting_hello(server, address))
-        assert is_retry(server.receive(client.datagram(), 0.0))
+    @pytest.mark.parametrize(
+        "limits",
+        [Limits(handshake_rate=100.0), Limits(waiting_hellos=5)],
+        ids=["a burst waits", "the queue is full"],
+    )
+    def test_where_hellos_with_cookies_wait_one_without_is_asked(self, client, limits):
+        server = Server(limits)
+        waiting = [waiting_hello(server, (ADDRESS[0], port)) for port in range(5)]
+        for each in waiting:
+            server.handshakes._queue(each)
+        assert is_retry(server.receive(client.datagram(), 0.0, OTHER_ADDRESS))
+        assert [server.handshakes.take_hello(0.0) for _ in waiting] == waiting
 
 
 class TestFlood:
@@ -424,6 +437,16 @@ class TestFlood:
         held = server.handshakes.half_open.all()
         assert sum(each.address[0] == ADDRESS[0] for each in held) == 20
         assert any(each.client_point == client.point for each in held)
+
+
+@ON_BOTH
+def test_damaged_hellos_are_hellos_or_dropped(server, client, form, seed):
+    rng, datagram = random.Random(seed), client.datagram(form, bytes(17))
+    for each in prefixes(datagram[:160]):
+        assert server.answer(each) is None
+    for _ in range(300):
+        server.answer(mutated(rng, datagram))
+    assert set(server.dropped) <= {"malformed hello", "other audience", "other worker"}
 
 
 def test_the_root_key_of_an_answer(server, client):

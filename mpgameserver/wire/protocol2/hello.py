@@ -51,6 +51,7 @@ __all__ = [
     "Retry",
     "ServerHello2",
     "StatelessReset",
+    "checked_audience",
     "find_offer",
     "offer_filler",
     "point_of",
@@ -97,6 +98,16 @@ class HelloForm(IntEnum):
 
     VERSION_1 = 1
     VERSION_2 = 2
+
+
+def checked_audience(audience: str) -> str:
+    """Return the name of a service as it is. Raises ValueError for more than 40 bytes of UTF-8."""
+    size = len(audience.encode())
+    if size > MAX_AUDIENCE_SIZE:
+        raise ValueError(
+            f"audience must have at most {MAX_AUDIENCE_SIZE} bytes, not {size}: {audience!r}"
+        )
+    return audience
 
 
 def point_of(key: EllipticCurvePublicKey) -> bytes:
