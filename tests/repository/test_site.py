@@ -1,6 +1,7 @@
 """The site in a browser: on a desktop and on a phone every page fits, and has its pictures.
 
 `make docs` builds the site. Code may scroll in its box; a table may not, nor may the page.
+No name in a table breaks within a word.
 """
 
 from __future__ import annotations
@@ -125,6 +126,8 @@ def test_what_does_not_fit_would_be_found(browser: str, tmp_path: Path) -> None:
         "table": "<div class=md-typeset__scrollwrap style='overflow-x: auto'>"
         f"<table><td><b style='{wide}'>cell</b></table></div>",
         "clipped": f"<div style='overflow: hidden'><b style='{wide}'>cut</b></div>",
+        "broken": "<table style='width: 60px; table-layout: fixed'><td>"
+        "<code style='overflow-wrap: anywhere'>AnErrorOfALongName</code></table>",
         "picture": "<img src=nowhere.png>",
     }
     for name, content in pages.items():
@@ -134,6 +137,8 @@ def test_what_does_not_fit_would_be_found(browser: str, tmp_path: Path) -> None:
         "390 page.html",
         "390 table.html",
         "390 clipped.html",
+        "390 broken.html",
+        "1400 broken.html",
         "390 picture.html",
         "1400 picture.html",
     }

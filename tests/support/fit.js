@@ -22,6 +22,10 @@ function* misfits(document, view) {
       yield `${label(wrap.querySelector("table"))} is ${wrap.scrollWidth} px wide`;
     }
   }
+  for (const code of document.querySelectorAll("article :is(th, td) code")) {
+    const isOneWord = !/[\s/?-]/.test(code.textContent); // after these a line may break
+    if (isOneWord && code.getClientRects().length > 1) yield `${label(code)} breaks within a word`;
+  }
   for (const image of document.images) {
     if (!image.naturalWidth) yield `${label(image)} is not there`;
   }
