@@ -56,19 +56,15 @@ cdef class ChannelReceiver:
         cdef int64_t length = _length(frame), known
         if self._is_over(frame.number):
             return IGNORED
-        self._follow_packet()
         known = self._length_of(frame.number)
         if known != UNKNOWN and known != length:
             return MALFORMED
-        if self.order is not None and known == UNKNOWN:
-            if not self.order.allows(frame.number, length):
-                return WINDOW_BROKEN
+        if self.order is not None and not self._is_allowed(frame.number, length, known):
+            return WINDOW_BROKEN
         if not self._claim(frame, known != UNKNOWN):
             return NO_ROOM
         if known == UNKNOWN and (frame.type == FRAGMENT or self.order is not None):
-            if self._lengths is None:
-                self._lengths = {}
-            self._lengths[frame.number] = length
+            self._reassembler.note_begun(self.channel, frame.number, length)
             if self.order is not None:
                 self.order.inspect_length(length)
         return TAKEN
@@ -83,20 +79,20 @@ cdef class ChannelReceiver:
             self._delivered is not None and self._delivered.contains(number)
         )
 
-    cdef void _follow_packet(self) noexcept:
-        """Forget what an earlier packet has claimed."""
+    cdef bint _is_allowed(self, int64_t number, int64_t length, int64_t known) noexcept:
+        """Return True if the window of an ordered channel allows a message."""
         if self._packet != self._reassembler.packet:
             self._packet = self._reassembler.packet
-            self._lengths = None
-            if self.order is not None:
-                self.order.begin_packet()
+            self.order.begin_packet()
+        return known != UNKNOWN or self.order.allows(number, length)
 
     cdef int64_t _length_of(self, int64_t number) except -2:
         """Return the length of a message that was begun, also by this packet, or `UNKNOWN`."""
         cdef GridMessage incomplete = self._incomplete_of(number)
+        cdef dict begun = self._reassembler.begun_on(self.channel)
         if incomplete is not None:
             return incomplete.total
-        return UNKNOWN if self._lengths is None else self._lengths.get(number, UNKNOWN)
+        return UNKNOWN if begun is None else begun.get(number, UNKNOWN)
 
     cdef bint _claim(self, const Frame *frame, bint is_begun) except -1:
         """Claim room for what a frame makes the channel keep; return False if there is none."""

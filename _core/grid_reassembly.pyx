@@ -163,8 +163,23 @@ cdef class GridReassembler:
     cpdef void begin_packet(self) noexcept:
         """Begin to inspect another packet; what the last one has claimed is free again."""
         self.packet += 1
+        self._begun = None
         self._claimed_messages = 0
         self._claimed_bytes = self._claimed_cost = 0
+
+    cdef dict begun_on(self, uint8_t channel):
+        """Return the lengths of the messages that the packet begins on a channel, or None."""
+        return None if self._begun is None else self._begun.get(channel)
+
+    cdef int note_begun(self, uint8_t channel, int64_t number, int64_t length) except -1:
+        """Note the length of a message that the packet begins."""
+        cdef dict lengths = self.begun_on(channel)
+        if lengths is None:
+            if self._begun is None:
+                self._begun = {}
+            lengths = self._begun[channel] = {}
+        lengths[number] = length
+        return 0
 
     cdef bint claim_message(self, int64_t total) noexcept:
         """Claim room for a message of `total` bytes; return False if there is none."""

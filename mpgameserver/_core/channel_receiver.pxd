@@ -29,16 +29,15 @@ cdef class ChannelReceiver:
     cdef DuplicateFilter _delivered         # of an unordered channel; None until there is one
     cdef int64_t _newest                    # delivered; of an unordered channel, had a part of
     cdef dict _incomplete                   # number -> GridMessage; None until there is one
-    cdef dict _lengths                      # number -> length: what the packet under inspection...
-    cdef uint64_t _packet                   # ...with this number has begun; None: nothing
+    cdef uint64_t _packet                   # the packet that was inspected last
 
     cdef int inspect(self, const Frame *frame) except -1
     cdef bytes take(self, const Frame *frame, double now)
     cdef bytes next_ready(self)
     cpdef int clear(self) except -1
     cdef bint _is_over(self, int64_t number) except -1
-    cdef void _follow_packet(self) noexcept
     cdef int64_t _length_of(self, int64_t number) except -2
+    cdef bint _is_allowed(self, int64_t number, int64_t length, int64_t known) noexcept
     cdef bint _claim(self, const Frame *frame, bint is_begun) except -1
     cdef GridMessage _incomplete_of(self, int64_t number)
     cdef bytes _whole(self, const Frame *frame)

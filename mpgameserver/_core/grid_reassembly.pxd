@@ -1,6 +1,6 @@
 # The incomplete messages of a session of protocol 2, each on a grid of units of 64 bytes.
 
-from libc.stdint cimport int64_t, uint64_t
+from libc.stdint cimport int64_t, uint8_t, uint64_t
 
 from mpgameserver._core.budget cimport Share
 from mpgameserver._core.frames cimport Frame
@@ -46,12 +46,16 @@ cdef class GridReassembler:
     cdef readonly int64_t held_bytes       # the totals of the incomplete messages
     cdef dict _by_age               # GridMessage -> None; the longest without a fragment is first
     cdef GridMessage _newest        # the last of them
-    # The packet under inspection: its number, and the room that its frames have claimed so far.
+    # The packet under inspection: its number, the messages that it begins (channel -> number ->
+    # length; None: none yet), and the room that its frames have claimed so far.
     cdef uint64_t packet
+    cdef dict _begun
     cdef Py_ssize_t _claimed_messages
     cdef int64_t _claimed_bytes, _claimed_cost
 
     cpdef void begin_packet(self) noexcept
+    cdef dict begun_on(self, uint8_t channel)
+    cdef int note_begun(self, uint8_t channel, int64_t number, int64_t length) except -1
     cdef bint claim_message(self, int64_t total) noexcept
     cdef bint claim(self, int64_t cost) noexcept
     cdef GridMessage begin(self, dict home, const Frame *frame, bint is_ordered)
