@@ -457,7 +457,7 @@ cdef class Endpoint:
             None if packet.contents == NULL else <object>packet.contents,
         ))
         sent = self.sent_packets.packet(self.sent_packets.newest)
-        sent.newest_message = self.send_queue.newest
+        sent.newest.message = self.send_queue.newest
         if packet.count and not ack_eliciting:
             sent.flags = PROBE if packet.is_probe else PING
         sent.size_class = size_class(HEADER_SIZE + packet.size + TAG_SIZE)
@@ -597,7 +597,7 @@ cdef class Endpoint:
             if not self.sent_packets.packet(number).flags & (ACK_ELICITING | PING):
                 continue
             self.send_queue.newest_acked = max(
-                self.send_queue.newest_acked, self.sent_packets.packet(number).newest_message
+                self.send_queue.newest_acked, self.sent_packets.packet(number).newest.message
             )
             elapsed = self._now - self.sent_packets.packet(number).sent_at
             if self.sent_packets.packet(number).flags & PING:
@@ -740,11 +740,11 @@ cdef bint _add_probe(Endpoint endpoint, PacketBuilder *packet) except -1:
         # What it carried has arrived, and no earlier packet carried the newest message of that
         # time.
         if sent.packet(number).flags & ACKED and (
-            sent.packet(number).newest_message > sent.packet(number - 1).newest_message
+            sent.packet(number).newest.message > sent.packet(number - 1).newest.message
         ):
-            if sent.packet(number).newest_message <= endpoint.send_queue.newest - NARROW_SPAN // 2:
+            if sent.packet(number).newest.message <= endpoint.send_queue.newest - NARROW_SPAN // 2:
                 return False
-            put_empty(packet, sent.packet(number).newest_message, APP)
+            put_empty(packet, sent.packet(number).newest.message, APP)
             packet.is_probe = True
             return True
         number -= 1

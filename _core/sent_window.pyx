@@ -3,10 +3,19 @@
 It remembers when each packet was sent and what it carried, until it is acked. An ack-eliciting
 packet is undecided until it is acked or declared lost. A late ack, after it was declared lost or
 timed out, still counts.
+
+Both protocols mark packets acked by absolute number: protocol 1 the 33 that an ack reports at most,
+protocol 2 ranges, each of which a peer may make as long as the number space. So the window walks
+its own packets over a range. Each acked packet leads past the acked ones below it, so that a range
+that is reported again and again, as a receiver has to, does not cost its length again.
+
+A packet of protocol 2 carries other frames than messages. Which ACK it carried is in its record,
+because most packets have one. The rare frames that are sent again when it is lost are remembered
+as its messages are: in its contents, as `FrameFields`.
 """
 
 cimport cython
-from cpython.mem cimport PyMem_Calloc, PyMem_Free
+from cpython.mem cimport PyMem_Calloc, PyMem_Free, PyMem_Realloc
 from cpython.object cimport PyObject
 from cpython.ref cimport Py_INCREF, Py_XDECREF
 from libc.stdint cimport uint64_t
@@ -24,7 +33,10 @@ cdef double LATE_ACK = 4.0
 cdef enum:
     PACKET_THRESHOLD = 3   # RFC 9002 section 6.1.1: later packets acked that show a loss
     FIRST_SENT_SLOTS = ACK_BITS
-    MAX_SENT_SLOTS = 32768  # packets per second at the highest rate
+    FIRST_NEWLY_ACKED = ACK_BITS + 1  # what an ack of protocol 1 reports at most
+    # A peer that acks what it has not received does so near the newest packets; those sent around
+    # an older skipped number were acked or declared lost long ago.
+    MAX_SKIPPED = 16
 
 
 @cython.final
@@ -46,9 +58,12 @@ cdef class SentWindow:
         self._packets = <SentPacket *>PyMem_Calloc(FIRST_SENT_SLOTS, sizeof(SentPacket))
         if self._packets == NULL:
             raise MemoryError
+        self._reserve()
 
     def __dealloc__(self):
         cdef uint32_t i
+        PyMem_Free(self.newly_acked)
+        PyMem_Free(self._skipped)
         if self._packets != NULL:
             for i in range(self._mask + 1):
                 Py_XDECREF(self._packets[i].contents)
@@ -68,11 +83,62 @@ cdef class SentWindow:
         packet = self.packet(self.newest)
         self._put_contents(packet, contents)
         packet.sent_at = now
+        packet.newest.reported = 0
+        packet.acked_below = 0
         packet.flags = ACK_ELICITING if ack_eliciting else 0
         packet.size_class = 0
         if not ack_eliciting and self.oldest_undecided == self.newest:
             self.oldest_undecided += 1
         return self.newest
+
+    cpdef int64_t skip_number(self, double now) except -1:
+        """Skip the next packet number, and return it.
+
+        A peer that acks it also acks packets that it has not received, to be sent more than the
+        path carries (RFC 9000 section 21.4).
+        """
+        cdef int64_t number
+        if self._skipped == NULL:
+            self._skipped = <int64_t *>PyMem_Calloc(MAX_SKIPPED, sizeof(int64_t))
+            if self._skipped == NULL:
+                raise MemoryError
+        number = self.on_packet_sent(now, False, None)
+        self.packet(number).flags = ACKED  # no ack finds it new
+        self._skipped[self._skipped_count % MAX_SKIPPED] = number
+        self._skipped_count += 1
+        return number
+
+    cpdef void on_report_sent(self, int64_t newest, uint32_t late) noexcept:
+        """Record that the newest packet carries an ACK from `newest` down.
+
+        `late` is the number of packets that had come late when it was made. The low 32 bits are
+        enough: no packet is remembered while 2^32 arrive.
+        """
+        cdef SentPacket *packet = self.packet(self.newest)
+        packet.newest.reported = newest
+        packet.late = late
+
+    cpdef int64_t newest_report_acked(self, uint32_t late) noexcept:
+        """Return the newest packet that a newly acked packet reported, or 0.
+
+        Reports made before the last packet that came late, which `late` tells, do not count.
+        """
+        cdef SentPacket *packet
+        cdef int64_t newest = 0
+        cdef uint32_t i
+        for i in range(self.newly_acked_count):
+            packet = self.packet(self.newly_acked[i])
+            if packet.late == late:
+                newest = max(newest, packet.newest.reported)
+        return newest
+
+    cpdef void on_path_changed(self) noexcept:
+        """Take all packets sent so far for lost, since what follows takes another path.
+
+        Their acks still count, but do not show that the new path reorders.
+        """
+        self.path_start = self.newest + 1
+        self.reordering = PACKET_THRESHOLD
 
     cdef bint _may_be_acked_yet(self, double now) noexcept:
         """Return True if the packet that the next one would overwrite can still be acked."""
@@ -110,13 +176,14 @@ cdef class SentWindow:
         Py_XDECREF(displaced)
 
     cpdef void on_ack(self, uint16_t ack, uint32_t ack_bits) noexcept:
-        """Mark the packets that an ack reports; `newly_acked` holds their numbers, newest first.
+        """Mark the packets that an ack of protocol 1 reports.
 
-        Numbers that were never sent, or are acked already, are ignored.
+        Their numbers are put into `newly_acked`, newest first. Numbers that were never sent, or are
+        acked already, are ignored.
         """
         cdef int64_t number
         cdef uint32_t bits
-        self.newly_acked_count = 0
+        self.begin_ack()
         if ack == 0 or self.newest == 0:
             return
         number = expand(ack, self.newest)
@@ -143,6 +210,66 @@ cdef class SentWindow:
         self._reported = reported | ack_bits
         return ack_bits & ~reported
 
+    cpdef bint was_sent(self, int64_t newest, int64_t oldest) noexcept:
+        """Return True unless a range holds a packet number that was never sent.
+
+        Of the skipped numbers it knows the last `MAX_SKIPPED`.
+        """
+        cdef uint32_t i
+        if oldest < 1 or newest > self.newest:
+            return False
+        for i in range(min(self._skipped_count, <uint32_t>MAX_SKIPPED)):
+            if oldest <= self._skipped[i] <= newest:
+                return False
+        return True
+
+    cpdef void begin_ack(self) noexcept:
+        """Empty `newly_acked`, before the ranges of a packet are marked."""
+        self.newly_acked_count = 0
+
+    cpdef int on_range_acked(self, int64_t newest, int64_t oldest) except -1:
+        """Mark the packets of a range, and add the numbers that were not acked to `newly_acked`.
+
+        They are in descending order if the ranges are. Numbers that were never sent are ignored.
+        If it raises MemoryError, the packets in `newly_acked` are marked and the others are not.
+        """
+        cdef int64_t top = min(newest, self.newest)
+        cdef int64_t number = top
+        cdef int64_t lowest = max(oldest, max(self._previous + 1, self.newest - self._mask))
+        while number >= lowest:
+            if self.packet(number).flags & ACKED:
+                number = self._pass_acked(number, lowest)
+            else:
+                if self.newly_acked_count == self._newly_acked_room:
+                    self._reserve()
+                self._mark_acked(number)
+                number -= 1
+        if number < top:
+            self.packet(top).acked_below = _run(top, number)
+        self._skip_decided()
+        return 0
+
+    cdef int64_t _pass_acked(self, int64_t number, int64_t lowest) noexcept:
+        """Return the number below a run of acked packets that begins with `number`.
+
+        Each run that is passed grows by the next one. So even ranges that a peer chooses cost, on
+        average, no more than the logarithm of the packets that they pass.
+        """
+        cdef int64_t below = number - 1 - self.packet(number).acked_below
+        if below >= lowest and self.packet(below).flags & ACKED:
+            below -= 1 + self.packet(below).acked_below
+            self.packet(number).acked_below = _run(number, below)
+        return below
+
+    cdef int _reserve(self) except -1:
+        cdef uint32_t room = max(self._newly_acked_room * 2, <uint32_t>FIRST_NEWLY_ACKED)
+        cdef int64_t *numbers = <int64_t *>PyMem_Realloc(self.newly_acked, room * sizeof(int64_t))
+        if numbers == NULL:
+            raise MemoryError
+        self.newly_acked = numbers
+        self._newly_acked_room = room
+        return 0
+
     cdef void _skip_decided(self) noexcept:
         cdef SentPacket *packet
         while self.remembers(self.oldest_undecided):
@@ -158,7 +285,7 @@ cdef class SentWindow:
         packet = self.packet(number)
         if packet.flags & ACKED:
             return False
-        if packet.flags & LOST:
+        if packet.flags & LOST and number >= self.path_start:
             self.reordering = min(self.reordering * 2, <uint32_t>MAX_SENT_SLOTS)
         packet.flags |= ACKED
         self.newly_acked[self.newly_acked_count] = number
@@ -170,8 +297,8 @@ cdef class SentWindow:
         """Return the number of the next lost packet, once each, or 0 if there is none.
 
         A packet is lost if `reordering` later ones were acked, if any later one was acked and it
-        was sent `loss_delay` seconds ago (RFC 9002 section 6.1), or if it was sent `pto` seconds
-        ago.
+        was sent `loss_delay` seconds ago (RFC 9002 section 6.1), if it was sent `pto` seconds ago,
+        or if it took a former path.
         """
         cdef SentPacket *packet
         cdef int64_t number
@@ -185,6 +312,7 @@ cdef class SentWindow:
                 number + self.reordering <= self.newest_acked
                 or (number < self.newest_acked and now >= packet.sent_at + loss_delay)
                 or now >= packet.sent_at + pto
+                or number < self.path_start
             ):
                 return 0
             packet.flags |= LOST
@@ -232,7 +360,7 @@ cdef class SentWindow:
         return 0
 
     def take_newly_acked(self):
-        """Take the packets that the last ack newly reported, newest first.
+        """Take the packets that the last ack newly reported, in the order of its ranges.
 
         Returns a list of tuples (packet number, time sent, contents).
         """
@@ -242,3 +370,8 @@ cdef class SentWindow:
              self.take_contents(self.newly_acked[i]))
             for i in range(self.newly_acked_count)
         ]
+
+
+cdef inline uint16_t _run(int64_t number, int64_t below) noexcept:
+    """Return the packets between two; a field of 16 bits holds more than the window has."""
+    return <uint16_t>min(number - below - 1, <int64_t>MAX_SENT_SLOTS)

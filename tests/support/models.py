@@ -142,6 +142,10 @@ class SentRecord:
     timed_out: bool = False
 
 
+Ranges = list[tuple[int, int]]
+"""Packet numbers, each a tuple (newest, oldest)."""
+
+
 class SentModel:
     """Every packet ever sent. Lost packets are found in the order in which they left."""
 
@@ -150,6 +154,7 @@ class SentModel:
         self.newest_acked = 0
         self.reordering = 3
         self.packets: dict[int, SentRecord] = {}
+        self.skipped: set[int] = set()
 
     def send(self, now: float, contents: object, owes_ack: bool) -> int:
         self.newest += 1
@@ -174,8 +179,23 @@ class SentModel:
         packets = (self.packets.get(number) for number in (newest, *bits))
         return [packet for packet in packets if packet is not None and not packet.acked]
 
-    def acknowledge(self, ack: int, ack_bits: int) -> list[tuple[int, float, object]]:
-        settled = self.unsettled(ack, ack_bits)
+    def unsettled_in(self, ranges: Ranges) -> list[SentRecord]:
+        """The packets of these ranges, in the order of the ranges, that were not acked yet."""
+        found = {
+            packet.number: packet
+            for newest, oldest in ranges
+            for packet in reversed(self.packets.values())
+            if oldest <= packet.number <= newest and not packet.acked
+        }
+        return list(found.values())
+
+    def skip(self) -> int:
+        self.newest += 1
+        self.skipped.add(self.newest)
+        return self.newest
+
+    def acknowledge(self, settled: list[SentRecord]) -> list[tuple[int, float, object]]:
+        """Take packets that were not acked yet as acked."""
         for packet in settled:
             packet.acked = True
             if packet.lost:

@@ -48,6 +48,16 @@ def acknowledge(window: SentWindow, ack: int, ack_bits: int) -> list[tuple[int, 
     return window.take_newly_acked()
 
 
+def acknowledge_ranges(
+    window: SentWindow, ranges: list[tuple[int, int]]
+) -> list[tuple[int, float, object]]:
+    """Take the ranges of a packet in; return (number, time sent, contents) of what is new."""
+    window.begin_ack()
+    for newest, oldest in ranges:
+        window.on_range_acked(newest, oldest)
+    return window.take_newly_acked()
+
+
 def lost(window: SentWindow, now: float, loss_delay: float, pto: float) -> list[int]:
     """Return the numbers of all packets that are found lost at `now`."""
     return list(iter(lambda: window.pop_lost(now, loss_delay, pto), 0))
