@@ -11,6 +11,7 @@ from mpgameserver._core.notbuilt import explain, is_ours
 try:
     from mpgameserver._core import (  # noqa: F401
         ack_frequency,
+        ack_schedule,
         aead,
         aesgcm,
         black_hole,
