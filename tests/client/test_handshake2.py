@@ -215,6 +215,14 @@ class TestRetry:
         hello = handshake.unpack_hello2(again)
         assert (hello.routing, hello.cookie) == (5, b"cookie")
 
+    def test_a_hello_that_only_a_retry_has_sent_obeys_none(self, server, attempt):
+        [hello] = attempt.send(0.0)
+        attempt.receive(server.retry(hello, routing=0), 0.0)
+        [again] = attempt.send(0.0)
+        attempt.receive(server.retry(again, b"another"), 0.0)
+        assert attempt.handshake.drop_reason == "repeated"
+        assert attempt.send(0.0) == []
+
     def test_every_second_try_is_for_that_worker_alone(self, server, attempt):
         """Whoever sees a hello can name a worker that there is not."""
         hellos = attempt.both()

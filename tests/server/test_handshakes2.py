@@ -205,6 +205,13 @@ class TestTheSameHelloAgain:
         [half_open] = server.handshakes.half_open.all()
         assert half_open.has_cookie
 
+    def test_with_a_cookie_for_another_address_it_has_none(self, server, client):
+        server.answer(client.datagram())
+        cookie = client.cookie(loaded().receive(client.datagram(), 0.0, OTHER_ADDRESS))
+        server.answer(client.datagram(cookie=cookie), address=OTHER_ADDRESS)
+        [half_open] = server.handshakes.half_open.all()
+        assert not half_open.has_cookie
+
     def test_after_its_time_it_makes_another_session(self, server, client):
         first = server.answer(client.datagram(), 0.0)
         again = server.answer(client.datagram(), HALF_OPEN_TIMEOUT + 0.01)
