@@ -2,9 +2,10 @@
 
 What they show has happened. The timelines and the plot are of two connections that talk over the
 package's seeded link in virtual time (`talks`); each timeline carries its times as its description,
-and the tests hold them against a new run. The two players of the star example (`starplayers`) are
-in virtual time, too. The terminals (`terminal`) show the demo, the monitor and the examples
-(`exampleruns`) in real time, so their numbers differ a little each time that they are drawn.
+and the tests hold them against a new run. The players of the star examples (`starplayers`,
+`starpyglet`) are in virtual time, too. The terminals (`terminal`) show the demo, the monitor and
+the examples (`exampleruns`) in real time, so their numbers differ a little each time that they are
+drawn.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import exampleruns
 import matplotlib as mpl
 import pygame
 import starplayers
+import starpyglet
 import terminal
 import watched
 from matplotlib.axes import Axes
@@ -129,6 +131,7 @@ def main() -> None:
     draw_terminals()
     draw_examples()
     pygame.image.save(starplayers.draw(starplayers.play()), HERE / "star.png")
+    pygame.image.save(starpyglet.picture(), HERE / "star_pyglet.png")
     with mpl.rc_context(STYLE):
         for mode in RetryMode:
             told = talk(mode)

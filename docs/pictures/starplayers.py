@@ -9,7 +9,9 @@ from __future__ import annotations
 import math
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Protocol
 
 os.environ["PYGAME_HIDE_SUPPORT_PROMPT"] = "1"
 sys.path.append(str(Path(__file__).resolve().parents[2] / "examples"))
@@ -54,8 +56,21 @@ def choose(view: View) -> Direction:
     return sign(own[1] - HEIGHT / 2) or 1, -sign(own[0] - WIDTH / 2) or 1
 
 
+class AnyPlayer(Protocol):
+    """A player at a window of some kind."""
+
+    session: Session
+    surface: pygame.Surface
+
+    def frame(self, now: float) -> None:
+        """One frame of the game, which presses keys by what it sees."""
+
+
+Window = Callable[[UdpClient, str], AnyPlayer]
+
+
 class Player:
-    """A player at its window."""
+    """A player at a window of pygame."""
 
     def __init__(self, client: UdpClient, name: str) -> None:
         self.session = Session(client, Game(name))
@@ -67,11 +82,12 @@ class Player:
         frame(self.session, self._screen, choose(self.session.game.view(now)), now)
 
 
-def play() -> dict[str, Player]:
-    """Let Ada and Bob play against each other, and return them by name."""
+def play(ada: Window = Player) -> dict[str, AnyPlayer]:
+    """Let Ada, in a window of any kind, play against Bob; return them by name."""
     pygame.font.init()
     world = World(StarServer(), seed=SEED)
-    players = {name: Player(world.client(link), name) for name, link in LINKS.items()}
+    windows: dict[str, Window] = {"Ada": ada, "Bob": Player}
+    players = {name: windows[name](world.client(link), name) for name, link in LINKS.items()}
     for player in players.values():
         player.session.connect(world.address)
     while world.now < SECONDS:
@@ -91,9 +107,9 @@ def window(caption: str, content: pygame.Surface) -> pygame.Surface:
     return framed
 
 
-def draw(players: dict[str, Player]) -> pygame.Surface:
+def draw(players: dict[str, AnyPlayer], captions: dict[str, str] = CAPTIONS) -> pygame.Surface:
     """The players' windows beside each other."""
     picture = pygame.Surface((2 * SIZE[0] + MARGIN, SIZE[1] + TITLE), pygame.SRCALPHA)
     for number, (name, player) in enumerate(players.items()):
-        picture.blit(window(CAPTIONS[name], player.surface), (number * (SIZE[0] + MARGIN), 0))
+        picture.blit(window(captions[name], player.surface), (number * (SIZE[0] + MARGIN), 0))
     return picture

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from support.documents import HEADLESS
+from support.documents import HEADLESS, ROOT
 from support.patience import PATIENCE
 from support.programs import copied_examples, port_of, readme_commands, running
 
@@ -29,7 +29,11 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.extra
 
 OPENS_A_WINDOW = "import pyglet; pyglet.window.Window().close()"
+DRAWS_THE_PICTURE = (
+    "import pygame, starpyglet, sys; pygame.image.save(starpyglet.picture(), sys.argv[1])"
+)
 FRAME = 1 / 60
+PICTURES = ROOT / "docs" / "pictures"
 Pixel = tuple[int, int, int]
 
 
@@ -176,6 +180,19 @@ class TestTwoPlayers:
         assert way == sorted(way)
         assert way[-1] - way[0] > 100
         assert len(set(way)) > 20
+
+
+def test_its_picture_shows_what_happens_in_a_new_run(tmp_path: Path) -> None:
+    pygame = pytest.importorskip("pygame")
+    drawn = tmp_path / "new.png"
+    subprocess.run([sys.executable, "-c", DRAWS_THE_PICTURE, drawn], cwd=PICTURES, check=True)
+    new, saved = pygame.image.load(drawn), pygame.image.load(PICTURES / "star_pyglet.png")
+    assert saved.size == new.size
+    field = 0, 130, new.width, 430  # without letters: the system's fonts draw them
+    new, saved = new.subsurface(field), saved.subsurface(field)
+    same = pygame.mask.from_threshold(new, (0, 0, 0), (40, 40, 40, 255), saved).count()
+    # Drivers smooth edges differently. A tenth of a second changes 4,000 pixels.
+    assert new.width * new.height - same < 1000
 
 
 def test_the_commands_of_its_readme_give_a_game(tmp_path: Path) -> None:
