@@ -1,7 +1,7 @@
 """The site in a browser: on a desktop and on a phone every page fits, and has its pictures.
 
 `make docs` builds the site. Code may scroll in its box; a table may not, nor may the page.
-No name in a table breaks within a word.
+No name in a table breaks within a word, and no option of a command line.
 """
 
 from __future__ import annotations
@@ -128,6 +128,7 @@ def test_what_does_not_fit_would_be_found(browser: str, tmp_path: Path) -> None:
         "clipped": f"<div style='overflow: hidden'><b style='{wide}'>cut</b></div>",
         "broken": "<table style='width: 60px; table-layout: fixed'><td>"
         "<code style='overflow-wrap: anywhere'>AnErrorOfALongName</code></table>",
+        "option": "<p style='width: 60px'><code>program --an-option-of-it</code></p>",
         "picture": "<img src=nowhere.png>",
     }
     for name, content in pages.items():
@@ -139,6 +140,8 @@ def test_what_does_not_fit_would_be_found(browser: str, tmp_path: Path) -> None:
         "390 clipped.html",
         "390 broken.html",
         "1400 broken.html",
+        "390 option.html",
+        "1400 option.html",
         "390 picture.html",
         "1400 picture.html",
     }

@@ -13,6 +13,20 @@ function label(element) {
   return `${element.tagName.toLowerCase()} "${text.replace(/\s+/g, " ").slice(0, 40)}"`;
 }
 
+function* brokenOptions(document) {
+  for (const code of document.querySelectorAll("article :not(pre) > code")) {
+    const texts = document.createTreeWalker(code, NodeFilter.SHOW_TEXT);
+    while (texts.nextNode()) {
+      for (const option of texts.currentNode.data.matchAll(/(?<!\S)-[\w-]+/g)) {
+        const range = document.createRange();
+        range.setStart(texts.currentNode, option.index);
+        range.setEnd(texts.currentNode, option.index + option[0].length);
+        if (range.getClientRects().length > 1) yield `${label(code)} breaks within ${option[0]}`;
+      }
+    }
+  }
+}
+
 function* misfits(document, view) {
   const width = document.documentElement.clientWidth;
   const needed = document.scrollingElement.scrollWidth;
@@ -26,6 +40,7 @@ function* misfits(document, view) {
     const isOneWord = !/[\s/?-]/.test(code.textContent); // after these a line may break
     if (isOneWord && code.getClientRects().length > 1) yield `${label(code)} breaks within a word`;
   }
+  yield* brokenOptions(document);
   for (const image of document.images) {
     if (!image.naturalWidth) yield `${label(image)} is not there`;
   }

@@ -1,15 +1,17 @@
-"""A hook of mkdocs: tables too wide for a phone are marked, and their cells know their headings.
+"""A hook of mkdocs: marks what must not be broken within a word, which cannot be read then.
 
-On a phone, site.css turns each row of such a table into a card, since a name that is broken within
-a word cannot be read.
+Tables too wide for a phone are marked, and their cells know their headings: there, site.css turns
+each row into a card. So are the options of command lines, which browsers break after a hyphen.
 """
 
 from __future__ import annotations
 
-from xml.etree.ElementTree import Element
+import re
+from xml.etree.ElementTree import Element, SubElement
 
 from markdown import Extension, Markdown
 from markdown.treeprocessors import Treeprocessor
+from markdown.util import AtomicString
 from mkdocs.config.defaults import MkDocsConfig
 
 PHONE = 350.0
@@ -22,6 +24,10 @@ AFTER_INLINE = 15
 """Priority behind that of Markdown's own processor (20), which makes elements of a cell's text."""
 
 
+OPTION = re.compile(r"((?<!\S)-[\w-]+)")
+"""An option of a command line."""
+
+
 class _Tables(Treeprocessor):
     def run(self, root: Element) -> None:
         for table in root.iter("table"):
@@ -29,14 +35,21 @@ class _Tables(Treeprocessor):
                 _mark(table)
 
 
-class _TablesExtension(Extension):
+class _Options(Treeprocessor):
+    def run(self, root: Element) -> None:
+        for code in root.iter("code"):
+            _mark_options(code)
+
+
+class _UnbrokenExtension(Extension):
     def extendMarkdown(self, md: Markdown) -> None:
         md.treeprocessors.register(_Tables(md), "site_tables", AFTER_INLINE)
+        md.treeprocessors.register(_Options(md), "site_options", AFTER_INLINE)
 
 
 def on_config(config: MkDocsConfig) -> None:
-    """Look at the tables of every page."""
-    config.markdown_extensions.append(_TablesExtension())
+    """Look at the tables and the code of every page."""
+    config.markdown_extensions.append(_UnbrokenExtension())
 
 
 def _width(table: Element) -> float:
@@ -56,3 +69,12 @@ def _mark(table: Element) -> None:
     for row in rows:
         for label, cell in zip(labels, row, strict=True):
             cell.set("data-label", label)
+
+
+def _mark_options(code: Element) -> None:
+    before, *parts = OPTION.split(code.text or "")
+    if parts:
+        code.text = AtomicString(before)
+    for option, after in zip(parts[::2], parts[1::2], strict=True):
+        span = SubElement(code, "span", {"class": "option"})
+        span.text, span.tail = AtomicString(option), AtomicString(after)
