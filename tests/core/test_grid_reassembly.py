@@ -188,6 +188,24 @@ class TestLimits:
         assert fates == [FrameFate.TAKEN] * MAX_INCOMPLETE_MESSAGES + [FrameFate.NO_ROOM] * 2
         assert len(receiver.reassembler) == MAX_INCOMPLETE_MESSAGES
 
+    @pytest.mark.parametrize("together", [True, False])
+    def test_the_bytes_of_all_that_is_begun_are_within_the_cap(self, together):
+        receiver = Receiver()
+        total = MAX_INCOMPLETE_BYTES // 4
+        frames = [fragment(number, total, 0, bytes(64)) for number in range(1, 6)]
+        if together:
+            fates = receiver.receive(*frames)[0]
+        else:
+            fates = [receiver.receive(frame)[0][0] for frame in frames]
+        assert fates == [FrameFate.TAKEN] * 4 + [FrameFate.NO_ROOM]
+        assert receiver.reassembler.held_bytes == MAX_INCOMPLETE_BYTES
+
+    def test_the_messages_that_one_packet_begins_claim_the_budget_together(self):
+        receiver = Receiver()
+        receiver.reassembler.share.join(Budget(2 * cost(1000)))
+        frames = [fragment(number, 1000, 0, bytes(64)) for number in range(1, 4)]
+        assert receiver.receive(*frames)[0] == [FrameFate.TAKEN] * 2 + [FrameFate.NO_ROOM]
+
     def test_what_an_earlier_packet_would_have_taken_does_not_count(self):
         receiver = Receiver()
         receiver.reassembler.begin_packet()
