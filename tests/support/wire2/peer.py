@@ -443,9 +443,7 @@ class Peer2:
         self._grant(name, channel)
 
     def _grant(self, name: int, channel: Incoming) -> None:
-        """Raise a window of which half is used up."""
-        granted = tuple(a + b for a, b in zip(channel.taken, channel.first_window, strict=True))
-        used = [have - got for have, got in zip(channel.granted, channel.taken, strict=True)]
-        if any(2 * left <= first for left, first in zip(used, channel.first_window, strict=True)):
-            channel.granted = granted[0], granted[1]
-            self._outgoing.append(Outgoing(frame=Window(name, *channel.granted), missing={0}))
+        """Raise a window to what was taken and the first one."""
+        first = channel.first_window
+        channel.granted = channel.taken[0] + first[0], channel.taken[1] + first[1]
+        self._outgoing.append(Outgoing(frame=Window(name, *channel.granted), missing={0}))

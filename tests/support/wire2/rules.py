@@ -73,7 +73,7 @@ def take(payload: bytes, session: Session, sequence: int = 0) -> list[Frame] | N
     totals, ids = dict(session.totals), dict(session.ids)
     for frame in frames:
         _check_channel(frame, session)
-        if isinstance(frame, Fragment) and frame[:2] not in session.finished:
+        if isinstance(frame, Message | Fragment) and frame[:2] not in session.finished:
             _check_total(frame, totals)
         if isinstance(frame, NewConnectionId):
             _check_new_id(frame, ids, session.retired)
@@ -120,9 +120,13 @@ def _check_channel(frame: Frame, session: Session) -> None:
         raise WireError("a window of a channel that is not ordered")
 
 
-def _check_total(fragment: Fragment, totals: dict[tuple[int, int], int]) -> None:
-    name = fragment.channel, fragment.number
-    if totals.setdefault(name, fragment.total) != fragment.total:
+def _check_total(frame: Message | Fragment, totals: dict[tuple[int, int], int]) -> None:
+    """Check a fragment, or a message that completes fragments, against those before it."""
+    name = frame.channel, frame.number
+    if isinstance(frame, Message):
+        if totals.get(name, len(frame.data)) != len(frame.data):
+            raise WireError("another length than the total of an earlier fragment")
+    elif totals.setdefault(name, frame.total) != frame.total:
         raise WireError("another total than that of an earlier fragment")
 
 
