@@ -333,7 +333,7 @@ class TestWhatIsNotRun:
         done = subprocess.run(
             ["sh", "-c", command], cwd=tmp_path, capture_output=True, text=True, check=True
         )
-        assert [each.split() for each in done.stdout.splitlines()] == [
+        assert [each.split(maxsplit=1) for each in done.stdout.splitlines()] == [
             ["1", "authentication failed"],
             ["2", "repeated"],
         ]
