@@ -18,8 +18,11 @@ INSTALLED = Path(mpgameserver.__file__).parent
 
 
 def error_of(program: str, folder: Path) -> str:
-    """The last line of the error that a program ends with, run in a folder."""
-    run = [sys.executable, "-c", program]
+    """The last line of the error that a program ends with, run in a folder.
+
+    It writes no bytecode: in the source tree a new folder would have make build anew.
+    """
+    run = [sys.executable, "-B", "-c", program]
     done = subprocess.run(run, cwd=folder, capture_output=True, text=True, check=False)
     assert done.returncode == 1
     return done.stderr.splitlines()[-1]
