@@ -24,6 +24,7 @@ ERRORS = [getattr(errors, name) for name in errors.__all__]
 
 NEVER_SEEN = {
     "HelloRefused": "caught by the server's engine, which counts it",
+    "ReplyDropped": "caught by the client's handshake, which names the reason",
     "UnreachableError": "caught by the command line, which prints it",
     "WrongKeyError": "a HandshakeError that the client turns into a ConnectFailure",
 }

@@ -277,7 +277,7 @@ class ClientHandshake2:
                 self._take_verification()
                 hello.verify(self._trusted_key)
                 self.was_downgraded = True
-        except _Dropped:
+        except ReplyDropped:
             return "busy"
         except ProtocolError:
             return None  # not a valid one: ClientHandshake says why
@@ -295,7 +295,7 @@ class ClientHandshake2:
                 self.drop_reason = self._obey(path, Retry.decode(datagram), now)
             else:
                 answer = self._take(path, ServerHello2.decode(datagram), now)
-        except _Dropped as busy:
+        except ReplyDropped as busy:
             self.drop_reason = str(busy)
         except WrongKeyError:
             self._saw_wrong_key = True
@@ -331,10 +331,10 @@ class ClientHandshake2:
         return None
 
     def _take(self, path: _Path, reply: ServerHello2, now: float) -> VerifiedAnswer:
-        """Return the session of an answer. Raises _Dropped or HandshakeError if there is none."""
+        """Return the session of an answer. Raises ReplyDropped or HandshakeError if there is none."""
         hello, answer = self._hello_of(path, reply.form, reply.hello_id), reply.answer
         if now < self._patient_until or answer.connection_id in self._taken:
-            raise _Dropped("repeated")
+            raise ReplyDropped("repeated")
         if answer.ciphertext and not hello.offer.encapsulation_key:
             raise HandshakeError("a ciphertext that was not asked for")
         self._take_verification()
@@ -363,7 +363,7 @@ class ClientHandshake2:
 
     def _take_verification(self) -> None:
         if self._verifications >= MAX_VERIFICATIONS:
-            raise _Dropped("busy")
+            raise ReplyDropped("busy")
         self._verifications += 1
 
 
@@ -376,5 +376,5 @@ def _use(path: _Path, retry: Retry) -> HelloForm:
     return form
 
 
-class _Dropped(Exception):
+class ReplyDropped(Exception):
     """A reply is dropped unread; the argument is the reason."""
