@@ -331,7 +331,7 @@ class ClientHandshake2:
         return None
 
     def _take(self, path: _Path, reply: ServerHello2, now: float) -> VerifiedAnswer:
-        """Return the session of an answer. Raises ReplyDropped or HandshakeError if there is none."""
+        """Return the session of an answer. Raises HandshakeError, or ReplyDropped, without one."""
         hello, answer = self._hello_of(path, reply.form, reply.hello_id), reply.answer
         if now < self._patient_until or answer.connection_id in self._taken:
             raise ReplyDropped("repeated")
