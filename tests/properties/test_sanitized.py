@@ -36,6 +36,7 @@ REPEATING = (
     "test_no_nonce_repeats_through_four_laps_of_the_counter",
     "test_nothing_is_kept_of_small_messages_that_were_acked",
     "test_ten_minutes_of_play_take_no_more_than_two",
+    "test_numbers_far_apart_and_out_of_order",
 )
 """Tests that do one thing a hundred thousand times, which others do some dozen times: left out, for
 under sanitizers they take minutes."""
