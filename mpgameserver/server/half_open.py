@@ -13,10 +13,10 @@ no keys of its own: five tracked objects for each in all.
 from __future__ import annotations
 
 from collections import OrderedDict, defaultdict
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import InitVar, dataclass, field
 from random import Random, SystemRandom
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from mpgameserver._core.endpoint import Endpoint
 from mpgameserver.bounds.eviction import choose_victim
@@ -41,10 +41,11 @@ from mpgameserver.wire.handshake import (
 )
 from mpgameserver.wire.session_cipher import SessionCipher, may_open, session_cipher
 
-__all__ = ["HalfOpenSession", "HalfOpenTable"]
+__all__ = ["HalfOpenSession", "HalfOpenTable", "leave_group", "remove_where"]
 
 _NameT = TypeVar("_NameT")
 _KeyT = TypeVar("_KeyT")
+_EntryT = TypeVar("_EntryT")
 _ItemT = TypeVar("_ItemT")
 
 
@@ -195,9 +196,9 @@ class HalfOpenTable:
     def remove(self, half_open: HalfOpenSession) -> None:
         """Remove a half-open session."""
         del self._all[half_open]
-        _remove(self._by_address, half_open.address, half_open.client_key_der)
+        leave_group(self._by_address, half_open.address, half_open.client_key_der)
         for host, _ in host_groups(half_open.host):
-            _remove(self._by_host, host, half_open)
+            leave_group(self._by_host, host, half_open)
         self._tokens.discard(half_open.token)
 
     def expire(self, before: float) -> None:
@@ -209,7 +210,24 @@ class HalfOpenTable:
             self.remove(oldest)
 
 
-def _remove(groups: dict[_NameT, dict[_KeyT, _ItemT]], name: _NameT, key: _KeyT) -> None:
+class Table(Protocol[_ItemT]):
+    """A table of half-open sessions of one protocol."""
+
+    def all(self) -> tuple[_ItemT, ...]:
+        """Return all of them."""
+
+    def remove(self, half_open: _ItemT, /) -> None:
+        """Remove one."""
+
+
+def remove_where(table: Table[_ItemT], condition: Callable[[_ItemT], bool]) -> None:
+    """Remove the half-open sessions for which `condition` is true."""
+    for half_open in table.all():
+        if condition(half_open):
+            table.remove(half_open)
+
+
+def leave_group(groups: dict[_NameT, dict[_KeyT, _EntryT]], name: _NameT, key: _KeyT) -> None:
     """Remove an entry from a group, and the group if it is empty then."""
     del groups[name][key]
     if not groups[name]:

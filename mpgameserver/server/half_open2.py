@@ -8,12 +8,12 @@ Among these a random one is evicted at a limit, as in `half_open`.
 from __future__ import annotations
 
 from collections import OrderedDict, defaultdict
-from collections.abc import Collection, Hashable
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from random import Random, SystemRandom
-from typing import TypeVar
 
 from mpgameserver.bounds.eviction import choose_victim
+from mpgameserver.server.half_open import leave_group
 from mpgameserver.server.limits import Limits
 from mpgameserver.transport.address import IpAddress, SocketAddress, host_groups
 from mpgameserver.wire.protocol2.keys import SessionSecrets
@@ -26,8 +26,6 @@ more; whoever sees its cookie can add as many as it likes."""
 MAX_PER_ADDRESS_WITHOUT_COOKIE = 8
 """Those of them without a cookie, before one is asked for whatever the load: four attempts of a
 client, and little work for who spoofs a player's address."""
-
-_NameT = TypeVar("_NameT", bound=Hashable)
 
 
 @dataclass(eq=False, slots=True)
@@ -135,10 +133,10 @@ class HalfOpenTable2:
         """Remove one."""
         del self._all[half_open.transcript]
         del self._by_id[half_open.connection_id]
-        _leave(self._by_client, half_open.client_point, half_open)
-        _leave(self._by_address, half_open.address, half_open)
+        leave_group(self._by_client, half_open.client_point, half_open)
+        leave_group(self._by_address, half_open.address, half_open)
         for name, _ in host_groups(half_open.host):
-            _leave(self._by_host, name, half_open)
+            leave_group(self._by_host, name, half_open)
 
     def remove_client(self, client_point: bytes) -> None:
         """Remove all those of a client's key."""
@@ -152,10 +150,3 @@ class HalfOpenTable2:
             if oldest.since >= before:
                 break
             self.remove(oldest)
-
-
-def _leave(groups: dict[_NameT, _Group], name: _NameT, half_open: HalfOpenSession2) -> None:
-    """Remove one from a group, and the group if it is empty then."""
-    del groups[name][half_open]
-    if not groups[name]:
-        del groups[name]

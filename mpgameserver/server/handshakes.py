@@ -26,7 +26,7 @@ from mpgameserver.crypto import EllipticCurvePrivateKey
 from mpgameserver.enums import PacketType
 from mpgameserver.errors import PacketError
 from mpgameserver.server.blocklist import BlockList
-from mpgameserver.server.half_open import HalfOpenSession, HalfOpenTable
+from mpgameserver.server.half_open import HalfOpenSession, HalfOpenTable, remove_where
 from mpgameserver.server.hello_queue import WaitingHello, WaitingHellos
 from mpgameserver.server.limits import Limits
 from mpgameserver.server.sessions import SessionTable
@@ -258,14 +258,11 @@ class ServerHandshakes:
 
     def block(self, blocklist: BlockList) -> None:
         """Discard the handshakes of blocked hosts."""
-        for half_open in self.half_open.all():
-            if half_open.host in blocklist:
-                self.half_open.remove(half_open)
+        remove_where(self.half_open, lambda half_open: half_open.host in blocklist)
 
     def clear(self) -> None:
         """Discard all handshakes."""
-        for half_open in self.half_open.all():
-            self.half_open.remove(half_open)
+        remove_where(self.half_open, lambda _: True)
         self.waiting.clear()
         self._responses.clear()
         self._disconnects.clear()

@@ -27,6 +27,7 @@ from mpgameserver.crypto import EllipticCurvePrivateKey
 from mpgameserver.server.blocklist import BlockList
 from mpgameserver.server.cookies import Cookies, cookie_address
 from mpgameserver.server.fair_queue import FairQueue
+from mpgameserver.server.half_open import remove_where
 from mpgameserver.server.half_open2 import HalfOpenSession2, HalfOpenTable2
 from mpgameserver.server.handshakes import BURST_SECONDS, HelloRefused
 from mpgameserver.server.hello_load import HelloLoad
@@ -325,14 +326,11 @@ class ServerHandshakes2:
 
     def block(self, blocklist: BlockList) -> None:
         """Discard the handshakes of blocked hosts."""
-        for half_open in self.half_open.all():
-            if half_open.host in blocklist:
-                self.half_open.remove(half_open)
+        remove_where(self.half_open, lambda half_open: half_open.host in blocklist)
 
     def clear(self) -> None:
         """Discard all handshakes."""
-        for half_open in self.half_open.all():
-            self.half_open.remove(half_open)
+        remove_where(self.half_open, lambda _: True)
         self._waiting.clear()
 
 

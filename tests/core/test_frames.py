@@ -25,6 +25,7 @@ from mpgameserver._core.frames import (
     decode_frames,
     encode_frames,
 )
+from mpgameserver._core.packet import size_limits
 from mpgameserver.errors import PacketError
 
 VECTORS = json.loads(Path(__file__).parents[1].joinpath("protocol2.json").read_text())
@@ -135,6 +136,10 @@ def test_any_bytes_are_frames_or_one_error(payload):
 def test_damaged_frames_are_frames_or_one_error(vectors, seed):
     payload = b"".join(bytes.fromhex(vector["bytes"])[:400] for vector in vectors)
     agree(mutated(random.Random(seed), payload))
+
+
+def test_the_largest_message_is_that_of_protocol_1():
+    assert size_limits(1500).message == MAX_MESSAGE_SIZE
 
 
 class TestWriting:

@@ -19,11 +19,12 @@ HISTORY = 8
 MAX_LOSS = 10.0
 """Per cent, at the upper end of the sparkline unless more were lost."""
 
+_HISTORY_COLUMN = f"last\n{HISTORY} s"
 _COLUMNS = (
-    *("client", "trip\nms", "last\n8 s", "kB/s\nup", "kB/s\ndown"),
+    *("client", "trip\nms", _HISTORY_COLUMN, "kB/s\nup", "kB/s\ndown"),
     *(f"{kind.name.lower()}\n{direction}" for kind in Kind for direction in ("up", "down")),
 )
-_SPARE = ("kB/s\nup", "kB/s\ndown", "chat\nup", "chat\ndown", "last\n8 s")
+_SPARE = ("kB/s\nup", "kB/s\ndown", "chat\nup", "chat\ndown", _HISTORY_COLUMN)
 
 
 class LiveView:

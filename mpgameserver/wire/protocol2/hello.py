@@ -31,7 +31,7 @@ from mpgameserver.crypto import (
 from mpgameserver.errors import HandshakeError, InvalidSignature
 from mpgameserver.wire.handshake import WrongKeyError
 from mpgameserver.wire.protocol2.fields import FieldReader, bytes8, bytes16, extension_block
-from mpgameserver.wire.protocol2.limits import DEFAULT_LIMITS, PeerLimits
+from mpgameserver.wire.protocol2.limits import DEFAULT_LIMITS, LEAST_DATAGRAM, PeerLimits
 
 __all__ = [
     "ANY_WORKER",
@@ -65,8 +65,8 @@ HANDSHAKE_FORM = 4
 ANY_WORKER = 255
 LAST_WORKER = 82
 """83 is `S`, the second byte of version 1; those above it are reserved."""
-CLIENT_HELLO2_SIZE = 1200
-"""Bytes, of the whole datagram: the least that a path must carry (RFC 9000, section 14)."""
+CLIENT_HELLO2_SIZE = LEAST_DATAGRAM
+"""Bytes, of the whole datagram."""
 RANDOM_SIZE = 32
 HELLO_ID_SIZE = 8
 """Bytes of the random that name a hello in the replies to it."""

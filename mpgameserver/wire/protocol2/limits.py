@@ -7,11 +7,13 @@ from dataclasses import dataclass
 
 from mpgameserver.errors import HandshakeError
 
-__all__ = ["DEFAULT_LIMITS", "PeerLimits"]
+__all__ = ["DEFAULT_LIMITS", "LEAST_DATAGRAM", "PeerLimits"]
+
+LEAST_DATAGRAM = 1200
+"""Bytes that every path must carry (RFC 9000, section 14)."""
 
 _IDLE_TIMEOUT, _LARGEST_DATAGRAM = 2, 3  # extension types
 _IDLE_TIMEOUT_SIZE, _LARGEST_DATAGRAM_SIZE = 4, 2
-_LEAST_DATAGRAM = 1200  # that every path must carry (RFC 9000, section 14)
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,7 @@ class PeerLimits:
             _read(extensions, _IDLE_TIMEOUT, _IDLE_TIMEOUT_SIZE, cls.idle_timeout),
             _read(extensions, _LARGEST_DATAGRAM, _LARGEST_DATAGRAM_SIZE, cls.largest_datagram),
         )
-        if limits.idle_timeout == 0 or limits.largest_datagram < _LEAST_DATAGRAM:
+        if limits.idle_timeout == 0 or limits.largest_datagram < LEAST_DATAGRAM:
             raise HandshakeError(f"limits out of range: {limits}")
         return limits
 
