@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from mpgameserver._core.seqnum import SeqNum
 from mpgameserver.absent import REPLACEMENTS, AbsentModules, is_import, sentence
 from mpgameserver.buildinfo import BuildInfo, build_info
+from mpgameserver.channels import Channel
 from mpgameserver.client.reconnect import Reconnector, ReconnectState
 from mpgameserver.client.udpclient import UdpClient
 from mpgameserver.crypto import EllipticCurvePrivateKey, EllipticCurvePublicKey
@@ -36,6 +37,7 @@ from mpgameserver.transport.address import format_address
 
 __all__ = [
     "BuildInfo",
+    "Channel",
     "ConnectFailedError",
     "ConnectFailure",
     "ConnectionEndedError",

@@ -16,6 +16,7 @@ from typing_extensions import assert_type
 
 from mpgameserver import (
     BuildInfo,
+    Channel,
     ConnectFailedError,
     ConnectFailure,
     ConnectionEndedError,
@@ -129,6 +130,7 @@ def keys(folder: Path) -> EllipticCurvePrivateKey:
 
 def serve(private: EllipticCurvePrivateKey) -> None:
     """A server's settings, and the three ways to run one."""
+    assert_type(Channel("chat", "ordered", priority=-1, window=1 << 20, number=3).name, str)
     context = ServerContext(Game(), private, limits=Limits(clients=64))
     context.limits = replace(context.limits, handshake_rate=100.0)
     assert_type(context.limits, Limits)
