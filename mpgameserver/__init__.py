@@ -12,8 +12,15 @@ from mpgameserver.buildinfo import BuildInfo, build_info
 from mpgameserver.channels import Channel
 from mpgameserver.client.reconnect import Reconnector, ReconnectState
 from mpgameserver.client.udpclient import UdpClient
+from mpgameserver.connection import CloseReason
 from mpgameserver.crypto import EllipticCurvePrivateKey, EllipticCurvePublicKey
-from mpgameserver.enums import ConnectFailure, ConnectionStatus, DisconnectReason, RetryMode
+from mpgameserver.enums import (
+    CloseCode,
+    ConnectFailure,
+    ConnectionStatus,
+    DisconnectReason,
+    RetryMode,
+)
 from mpgameserver.errors import (
     ConnectFailedError,
     ConnectionEndedError,
@@ -38,6 +45,8 @@ from mpgameserver.transport.address import format_address
 __all__ = [
     "BuildInfo",
     "Channel",
+    "CloseCode",
+    "CloseReason",
     "ConnectFailedError",
     "ConnectFailure",
     "ConnectionEndedError",

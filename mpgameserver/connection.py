@@ -8,8 +8,10 @@ The names that users of the protocol know (`SeqNum`, `PacketHeader`, ...) are im
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from mpgameserver._core.connection import Connection
+from mpgameserver._core.frames import MAX_CLOSE_TEXT
 from mpgameserver._core.seqnum import SeqNum
 from mpgameserver.enums import ConnectionStatus, PacketIdentifier, PacketType, RetryMode
 from mpgameserver.errors import (
@@ -22,6 +24,7 @@ from mpgameserver.wire.packet import BitField, Packet, PacketHeader, PendingMess
 
 __all__ = [
     "BitField",
+    "CloseReason",
     "Connection",
     "ConnectionStats",
     "ConnectionStatus",
@@ -36,6 +39,41 @@ __all__ = [
     "RetryMode",
     "SeqNum",
 ]
+
+
+FIRST_GAME_CODE = 256
+"""The codes below it are the protocol's: `CloseCode`."""
+LAST_GAME_CODE = (1 << 62) - 1
+"""The largest varint."""
+
+
+class CloseReason(NamedTuple):
+    """The code and the text with which a session was ended, by either side."""
+
+    code: int
+    """A `CloseCode`, or from 256 on a number of the game's own."""
+    text: str
+
+
+def check_close(code: int, text: str) -> CloseReason:
+    """Return what a game ends a session with.
+
+    Raises TypeError or ValueError unless `code` is 0 or 256...2**62 - 1, and `text` has at most 256
+    bytes of UTF-8.
+    """
+    if isinstance(code, bool) or not isinstance(code, int):
+        raise TypeError(f"code must be an int, not {type(code).__name__}")
+    if code and not FIRST_GAME_CODE <= code <= LAST_GAME_CODE:
+        raise ValueError(f"code must be 0 or {FIRST_GAME_CODE} to 2**62 - 1, not {code}")
+    if not isinstance(text, str):
+        raise TypeError(f"text must be a str, not {type(text).__name__}")
+    try:
+        size = len(text.encode())
+    except UnicodeEncodeError:
+        raise ValueError(f"text must be encodable as UTF-8: {text!r}") from None
+    if size > MAX_CLOSE_TEXT:
+        raise ValueError(f"text must have at most {MAX_CLOSE_TEXT} bytes of UTF-8, not {size}")
+    return CloseReason(int(code), text)
 
 
 CLIENT_IDLE_TIMEOUT = 5.0

@@ -5,6 +5,7 @@ from __future__ import annotations
 from enum import Enum, IntEnum
 
 __all__ = [
+    "CloseCode",
     "ConnectFailure",
     "ConnectionStatus",
     "DisconnectReason",
@@ -100,6 +101,29 @@ class DisconnectReason(Enum):
     PATH_MTU = "path MTU"
     """For 10 s or more the path dropped every datagram as large as a reliable message needs, while
     smaller ones arrived: that message could never be delivered."""
+
+
+class CloseCode(_NamedInt):
+    """The code with which a side ends a session of protocol 2; from 256 on they are the game's."""
+
+    CLOSED = 0
+    """The game has ended the session."""
+    PROTOCOL = 1
+    """The peer has broken a rule of the protocol."""
+    CHANNELS = 2
+    """The two sides have declared different channels."""
+    REFUSED = 3
+    """The server has refused the credential."""
+    TIMEOUT = 4
+    """The server could not check the credential in time."""
+    FULL = 5
+    """The server is full."""
+    SHUTDOWN = 6
+    """The server stops."""
+    WINDOW = 7
+    """The peer has sent more on an ordered channel than it was allowed to."""
+    KEYS = 8
+    """The session's keys have sealed nearly as many packets as they safely may."""
 
 
 class ConnectFailure(Enum):

@@ -7,8 +7,8 @@ from support.endpoints import Outcomes
 from support.pair import FRAME, ConnectionPair, received
 
 from mpgameserver._core.connection import DISCONNECT_TIMEOUT
-from mpgameserver.connection import Connection, Timing
-from mpgameserver.enums import ConnectionStatus, RetryMode
+from mpgameserver.connection import CloseReason, Connection, Timing, check_close
+from mpgameserver.enums import CloseCode, ConnectionStatus, RetryMode
 from mpgameserver.errors import NotConnectedError
 from mpgameserver.netsim import LinkConditions
 from mpgameserver.stats import ConnectionStats
@@ -450,3 +450,31 @@ class TestPause:
         pair.relink(DEAD)
         pair.run(1)
         assert pair.client.status == ConnectionStatus.CONNECTED
+
+
+class TestCloseReason:
+    """The code and the text that a game gives when it ends a session."""
+
+    @pytest.mark.parametrize("code", [0, CloseCode.CLOSED, 256, 2**62 - 1])
+    def test_of_the_game(self, code: int) -> None:
+        assert check_close(code, "ä" * 128) == CloseReason(code, "ä" * 128)
+
+    @pytest.mark.parametrize(
+        ("code", "text", "error", "names"),
+        [
+            (1, "", ValueError, "not 1"),
+            (255, "", ValueError, "not 255"),
+            (-1, "", ValueError, "not -1"),
+            (2**62, "", ValueError, "256 to 2"),
+            (True, "", TypeError, "bool"),
+            ("0", "", TypeError, "str"),
+            (0, b"", TypeError, "bytes"),
+            (0, "ä" * 129, ValueError, "not 258"),
+            (0, "\ud800", ValueError, "UTF-8"),
+        ],
+    )
+    def test_that_cannot_be_sent(
+        self, code: int, text: str, error: type[Exception], names: str
+    ) -> None:
+        with pytest.raises(error, match=names):
+            check_close(code, text)

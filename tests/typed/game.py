@@ -17,6 +17,8 @@ from typing_extensions import assert_type
 from mpgameserver import (
     BuildInfo,
     Channel,
+    CloseCode,
+    CloseReason,
     ConnectFailedError,
     ConnectFailure,
     ConnectionEndedError,
@@ -62,6 +64,7 @@ ADDRESS = ("127.0.0.1", 1474)
 assert_type(__version__, str)
 assert_type(build_info(), BuildInfo)
 assert_type(format_address(ADDRESS), str)
+assert_type(CloseReason(CloseCode.CLOSED, "").text, str)
 
 
 class Game(EventHandler):
