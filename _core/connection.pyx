@@ -147,7 +147,7 @@ cdef class Connection:
                 self._end(_disconnected)
             elif now >= self._disconnect_deadline - DRAIN_RESERVE:
                 self.endpoint.end_drain()
-        elif self.endpoint._path.is_stuck or (
+        elif self.endpoint.path_is_stuck() or (
             now >= self.endpoint.last_received + self._idle_timeout
         ):
             self._drop()

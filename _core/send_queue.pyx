@@ -8,10 +8,6 @@ retry mode decides:
 - NONE: completed at its timeout.
 - BEST_EFFORT: resent every repeat interval, completed at its timeout.
 
-Each message with a callback is completed exactly once: acked, timed out, or closed with the
-connection. The callbacks are collected in `completed` for the owner to call, so that none runs in
-the middle of a packet.
-
 Retransmissions, new messages, repeated ones and fragments take turns by bytes: the kind that has
 sent the fewest goes first in a packet, where any message fits, and the others fill the rest. A
 message therefore waits for at most one message of each other kind, however many and however large
@@ -32,7 +28,7 @@ cimport cython
 from cpython.bytes cimport PyBytes_GET_SIZE
 from libc.math cimport INFINITY
 
-from mpgameserver._core.budget cimport GUARANTEED, ITEM_COST, Share
+from mpgameserver._core.budget cimport ITEM_COST
 from mpgameserver._core.fifo cimport (
     Queue,
     queue_append,
@@ -48,12 +44,11 @@ from mpgameserver._core.message cimport (
     new_message,
     new_fragmented,
 )
+from mpgameserver._core.outbox cimport Outbox
 from mpgameserver._core.packet cimport SHARED_OVERHEAD, max_message
 from mpgameserver._core.packet_header cimport APP, DISCONNECT
 from mpgameserver._core.seqnum cimport check_number
 from mpgameserver._core.turns cimport RETRANSMITTED, FRAGMENTS, NEW, REPEATED, take_turn, whose_turn
-
-from mpgameserver.errors import SendQueueFullError
 
 __all__ = ["SendQueue"]
 
@@ -66,7 +61,7 @@ cdef enum:
 
 
 @cython.final
-cdef class SendQueue:
+cdef class SendQueue(Outbox):
     """The messages of one direction of a connection.
 
     `payload_limit` is the largest message that is not fragmented, in bytes; `previous` the number
@@ -77,12 +72,8 @@ cdef class SendQueue:
         check_number(previous)
         self._payload_limit = payload_limit
         self.max_message = max_message(payload_limit)
-        self.max_pending = MAX_PENDING_BYTES
         self.message_span = NARROW_SPAN
         self.newest = self.newest_acked = previous
-        self.completed = []
-        self.share = Share(GUARANTEED)
-        self._callbacks = {}
 
     def __dealloc__(self):
         queue_clear(&self._waiting)
@@ -94,27 +85,11 @@ cdef class SendQueue:
         queue_clear(&self._redundant)
 
     cpdef int add(self, bytes data, int8_t retry=-1, object callback=None) except -1:
-        """Queue a message that `checked_message` has checked; runs no foreign code.
-
-        The callback is called with True or False once, through `Endpoint.take_completed`. Raises
-        SendQueueFullError if more than `max_pending` bytes would wait; nothing is changed then.
-        """
+        """Queue a message, to be fragmented if it does not fit into one packet."""
         cdef Py_ssize_t size = len(data)
         cdef Message message
         cdef FragmentedMessage fragmented
-        if self._charged + size + ITEM_COST > self.max_pending:
-            raise SendQueueFullError(
-                f"{self.pending} bytes wait to be sent; a message of {size} more would exceed "
-                f"the limit of {self.max_pending}"
-            )
-        if not self.share.has_room(size + ITEM_COST):
-            raise SendQueueFullError(
-                f"the clients together, or those of this host, have reached their limit of bytes "
-                f"to be sent; {self.share.held} of them are for this client"
-            )
-        self._charged += size + ITEM_COST
-        self.share.charge(size + ITEM_COST)
-        self.pending += size
+        self.admit(size)
         if size <= self._payload_limit:
             message = new_message(data, APP, retry)
             message.has_callback = callback is not None
@@ -440,13 +415,6 @@ cdef class SendQueue:
             self.share.charge(-(PyBytes_GET_SIZE(fragmented.data) + ITEM_COST))
             if fragmented.has_callback:
                 self._add_completed(fragmented, acked)
-        return 0
-
-    cdef int _add_completed(self, object message, bint acked) except -1:
-        """Hand the callback to the owner."""
-        # First: creating the tuple may start a garbage collection, in which the list may be taken.
-        cdef tuple outcome = (self._callbacks.pop(message), acked)
-        self.completed.append(outcome)
         return 0
 
 

@@ -92,7 +92,7 @@ cdef class Session(Timed):
             self.reason = DisconnectReason.KEY_LIMIT
         elif self.connection.status is _dropped:
             self.reason = (
-                DisconnectReason.PATH_MTU if self.connection.endpoint._path.is_stuck
+                DisconnectReason.PATH_MTU if self.connection.endpoint.path_is_stuck()
                 else DisconnectReason.TIMEOUT
             )
         else:

@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from timing import Timed
 
 from mpgameserver import RetryMode
-from mpgameserver._core.endpoint import Endpoint
+from mpgameserver._core.endpoint1 import Endpoint1
 from mpgameserver._core.packet_header import encode_header
 from mpgameserver._core.seqnum import wire_number
 from mpgameserver.wire.session_cipher import cipher_library, session_cipher
@@ -35,11 +35,11 @@ def cipher() -> str:
     return cipher_library()
 
 
-def session() -> tuple[Endpoint, Endpoint]:
+def session() -> tuple[Endpoint1, Endpoint1]:
     """Both sides of a session that sends no keep-alives."""
     pair = (
-        Endpoint(session_cipher(KEY), False, START, WALL_START),
-        Endpoint(session_cipher(KEY), True, START, WALL_START),
+        Endpoint1(session_cipher(KEY), False, START, WALL_START),
+        Endpoint1(session_cipher(KEY), True, START, WALL_START),
     )
     for endpoint in pair:
         endpoint.established = True

@@ -21,7 +21,7 @@ from peers.load import resident
 from timing import Spread
 
 from mpgameserver import RetryMode, ServerContext
-from mpgameserver._core.endpoint import Endpoint
+from mpgameserver._core.endpoint1 import Endpoint1
 from mpgameserver._core.rate_bins import RateBins
 from mpgameserver._core.receive_window import ReceiveWindow
 from mpgameserver._core.sent_window import SentWindow
@@ -47,7 +47,7 @@ def sessions(count: int) -> list[Session]:
     made = []
     for number in range(count):
         aead = session_cipher(number.to_bytes(16, "big"))
-        endpoint = Endpoint(aead, True, hotpath.START, hotpath.WALL_START)
+        endpoint = Endpoint1(aead, True, hotpath.START, hotpath.WALL_START)
         connection = Connection(endpoint, number, Timing())
         address = (f"127.0.{number >> 8}.{number & 255}", number)
         made.append(Session(connection, address, number.to_bytes(91, "big"), engine))
@@ -65,7 +65,7 @@ def each(make: Callable[[int], object], count: int) -> Spread:
     return Spread.of([taken / count / 1000])
 
 
-def play(pairs: list[tuple[Endpoint, Endpoint]], began: float, seconds: float) -> float:
+def play(pairs: list[tuple[Endpoint1, Endpoint1]], began: float, seconds: float) -> float:
     """Let every pair play in virtual time: small messages, some large ones, some lost."""
     frame, end = 0, began + seconds
     while began < end:
@@ -92,7 +92,7 @@ def idle_memory(count: int) -> float:
     return (resident() - before) / len(made)
 
 
-def playing() -> tuple[Endpoint, Endpoint]:
+def playing() -> tuple[Endpoint1, Endpoint1]:
     """Both sides of a session, with the timing that they have by default."""
     pair = hotpath.session()
     for endpoint in pair:
@@ -165,6 +165,6 @@ def others(quick: bool) -> Iterator[Figure]:
             yield Figure(5, what, found[OURS], None, name, spread, "kB")
 
 
-def _endpoints(count: int) -> list[Endpoint]:
+def _endpoints(count: int) -> list[Endpoint1]:
     aead = session_cipher(bytes(16))
-    return [Endpoint(aead, True, hotpath.START, hotpath.WALL_START) for _ in range(count)]
+    return [Endpoint1(aead, True, hotpath.START, hotpath.WALL_START) for _ in range(count)]

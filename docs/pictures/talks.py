@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, field
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from mpgameserver import ConnectionStats, RetryMode
-from mpgameserver._core.endpoint import Endpoint
+from mpgameserver._core.endpoint1 import Endpoint1
 from mpgameserver.connection import Connection, Packet, PacketHeader, Timing
 from mpgameserver.netsim import LinkConditions, LinkPair
 
@@ -56,7 +56,7 @@ class Player:
     """One side: a connection, and the direction of the link that it sends into."""
 
     def __init__(self, is_server: bool) -> None:
-        endpoint = Endpoint(AESGCM(KEY), is_server, 0.0, WALL_START)
+        endpoint = Endpoint1(AESGCM(KEY), is_server, 0.0, WALL_START)
         self.connection = Connection(endpoint, 1 << 30, Timing())
 
     def datagrams(self, now: float) -> Iterator[bytes]:

@@ -1,16 +1,13 @@
 from collections.abc import Callable
-from typing import Final, final
+from typing import Final
 
-from typing_extensions import Self
-
-from mpgameserver._core.aead import AnyAead
 from mpgameserver._core.budget import Share
 from mpgameserver._core.fragmenter import Reassembler
+from mpgameserver._core.grid_reassembly import GridReassembler
+from mpgameserver._core.outbox import Outbox
 from mpgameserver._core.rate_bins import RateBins
-from mpgameserver._core.receive_window import ReceiveWindow
 from mpgameserver._core.rtt import Rtt
 from mpgameserver._core.send_limits import SendLimits
-from mpgameserver._core.send_queue import SendQueue
 from mpgameserver._core.sent_window import SentWindow
 from mpgameserver._core.seqnum import SeqNum
 
@@ -19,25 +16,16 @@ __all__ = ["DROP_REASONS", "Endpoint"]
 DROP_REASONS: Final[tuple[str, ...]]
 MAX_INBOX_BYTES: Final[int]
 
-@final
 class Endpoint:
     keep_alive_interval: float
     message_timeout: float
     established: bool
-    def __new__(
-        cls,
-        aead: AnyAead,
-        is_server: bool,
-        now: float,
-        wall_start: float,
-        *,
-        max_datagram: int = 1472,
-        packets_before: int = 0,
-        messages_before: int = 0,
-        hello_received: int = 0,
-    ) -> Self: ...
     @property
-    def received_packets(self) -> ReceiveWindow: ...
+    def protocol(self) -> int: ...
+    @property
+    def send_queue(self) -> Outbox: ...
+    @property
+    def reassembler(self) -> Reassembler | GridReassembler: ...
     @property
     def sent_packets(self) -> SentWindow: ...
     @property
@@ -47,17 +35,11 @@ class Endpoint:
     @property
     def rate_bins(self) -> RateBins: ...
     @property
-    def send_queue(self) -> SendQueue: ...
-    @property
-    def reassembler(self) -> Reassembler: ...
-    @property
     def inbox_share(self) -> Share: ...
     @property
     def last_received(self) -> float: ...
     @property
     def disconnect_received(self) -> bool: ...
-    @property
-    def challenge(self) -> bytes | None: ...
     @property
     def assembled(self) -> int: ...
     @property
@@ -77,11 +59,8 @@ class Endpoint:
     @property
     def drops(self) -> dict[str, int]: ...
     @property
-    def path_is_narrow(self) -> bool: ...
-    @property
     def inbox_size(self) -> int: ...
     def ack_is_due(self) -> bool: ...
-    def queue_challenge_response(self, payload: bytes) -> None: ...
     def begin_close(self) -> None: ...
     def end_drain(self) -> None: ...
     def disconnect_acked(self) -> bool: ...

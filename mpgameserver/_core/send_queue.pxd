@@ -2,10 +2,10 @@
 
 from libc.stdint cimport int8_t, int64_t, uint8_t, uint32_t
 
-from mpgameserver._core.budget cimport Share
 from mpgameserver._core.fifo cimport Queue
 from mpgameserver._core.lanes cimport FragmentLanes
 from mpgameserver._core.message cimport Message, FragmentedMessage
+from mpgameserver._core.outbox cimport Outbox
 from mpgameserver._core.turns cimport Turns
 
 cdef enum:
@@ -17,25 +17,17 @@ cdef enum:
     MAX_REDUNDANT_SIZE = 128
     MAX_REDUNDANT_COPIES = 2
     MAX_REDUNDANT_BYTES = 256
-    MAX_PENDING_BYTES = 64 * 1024 * 1024    # several of the largest messages
 
-cdef class SendQueue:
-    cdef readonly list completed      # (callback, acked) of each that has a callback
-    cdef readonly Py_ssize_t pending     # bytes of messages and fragments never sent
+cdef class SendQueue(Outbox):
     cdef readonly int64_t newest    # message number; absolute
     cdef int64_t newest_acked       # the newest number known to have arrived
     cdef bint is_idle               # no packet is in flight
     cdef int64_t message_span       # largest distance from the oldest unacked reliable message
     cdef bint span_blocked          # the span has held back a message
     cdef bint sends_redundantly     # small reliable messages are copied before a loss shows
-    cdef readonly int64_t retransmitted
-    cdef readonly Share share       # charged until a message is completed
-    cdef public Py_ssize_t max_pending
-    cdef readonly Py_ssize_t max_message
-    cdef Py_ssize_t _payload_limit, _charged     # the latter against max_pending
+    cdef Py_ssize_t _payload_limit
     cdef Turns _turns
     cdef bint _closing              # a DISCONNECT follows what is queued
-    cdef bint drain_ended           # only the DISCONNECT is sent from now on
     cdef Message _disconnect        # None unless closing
     cdef double _last_copy          # when a packet of copies was last sent
     cdef Queue _waiting              # messages never sent
@@ -46,8 +38,6 @@ cdef class SendQueue:
     cdef Queue _deadlines            # messages that time out, by first_sent
     cdef Queue _unacked              # reliable messages by number
     cdef Queue _redundant            # small ones of them, by last_sent, if sends_redundantly
-    cdef dict _callbacks            # of the messages that have one
-    cpdef int add(self, bytes data, int8_t retry=*, object callback=*) except -1
     cdef int add_control(self, uint8_t message_type, bytes data) except -1
     cdef Message next_message(
         self, Py_ssize_t limit, bint alone, bint ahead, double now, double repeat_interval
@@ -63,9 +53,7 @@ cdef class SendQueue:
     cdef int shrink(self, Py_ssize_t payload_limit) except -1
     cdef bint has_unfragmented(self) except -1
     cdef int set_redundant(self, bint sends_redundantly) except -1
-    cdef int begin_close(self) except -1
     cdef bint disconnect_acked(self) noexcept
-    cdef int close(self) except -1
     cdef bint may_number(self) except -1
     cdef uint32_t _kinds_with_something(self, double now, double repeat_interval) except? 0xFF
     cdef Message _take(self, int kind, Py_ssize_t limit)
@@ -76,4 +64,3 @@ cdef class SendQueue:
     cdef int _complete_all(self, Queue *queue) except -1
     cdef int _complete(self, Message message, bint acked) except -1
     cdef int _complete_fragmented(self, FragmentedMessage fragmented, bint acked) except -1
-    cdef int _add_completed(self, object message, bint acked) except -1

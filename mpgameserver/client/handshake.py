@@ -19,7 +19,8 @@ from collections.abc import Hashable
 from dataclasses import dataclass
 from random import Random, SystemRandom
 
-from mpgameserver._core.endpoint import DROP_REASONS, Endpoint
+from mpgameserver._core.endpoint import DROP_REASONS
+from mpgameserver._core.endpoint1 import Endpoint1
 from mpgameserver._core.packet_header import TYPE_OFFSET
 from mpgameserver.client.candidates import Candidate, CandidateTable
 from mpgameserver.crypto import EllipticCurvePrivateKey, EllipticCurvePublicKey
@@ -61,7 +62,7 @@ class EstablishedSession:
     """The result of a handshake."""
 
     path: Hashable
-    endpoint: Endpoint
+    endpoint: Endpoint1
     token: int
 
 
@@ -224,7 +225,7 @@ class ClientHandshake:
         candidate.sent_at = now
         return datagram
 
-    def _endpoint(self, candidate: Candidate, now: float) -> Endpoint:
+    def _endpoint(self, candidate: Candidate, now: float) -> Endpoint1:
         """Return the endpoint of a session whose numbers continue after the last CHALLENGE_RESP.
 
         The ack of that one yields the first round-trip sample, if it was this candidate's.
@@ -238,8 +239,8 @@ class ClientHandshake:
 
     def _new_endpoint(
         self, candidate: Candidate, now: float, packets_before: int, messages_before: int
-    ) -> Endpoint:
-        return Endpoint(
+    ) -> Endpoint1:
+        return Endpoint1(
             candidate.cipher,
             False,
             now,

@@ -18,7 +18,7 @@ from dataclasses import InitVar, dataclass, field
 from random import Random, SystemRandom
 from typing import Protocol, TypeVar
 
-from mpgameserver._core.endpoint import Endpoint
+from mpgameserver._core.endpoint1 import Endpoint1
 from mpgameserver.bounds.eviction import choose_victim
 from mpgameserver.crypto import EllipticCurvePrivateKey
 from mpgameserver.enums import PacketType
@@ -104,14 +104,14 @@ class HalfOpenSession:
         client_key = ClientHello(self.client_key_der).public_key()
         self._aead = session_cipher(session_key(self.private_key, client_key, self._salt))
 
-    def establish(self, datagram: bytes, now: float) -> Endpoint | None:
+    def establish(self, datagram: bytes, now: float) -> Endpoint1 | None:
         """Return the session's endpoint if the datagram is the CHALLENGE_RESP, else None.
 
         Always None before there is a key.
         """
         if self._aead is None or not may_open(self._aead, datagram):
             return None
-        endpoint = Endpoint(
+        endpoint = Endpoint1(
             self._aead,
             True,
             now,

@@ -19,7 +19,7 @@ import os
 from collections import OrderedDict
 from dataclasses import dataclass
 
-from mpgameserver._core.endpoint import Endpoint
+from mpgameserver._core.endpoint1 import Endpoint1
 from mpgameserver._core.packet_header import HEADER_SIZE, TAG_SIZE, decode_header
 from mpgameserver.bounds.token_bucket import TokenBucket
 from mpgameserver.crypto import EllipticCurvePrivateKey
@@ -62,7 +62,7 @@ class HelloRefused(Exception):
 class EstablishedSession:
     """The result of a handshake."""
 
-    endpoint: Endpoint
+    endpoint: Endpoint1
     token: int
     client_key: bytes
 

@@ -26,7 +26,7 @@ from churn.room import Room
 
 from mpgameserver import EllipticCurvePrivateKey, ServerClient, UdpClient
 from mpgameserver._core.datagrams import forget_addresses
-from mpgameserver._core.endpoint import Endpoint
+from mpgameserver._core.endpoint1 import Endpoint1
 from mpgameserver.client.connect import Attempt
 from mpgameserver.connection import Connection
 from mpgameserver.server.half_open import HalfOpenSession
@@ -52,7 +52,7 @@ _OF_SESSIONS = (
     Attempt,
     ConnectedSocket,
     Connection,
-    Endpoint,
+    Endpoint1,
     HalfOpenSession,
     ServerClient,
     Session,

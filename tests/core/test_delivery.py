@@ -16,7 +16,7 @@ from support import models
 from support.endpoints import TICK, EndpointPair
 from support.examples import examples
 
-from mpgameserver._core.endpoint import Endpoint
+from mpgameserver._core.endpoint1 import Endpoint1
 from mpgameserver._core.packet import size_limits
 from mpgameserver.enums import RetryMode
 from mpgameserver.netsim import Blackout, BurstLoss, LinkConditions
@@ -59,7 +59,7 @@ class Talk:
     byte that arrives can be checked.
     """
 
-    def __init__(self, sender: Endpoint, receiver: Endpoint) -> None:
+    def __init__(self, sender: Endpoint1, receiver: Endpoint1) -> None:
         self.sender, self.receiver = sender, receiver
         self.said: list[tuple[int, RetryMode]] = []
         self.arrived: Counter[int] = Counter()

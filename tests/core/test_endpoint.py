@@ -26,7 +26,7 @@ from support.endpoints import (
 )
 from support.examples import examples
 
-from mpgameserver._core.endpoint import Endpoint
+from mpgameserver._core.endpoint1 import Endpoint1
 from mpgameserver.enums import RetryMode
 from mpgameserver.errors import SendQueueFullError
 
@@ -40,7 +40,7 @@ FULL = 1434
 
 
 @pytest.fixture
-def client() -> Endpoint:
+def client() -> Endpoint1:
     return new_endpoint()
 
 
@@ -53,7 +53,7 @@ def payloads(messages: list[wire.Message]) -> list[bytes]:
     return [message.payload for message in messages]
 
 
-def fill(endpoint: Endpoint, message: Callable[[int], bytes]) -> int:
+def fill(endpoint: Endpoint1, message: Callable[[int], bytes]) -> int:
     """Queue messages until there is no room; return how many were taken."""
     for count in itertools.count():
         try:
@@ -109,7 +109,7 @@ class TestHeaders:
     def test_the_time_written_is_the_wall_clock_of_the_start_plus_the_time_since(
         self, peer, seconds, written
     ):
-        client = Endpoint(GuardedAead(), False, 50.0, WALL_START + 0.5)
+        client = Endpoint1(GuardedAead(), False, 50.0, WALL_START + 0.5)
         client.send_queue.add(b"now")
         header, _ = peer.read(flush(client, 50.0 + seconds)[0])
         assert header.time == WALL_START + written
@@ -582,7 +582,7 @@ class TestReliable:
         assert payloads(peer.read_all(flush(client, 0.05))) == [bytes([n]) * 500 for n in (0, 1)]
 
     def test_nothing_is_kept_of_small_messages_that_were_acked(self, peer):
-        client = Endpoint(AESGCM(KEY), False, 0.0, WALL_START)
+        client = Endpoint1(AESGCM(KEY), False, 0.0, WALL_START)
 
         def exchange(count: int) -> None:
             for _ in range(count):
@@ -854,7 +854,7 @@ class TestHandshakeAnswer:
         assert flush(client, 5.0) == []
 
 
-def drained(endpoint: Endpoint, peer: Peer, start: float, seconds: float) -> list[wire.Message]:
+def drained(endpoint: Endpoint1, peer: Peer, start: float, seconds: float) -> list[wire.Message]:
     """Take what leaves in so many seconds of 1/64 s each, none of it acked: its messages."""
     steps = range(round(start * 64), round((start + seconds) * 64))
     return [m for step in steps for m in peer.read_all(flush(endpoint, step / 64))]
@@ -1052,7 +1052,7 @@ class TestNonces:
 
     def test_no_nonce_repeats_through_four_laps_of_the_counter(self):
         aead = GuardedAead()
-        client = Endpoint(aead, False, 0.0, WALL_START)
+        client = Endpoint1(aead, False, 0.0, WALL_START)
         client.established = True
         client.keep_alive_interval = 1e-9
         now, packets = 0.5, 4 * models.RING + 10
@@ -1066,7 +1066,7 @@ class TestNonces:
     def test_the_two_directions_share_a_key_and_no_nonce(self):
         aead = GuardedAead()
         for is_server in (False, True):
-            endpoint = Endpoint(aead, is_server, 0.0, WALL_START)
+            endpoint = Endpoint1(aead, is_server, 0.0, WALL_START)
             for _ in range(20):
                 endpoint.send_queue.add(bytes(FULL))
             assert len(paced(endpoint, 0.0)) == 20
@@ -1121,7 +1121,7 @@ class TestMemory:
     FRAME = 1 / 32
     START = 30_000  # what other tests have left behind by message number is not there
 
-    def play(self, sides: list[Endpoint], began: float, seconds: float) -> float:
+    def play(self, sides: list[Endpoint1], began: float, seconds: float) -> float:
         """Messages of all modes and sizes, some lost, and a quiet second; return when it ends."""
         frames = round(seconds / self.FRAME)
         for frame in range(frames):
@@ -1144,7 +1144,7 @@ class TestMemory:
         try:
             aead = AESGCM(KEY)
             sides = [
-                Endpoint(aead, is_server, 0.0, WALL_START, messages_before=self.START)
+                Endpoint1(aead, is_server, 0.0, WALL_START, messages_before=self.START)
                 for is_server in (False, True)
             ]
             for side in sides:

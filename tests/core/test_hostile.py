@@ -28,7 +28,8 @@ from support.examples import examples
 from support.visible import state
 
 from mpgameserver._core.budget import ITEM_COST
-from mpgameserver._core.endpoint import DROP_REASONS, Endpoint
+from mpgameserver._core.endpoint import DROP_REASONS
+from mpgameserver._core.endpoint1 import Endpoint1
 from mpgameserver._core.fragmenter import MAX_REASSEMBLIES, MAX_REASSEMBLY_BYTES
 from mpgameserver.enums import RetryMode
 from mpgameserver.netsim import LinkConditions
@@ -38,12 +39,12 @@ OTHER_KEY = bytes(range(16, 32))
 ALL_BITS = 0xFFFFFFFF
 
 
-def all_of(endpoint: Endpoint) -> tuple[object, ...]:
+def all_of(endpoint: Endpoint1) -> tuple[object, ...]:
     """All that can be seen of an endpoint but the counters of what was dropped."""
     return (*state(endpoint), endpoint.rate_bins.lists(1.0))
 
 
-def assert_refused(endpoint: Endpoint, datagram: bytes, reason: str | None = None) -> None:
+def assert_refused(endpoint: Endpoint1, datagram: bytes, reason: str | None = None) -> None:
     """The datagram is dropped and counted once under its reason; nothing else has changed."""
     before, drops, dropped = all_of(endpoint), endpoint.drops, endpoint.dropped
     verdict = endpoint.receive(datagram, 1.0)
@@ -61,12 +62,12 @@ def peer() -> Peer:
 
 
 @pytest.fixture
-def client(peer) -> Endpoint:
+def client(peer) -> Endpoint1:
     """An endpoint in the middle of things: something received, in flight, waiting, unfinished."""
     return busy_client(peer)
 
 
-def busy_client(peer: Peer) -> Endpoint:
+def busy_client(peer: Peer) -> Endpoint1:
     client = new_endpoint()
     for size in (10, 5000):
         client.send_queue.add(bytes(size))
@@ -197,7 +198,7 @@ class TestReplays:
                 return self.aead.decrypt(*args)
 
         aead, peer = Counting(), Peer()
-        client = Endpoint(aead, False, 0.0, WALL_START)
+        client = Endpoint1(aead, False, 0.0, WALL_START)
         datagrams = [peer.make(peer.message()) for _ in range(2000)]
         for datagram in datagrams[::2]:
             client.receive(datagram, 0.0)
@@ -388,7 +389,7 @@ class TestLyingAcks:
 
 
 class TestFragmentFloods:
-    def send(self, client: Endpoint, peer: Peer, *pieces: tuple[int, int, int, bytes]) -> int:
+    def send(self, client: Endpoint1, peer: Peer, *pieces: tuple[int, int, int, bytes]) -> int:
         """Send pieces (number, index, count, bytes) in one packet; return the verdict."""
         packed = [wire.struct.pack(">HHH", *head) + data for *head, data in pieces]
         messages = [peer.message(piece, wire.APP_FRAGMENT) for piece in packed]

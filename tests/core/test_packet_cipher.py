@@ -16,7 +16,7 @@ from support.endpoints import KEY, WALL_START, flush, messages_of
 
 from mpgameserver import build_info
 from mpgameserver._core.aesgcm import UNAVAILABLE, NativeAesGcm
-from mpgameserver._core.endpoint import Endpoint
+from mpgameserver._core.endpoint1 import Endpoint1
 
 SIZES = (0, 1, 64, 1024, 1434)
 
@@ -34,8 +34,8 @@ AEADS = [AESGCM, MakesBytes] + [NativeAesGcm] * (UNAVAILABLE is None)
 aeads = pytest.mark.parametrize("aead", AEADS, ids=lambda aead: aead.__name__)
 
 
-def endpoint(aead: object, is_server: bool = False) -> Endpoint:
-    made = Endpoint(aead, is_server, 0.0, WALL_START)
+def endpoint(aead: object, is_server: bool = False) -> Endpoint1:
+    made = Endpoint1(aead, is_server, 0.0, WALL_START)
     made.established = True
     return made
 
@@ -77,10 +77,10 @@ def test_a_message_keeps_its_bytes_while_others_come_and_go(aead):
 LEFTOVERS = """
 import sys
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from mpgameserver._core.endpoint import Endpoint
+from mpgameserver._core.endpoint1 import Endpoint1
 
 datagram, first, second = map(bytes.fromhex, sys.argv[1:])
-endpoint = Endpoint(AESGCM(bytes(range(16))), True, 0.0, 1_700_000_000)
+endpoint = Endpoint1(AESGCM(bytes(range(16))), True, 0.0, 1_700_000_000)
 endpoint.established = True
 endpoint.receive(datagram, 0.0)
 found = 0

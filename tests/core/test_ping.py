@@ -8,7 +8,7 @@ import pytest
 from support import wire
 from support.endpoints import EndpointPair, Outcomes, Peer, flush, messages_of, new_endpoint
 
-from mpgameserver._core.endpoint import Endpoint
+from mpgameserver._core.endpoint1 import Endpoint1
 from mpgameserver.enums import RetryMode
 from mpgameserver.netsim import LinkConditions
 from mpgameserver.stats import ConnectionStats
@@ -25,12 +25,12 @@ def idle(pair: EndpointPair, seconds: float = SECONDS) -> None:
         pair.tick(FRAME)
 
 
-def latencies(endpoint: Endpoint, now: float) -> list[int]:
+def latencies(endpoint: Endpoint1, now: float) -> list[int]:
     """Milliseconds of each whole second of the run, without the first."""
     return ConnectionStats.of(endpoint, now).latency[-SECONDS:-1]
 
 
-def pings_of(endpoint: Endpoint, seconds: float) -> list[float]:
+def pings_of(endpoint: Endpoint1, seconds: float) -> list[float]:
     """When pings leave an endpoint that hears nothing."""
     steps = [step * FRAME for step in range(1, round(seconds / FRAME))]
     return [now for now in steps for datagram in flush(endpoint, now) if datagram[15]]

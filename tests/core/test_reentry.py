@@ -15,7 +15,7 @@ from support.endpoints import KEY, WALL_START, GuardedAead
 from support.finalizers import CollectedSoon
 from support.pair import ConnectionPair, received
 
-from mpgameserver._core.endpoint import Endpoint
+from mpgameserver._core.endpoint1 import Endpoint1
 from mpgameserver._core.session import Session
 from mpgameserver.enums import RetryMode
 from mpgameserver.errors import NotConnectedError
@@ -50,7 +50,7 @@ class MeddlingAead(GuardedAead):
                 self.raised.append(error)
 
 
-def actions_on(endpoint: Endpoint, datagram: bytes) -> dict[str, object]:
+def actions_on(endpoint: Endpoint1, datagram: bytes) -> dict[str, object]:
     """Calls that code may make in the middle of another call of the endpoint, by name."""
     return {
         "next_datagram": lambda: endpoint.next_datagram(0.5),
@@ -68,7 +68,7 @@ def actions_on(endpoint: Endpoint, datagram: bytes) -> dict[str, object]:
 
 EXCLUSIVE = ("next_datagram", "receive", "advance")
 ENDS = ("begin_close", "abort", "close")
-NAMES = list(actions_on(Endpoint(GuardedAead(), False, 0.0, WALL_START), b""))
+NAMES = list(actions_on(Endpoint1(GuardedAead(), False, 0.0, WALL_START), b""))
 
 
 @pytest.fixture
@@ -114,8 +114,8 @@ def test_a_connection_goes_on_after_finalizers_in_the_middle_of_its_calls(pair, 
 @pytest.mark.parametrize("name", NAMES)
 def test_an_aead_that_calls_its_endpoint_while_it_seals(name):
     aead = MeddlingAead()
-    endpoint = Endpoint(aead, False, 0.0, WALL_START)
-    peer = Endpoint(AESGCM(KEY), True, 0.0, WALL_START)
+    endpoint = Endpoint1(aead, False, 0.0, WALL_START)
+    peer = Endpoint1(AESGCM(KEY), True, 0.0, WALL_START)
     peer.established = endpoint.established = True
     endpoint.send_queue.add(b"message")
     aead.meddle = actions_on(endpoint, b"")[name]
@@ -128,8 +128,8 @@ def test_an_aead_that_calls_its_endpoint_while_it_seals(name):
 @pytest.mark.parametrize("name", NAMES)
 def test_an_aead_that_calls_its_endpoint_while_it_opens(name):
     aead = MeddlingAead()
-    endpoint = Endpoint(aead, False, 0.0, WALL_START)
-    peer = Endpoint(AESGCM(KEY), True, 0.0, WALL_START)
+    endpoint = Endpoint1(aead, False, 0.0, WALL_START)
+    peer = Endpoint1(AESGCM(KEY), True, 0.0, WALL_START)
     peer.established = endpoint.established = True
     peer.send_queue.add(b"message")
     datagram = peer.next_datagram(0.0)

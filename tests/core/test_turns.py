@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from support.endpoints import EndpointPair, messages_of
 from support.examples import examples
 
-from mpgameserver._core.endpoint import Endpoint
+from mpgameserver._core.endpoint1 import Endpoint1
 from mpgameserver.enums import RetryMode
 from mpgameserver.netsim import Link, LinkConditions
 
@@ -55,7 +55,7 @@ class Game(EndpointPair):
         self.sender.send_queue.add(message, mode)
         return message[:8]
 
-    def play(self, endpoint: Endpoint) -> None:
+    def play(self, endpoint: Endpoint1) -> None:
         if endpoint is self.receiver:
             for message in messages_of(endpoint):
                 self.delays[message[:8]] = self.now - self.said[message[:8]]

@@ -12,7 +12,7 @@ import struct
 from fuzz.inputs import Script
 from support.endpoints import GuardedAead
 
-from mpgameserver._core.endpoint import Endpoint
+from mpgameserver._core.endpoint1 import Endpoint1
 from mpgameserver.connection import Connection, Timing
 from mpgameserver.enums import ConnectionStatus, RetryMode
 
@@ -39,7 +39,7 @@ class Talker:
     def __init__(self, script: Script, is_server: bool, aead: GuardedAead) -> None:
         self.max_datagram = script.pick(DATAGRAMS)
         before = script.pick(BEFORE)
-        endpoint = Endpoint(
+        endpoint = Endpoint1(
             aead,
             is_server,
             0.0,
@@ -55,7 +55,7 @@ class Talker:
         self._bytes_said = 0
 
     @property
-    def endpoint(self) -> Endpoint:
+    def endpoint(self) -> Endpoint1:
         """Its endpoint."""
         return self.connection.endpoint
 

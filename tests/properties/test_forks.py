@@ -570,12 +570,12 @@ def test_an_event_loop_goes_on_in_the_parent():
 def test_a_key_seals_and_opens_nothing_in_the_child():
     program = """
         from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-        from mpgameserver._core.endpoint import Endpoint
+        from mpgameserver._core.endpoint1 import Endpoint1
         from mpgameserver.wire.session_cipher import session_cipher
 
         ends = []
         for cipher in (session_cipher, AESGCM):
-            ends += [Endpoint(cipher(bytes(16)), side, 0.0, 1.7e9) for side in (False, True)]
+            ends += [Endpoint1(cipher(bytes(16)), side, 0.0, 1.7e9) for side in (False, True)]
         for end in ends:
             end.established = True
             end.send_queue.add(b"text")

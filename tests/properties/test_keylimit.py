@@ -8,7 +8,7 @@ import pytest
 from support.endpoints import WALL_START
 from support.pair import KEY, TOKEN, ConnectionPair, received
 
-from mpgameserver._core.endpoint import Endpoint
+from mpgameserver._core.endpoint1 import Endpoint1
 from mpgameserver._core.session import Session
 from mpgameserver.connection import Connection, Timing
 from mpgameserver.enums import ConnectionStatus, DisconnectReason
@@ -23,7 +23,7 @@ RING = 65535
 
 def connection(before: int, is_server: bool = False) -> Connection:
     """A connection that has sent so many packets."""
-    endpoint = Endpoint(session_cipher(KEY), is_server, 0.0, WALL_START, packets_before=before)
+    endpoint = Endpoint1(session_cipher(KEY), is_server, 0.0, WALL_START, packets_before=before)
     return Connection(endpoint, TOKEN, Timing())
 
 

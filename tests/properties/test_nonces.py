@@ -14,7 +14,7 @@ from support.patience import PATIENCE
 from support.recordingaead import RING, Seals, recorded_sessions
 from support.serverworld import DEAD, Player, Recorder, World
 
-from mpgameserver._core.endpoint import Endpoint
+from mpgameserver._core.endpoint1 import Endpoint1
 from mpgameserver.client import UdpClient, candidates, handshake, network
 from mpgameserver.client.handshake import ClientHandshake
 from mpgameserver.connection import Connection, Timing
@@ -38,9 +38,9 @@ def seals() -> Iterator[Seals]:
         yield seals
 
 
-def talkative(seals: Seals, is_server: bool = False, now: float = 0.0) -> Endpoint:
+def talkative(seals: Seals, is_server: bool = False, now: float = 0.0) -> Endpoint1:
     """An endpoint that has a packet for every call with a later time."""
-    endpoint = Endpoint(seals.aead(KEY), is_server, now, WALL_START)
+    endpoint = Endpoint1(seals.aead(KEY), is_server, now, WALL_START)
     endpoint.established = True
     endpoint.keep_alive_interval = WITHOUT_PAUSE
     return endpoint
@@ -90,7 +90,7 @@ class TestBursts:
         """Packets of one message, each acked at once, on a link that carries them in no time."""
         seals, packets = Seals(), 40_000
         client, server = (
-            Endpoint(seals.aead(KEY), is_server, 0.0, WALL_START, max_datagram=50)
+            Endpoint1(seals.aead(KEY), is_server, 0.0, WALL_START, max_datagram=50)
             for is_server in (False, True)
         )
         client.established = server.established = True
@@ -251,7 +251,7 @@ class TestAnswersThatComeAgain:
         return attempt
 
     @staticmethod
-    def finish(attempt: ClientHandshake, server, path: str, now: float) -> Endpoint:
+    def finish(attempt: ClientHandshake, server, path: str, now: float) -> Endpoint1:
         """Let the server's first sealed packet arrive; the session sends in the same second."""
         server.endpoint.established = True
         proof = server.endpoint.next_datagram(now)

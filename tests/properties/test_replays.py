@@ -14,7 +14,8 @@ import pytest
 from support.recordingaead import RING, Seals, recorded_sessions
 from support.serverworld import DEAD, Player, Recorder, World
 
-from mpgameserver._core.endpoint import DROP_REASONS, Endpoint
+from mpgameserver._core.endpoint import DROP_REASONS
+from mpgameserver._core.endpoint1 import Endpoint1
 from mpgameserver._core.receive_window import RECEIVE_WIDTH
 from mpgameserver.enums import ConnectionStatus, PacketType, RetryMode
 from mpgameserver.netsim import LinkConditions
@@ -111,7 +112,7 @@ def test_through_three_laps_of_the_counter(is_server, per_second, seed):
     """At every quarter of a lap all that was recorded is sent again; some of it was withheld."""
     rng, seals, now = random.Random(seed), Seals(), 0.0
     sender, receiver = (
-        Endpoint(seals.aead(bytes(16)), side, now, 1_700_000_000.0)
+        Endpoint1(seals.aead(bytes(16)), side, now, 1_700_000_000.0)
         for side in (not is_server, is_server)
     )
     sender.established = receiver.established = True

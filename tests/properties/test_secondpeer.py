@@ -17,7 +17,7 @@ from support import wire
 from support.endpoints import KEY, WALL_START, GuardedAead
 from support.secondpeer import SecondPeer
 
-from mpgameserver._core.endpoint import Endpoint
+from mpgameserver._core.endpoint1 import Endpoint1
 from mpgameserver.enums import RetryMode
 from mpgameserver.netsim import LinkConditions, LinkPair
 
@@ -79,7 +79,7 @@ class Talk:
         self, conditions: LinkConditions, seed: int, ours_is_server: bool, before: int
     ) -> None:
         self.now = 0.0
-        self.ours = Endpoint(
+        self.ours = Endpoint1(
             GuardedAead(), ours_is_server, 0.0, WALL_START,
             packets_before=before, messages_before=before,
         )  # fmt: skip

@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from support import wire
 
 from mpgameserver import EventHandler, ServerContext, ThreadedServer, UdpClient
-from mpgameserver._core.endpoint import Endpoint
+from mpgameserver._core.endpoint1 import Endpoint1
 
 BENCH = Path(__file__).resolve().parents[2] / "bench"
 on_linux = pytest.mark.skipif(
@@ -429,7 +429,7 @@ def sessions(module, monkeypatch):
         bots._acks, bots._bits = array("H", [0]) * count, array("I", [0]) * count
         bots._number, bots._second, bots._answered = 2, 0.0, 0
         bots._sealed = iter(())
-        ends = [Endpoint(key, True, now, WALL_CLOCK) for key in keys]
+        ends = [Endpoint1(key, True, now, WALL_CLOCK) for key in keys]
         for end in ends:
             end.established = True
         return bots, ends

@@ -22,7 +22,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from support.echo import EchoServer
 
 from mpgameserver._core.callbacks import Callbacks
-from mpgameserver._core.endpoint import Endpoint
+from mpgameserver._core.endpoint1 import Endpoint1
 from mpgameserver.client import UdpClient
 from mpgameserver.connection import Connection, Timing
 from mpgameserver.netsim import LinkConditions
@@ -119,7 +119,7 @@ class TestUpdate:
 
 class TestCallbacks:
     def connection(self) -> Connection:
-        return Connection(Endpoint(AESGCM(bytes(16)), False, 0.0, 0.0), 1, Timing())
+        return Connection(Endpoint1(AESGCM(bytes(16)), False, 0.0, 0.0), 1, Timing())
 
     def test_what_is_no_exception_leaves_the_others_due(self) -> None:
         callbacks, calls = Callbacks(), []

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 from support.endpoints import EndpointPair, Outcomes, messages_of
 
-from mpgameserver._core.endpoint import Endpoint
+from mpgameserver._core.endpoint1 import Endpoint1
 from mpgameserver.netsim import LinkConditions
 
 ECHO_LINK = LinkConditions(loss=0.05, latency=0.04625, jitter=0.01625)
@@ -57,7 +57,7 @@ class EchoPair(EndpointPair):
     def echoed(self) -> int:
         return len(self._round_trips)
 
-    def play(self, endpoint: Endpoint) -> None:
+    def play(self, endpoint: Endpoint1) -> None:
         arrived = [message for message in messages_of(endpoint) if len(message) == SIZE]
         if endpoint is self.server:
             for message in arrived:

@@ -11,7 +11,7 @@ import math
 from support.recordingaead import Seals
 from support.turns import turn
 
-from mpgameserver._core.endpoint import Endpoint
+from mpgameserver._core.endpoint1 import Endpoint1
 from mpgameserver._core.packet import size_limits
 from mpgameserver.client.handshake import ClientHandshake
 from mpgameserver.connection import Connection, Timing
@@ -65,7 +65,7 @@ class SoakPair:
             "messages_before": before,
         }
         client, server = (
-            Connection(Endpoint(aead, is_server, 0.0, WALL_START, **options), 1, timing)
+            Connection(Endpoint1(aead, is_server, 0.0, WALL_START, **options), 1, timing)
             for is_server in (False, True)
         )
         return cls(client, server, link, 0.0)

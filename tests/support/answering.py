@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from mpgameserver._core.endpoint import Endpoint
+from mpgameserver._core.endpoint1 import Endpoint1
 from mpgameserver.crypto import EllipticCurvePrivateKey
 from mpgameserver.enums import PacketType
 from mpgameserver.wire.handshake import (
@@ -26,7 +26,7 @@ class Answer:
     """A SERVER_HELLO datagram, and the session that the server opens with it."""
 
     datagram: bytes
-    endpoint: Endpoint
+    endpoint: Endpoint1
     token: int
 
 
@@ -37,6 +37,6 @@ def answer(hello_datagram: bytes, root_key: EllipticCurvePrivateKey, number: int
     ephemeral_key, salt, token = EllipticCurvePrivateKey.new(), bytes(range(16)), new_token()
     hello = ServerHello.create(root_key, ephemeral_key.getPublicKey(), salt, token)
     key = session_key(ephemeral_key, client_key, salt)
-    endpoint = Endpoint(AESGCM(key), True, 0.0, WALL_START, packets_before=1, messages_before=1)
+    endpoint = Endpoint1(AESGCM(key), True, 0.0, WALL_START, packets_before=1, messages_before=1)
     datagram = encode_clear_packet(PacketType.SERVER_HELLO, number, 1, hello.encode(), WALL_START)
     return Answer(datagram, endpoint, token)

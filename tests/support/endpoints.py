@@ -9,7 +9,7 @@ from collections.abc import Callable
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from support import wire
 
-from mpgameserver._core.endpoint import Endpoint
+from mpgameserver._core.endpoint1 import Endpoint1
 from mpgameserver.connection import Connection
 from mpgameserver.netsim import LinkConditions, LinkPair
 
@@ -40,26 +40,26 @@ class GuardedAead:
         return self._aead.decrypt(nonce, data, associated_data)
 
 
-def new_endpoint(is_server: bool = False, now: float = 0.0, **options: int) -> Endpoint:
+def new_endpoint(is_server: bool = False, now: float = 0.0, **options: int) -> Endpoint1:
     """An established endpoint with `KEY`."""
-    endpoint = Endpoint(GuardedAead(), is_server, now, WALL_START, **options)
+    endpoint = Endpoint1(GuardedAead(), is_server, now, WALL_START, **options)
     endpoint.established = True
     return endpoint
 
 
-def flush(endpoint: Endpoint, now: float) -> list[bytes]:
+def flush(endpoint: Endpoint1, now: float) -> list[bytes]:
     """Advance, and take every datagram that should leave now."""
     endpoint.advance(now)
     return list(iter(lambda: endpoint.next_datagram(now), None))
 
 
-def paced(endpoint: Endpoint, start: float) -> list[bytes]:
+def paced(endpoint: Endpoint1, start: float) -> list[bytes]:
     """Take every datagram that leaves in nearly a tenth of a second from `start`, at its pace."""
     steps = (start + step / 250 for step in range(24))
     return [datagram for now in steps for datagram in flush(endpoint, now)]
 
 
-def messages_of(endpoint: Endpoint) -> list[bytes]:
+def messages_of(endpoint: Endpoint1) -> list[bytes]:
     """Take the messages received, without their numbers."""
     return [message for _, message in endpoint.take_messages()]
 
@@ -133,7 +133,7 @@ class Outcomes:
     def expect(self, name: object) -> Callable[[bool], object]:
         return lambda acked: self.calls.update([(name, acked)])
 
-    def collect(self, side: Endpoint | Connection) -> dict[tuple[object, bool], int]:
+    def collect(self, side: Endpoint1 | Connection) -> dict[tuple[object, bool], int]:
         """Call what is completed, and return all calls so far."""
         for callback, acked in side.take_completed():
             callback(acked)
@@ -167,8 +167,8 @@ class EndpointPair:
         self.aead = GuardedAead()
         self.link = LinkPair(conditions or LinkConditions(), down, seed)
         options["max_datagram"] = max_datagram
-        self.client = Endpoint(self.aead, False, start, WALL_START, **options)
-        self.server = Endpoint(self.aead, True, start, WALL_START, **options)
+        self.client = Endpoint1(self.aead, False, start, WALL_START, **options)
+        self.server = Endpoint1(self.aead, True, start, WALL_START, **options)
         self.client.established = self.server.established = True
         self.datagrams = 0
 
@@ -185,11 +185,11 @@ class EndpointPair:
             self.play(endpoint)
             self._advance(endpoint, outgoing.send, not arrived)
 
-    def play(self, endpoint: Endpoint) -> None:
+    def play(self, endpoint: Endpoint1) -> None:
         """Hook for a game's work between receiving and sending; here nothing."""
 
     def _advance(
-        self, endpoint: Endpoint, send: Callable[[bytes, float], None], undisturbed: bool
+        self, endpoint: Endpoint1, send: Callable[[bytes, float], None], undisturbed: bool
     ) -> None:
         """Advance and send: `next_timer` has told if there is anything to do."""
         idle = undisturbed and endpoint.next_timer() > self.now + CLOCK_ROUNDING
@@ -200,7 +200,7 @@ class EndpointPair:
             assert (self.datagrams, len(endpoint.send_queue.completed)) == (datagrams, settled)
         assert endpoint.next_timer() > self.now
 
-    def _send(self, endpoint: Endpoint, send: Callable[[bytes, float], None]) -> None:
+    def _send(self, endpoint: Endpoint1, send: Callable[[bytes, float], None]) -> None:
         while (datagram := endpoint.next_datagram(self.now)) is not None:
             assert len(datagram) <= self.max_datagram
             if datagram[15] and len(datagram) > self.PING:

@@ -24,7 +24,7 @@ import mpgameserver._core as core
 from mpgameserver._core.budget import Share
 from mpgameserver._core.connection import Connection
 from mpgameserver._core.dispatcher import Dispatcher
-from mpgameserver._core.endpoint import Endpoint
+from mpgameserver._core.endpoint1 import Endpoint1
 from mpgameserver._core.grid_reassembly import GridReassembler
 from mpgameserver._core.session import Session
 from mpgameserver.connection import Timing
@@ -78,7 +78,7 @@ def new_socket() -> socket.socket:
 
 def samples() -> list[object]:
     """Plausible and implausible arguments."""
-    endpoint = Endpoint(session_cipher(KEY), False, 0.0, 1.7e9)
+    endpoint = Endpoint1(session_cipher(KEY), False, 0.0, 1.7e9)
     connection = Connection(endpoint, 1, Timing())
     context = SimpleNamespace(settings=None)
     owner = SimpleNamespace(now=1.0, wants_out=lambda _: None)
@@ -124,7 +124,7 @@ def constructors(kind: type) -> Iterator[Any]:
 
 def instances(kind: type, values: list[object]) -> Iterator[object]:
     """Yield what the constructors make of no arguments, and of those that some class takes."""
-    endpoint = next(value for value in values if isinstance(value, Endpoint))
+    endpoint = next(value for value in values if isinstance(value, Endpoint1))
     connection = next(value for value in values if isinstance(value, Connection))
     secret = TrafficSecret(bytes(32))
     plausible: list[tuple[object, ...]] = [

@@ -6,7 +6,7 @@ import math
 
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from mpgameserver._core.endpoint import Endpoint
+from mpgameserver._core.endpoint1 import Endpoint1
 from mpgameserver.connection import Connection, Timing
 from mpgameserver.netsim import LinkConditions, LinkPair
 
@@ -32,7 +32,7 @@ class ConnectionPair:
         self.leaving: list[bytes] = []
 
     def _connection(self, is_server: bool, timing: Timing) -> Connection:
-        endpoint = Endpoint(AESGCM(KEY), is_server, self.now, WALL_START)
+        endpoint = Endpoint1(AESGCM(KEY), is_server, self.now, WALL_START)
         return Connection(endpoint, TOKEN, timing)
 
     def relink(self, conditions: LinkConditions) -> None:

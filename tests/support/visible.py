@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from mpgameserver._core.endpoint import Endpoint
+from mpgameserver._core.endpoint1 import Endpoint1
 
 
-def state(endpoint: Endpoint) -> tuple[object, ...]:
+def state(endpoint: Endpoint1) -> tuple[object, ...]:
     """All that can be seen of an endpoint but the counters of what was dropped.
 
     The figures per second are left out: 1,500 numbers, which cost more than all the rest.
@@ -28,7 +28,7 @@ def state(endpoint: Endpoint) -> tuple[object, ...]:
     )
 
 
-def checked(endpoint: Endpoint, receive: Callable[[], str | None]) -> str | None:
+def checked(endpoint: Endpoint1, receive: Callable[[], str | None]) -> str | None:
     """Call what lets an endpoint take a datagram; the reason if it was refused, else None.
 
     What is refused must change nothing but one counter, and what is accepted no such counter.

@@ -21,7 +21,7 @@ from support.packetwindows import receive
 from support.serverworld import World
 from support.visible import state
 
-from mpgameserver._core.endpoint import Endpoint
+from mpgameserver._core.endpoint1 import Endpoint1
 from mpgameserver._core.packet import size_limits
 from mpgameserver._core.packet_header import decode_header, encode_header
 from mpgameserver._core.receive_window import ReceiveWindow
@@ -345,7 +345,7 @@ class TestDamageToWhatListens:
         ids=[name for name, case in GOLDEN.items() if case[1] is not None],
     )
     def test_an_endpoint_that_holds_the_key(self, datagram, key, to_server):
-        endpoint = Endpoint(AESGCM(key), to_server, 0.0, HANDSHAKE_TIME)
+        endpoint = Endpoint1(AESGCM(key), to_server, 0.0, HANDSHAKE_TIME)
         endpoint.established = True
         untouched = state(endpoint)
         for wrong in self.damaged(datagram):

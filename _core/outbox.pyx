@@ -1,0 +1,68 @@
+"""Messages that a session has to send: the part that does not depend on the protocol.
+
+Each message with a callback is completed exactly once: acked, timed out, or closed with the
+connection. The callbacks are collected in `completed` for the owner to call, so that none runs in
+the middle of a packet.
+"""
+
+from mpgameserver._core.budget cimport GUARANTEED, ITEM_COST, Share
+
+from mpgameserver.errors import SendQueueFullError
+
+__all__ = ["Outbox"]
+
+
+cdef class Outbox:
+    """The messages of one direction of a session; the classes of both protocols extend it."""
+
+    def __cinit__(self, *_, **__):
+        self.max_pending = MAX_PENDING_BYTES
+        self.completed = []
+        self.share = Share(GUARANTEED)
+        self._callbacks = {}
+
+    cpdef int add(self, bytes data, int8_t retry=-1, object callback=None) except -1:
+        """Queue a message that `checked_message` has checked; runs no foreign code.
+
+        The callback is called with True or False once, through `Endpoint.take_completed`. Raises
+        SendQueueFullError if more than `max_pending` bytes would wait; nothing is changed then.
+        """
+        raise NotImplementedError
+
+    cdef int begin_close(self) except -1:
+        """Drain: what is queued is sent, and reliable messages are acked, before the end."""
+        raise NotImplementedError
+
+    cdef int close(self) except -1:
+        """Complete all outstanding messages as not acked, and discard them."""
+        raise NotImplementedError
+
+    cdef int admit(self, Py_ssize_t size) except -1:
+        """Charge a message of `size` bytes. Raises SendQueueFullError where there is no room."""
+        if self._charged + size + ITEM_COST > self.max_pending:
+            raise SendQueueFullError(
+                f"{self.pending} bytes wait to be sent; a message of {size} more would exceed "
+                f"the limit of {self.max_pending}"
+            )
+        if not self.share.has_room(size + ITEM_COST):
+            raise SendQueueFullError(
+                f"the clients together, or those of this host, have reached their limit of bytes "
+                f"to be sent; {self.share.held} of them are for this client"
+            )
+        self._charged += size + ITEM_COST
+        self.share.charge(size + ITEM_COST)
+        self.pending += size
+        return 0
+
+    cdef list take_completed(self):
+        """Take the list of (callback, acked) of the messages that are completed."""
+        cdef list completed, fresh = []  # created first: a garbage collection may call this method
+        completed, self.completed = self.completed, fresh
+        return completed
+
+    cdef int _add_completed(self, object message, bint acked) except -1:
+        """Hand the callback to the owner."""
+        # First: creating the tuple may start a garbage collection, in which the list may be taken.
+        cdef tuple outcome = (self._callbacks.pop(message), acked)
+        self.completed.append(outcome)
+        return 0

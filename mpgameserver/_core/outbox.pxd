@@ -1,0 +1,25 @@
+# What a session has to send, whatever the protocol: limits, charges, callbacks.
+from libc.stdint cimport int8_t, int64_t
+
+from mpgameserver._core.budget cimport Share
+
+cdef enum:
+    MAX_PENDING_BYTES = 64 * 1024 * 1024    # several of the largest messages
+
+cdef class Outbox:
+    cdef readonly list completed        # (callback, acked) of each that has a callback
+    cdef readonly Py_ssize_t pending    # bytes of messages and fragments never sent
+    cdef readonly int64_t retransmitted
+    cdef readonly Share share           # charged until a message is completed
+    cdef public Py_ssize_t max_pending
+    cdef readonly Py_ssize_t max_message
+    cdef bint drain_ended               # only the end of the session is sent from now on
+    cdef Py_ssize_t _charged            # against max_pending
+    cdef dict _callbacks                # of the messages that have one
+
+    cpdef int add(self, bytes data, int8_t retry=*, object callback=*) except -1
+    cdef int admit(self, Py_ssize_t size) except -1
+    cdef list take_completed(self)
+    cdef int begin_close(self) except -1
+    cdef int close(self) except -1
+    cdef int _add_completed(self, object message, bint acked) except -1
