@@ -26,7 +26,7 @@ from mpgameserver.wire.protocol2.setup import (
 __all__ = ["Channel", "ChannelTable"]
 
 LAST_CHANNEL = 255
-LEAST_PRIORITY, MOST_PRIORITY = -128, 127
+LEAST_PRIORITY, MOST_PRIORITY = -2, 2
 WINDOW_BYTES = 1 << 20
 """Bytes that one ordered channel may make the receiver keep: 10 MB/s at a round trip of 0.1 s, and
 a sixteenth of what one session may hold in incomplete messages."""
@@ -49,7 +49,7 @@ class Channel:
             as messages without a channel; each chooses its `RetryMode`. "sequenced": sent once; one
             that arrives after a newer one is dropped. "latest": the newest message arrives for
             certain; it replaces one that still waits to be sent.
-        priority: messages of a higher priority are sent first, -128 to 127. It is this side's own
+        priority: messages of a higher priority are sent first, -2 to 2. It is this side's own
             affair; messages without a channel have 0.
         window: for an ordered channel, the bytes of messages that may be on their way to this side
             or wait here for an earlier one. The largest message that this side receives on it is as

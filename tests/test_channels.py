@@ -33,7 +33,7 @@ def test_a_channel_is_ordered_unless_its_kind_is_named():
             ValueError,
             "'unordered', 'ordered', 'sequenced', 'latest', not 'newe",
         ),
-        (("chat", "ordered", 128), ValueError, "priority must be -128 to 127, not 128"),
+        (("chat", "ordered", 3), ValueError, "priority must be -2 to 2, not 3"),
         (("chat", "ordered", 0.5), TypeError, "priority must be an int, not float"),
         (("chat", "ordered", 0, 0), ValueError, "window must be 1 to 8389011, not 0"),
         (("chat", "ordered", 0, 8_389_012), ValueError, "window must be 1 to 8389011"),
