@@ -19,7 +19,9 @@ try:
         build,
         call_budget,
         callbacks,
+        channel_queues,
         channel_receiver,
+        channel_sender,
         congestion,
         connection,
         datagrams,
@@ -28,6 +30,7 @@ try:
         endpoint,
         endpoint1,
         fifo,
+        fragment_limits,
         fragmenter,
         frames,
         grid_reassembly,
@@ -36,6 +39,7 @@ try:
         message_rate,
         ordered_delivery,
         outbox,
+        outgoing,
         packet,
         packet_builder,
         packet_cipher,
@@ -52,6 +56,7 @@ try:
         seqnum,
         session,
         timers,
+        unordered_sender,
     )
 except ImportError as _error:
     if not is_ours(_error):

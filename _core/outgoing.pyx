@@ -1,0 +1,218 @@
+"""An outgoing message of protocol 2: its bytes, and what of them is to be sent.
+
+A message that fits into a packet is a MESSAGE, and in flight as a whole. Any other gets a grid when
+its first fragment is cut: a bit for each unit of 64 bytes that waits to be sent, and one for each
+that is acked. Fragments are cut from the units that wait, as large as the packet has room for. So a
+lost fragment is cut anew if the path has shrunk, or joined with its neighbours, and an ack counts
+for all that its packet carried, however the message has been cut since.
+"""
+
+cimport cython
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
+from cpython.mem cimport PyMem_Calloc, PyMem_Free
+
+from mpgameserver._core.frames cimport FRAGMENT, FRAGMENT_UNIT, MESSAGE, frame_size
+from mpgameserver._core.message cimport RETRY_ON_TIMEOUT
+
+__all__ = ["OutgoingFragment", "OutgoingGrid", "OutgoingMessage"]
+
+cdef enum:
+    WORD = 64    # bits
+
+
+cdef inline bint _has(const uint64_t *bits, uint32_t unit) noexcept:
+    return bits[unit // WORD] >> unit % WORD & 1
+
+
+cdef inline void _set(uint64_t *bits, uint32_t unit) noexcept:
+    bits[unit // WORD] |= <uint64_t>1 << unit % WORD
+
+
+cdef inline void _unset(uint64_t *bits, uint32_t unit) noexcept:
+    bits[unit // WORD] &= ~(<uint64_t>1 << unit % WORD)
+
+
+# None of these can be part of a cycle: messages and fragments know neither their channel nor their
+# callback. Thousands of them in flight therefore cost the garbage collector nothing.
+@cython.final
+@cython.no_gc
+cdef class OutgoingGrid:
+    """The units of a message that wait, and those that are acked."""
+
+    def __dealloc__(self):
+        PyMem_Free(self._waiting)    # `_acked` is behind it
+
+    cdef uint32_t waiting_run(self, uint32_t most, uint32_t *first) noexcept:
+        """Return how many units wait in a row, at most `most`, and where the first row begins."""
+        cdef uint32_t unit = self._first_waiting, end
+        if self.waiting == 0:
+            return 0
+        while not _has(self._waiting, unit):
+            unit += 1 if self._waiting[unit // WORD] else WORD - unit % WORD
+        self._first_waiting = first[0] = end = unit
+        most = min(most, self._units - unit)
+        while end - unit < most and _has(self._waiting, end):
+            end += 1
+        return end - unit
+
+    cdef uint32_t unacked_run(
+        self, uint32_t start, uint32_t most, uint32_t *first
+    ) noexcept:
+        """Return how many units in a row are not acked, the first from `start` on, as above."""
+        cdef uint32_t unit = start, end
+        while unit < self._units and _has(self._acked, unit):
+            unit += 1
+        first[0] = end = unit
+        most = min(most, self._units - unit)
+        while end - unit < most and not _has(self._acked, end):
+            end += 1
+        return end - unit
+
+    cdef void on_sent(self, uint32_t first, uint32_t count) noexcept:
+        cdef uint32_t unit
+        for unit in range(first, first + count):
+            if _has(self._waiting, unit):
+                _unset(self._waiting, unit)
+                self.waiting -= 1
+
+    cdef void on_acked(self, uint32_t first, uint32_t count) noexcept:
+        cdef uint32_t unit
+        for unit in range(first, first + count):
+            if _has(self._acked, unit):
+                continue
+            _set(self._acked, unit)
+            self.unacked -= 1
+            if _has(self._waiting, unit):    # it was taken for lost
+                _unset(self._waiting, unit)
+                self.waiting -= 1
+
+    cdef void on_lost(self, uint32_t first, uint32_t count) noexcept:
+        """Let units wait to be sent again, but for those that are acked."""
+        cdef uint32_t unit
+        for unit in range(first, first + count):
+            if not _has(self._acked, unit) and not _has(self._waiting, unit):
+                _set(self._waiting, unit)
+                self.waiting += 1
+                self._first_waiting = min(self._first_waiting, unit)
+
+
+@cython.final
+@cython.no_gc
+@cython.freelist(256)
+cdef class OutgoingMessage:
+    """A message of a channel."""
+
+
+@cython.final
+@cython.no_gc
+@cython.freelist(64)
+cdef class OutgoingFragment:
+    """Units of a message that a packet carries."""
+
+
+cdef OutgoingMessage new_message(uint8_t channel, bytes data, int8_t retry):
+    cdef OutgoingMessage message = OutgoingMessage.__new__(OutgoingMessage)
+    message.data = data
+    message.size = <uint32_t>PyBytes_GET_SIZE(data)
+    message.channel = channel
+    message.retry = retry
+    return message
+
+
+cdef OutgoingGrid new_grid(uint32_t size):
+    """Return the grid of a message of `size` bytes, all of which waits."""
+    cdef OutgoingGrid grid = OutgoingGrid.__new__(OutgoingGrid)
+    cdef uint32_t units = (size + FRAGMENT_UNIT - 1) // FRAGMENT_UNIT
+    cdef uint32_t words = (units + WORD - 1) // WORD
+    grid._waiting = <uint64_t *>PyMem_Calloc(2 * words, sizeof(uint64_t))
+    if grid._waiting == NULL:
+        raise MemoryError
+    grid._acked = grid._waiting + words
+    grid._units = grid.unacked = units
+    grid.on_lost(0, units)
+    return grid
+
+
+cdef OutgoingFragment cut_fragment(
+    OutgoingMessage message, uint32_t first, uint32_t units, Py_ssize_t room
+):
+    """Return the largest fragment within a row of units that fits into `room` bytes, or None.
+
+    It may fit only without its length, as the last frame of its packet.
+    """
+    cdef OutgoingFragment fragment
+    cdef Frame frame
+    cdef uint32_t offset = first * FRAGMENT_UNIT, end
+    cdef uint32_t size = min(units * FRAGMENT_UNIT, message.size - offset)
+    frame.type = FRAGMENT
+    frame.channel = message.channel
+    frame.number, frame.total, frame.offset = message.number, message.size, offset
+    frame.size = 0
+    room -= frame_size(&frame, True)
+    if room < <Py_ssize_t>size:
+        if room < FRAGMENT_UNIT:
+            return None
+        size = <uint32_t>room // FRAGMENT_UNIT * FRAGMENT_UNIT
+    end = offset + size
+    fragment = OutgoingFragment.__new__(OutgoingFragment)
+    fragment.message = message
+    fragment.offset = offset
+    fragment.size = size
+    fragment.fresh = end - max(offset, message.sent) if end > message.sent else 0
+    return fragment
+
+
+cdef Py_ssize_t message_size(
+    OutgoingMessage message, int64_t number, bint is_last
+) noexcept:
+    """Return the bytes of a message's frame if it is a MESSAGE with that number."""
+    cdef Frame frame
+    frame.type = MESSAGE
+    frame.channel = message.channel
+    frame.number = number
+    frame.size = message.size
+    return frame_size(&frame, is_last)
+
+
+cdef int fill_frame(object part, Frame *frame) except -1:
+    """Describe a part as a frame, whose data lies in the message.
+
+    Nothing may run between this and the use of the frame that could complete the message. Raises
+    SystemError if it is completed.
+    """
+    cdef OutgoingFragment fragment
+    cdef OutgoingMessage message
+    frame.total = frame.offset = 0
+    if type(part) is OutgoingFragment:
+        fragment = part
+        message = fragment.message
+        frame.type = FRAGMENT
+        frame.offset, frame.size = fragment.offset, fragment.size
+    else:
+        message = <OutgoingMessage?>part
+        frame.type = MESSAGE
+        frame.size = message.size
+    if message is None or message.data is None:
+        raise SystemError("a completed message has no frame")
+    if frame.type == FRAGMENT:
+        frame.total = message.size
+    frame.channel = message.channel
+    frame.number = message.number
+    frame.data = <const unsigned char *>PyBytes_AS_STRING(message.data) + frame.offset
+    return 0
+
+
+cdef bint is_fragment(object part) noexcept:
+    return type(part) is OutgoingFragment
+
+
+cdef bint is_reliable_unacked(object part) noexcept:
+    """Return True for a part of a reliable message that is not acked."""
+    cdef OutgoingMessage message
+    if type(part) is OutgoingFragment:
+        message = (<OutgoingFragment>part).message
+    elif type(part) is OutgoingMessage:
+        message = part
+    else:
+        return False
+    return message is not None and message.retry == RETRY_ON_TIMEOUT and not message.completed
