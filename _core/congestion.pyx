@@ -61,6 +61,7 @@ cdef class CongestionWindow:
 
     def __cinit__(self):
         self.packets = INITIAL_WINDOW
+        self.most = RECEIVE_WIDTH
         self._slow_start = True
         self.base_delay = self._next_base = self._least_in_round = INFINITY
 
@@ -174,4 +175,4 @@ cdef class CongestionWindow:
         else:
             self._slow_start = False
             self.packets += max(1.0, -excess * GROWTH * self.packets)
-        self.packets = min(self.packets, <double>RECEIVE_WIDTH)
+        self.packets = min(self.packets, <double>self.most)

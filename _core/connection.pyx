@@ -8,6 +8,10 @@ frame or tick, sends what `next_datagram` returns until that is None, and calls 
         │ └─────── the peer's DISCONNECT ────────────────────────────────^
         └───────── idle timeout, or a reliable message too large for the path ──> DROPPED
 
+In protocol 2 a session is CONNECTING first, until the server has accepted the client, and what is
+called DISCONNECT here is a CLOSE, with a code and a text. A peer that breaks a rule of protocol 2
+is dropped as well.
+
 `disconnect` drains the connection first: the DISCONNECT is sent when every reliable message queued
 before it has been acked, and at the latest `DRAIN_RESERVE` before the end of the second. The side
 that receives it is disconnected at once and replies with one DISCONNECT. A side whose idle timeout
@@ -25,6 +29,7 @@ from libc.math cimport INFINITY
 from libc.stdint cimport int8_t, int64_t
 
 from mpgameserver._core.drop_reason cimport ACCEPTED, DropReason
+from mpgameserver._core.endpoint2 cimport Endpoint2
 from mpgameserver._core.message cimport checked_message
 from mpgameserver._core.packet_cipher cimport MAX_KEY_PACKETS
 from mpgameserver._core.seqnum cimport HALF_RING
@@ -53,6 +58,7 @@ cdef double MIN_LIVENESS_TIME = 0.5
 cdef double LIVENESS_RTTS = 4.0
 cdef double LIVENESS_INTERVAL = 0.1
 
+cdef object _connecting = ConnectionStatus.CONNECTING
 cdef object _connected = ConnectionStatus.CONNECTED
 cdef object _disconnecting = ConnectionStatus.DISCONNECTING
 cdef object _disconnected = ConnectionStatus.DISCONNECTED
@@ -70,8 +76,11 @@ cdef class Connection:
     def __cinit__(self, Endpoint endpoint, token, timing):
         self.endpoint = endpoint
         self.token = token
-        self.status = _connected
-        self.is_live = endpoint.established = True
+        self.is_live = True
+        self.status = _connecting
+        if endpoint.protocol == 1:
+            self.status = _connected
+            endpoint.established = True
         self._last_turn = endpoint.last_received
         self.retime(timing)
 
@@ -81,6 +90,12 @@ cdef class Connection:
         self.endpoint.keep_alive_interval = timing.keep_alive
         self.endpoint.message_timeout = timing.message
         self._idle_timeout = timing.idle_timeout
+
+    def establish(self, double now):
+        """Let messages flow in a session of protocol 2: the server has accepted the client."""
+        if self.status is _connecting:
+            self.status = _connected
+            self.endpoint.establish(now)
 
     # -- messages ---------------------------------------------------------------------------
 
@@ -95,13 +110,42 @@ cdef class Connection:
         SendQueueFullError when there is no room. The connection is unchanged then.
         """
         cdef int8_t mode
+        cdef bytes data = self._checked(payload, retry, callback, &mode)
+        self.endpoint.send_queue.add(data, mode, callback)
+
+    def send_on(self, int channel, payload, retry=-1, callback=None):
+        """Queue a message on a channel of a session of protocol 2; otherwise as `send`.
+
+        Raises ValueError for a channel that is not open, too.
+        """
+        cdef int8_t mode
+        cdef bytes data = self._checked(payload, retry, callback, &mode)
+        self.endpoint.send_on(channel, data, mode, callback)
+
+    cdef bytes _checked(self, object payload, object retry, object callback, int8_t *mode):
+        """Return the payload of a message that can be sent now, as bytes."""
         cdef bytes data
         self._require_connected()
         data = checked_message(
-            payload, retry, callback, self.endpoint.send_queue.max_message, &mode
+            payload, retry, callback, self.endpoint.send_queue.max_message, mode
         )
         self._require_connected()  # `__buffer__` of the payload, or a finalizer, may have ended it
-        self.endpoint.send_queue.add(data, mode, callback)
+        return data
+
+    def take_channel_message(self, int channel):
+        """Take the oldest message of a client's channel: (SeqNum, bytes).
+
+        Raises IndexError if there is none, and ValueError for a channel that is not open.
+        """
+        return (<Endpoint2?>self.endpoint).take_channel_message(channel)
+
+    def channel_inbox_size(self, int channel):
+        """Return the number of messages of a client's channel that it has not taken."""
+        return (<Endpoint2?>self.endpoint).channel_inbox_size(channel)
+
+    def channel_pending(self, int channel):
+        """Return the bytes of a channel's messages that were never sent."""
+        return self.endpoint.pending_on(channel)
 
     cdef int _require_connected(self) except -1:
         if self.status is not _connected:
@@ -128,9 +172,13 @@ cdef class Connection:
         """Process a datagram; return the reason (of `DROP_REASONS`) if it is dropped, else None."""
         cdef DropReason reason = self.endpoint.receive(datagram, now)
         if self.endpoint.disconnect_received and self.is_live:
+            if self.endpoint.close_code is not None:
+                self.close_reason = (self.endpoint.close_code, self.endpoint.close_text)
             # A DISCONNECT that acks ours is the reply: the peer has forgotten the session.
             self._owes_disconnect = not self.endpoint.disconnect_acked()
             self._end(_disconnected)
+        elif not self.is_live and reason == ACCEPTED and self.endpoint.protocol == 2:
+            self._owes_disconnect = True  # the reply to the peer's CLOSE was lost
         return None if reason == ACCEPTED else DROP_REASONS[<int>reason - 1]
 
     cpdef void advance(self, double now) except *:
@@ -142,7 +190,11 @@ cdef class Connection:
             if not self.is_live:  # a logging handler may have ended it
                 return
         self.endpoint.advance(now)
-        if self.status is _disconnecting:
+        if self.endpoint.error_code:
+            self.close_reason = (self.endpoint.error_code, "")
+            self.endpoint.set_close(self.endpoint.error_code, b"")
+            self._drop()
+        elif self.status is _disconnecting:
             if self.endpoint.disconnect_acked() or now >= self._disconnect_deadline:
                 self._end(_disconnected)
             elif now >= self._disconnect_deadline - DRAIN_RESERVE:
@@ -223,17 +275,31 @@ cdef class Connection:
 
     # -- the end ----------------------------------------------------------------------------
 
-    def disconnect(self, double now):
-        """Begin to drain, and then disconnect; does nothing unless CONNECTED."""
-        if self.status is _connected:
+    def disconnect(self, double now, int64_t code=0, text=""):
+        """Begin to drain, and then disconnect; does nothing unless CONNECTED, or CONNECTING.
+
+        `code` and `text`, which were checked, tell the peer why in protocol 2.
+        """
+        if self.status is _connected or self.status is _connecting:
+            self._close_with(code, text)
             self.status = _disconnecting
             self._disconnect_deadline = now + DISCONNECT_TIMEOUT
             self.endpoint.begin_close()
 
-    def abort(self, double now):
-        """End at once; return a datagram with the DISCONNECT, or None if it had already ended."""
+    cdef int _close_with(self, int64_t code, str text) except -1:
+        self.close_reason = (code, text)
+        self.endpoint.set_close(code, text.encode())
+        return 0
+
+    def abort(self, double now, int64_t code=0, text=""):
+        """End at once; return a datagram with the DISCONNECT, or None if it had already ended.
+
+        `code` and `text`, which were checked, tell the peer why in protocol 2.
+        """
         if not self.is_live:
             return None
+        if self.status is not _disconnecting:
+            self._close_with(code, text)
         self._end(_disconnected)
         return self.endpoint.abort(now)
 

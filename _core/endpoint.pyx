@@ -98,6 +98,19 @@ cdef class Endpoint:
         """
         raise NotImplementedError
 
+    cdef int set_close(self, int64_t code, bytes text) except -1:
+        """Set what the peer is told of the end, where the protocol can tell it."""
+        return 0
+
+    cdef int send_on(self, int channel, bytes data, int8_t retry, object callback) except -1:
+        """Queue a message on a channel. Raises ValueError for one that is not open."""
+        raise ValueError(f"no channel {channel} in a session of protocol {self.protocol}")
+
+    cpdef Py_ssize_t pending_on(self, int channel) except -1:
+        """Return the bytes of a channel that were never sent; ValueError for one that is not open.
+        """
+        raise ValueError(f"no channel {channel} in a session of protocol {self.protocol}")
+
     cpdef bint ack_is_due(self) noexcept:
         """Return True if an ack should be sent before another datagram is read."""
         return False
@@ -192,13 +205,24 @@ cdef class Endpoint:
 
     cdef int deliver(self, int64_t number, bytes message) except -1:
         """Put a message into the inbox."""
-        cdef tuple item = (_seqnums[to_wire(number)], message)
-        # It cannot be part of a cycle, and a full inbox must not slow down each garbage collection.
-        PyObject_GC_UnTrack(item)
-        queue_append(&self._inbox, item)
+        queue_append(&self._inbox, untracked((seqnum_of(number), message)))
         self.inbox_size = self._inbox.count
         self.inbox_share.charge(PyBytes_GET_SIZE(message) + ITEM_COST)
         return 0
+
+
+cdef tuple untracked(tuple item):
+    """Return a message of an inbox, which no garbage collection needs to look at.
+
+    It cannot be part of a cycle, and a full inbox must not slow down each collection.
+    """
+    PyObject_GC_UnTrack(item)
+    return item
+
+
+cdef object seqnum_of(int64_t number):
+    """Return the SeqNum of a message, by its absolute number."""
+    return _seqnums[to_wire(number)]
 
 
 # All SeqNums, by number, because creating one takes longer than decrypting a small packet. They are

@@ -33,6 +33,9 @@ cdef double AHEAD_INTERVAL = 4.0   # pacing intervals: a quarter of the rate is 
 cdef double MAX_PTO = 1.0  # seconds, unless a single probe timeout is longer
 
 cdef enum:
+    # Of the 8,192 numbers that a receiver of protocol 2 remembers half: what is sent meanwhile, and
+    # what the path reorders, takes numbers too.
+    MOST_WITH_RANGES = 4096
     # A path that does not reply is probed at intervals of up to 2^5 probe timeouts.
     MAX_PTO_BACKOFF = 5
 
@@ -157,12 +160,21 @@ cdef class SendLimits:
 
     cdef void on_packet_acked(self, double rtt, bint newest, double now):
         """Record the ack of an ack-eliciting packet, which is the `newest` of its ack or not."""
-        self._pto_count = 0
-        self._progress_at = now
+        self.on_delivery(now)
         self.rtt.sample(rtt)
-        self.congestion.on_packet_acked()
         if newest:
             self.congestion.on_rtt_sample(rtt, now)
+
+    cdef void on_delivery(self, double now) noexcept:
+        """Record the ack of an ack-eliciting packet that yields no round-trip time."""
+        self._pto_count = 0
+        self._progress_at = now
+        self.congestion.on_packet_acked()
+
+    cdef void trust_receiver(self) noexcept:
+        """Drop the limits for receivers whose acks report few packets: this one's have ranges."""
+        self.ack_frequency.is_frequent = True
+        self.congestion.most = MOST_WITH_RANGES
 
     cdef void on_pto(self) noexcept:
         """Record a probe timeout: nothing sent after the lost packets was acked either."""

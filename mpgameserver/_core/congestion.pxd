@@ -4,6 +4,7 @@ from libc.stdint cimport int64_t
 
 cdef class CongestionWindow:
     cdef readonly double packets      # that may be in flight
+    cdef int64_t most                 # that the receiver can tell apart
     cdef readonly double base_delay   # seconds: the recent minimum RTT
     cdef readonly double queue_delay  # seconds: what queues added to it in the last round
     cdef readonly double loss         # the fraction of packets lost recently

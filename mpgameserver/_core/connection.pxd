@@ -1,6 +1,6 @@
 # A session from one side, from its first sealed packet to its end.
 
-from libc.stdint cimport int64_t
+from libc.stdint cimport int8_t, int64_t
 
 from mpgameserver._core.endpoint cimport Endpoint
 
@@ -9,6 +9,7 @@ cdef class Connection:
     cdef readonly object token             # identifies the session
     cdef readonly object status            # a ConnectionStatus
     cdef readonly bint is_live             # it has not ended
+    cdef readonly tuple close_reason       # protocol 2: (code, text) of the end; None before one
     cdef readonly bint key_used_up         # it ends because of the limit of its key
     cdef double _idle_timeout           # seconds
     cdef double _keep_alive_interval
@@ -21,6 +22,8 @@ cdef class Connection:
     cdef bint _warned_of_key
 
     cdef int _require_connected(self) except -1
+    cdef bytes _checked(self, object payload, object retry, object callback, int8_t *mode)
+    cdef int _close_with(self, int64_t code, str text) except -1
     cpdef list take_completed(self)
     cpdef object receive(self, bytes datagram, double now)
     cpdef void advance(self, double now) except *

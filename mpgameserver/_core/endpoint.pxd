@@ -1,5 +1,5 @@
 # One side of a session, whatever its protocol: messages in and out of sealed packets.
-from libc.stdint cimport int64_t, uint32_t
+from libc.stdint cimport int8_t, int64_t, uint32_t
 
 from mpgameserver._core.budget cimport Share
 from mpgameserver._core.drop_reason cimport REASON_COUNT, DropReason
@@ -26,6 +26,9 @@ cdef class Endpoint:
     cdef public double keep_alive_interval, message_timeout     # seconds
     cdef public bint established
     cdef readonly bint disconnect_received
+    cdef readonly int64_t error_code          # protocol 2: this side must close with it; 0: none
+    cdef readonly object close_code           # protocol 2: of the peer's CLOSE; None before one
+    cdef readonly str close_text
     cdef readonly double last_received        # time of the last accepted packet, or the start
     cdef readonly int64_t assembled, sent, received, acked, timeouts   # packets
     cdef readonly int64_t messages_received, repeated_messages   # the latter among the former
@@ -43,6 +46,9 @@ cdef class Endpoint:
     cpdef bint ack_is_due(self) noexcept
     cpdef bint disconnect_acked(self) noexcept
     cpdef bytes abort(self, double now)
+    cdef int set_close(self, int64_t code, bytes text) except -1
+    cdef int send_on(self, int channel, bytes data, int8_t retry, object callback) except -1
+    cpdef Py_ssize_t pending_on(self, int channel) except -1
     cdef int64_t key_packets(self) noexcept
     cdef bint path_is_stuck(self) noexcept
 
@@ -58,3 +64,6 @@ cdef class Endpoint:
     cdef int on_packet_accepted(self, Py_ssize_t size, double now) except -1
     cdef bint inbox_is_full(self) noexcept
     cdef int deliver(self, int64_t number, bytes message) except -1
+
+cdef object seqnum_of(int64_t number)
+cdef tuple untracked(tuple item)

@@ -41,6 +41,8 @@ cdef class SendLimits:
     cdef void on_packet_ahead(self, double now) noexcept
     cdef void on_pto(self) noexcept
     cdef void on_packet_acked(self, double rtt, bint newest, double now)
+    cdef void on_delivery(self, double now) noexcept
+    cdef void trust_receiver(self) noexcept
     cdef double pto(self)
     cdef inline void on_content_sent(self, bint is_fragment, int64_t packet_number) noexcept:
         # Record that a packet carries a fragment or an unfragmented message.

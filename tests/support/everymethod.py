@@ -138,6 +138,7 @@ def instances(kind: type, values: list[object]) -> Iterator[object]:
         (Share(), 8, 1000),
         (session_cipher(KEY),),
         (session_cipher(KEY), False, 0.0, 1.7e9),
+        (secret, secret, False, 0.0, bytes(8)),
         (Reader(), True, 0.0, 1.7e9),
         (endpoint, 1, Timing()),
         (connection, ("127.0.0.1", 1), b"", SimpleNamespace(now=1.0, wants_out=lambda _: None)),

@@ -1,0 +1,9 @@
+from typing import final
+
+__all__ = ["ControlFrame", "ControlQueue"]
+
+@final
+class ControlFrame: ...
+
+@final
+class ControlQueue: ...

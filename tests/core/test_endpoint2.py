@@ -1,0 +1,428 @@
+"""One side of a session of protocol 2: what it sends, what it takes, and how it ends."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+from support.endpoints2 import (
+    CHANNELS,
+    CHAT,
+    CONNECTION_ID,
+    LOOT,
+    POSITION,
+    SCORE,
+    TICK,
+    WINDOW,
+    Hand,
+    SessionPair,
+    Side,
+    accepted,
+    new_endpoint2,
+)
+from support.wire2.frames import (
+    Accept,
+    Ack,
+    Close,
+    Connect,
+    Fragment,
+    Frame,
+    Kem,
+    Message,
+    NewConnectionId,
+    Padding,
+    PathChallenge,
+    PathResponse,
+    Ping,
+    Reserved,
+    RetireConnectionId,
+    Time,
+    TimeReply,
+    Window,
+)
+
+from mpgameserver._core.endpoint2 import MAX_EARLY_PACKETS
+from mpgameserver.enums import ConnectionStatus
+from mpgameserver.netsim import LinkConditions
+from mpgameserver.wire.protocol2.setup import ConnectData
+
+PROTOCOL, WINDOW_BROKEN = 1, 7
+HIDDEN = Message(0, 1, b"must not be delivered")
+
+
+def of_type(kind: type, frames: list[Frame]) -> list[Frame]:
+    return [frame for frame in frames if isinstance(frame, kind)]
+
+
+class TestStart:
+    def test_connect_data_of_any_length_arrives_over_a_bad_link(self, seed):
+        credential = bytes(range(256)) * 4
+        pair = SessionPair(
+            LinkConditions(latency=0.02, jitter=0.005, loss=0.3), seed, Side(False, 0.0, credential)
+        )
+        pair.open()
+        assert pair.server.credential == credential
+
+    def test_a_client_sends_no_message_before_it_is_accepted(self):
+        side, hand = Side(is_server=False), Hand(is_server=True)
+        frames = hand.take(side.datagrams(0.0)) + hand.take(side.datagrams(0.3))
+        assert {type(frame) for frame in frames} == {Connect}
+
+    def test_a_server_sends_nothing_before_a_packet_has_opened(self):
+        side = Side(is_server=True)
+        assert not any(side.datagrams(now) for now in (0.0, 0.1, 1.0, 3.0))
+
+    @pytest.mark.parametrize(
+        "frame",
+        [HIDDEN, Window(CHAT, 50, 70_000), Reserved(64, b""), Fragment(0, 1, 100, 0, b"a" * 64)],
+    )
+    def test_a_client_that_is_not_accepted_may_not_send_it(self, frame):
+        side, hand = Side(is_server=True), Hand(is_server=False)
+        side.receive(hand.make(Ping(), frame), 0.0)
+        assert side.endpoint.error_code == PROTOCOL
+
+    def test_messages_that_have_overtaken_the_accept_are_delivered_after_it(self):
+        side, hand = Side(is_server=False), Hand(is_server=True)
+        early = [hand.make(Message(CHAT, n, b"%d" % n)) for n in (1, 2)]
+        for datagram in early:
+            side.receive(datagram, 0.0)
+        assert not side.delivered
+        assert not of_type(Ack, hand.take(side.datagrams(0.1)))
+        _, whole = accepted_frames()
+        side.receive(hand.make(whole), 0.1)
+        assert [message for _, _, message in side.delivered] == [b"1", b"2"]
+
+    def test_a_client_keeps_a_bounded_number_of_early_packets(self):
+        side, hand = Side(is_server=False), Hand(is_server=True)
+        for n in range(MAX_EARLY_PACKETS + 3):
+            side.receive(hand.make(Message(LOOT, n + 1, b"%d" % n)), 0.0)
+        assert side.drops == ["unexpected"] * 3
+        side.receive(hand.make(accepted_frames()[1]), 0.1)
+        assert len(side.delivered) == MAX_EARLY_PACKETS
+
+    def test_nothing_that_a_client_could_not_take_stands_beside_a_piece(self):
+        side, hand = Side(is_server=True), Hand(is_server=False)
+        data = ConnectData(b"", CHANNELS).encode()
+        side.receive(hand.make(Connect(len(data), 0, data)), 0.0)
+        side.say(CHAT, b"welcome")
+        packets = [hand.take([datagram]) for datagram in side.datagrams(0.0)]
+        with_pieces = [frames for frames in packets if of_type(Accept, frames)]
+        assert len(with_pieces) == 1
+        assert {type(frame) for frame in with_pieces[0]} <= {Accept, Ack, Ping, Padding}
+        assert of_type(Message, packets[-1])
+
+    def test_pieces_that_contradict_each_other_end_the_session(self):
+        side, hand = Side(is_server=True), Hand(is_server=False)
+        side.receive(hand.make(Connect(100, 0, b"a" * 20)), 0.0)
+        side.receive(hand.make(Connect(100, 10, b"b" * 20)), 0.0)
+        assert side.endpoint.error_code == PROTOCOL
+
+    def test_it_refuses_what_no_session_has(self):
+        with pytest.raises(ValueError, match="max_datagram cannot be 1199 bytes"):
+            new_endpoint2(max_datagram=1199)
+        endpoint = new_endpoint2()
+        for channel, kind in ((0, 0), (256, 0), (1, 4)):
+            with pytest.raises((ValueError, IndexError)):
+                endpoint.open_channel(channel, kind)
+
+
+def accepted_frames() -> tuple[Side, Accept]:
+    """The ACCEPT that opens the session of a client."""
+    side, hand = Side(is_server=True), Hand(is_server=False)
+    data = ConnectData(b"", CHANNELS).encode()
+    side.receive(hand.make(Connect(len(data), 0, data)), 0.0)
+    (accept,) = of_type(Accept, hand.take(side.datagrams(0.0)))
+    assert isinstance(accept, Accept)
+    return side, accept
+
+
+class TestRules:
+    """A packet that opens and breaks a rule has no effect but the end of the session."""
+
+    BROKEN_BY_ANYBODY = (
+        Message(77, 1, b"no such channel"),
+        Window(POSITION, 9, 9),
+        Window(99, 9, 9),
+        Ack(0, ((900, 900),)),
+        Fragment(0, 1, 100, 1, b"b" * 7),
+        Kem(1184, 0, b"k" * 20),
+        RetireConnectionId(0),
+    )
+
+    @pytest.mark.parametrize("is_server", [False, True])
+    @pytest.mark.parametrize("frame", BROKEN_BY_ANYBODY, ids=lambda f: type(f).__name__)
+    def test_it_is_closed_with_protocol(self, frame, is_server):
+        side, hand = accepted(is_server)
+        side.receive(hand.make(HIDDEN, frame), 1.0)
+        assert side.drops == ["malformed"]
+        assert side.delivered == []
+        frames = hand.take(side.datagrams(1.0))
+        assert [(f.code, f.text) for f in of_type(Close, frames)] == [(PROTOCOL, b"")]
+        assert side.connection.status is ConnectionStatus.DROPPED
+        assert side.closed == (PROTOCOL, "")
+        acks = of_type(Ack, frames)
+        assert not acks or max(acks[-1].ranges[0]) < hand.number, "the packet was acked"
+
+    @pytest.mark.parametrize(
+        ("is_server", "frame"),
+        [
+            (True, Accept(16, 0, b"t" * 16)),
+            (False, Connect(16, 0, b"c" * 16)),
+            (True, NewConnectionId(1, bytes(8), bytes(16))),
+        ],
+    )
+    def test_a_frame_of_the_other_side_is_against_the_rules(self, is_server, frame):
+        side, hand = accepted(is_server)
+        side.receive(hand.make(HIDDEN, frame), 1.0)
+        assert (side.endpoint.error_code, side.delivered) == (PROTOCOL, [])
+
+    def test_what_is_sent_above_a_window_ends_the_session_with_window(self):
+        side, hand = accepted()
+        side.receive(hand.make(HIDDEN, Message(CHAT, WINDOW.number + 1, b"")), 1.0)
+        assert (side.endpoint.error_code, side.delivered) == (WINDOW_BROKEN, [])
+
+    def test_an_ack_of_a_number_that_was_skipped_is_against_the_rules(self):
+        side, hand = accepted()
+        now = 1.0
+        while hand.read.keys() == set(range(1, max(hand.read) + 1)):
+            side.say(0, b"again")
+            hand.take(side.datagrams(now))
+            side.receive(hand.make(hand.ack()), now)
+            now += 0.05
+        skipped = min(set(range(1, max(hand.read))) - hand.read.keys())
+        side.receive(hand.make(Ack(0, ((skipped, skipped),))), now)
+        assert side.endpoint.error_code == PROTOCOL
+
+    def test_the_second_walk_of_frames_has_one_effect_of_each(self):
+        side, hand = accepted(is_server=True)
+        datagram = hand.make(Message(0, 1, b"once"))
+        side.receive(datagram, 1.0)
+        side.receive(datagram, 1.0)
+        side.receive(hand.make(Message(0, 1, b"once")), 1.0)
+        assert [message for _, _, message in side.delivered] == [b"once"]
+        assert side.drops == ["repeated"]
+        assert side.endpoint.repeated_messages == 1
+
+
+class TestDrops:
+    def test_bytes_of_a_stranger_change_nothing(self, seed):
+        side, hand = accepted(is_server=True)
+        rng = random.Random(seed)
+        genuine = hand.make(Message(0, 1, b"hello"))
+        for n in range(len(genuine)):
+            flipped = bytearray(genuine)
+            flipped[n] ^= 1 << rng.randrange(8)
+            if 1 <= n <= len(CONNECTION_ID):
+                continue  # whose session it is for was looked up by it
+            side.receive(bytes(flipped), 1.0)
+            side.receive(genuine[:n], 1.0)
+        assert side.delivered == []
+        assert set(side.drops) <= {"malformed", "authentication failed", "repeated", "too old"}
+        side.receive(genuine, 1.0)
+        assert [message for _, _, message in side.delivered] == [b"hello"]
+
+    def test_a_number_below_those_remembered_is_too_old(self):
+        side, hand = accepted(is_server=True)
+        side.receive(hand.make(Ping(), number=9000), 1.0)
+        side.receive(hand.make(Ping(), number=800), 1.0)
+        assert side.drops == ["too old"]
+
+
+class TestAcks:
+    def test_the_first_packets_are_acked_at_once_and_later_ones_within_25_ms(self):
+        side, hand = accepted(is_server=True)
+        for n in range(1, 17):
+            side.receive(hand.make(Message(0, n, b"x")), 1.0)
+        assert len(of_type(Ack, hand.take(side.datagrams(1.0)))) >= 14
+        side.receive(hand.make(Message(0, 17, b"x")), 1.01)
+        assert not side.datagrams(1.02)
+        (ack,) = of_type(Ack, hand.take(side.datagrams(1.036)))
+        assert ack.ranges[0][1] == hand.number
+        assert 25_000 <= ack.delay < 27_000
+
+    def test_a_small_message_costs_29_bytes_to_the_server_and_21_to_the_client(self):
+        for is_server, cost in ((False, 29), (True, 21)):
+            side, hand = accepted(is_server)
+            for _ in range(64):
+                side.say(0, b"")
+            hand.take(side.datagrams(1.0))
+            side.receive(hand.make(hand.ack()), 1.0)
+            side.say(0, b"ten bytes.")
+            (datagram,) = side.datagrams(1.0)
+            assert len(datagram) == 10 + cost
+            assert of_type(Message, hand.take([datagram]))
+
+    def test_the_round_trip_time_is_without_the_delay_that_the_peer_reports(self):
+        side, hand = accepted()
+        now = 1.0
+        for _ in range(40):
+            side.say(0, b"x")
+            hand.take(side.datagrams(now))
+            ack = hand.ack()
+            side.receive(hand.make(Ack(20_000, ack.ranges)), now + 0.05)
+            now += 0.1
+        assert side.connection.latency == pytest.approx(0.03, abs=0.003)
+
+
+class TestReplies:
+    def test_the_last_challenge_and_the_last_time_are_answered(self):
+        side, hand = accepted()
+        side.receive(
+            hand.make(PathChallenge(b"1" * 8), PathChallenge(b"2" * 8), Time(5), Time(7)), 2.0
+        )
+        frames = hand.take(side.datagrams(2.0))
+        assert of_type(PathResponse, frames) == [PathResponse(b"2" * 8)]
+        assert of_type(TimeReply, frames) == [TimeReply(7, 2_000_000, 2_000_000)]
+
+    def test_a_reserved_frame_is_skipped_and_acked(self):
+        side, hand = accepted()
+        side.receive(hand.make(Reserved(90, b"unknown"), Message(0, 1, b"hello")), 1.0)
+        assert [message for _, _, message in side.delivered] == [b"hello"]
+        assert of_type(Ack, hand.take(side.datagrams(1.03)))
+
+
+class TestWindows:
+    def test_a_sender_stops_at_the_window_until_the_game_reads(self):
+        pair = SessionPair().open()
+        reading, pair.server._read = pair.server._read, lambda: None
+        for n in range(200):
+            pair.client.say(CHAT, b"%d" % n)
+        pair.run(3)
+        assert pair.server.endpoint.inbox_size == WINDOW.number
+        pair.server._read = reading
+        pair.run_until(lambda: len(pair.server.delivered) == 200)
+        assert [m for _, _, m in pair.server.delivered] == [b"%d" % n for n in range(200)]
+
+    def test_a_lost_window_is_renewed(self, seed):
+        pair = SessionPair(LinkConditions(latency=0.02, jitter=0.0, loss=0.4), seed).open()
+        for n in range(300):
+            pair.client.say(CHAT, bytes(500) + b"%d" % n)
+        pair.run_until(lambda: len(pair.server.delivered) == 300, 120)
+        assert pair.client.closed is None
+
+    def test_an_unread_channel_holds_up_no_other(self):
+        pair = SessionPair().open()
+        client = pair.client
+        client._read = lambda: None
+        for n in range(100):
+            pair.server.say(CHAT, b"unread")
+            pair.server.say(0, b"%d" % n)
+        pair.run(3)
+        assert client.connection.channel_inbox_size(CHAT) == WINDOW.number
+        assert client.endpoint.inbox_size == 100
+
+
+class TestEnd:
+    def test_code_and_text_reach_the_peer_behind_all_that_was_queued(self, seed):
+        pair = SessionPair(LinkConditions(latency=0.01, jitter=0.0, loss=0.1), seed).open()
+        for n in range(50):
+            pair.server.say(CHAT, b"%d" % n)
+        pair.server.close(300, "match over \N{PARTY POPPER}")
+        pair.run_until(lambda: pair.client.closed)
+        assert pair.client.closed == (300, "match over \N{PARTY POPPER}")
+        assert [m for _, _, m in pair.client.delivered] == [b"%d" % n for n in range(50)]
+        pair.run_until(lambda: not pair.server.connection.is_live)
+        assert pair.server.connection.status is ConnectionStatus.DISCONNECTED
+        assert pair.client.connection.status is ConnectionStatus.DISCONNECTED
+
+    def test_sides_that_close_at_the_same_time_ack_each_other(self):
+        pair = SessionPair(LinkConditions(latency=0.03, jitter=0.0, loss=0.0)).open()
+        pair.client.close(256, "mine")
+        pair.server.close(257, "yours")
+        took = pair.run_until(
+            lambda: not (pair.client.connection.is_live or pair.server.connection.is_live)
+        )
+        assert took < 0.3
+
+    def test_a_close_that_is_never_acked_is_sent_for_three_probe_timeouts(self):
+        side, hand = accepted()
+        side.close(400, "bye")
+        closes, now = 0, 0.0
+        while side.connection.is_live:
+            closes += len(of_type(Close, hand.take(side.datagrams(now))))
+            now += 0.01
+        assert 2 <= closes <= 4
+        assert now < 1.2
+
+    def test_a_session_may_end_before_it_was_accepted(self):
+        pair = SessionPair()
+        pair.client.close(256, "changed my mind")
+        pair.run_until(lambda: pair.server.closed)
+        assert pair.server.closed == (256, "changed my mind")
+
+    def test_after_the_peer_has_closed_nothing_but_acks_is_sent(self):
+        side, hand = accepted()
+        side.say(0, b"too late")
+        side.receive(hand.make(Close(0, b"")), 1.0)
+        frames = hand.take(side.datagrams(1.0))
+        assert {type(frame) for frame in frames} == {Ack}
+        assert side.datagrams(1.5) == []
+        side.receive(hand.make(Close(0, b"")), 1.6)
+        assert {type(frame) for frame in hand.take(side.datagrams(1.6))} == {Ack}
+
+    def test_a_silent_peer_is_dropped_after_the_idle_timeout(self):
+        side, hand = accepted()
+        now = 0.0
+        while side.connection.is_live:
+            hand.take(side.datagrams(now))
+            now += TICK
+        assert 5.0 <= now < 5.1
+        assert side.connection.status is ConnectionStatus.DROPPED
+
+    def test_an_idle_session_lives_and_is_measured(self):
+        pair = SessionPair(LinkConditions(latency=0.04, jitter=0.0, loss=0.0)).open()
+        pair.run(30)
+        for side in (pair.client, pair.server):
+            assert side.connection.status is ConnectionStatus.CONNECTED
+            assert side.connection.latency == pytest.approx(0.08, abs=0.02)
+        assert len(pair.datagrams) < 30 * 2 * 25
+
+
+class TestKeys:
+    def test_an_update_in_the_middle_of_traffic_loses_nothing(self, seed):
+        pair = SessionPair(LinkConditions(latency=0.03, jitter=0.02, loss=0.1), seed).open()
+        for n in range(300):
+            for side in (pair.client, pair.server):
+                side.say(CHAT, b"%d" % n)
+            if n % 100 == 50:
+                pair.client.endpoint.request_key_update()
+            pair.tick()
+        pair.run_until(lambda: pair.is_done)
+        for side in (pair.client, pair.server):
+            assert side.endpoint.key_phase == (3, 3)
+            assert [m for _, _, m in side.delivered] == [b"%d" % n for n in range(300)]
+            assert side.endpoint.drops["authentication failed"] == 0
+
+    def test_a_second_update_waits_for_the_first_to_be_acked(self):
+        side, hand = accepted()
+        side.endpoint.request_key_update()
+        side.datagrams(2.0)
+        side.endpoint.request_key_update()
+        side.say(0, b"x")
+        side.datagrams(2.1)
+        assert side.endpoint.key_phase == (1, 0)
+        assert hand
+
+    def test_a_side_follows_the_key_of_its_peer(self):
+        side, hand = accepted()
+        hand.update_key()
+        side.receive(hand.make(Ping()), 1.0)
+        assert of_type(Ack, hand.take(side.datagrams(1.0)))
+        assert side.endpoint.key_phase == (1, 1)
+
+
+class TestTimers:
+    def test_next_timer_tells_of_all_that_is_due(self, seed):
+        """Nothing is sent before the time that it announces."""
+        pair = SessionPair(LinkConditions(latency=0.02, jitter=0.01, loss=0.2), seed).open()
+        rng = random.Random(seed)
+        for turn in range(600):
+            for side in (pair.client, pair.server):
+                if rng.random() < 0.1:
+                    side.say(
+                        rng.choice((0, CHAT, POSITION, SCORE)), rng.randbytes(rng.choice((9, 3000)))
+                    )
+                due = side.connection.next_timer()
+                if due > pair.now + 0.002 and turn % 2:
+                    assert side.datagrams(min(due - 0.001, pair.now + 0.001)) == []
+            pair.tick()
