@@ -83,6 +83,9 @@ cdef class Connection:
             endpoint.established = True
         self._last_turn = endpoint.last_received
         self.retime(timing)
+        if endpoint.disconnect_received:  # in the packet that has established the session
+            self._owes_disconnect = True
+            self._end(_disconnected)
 
     def retime(self, timing):
         """Change the intervals from now on."""

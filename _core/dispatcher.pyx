@@ -24,6 +24,7 @@ from mpgameserver._core.call_budget cimport MAX_CALLS_PER_TURN, CallBudget
 from mpgameserver._core.connection cimport Connection
 from mpgameserver._core.drop_reason cimport REASSEMBLY_FULL
 from mpgameserver._core.endpoint cimport Endpoint
+from mpgameserver._core.frames cimport CONNECTION_ID_SIZE
 from mpgameserver._core.packet_header cimport CHALLENGE_RESP, CLIENT_HELLO, DISCONNECT, TYPE_OFFSET
 
 from collections import deque
@@ -37,18 +38,33 @@ __all__ = ["Dispatcher"]
 # perhaps because of rounding, must not make the loop spin.
 cdef double MIN_TIMER = 0.001
 
+cdef enum:
+    # The first byte of a datagram of protocol 2 that is a handshake packet, and the bits of it that
+    # make it a sealed packet.
+    HANDSHAKE = 4
+    SEALED = 8
+    SEALED_MASK = 0xF8
+    ID_OFFSET = 1
+    MIN_PACKET_TO_SERVER = 27   # one frame of one byte, a packet number of one, the tag
+
 cdef object _replaced = DisconnectReason.REPLACED
 cdef object _reassembly_full = DROP_REASONS[<int>REASSEMBLY_FULL - 1]
 
 
 @cython.final
 cdef class Dispatcher:
-    """The sessions of a server in `sessions`, by address; `handler` gets their messages.
+    """The sessions of a server; `handler` gets their messages.
 
-    `now` is monotonic, in seconds. It calls these methods of its `owner`:
+    `by_address` has those of protocol 1, `by_id` those of protocol 2 by their connection id, both
+    kept by the owner. `names` has the names of channels by number, for a handler that asks for
+    them, else it is None. `now` is monotonic, in seconds. It calls these methods of its `owner`:
 
-    - `receive_handshake(datagram, address, kind, wall_now)`: process a datagram that belongs to no
-      session or is not sealed under the session's key; returns False unless it is a handshake's;
+    - `receive_handshake(datagram, address, kind, wall_now)`: process a datagram of protocol 1 that
+      belongs to no session or is not sealed under the session's key; returns False unless it is a
+      handshake's;
+    - `receive_hello2(datagram, address)`: process a handshake packet of protocol 2;
+    - `receive_sealed(datagram, address)`: process a sealed packet of protocol 2 of no session;
+    - `join(session)`: go on to admit a client that has `joining`; returns True once it is admitted;
     - `drop(reason, address)`: count a dropped datagram;
     - `announce(session)`: call the `connect` event;
     - `finish(session)`: the session has ended;
@@ -64,6 +80,7 @@ cdef class Dispatcher:
 
     def __cinit__(self, *_, **__):
         self._by_address = {}
+        self._by_id = {}
         self.timers = Timers()
         self.answers = Fifo()
         self._ready = deque()
@@ -73,13 +90,24 @@ cdef class Dispatcher:
         self._turn_is_over = True
         self.messages_left = MAX_MESSAGES_PER_RECEIVE
 
-    def __init__(self, owner, context, handler, dict sessions not None, observer=None):
+    def __init__(
+        self,
+        owner,
+        context,
+        handler,
+        dict by_address not None,
+        dict by_id not None,
+        dict names=None,
+        observer=None,
+    ):
         self._owner = owner
         self._context = context
         self.settings = context.settings
         self.handler = handler
         self.observer = observer
-        self._by_address = sessions
+        self._by_address = by_address
+        self._by_id = by_id
+        self._names = names
 
     # -- in ---------------------------------------------------------------------------------
 
@@ -123,6 +151,7 @@ cdef class Dispatcher:
         self, bytes datagram, tuple address, double now, double wall_now
     ) except -1:
         cdef uint8_t kind = 0
+        cdef uint8_t first = <uint8_t>PyBytes_AS_STRING(datagram)[0]  # 0 of an empty one
         cdef Session session
         if now > self.now:
             self.now = now
@@ -130,6 +159,11 @@ cdef class Dispatcher:
             self._turn_is_over = False
             self.messages_left = MAX_MESSAGES_PER_RECEIVE
             self.calls.begin(self.now, INFINITY)
+        if first == HANDSHAKE:
+            self._owner.receive_hello2(datagram, address)
+            return False
+        if first & SEALED_MASK == SEALED:
+            return self._receive_by_id(datagram, address)
         if PyBytes_GET_SIZE(datagram) > TYPE_OFFSET:
             kind = <uint8_t>PyBytes_AS_STRING(datagram)[TYPE_OFFSET]
         session = self._by_address.get(address)
@@ -144,6 +178,18 @@ cdef class Dispatcher:
         if kind == DISCONNECT and not session.is_announced:
             self.dispatch(session)  # while it can still be replied to
         return self._receive_sealed(session, datagram, kind, wall_now)
+
+    cdef bint _receive_by_id(self, bytes datagram, tuple address) except -1:
+        """Process a sealed packet of protocol 2, whose session its connection id names."""
+        cdef Session session
+        if PyBytes_GET_SIZE(datagram) < MIN_PACKET_TO_SERVER:
+            self._owner.drop("too short", address)
+            return False
+        session = self._by_id.get(datagram[ID_OFFSET : ID_OFFSET + CONNECTION_ID_SIZE])
+        if session is None:
+            self._owner.receive_sealed(datagram, address)
+            return False
+        return self._receive_sealed(session, datagram, 0, 0.0)
 
     cdef bint _receive_sealed(
         self, Session session, bytes datagram, uint8_t kind, double wall_now
@@ -261,17 +307,24 @@ cdef class Dispatcher:
 
     def dispatch(self, Session session):
         """Call the handler's events for a session: `connect`, messages, callbacks."""
-        if not session.is_announced:
-            if session.predecessor is not None and session.predecessor.reason is None:
-                self._wait_for_turn(session)  # `disconnect` of the session before comes first
-                return
-            session.predecessor = None
-            session.is_announced = True
-            self._owner.announce(session)
-        if session.connection.endpoint.inbox_size:
+        if (
+            session.is_announced or self._introduce(session)
+        ) and session.connection.endpoint.inbox_size:
             self._handle_messages(session)
         if session.callbacks is not None or session.connection.endpoint.send_queue.completed:
             self._call_back(session)
+
+    cdef bint _introduce(self, Session session) except -1:
+        """Call `connect`; return False while the client is not admitted, or has to wait for it."""
+        if session.joining is not None and not self._owner.join(session):
+            return False
+        if session.predecessor is not None and session.predecessor.reason is None:
+            self._wait_for_turn(session)  # `disconnect` of the session before comes first
+            return False
+        session.predecessor = None
+        session.is_announced = True
+        self._owner.announce(session)
+        return True
 
     cdef int _handle_messages(self, Session session) except -1:
         """Pass a session's messages to the handler, as many as its turn allows."""
@@ -288,7 +341,13 @@ cdef class Dispatcher:
             most -= 1
             message = endpoint.take_message()
             try:
-                handle_message(session.client, message[0], message[1])
+                if self._names is None:
+                    handle_message(session.client, message[0], message[1])
+                else:
+                    channel = message[2] if len(message) > 2 else 0
+                    handle_message(
+                        session.client, message[0], message[1], channel=self._names[channel]
+                    )
             except Exception:
                 self._owner.log_raised("handle_message")
             self.calls.count_call()

@@ -29,12 +29,15 @@ from mpgameserver.errors import (
     InvalidSignature,
     MpGameServerError,
     NotConnectedError,
+    OldPeerError,
     PacketError,
     ProtocolError,
+    RefusedError,
     SendQueueFullError,
 )
-from mpgameserver.server.client import ServerClient
+from mpgameserver.server.client import ServerChannel, ServerClient
 from mpgameserver.server.context import ServerContext
+from mpgameserver.server.groups import Group
 from mpgameserver.server.handler import EventHandler
 from mpgameserver.server.limits import Limits
 from mpgameserver.server.stats import ServerStats
@@ -57,18 +60,22 @@ __all__ = [
     "EllipticCurvePrivateKey",
     "EllipticCurvePublicKey",
     "EventHandler",
+    "Group",
     "HandshakeError",
     "InvalidSignature",
     "Limits",
     "MpGameServerError",
     "NotConnectedError",
+    "OldPeerError",
     "PacketError",
     "ProtocolError",
     "ReconnectState",
     "Reconnector",
+    "RefusedError",
     "RetryMode",
     "SendQueueFullError",
     "SeqNum",
+    "ServerChannel",
     "ServerClient",
     "ServerContext",
     "ServerStats",

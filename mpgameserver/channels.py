@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from mpgameserver._core.frames import MAX_MESSAGE_SIZE, MAX_SETUP_SIZE
+from mpgameserver.enums import RetryMode
 from mpgameserver.wire.protocol2.setup import (
     MAX_CREDENTIAL_SIZE,
     MAX_NAME_SIZE,
@@ -142,6 +143,22 @@ class ChannelTable:
             known = ", ".join(map(repr, self._numbers)) or "none"
             raise ValueError(f"no channel {name!r} is declared; declared: {known}")
         return number
+
+    def mode_on(self, name: str, retry: int | None) -> tuple[int, int]:
+        """Return a channel's number and the retry mode of a message on it, given or by default.
+
+        Raises ValueError if there is no such channel or mode, or if the kind of the channel leaves
+        nothing to choose.
+        """
+        if not name:
+            return 0, RetryMode.NONE if retry is None else RetryMode(retry)
+        number = self.number_of(name)
+        if self._by_number[number].kind == "unordered":
+            return number, RetryMode.NONE if retry is None else RetryMode(retry)
+        if retry is not None:
+            kind = self._by_number[number].kind
+            raise ValueError(f"retry is not for a message on {name!r}: the channel is {kind}")
+        return number, RetryMode.RETRY_ON_TIMEOUT
 
     @property
     def windows(self) -> tuple[Window, ...]:

@@ -101,6 +101,12 @@ class DisconnectReason(Enum):
     PATH_MTU = "path MTU"
     """For 10 s or more the path dropped every datagram as large as a reliable message needs, while
     smaller ones arrived: that message could never be delivered."""
+    REFUSED = "refused"
+    """The handler's `authenticate` has refused the client; it had no `connect` event."""
+    CHANNELS = "channels differ"
+    """The client has declared other channels than the server; it had no `connect` event."""
+    PROTOCOL = "protocol violated"
+    """The client has broken a rule of the protocol, or sent more than a window allows."""
 
 
 class CloseCode(_NamedInt):

@@ -19,8 +19,10 @@ __all__ = [
     "InvalidSignature",
     "MpGameServerError",
     "NotConnectedError",
+    "OldPeerError",
     "PacketError",
     "ProtocolError",
+    "RefusedError",
     "SendQueueFullError",
 ]
 
@@ -51,6 +53,14 @@ class InvalidSignature(MpGameServerError, exceptions.InvalidSignature, ValueErro
 
 class NotConnectedError(MpGameServerError, ConnectionError):
     """A message for a client that is not connected; nothing was queued."""
+
+
+class OldPeerError(MpGameServerError, RuntimeError):
+    """A channel was used in a session of protocol 1, which has none; nothing was queued."""
+
+
+class RefusedError(MpGameServerError, PermissionError):
+    """Raise it in `authenticate` to refuse a client, which is shown the text: at most 256 bytes."""
 
 
 class ConnectFailedError(MpGameServerError, ConnectionError):

@@ -208,11 +208,13 @@ def _send_errors(figures: ServerFigures) -> Iterator[Metric]:
 
 def _handshakes(figures: ServerFigures) -> Iterator[Metric]:
     stats = figures.stats
-    yield _gauge("half_open", "Handshakes waiting for their CHALLENGE_RESP.", stats.half_open)
+    yield _gauge("joining", "Sessions whose clients are not admitted yet.", stats.joining)
+    yield _gauge("half_open", "Handshakes answered that are not a session yet.", stats.half_open)
     yield _gauge("waiting_hellos", "Hellos waiting for a reply.", stats.waiting_hellos)
     yield _gauge("hellos_put_off", "Hellos deferred for want of room.", stats.hellos_put_off)
     yield _counter("hellos_answered", "Handshakes begun.", stats.hellos_answered)
     yield _counter("answers_repeated", "Replies repeated.", stats.answers_repeated)
+    yield _counter("retries", "Hellos that were asked for a cookie.", stats.retries)
     yield _counter("key_exchanges", "Session keys computed.", stats.key_exchanges)
     yield _counter("handshakes_proved", "Handshakes that became sessions.", stats.handshakes_proved)
     yield _counter("handshakes_evicted", "Handshakes evicted.", stats.handshakes_evicted)

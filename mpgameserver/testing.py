@@ -25,12 +25,13 @@ import math
 import socket
 from collections import deque
 from collections.abc import Callable, Iterable
-from typing import cast
+from typing import Any, cast
 
 from mpgameserver.client.network import Network
 from mpgameserver.client.resolver import Resolver
 from mpgameserver.client.udpclient import UdpClient
 from mpgameserver.enums import ConnectionStatus
+from mpgameserver.errors import RefusedError
 from mpgameserver.netsim import LinkConditions, LinkPair
 from mpgameserver.server.client import ServerClient
 from mpgameserver.server.context import ServerContext
@@ -144,9 +145,9 @@ class _LinkNetwork(Network):
 class _WorldClient(UdpClient):
     """A `UdpClient` on the clock and the links of a world."""
 
-    def __init__(self, network: _LinkNetwork) -> None:
+    def __init__(self, network: _LinkNetwork, options: dict[str, Any]) -> None:
         self._network: _LinkNetwork = network
-        super().__init__(network.world.context.root_key.getPublicKey())
+        super().__init__(network.world.context.root_key.getPublicKey(), **options)
 
 
 class _WatchedEvents(EventHandler):
@@ -158,9 +159,11 @@ class _WatchedEvents(EventHandler):
             setattr(self, name, self._watched(events, name))
 
     def _watched(self, events: EventHandler, name: str) -> Callable[..., object]:
-        def event(*arguments: object) -> object:
+        def event(*arguments: object, **channel: object) -> object:
             try:
-                return getattr(events, name)(*arguments)
+                return getattr(events, name)(*arguments, **channel)
+            except RefusedError:  # what `authenticate` says is not a mistake
+                raise
             except Exception as error:
                 self.raised.append(error)
                 raise
@@ -221,7 +224,7 @@ class World:
         """The server's (host, port); any other address leads a client to it as well."""
         return _SERVER_ADDRESS
 
-    def client(self, conditions: LinkConditions | None = None) -> UdpClient:
+    def client(self, conditions: LinkConditions | None = None, **options: Any) -> UdpClient:
         """Return a new client, on a host of its own, that has not begun to connect.
 
         It is a `UdpClient` with the server's public key. `run` calls its `update`; calling it
@@ -229,24 +232,36 @@ class World:
 
         Parameters:
             conditions: the conditions of its link; the world's by default.
+            options: further arguments for the `UdpClient`, such as a credential. It has the
+                channels and the audience of the context unless they say otherwise.
         """
         number = len(self._clients) + 1
         host = f"10.{number >> 16}.{number >> 8 & 255}.{number & 255}"
         network = _LinkNetwork(self, host, conditions or self._conditions)
-        client = _WorldClient(network)
+        client = _WorldClient(network, self._defaults() | options)
         self._clients[host] = client
         return client
 
-    def connect(self, conditions: LinkConditions | None = None) -> UdpClient:
+    def _defaults(self) -> dict[str, Any]:
+        """Return the arguments of a client without which this server would refuse it."""
+        context = self.context
+        channels = [channel for _, channel in context.channels]
+        return {
+            **({"channels": channels} if channels else {}),
+            **({"audience": context.audience} if context.audience else {}),
+        }
+
+    def connect(self, conditions: LinkConditions | None = None, **options: Any) -> UdpClient:
         """Let time pass until a new client is connected, and return it.
 
         Parameters:
             conditions: the conditions of its link; the world's by default.
+            options: further arguments for the `UdpClient`, as for `client`.
 
         Raises:
             AssertionError: it cannot connect; the message names the seed.
         """
-        client = self.client(conditions)
+        client = self.client(conditions, **options)
         client.connect(self.address)
         self.run_until(lambda: client.status() != ConnectionStatus.CONNECTING)
         if client.failure is not None:

@@ -100,7 +100,7 @@ def test_an_ordered_channel_grants_its_window_and_no_other_does():
     ("others", "text"),
     [
         ([Channel("chat"), Channel("pose", "latest")], None),
-        ([Channel("chat", window=1, priority=5), Channel("pose", "latest")], None),
+        ([Channel("chat", window=1, priority=2), Channel("pose", "latest")], None),
         ([Channel("chat")], "channel 2 is latest 'pose' here and not declared at the peer"),
         (
             [Channel("talk"), Channel("pose", "ordered")],

@@ -25,7 +25,8 @@ cdef class Dispatcher:
     cdef readonly object observer   # None: no datagram is reported
     cdef bytes _arriving            # being received and not dropped so far, if there is an observer
     cdef object _owner, _context
-    cdef dict _by_address
+    cdef dict _by_address, _by_id
+    cdef dict _names                # of channels, by number; None if the handler does not ask
     cdef list _dirty
     cdef object _waiting            # sessions with more for the game than fits in one turn
     cdef bint _turn_is_over
@@ -40,12 +41,14 @@ cdef class Dispatcher:
     cdef bint _receive_observed(
         self, bytes datagram, tuple address, double now, double wall_now
     ) except -1
+    cdef bint _receive_by_id(self, bytes datagram, tuple address) except -1
     cpdef tuple next_datagram(self, double now)
     cdef bint _receive_sealed(
         self, Session session, bytes datagram, uint8_t kind, double wall_now
     ) except -1
     cdef int _serve(self, Session session) except -1
     cdef int _serve_first(self) except -1
+    cdef bint _introduce(self, Session session) except -1
     cdef int _wait_for_turn(self, Session session) except -1
     cdef int _handle_messages(self, Session session) except -1
     cdef int _call_back(self, Session session) except -1

@@ -22,8 +22,11 @@ class SessionOwner(Protocol):
         data: bytes,
         retry: int,
         callback: Callable[[bool], object] | None,
+        channel: int,
     ) -> None: ...
-    def hand_over_disconnect(self, session: Session, reason: DisconnectReason) -> None: ...
+    def hand_over_disconnect(
+        self, session: Session, reason: DisconnectReason, code: int, text: str
+    ) -> None: ...
 
 @disjoint_base
 class Session(Timed):
@@ -31,6 +34,7 @@ class Session(Timed):
     ending: DisconnectReason | None
     reason: DisconnectReason | None
     predecessor: Session | None
+    joining: Any
     is_announced: bool
     def __new__(
         cls,
@@ -38,6 +42,7 @@ class Session(Timed):
         address: tuple[Any, ...],
         client_key: bytes,
         owner: SessionOwner,
+        connection_id: bytes = b"",
     ) -> Self: ...
     @property
     def connection(self) -> Connection: ...
@@ -45,6 +50,8 @@ class Session(Timed):
     def address(self) -> tuple[Any, ...]: ...
     @property
     def client_key(self) -> bytes: ...
+    @property
+    def connection_id(self) -> bytes: ...
     @property
     def message_rate(self) -> MessageRate: ...
     @property
@@ -58,13 +65,15 @@ class Session(Timed):
         payload: bytes | bytearray | memoryview,
         retry: int,
         callback: Callable[[bool], object] | None,
+        channel: int = 0,
     ) -> None: ...
     def send_here(
         self,
         payload: bytes | bytearray | memoryview,
         retry: int,
         callback: Callable[[bool], object] | None,
+        channel: int = 0,
     ) -> None: ...
-    def disconnect(self, reason: DisconnectReason) -> None: ...
-    def disconnect_here(self, reason: DisconnectReason) -> None: ...
+    def disconnect(self, reason: DisconnectReason, code: int = 0, text: str = "") -> None: ...
+    def disconnect_here(self, reason: DisconnectReason, code: int = 0, text: str = "") -> None: ...
     def end(self) -> DisconnectReason: ...

@@ -21,6 +21,7 @@ from functools import partial
 from mpgameserver.aio.driver import Driver
 from mpgameserver.aio.lingering import LingeringClients
 from mpgameserver.enums import ConnectionStatus
+from mpgameserver.errors import RefusedError
 from mpgameserver.reprs import even_unmade
 from mpgameserver.server.client import ServerClient
 from mpgameserver.server.context import ServerContext, require_context
@@ -50,6 +51,9 @@ EVENT_COST = 512
 """Overhead in bytes counted for a waiting event, so that empty messages are bounded, too."""
 MAX_EVENTS_AT_ONCE = 64
 """Waiting events of one client that are called before the loop runs again."""
+MAX_DECIDING = 8192
+"""`authenticate` events in progress: one for each session that a server has by default. Those that
+end when they are cancelled, as their clients leave, never come to so many."""
 SETTLE_TIMEOUT = 30.0
 """Seconds that a stopping server waits for running events before it cancels them."""
 CANCEL_TIMEOUT = 5.0
@@ -117,6 +121,7 @@ class AsyncEvents(EventHandler):
         self.dropped: int = 0
         self._lingering, self._given_up = LingeringClients(), LingeringClients()
         self._logs: defaultdict[str, LimitedLog] = defaultdict(lambda: LimitedLog(_LOG))
+        self._deciding: set[asyncio.Future[object]] = set()
         self._start: object = None
         self._left_out = 0.0
         self._waits_to_shut_down = False
@@ -155,6 +160,23 @@ class AsyncEvents(EventHandler):
         if "full" not in self._lines:
             self._enter("full", "full", lambda: self._game.full(addr))
 
+    def authenticate(self, client: ServerClient, credential: bytes) -> object:
+        """Return what the event returns; of a coroutine, a future of it.
+
+        The engine cancels one whose client has gone or whose time is over.
+        """
+        result = self._game.authenticate(client, credential)
+        if not inspect.isawaitable(result):
+            return result
+        if len(self._deciding) >= MAX_DECIDING:
+            if isinstance(result, Coroutine):
+                result.close()  # it never ran
+            raise RefusedError("too many clients are being authenticated")
+        deciding = asyncio.ensure_future(self._timed(result))
+        self._deciding.add(deciding)
+        deciding.add_done_callback(self._deciding.discard)
+        return deciding
+
     def connect(self, client: ServerClient) -> None:
         """Start the first event of a client."""
         self._enter(client, "connect", lambda: self._game.connect(client))
@@ -167,25 +189,27 @@ class AsyncEvents(EventHandler):
         if client in self._lines:
             self._let_linger(client, self._lingering)
 
-    def handle_message(self, client: ServerClient, seqnum: int, msg: bytes = b"") -> None:
-        """Handle a message now or in its turn; disconnect a client whose line is full."""
+    def handle_message(
+        self, client: ServerClient, seqnum: int, msg: bytes = b"", **channel: str
+    ) -> None:
+        """Handle a message now or in its turn; disconnect a client whose line is full.
+
+        `channel` is there if the game's event asks for it.
+        """
         line = self._lines.get(client)
+        handle = partial(self._game.handle_message, client, seqnum, msg, **channel)
         if line is None:
-            self._enter(
-                client, "handle_message", lambda: self._game.handle_message(client, seqnum, msg)
-            )
+            self._enter(client, "handle_message", handle)
         elif line.is_full(len(msg)):
             self._give_up(line)
         else:
-            self._put(
-                line, ("handle_message", partial(self._handle, client, seqnum, msg), len(msg))
-            )
+            self._put(line, ("handle_message", partial(self._handle, client, handle), len(msg)))
             self._make_room(line)
 
-    def _handle(self, client: ServerClient, seqnum: int, msg: bytes) -> object:
+    def _handle(self, client: ServerClient, handle: Callable[[], object]) -> object:
         if client.status == ConnectionStatus.DISCONNECTING:  # by the server: nothing is handled
             return None
-        return self._game.handle_message(client, seqnum, msg)
+        return handle()
 
     def _enter(self, key: Hashable, name: str, event: Callable[[], object]) -> None:
         line = self._lines.get(key)
@@ -364,7 +388,8 @@ class AsyncEvents(EventHandler):
             await asyncio.wait(running, timeout=until - self._loop.time())
 
     def _running(self) -> list[asyncio.Future[object]]:
-        return [line.running for line in self._lines.values() if line.running is not None]
+        of_lines = [line.running for line in self._lines.values() if line.running is not None]
+        return [*of_lines, *self._deciding]
 
 
 class AsyncServer:

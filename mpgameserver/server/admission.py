@@ -1,217 +1,157 @@
-"""Admission of clients: from a datagram of a handshake to an established session.
+"""Admission of clients: what both protocols share of the way from a datagram to a session.
 
-Datagrams without a session come here (`receive`). Cheap checks are made at once; public-key work is
-done by `step`, a little per turn, after everything else has been sent.
+The first byte of a datagram, and what a hello of version 1 offers, say which protocol it is for.
+Cheap checks are made at once; public-key work is done by `step`, a little per turn, after
+everything else has been sent.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Protocol
 
-from mpgameserver.crypto import EllipticCurvePrivateKey
 from mpgameserver.enums import PacketType
-from mpgameserver.errors import ProtocolError
-from mpgameserver.server.context import ServerSettings
+from mpgameserver.server import admission1, admission2, gate
+from mpgameserver.server.admission1 import Admission1
+from mpgameserver.server.admission2 import Admission2
+from mpgameserver.server.blocklist import BlockList
+from mpgameserver.server.context import ServerContext, ServerSettings
+from mpgameserver.server.cookies import Cookies
 from mpgameserver.server.eventlog import EventLog
-from mpgameserver.server.handler import EventHandler
-from mpgameserver.server.handshakes import EstablishedSession, HelloRefused, ServerHandshakes
-from mpgameserver.server.sessions import SessionTable
-from mpgameserver.transport.address import IpAddress, SocketAddress, host_of, plain_address
+from mpgameserver.server.gate import Gate
+from mpgameserver.server.handshakes import ServerHandshakes
+from mpgameserver.server.handshakes2 import ServerHandshakes2
+from mpgameserver.server.resets import ResetTokens
+from mpgameserver.transport.address import SocketAddress
+from mpgameserver.wire.protocol2.hello import has_offer
+from mpgameserver.wire.protocol2.limits import MAX_IDLE_TIMEOUT, PeerLimits
+from mpgameserver.wire.protocol2.ml_kem import find_ml_kem
 
 __all__ = ["Admission"]
 
 WORK_PER_TURN = 1
 """Hellos answered and keys exchanged in one turn at most: 0.15 ms, in which no session is served.
 Each more of them adds as much to the round trips of players while there is a flood."""
-FULL_EVENT_INTERVAL = 1.0
-"""Seconds between two `full` events: anyone can cause them, from any address."""
-
-_CLIENT_HELLO, _CHALLENGE_RESP = PacketType.CLIENT_HELLO, PacketType.CHALLENGE_RESP
-_DISCONNECT = PacketType.DISCONNECT
 
 
-class Owner(Protocol):
+class Owner(gate.Owner, admission1.Owner, admission2.Owner, Protocol):
     """The part of a server that admission uses."""
-
-    sessions: SessionTable
-    handler: EventHandler
-
-    @property
-    def now(self) -> float:
-        """The monotonic time, in seconds."""
-
-    @property
-    def settings(self) -> ServerSettings:
-        """The settings in effect."""
-
-    def queue_reply(self, datagram: bytes, address: SocketAddress) -> None:
-        """Send a datagram that belongs to no session."""
-
-    def drop(self, reason: str, address: SocketAddress) -> None:
-        """Count a dropped datagram."""
-
-    def begin_session(self, established: EstablishedSession, address: SocketAddress) -> None:
-        """Start a session, and end the one that has the address now."""
-
-    def receive_deferred(self, datagram: bytes, address: SocketAddress) -> None:
-        """Process a datagram that had to wait for its session."""
-
-    def call_event(self, name: str, function: Callable[..., object], *arguments: object) -> None:
-        """Call an event of the handler."""
 
 
 class Admission:
-    """Refuses handshakes or performs them; `owner` gets the sessions."""
+    """Refuses handshakes or performs them; `owner` gets the sessions.
 
-    def __init__(self, owner: Owner, root_key: EllipticCurvePrivateKey, log: EventLog) -> None:
+    Both protocols do their public-key work within one rate, and take turns when both have some, so
+    that a flood of hellos without an offer, for which there is no cookie, leaves half of it to
+    those with one.
+    """
+
+    def __init__(
+        self, owner: Owner, context: ServerContext, log: EventLog, tokens: ResetTokens
+    ) -> None:
         self._owner = owner
-        self._log = log
+        self._minimum_protocol = context.minimum_protocol
+        self._gate = Gate(owner, log)
+        settings = owner.settings
         self.handshakes: ServerHandshakes = ServerHandshakes(
-            root_key, owner.sessions, owner.settings.limits
+            context.root_key, owner.sessions, settings.limits
         )
-        self.is_closed: bool = False
-        """No client is admitted any more, because the server is stopping."""
-        self._next_full_event = float("-inf")
+        self.handshakes2: ServerHandshakes2 = ServerHandshakes2(
+            context.root_key,
+            owner.sessions,
+            settings.limits,
+            Cookies(),
+            audience=context.audience,
+            own_limits=_own_limits(settings),
+            ml_kem=find_ml_kem(),
+            takes_kem_frames=False,
+            bucket=self.handshakes.bucket,
+        )
+        self._first = Admission1(owner, self._gate, self.handshakes)
+        self._second = Admission2(owner, self._gate, self.handshakes2, tokens)
+        self._is_firsts_turn = False
+
+    @property
+    def is_closed(self) -> bool:
+        """True when no client is admitted any more, because the server is stopping."""
+        return self._gate.is_closed
 
     def close(self) -> None:
         """Admit no client from now on, and discard the handshakes in progress."""
-        self.is_closed = True
-        self.handshakes.clear()
+        self._gate.is_closed = True
+        self.clear()
+
+    # -- datagrams --------------------------------------------------------------------------
 
     def receive(self, datagram: bytes, address: SocketAddress, kind: int, wall_now: float) -> bool:
-        """Process a datagram that no session has accepted; False unless it is a handshake's."""
-        if kind == _CLIENT_HELLO:
-            self._receive_hello(datagram, address, wall_now)
-            return True
-        if kind == _DISCONNECT:
-            return self.handshakes.defer_disconnect(datagram, address)
-        return kind == _CHALLENGE_RESP and self._receive_response(datagram, address)
+        """Process a datagram of protocol 1 that no session has accepted.
 
-    def refusal(self, address: SocketAddress, host: IpAddress) -> str | None:
-        """Return the reason to refuse a handshake with an address, or None."""
-        settings, sessions = self._owner.settings, self._owner.sessions
-        if self.is_closed:
-            return "stopping"
-        if address[1] == 0:
-            return "no port"  # spoofed: a reply cannot be sent there
-        if settings.blocklist and host in settings.blocklist:
-            return "blocked"
-        session = sessions.get(address)
-        if session is not None and session.predecessor is not None:
-            return "busy"  # the handler has yet to be notified of the session before
-        reason = sessions.no_room(address, host, settings.limits)
-        if reason is not None:
-            self._report_full(reason, address)
-        return reason
-
-    def _report_full(self, reason: str, address: SocketAddress) -> None:
-        now = self._owner.now
-        if reason == "full":
-            self._log.full(now, len(self._owner.sessions))
-        else:
-            self._log.host_full(now, address, self._owner.settings.limits.clients_per_host)
-        if now >= self._next_full_event:
-            self._next_full_event = now + FULL_EVENT_INTERVAL
-            self._owner.call_event("full", self._owner.handler.full, plain_address(address))
-
-    # -- hellos -----------------------------------------------------------------------------
-
-    def _receive_hello(self, datagram: bytes, address: SocketAddress, wall_now: float) -> None:
-        host = host_of(address)
-        self._reply(
-            address,
-            host,
-            lambda: self.handshakes.receive_hello(
-                datagram, address, host, self._owner.now, wall_now
-            ),
-        )
-
-    def _answer_waiting_hello(self) -> bool:
-        """Answer a queued hello; False if none may be answered now."""
-        waiting = self.handshakes.take_hello(self._owner.now)
-        if waiting is None:
-            return False
-        self._reply(
-            waiting.address,
-            waiting.host,
-            lambda: self.handshakes.answer(waiting, self._owner.now),
-        )
-        return True
-
-    def _reply(
-        self, address: SocketAddress, host: IpAddress, make: Callable[[], bytes | None]
-    ) -> None:
-        """Send the reply that `make` returns, if any, or drop the hello."""
-        reason = self.refusal(address, host)
-        if reason is None:
-            try:
-                reply = make()
-            except ProtocolError:
-                reason = "malformed hello"
-            except HelloRefused as refused:
-                reason = str(refused)
-            else:
-                if reply is not None:
-                    self._owner.queue_reply(reply, address)
-        if reason is not None:
-            self._owner.drop(reason, address)
-
-    # -- challenge responses ----------------------------------------------------------------
-
-    def _receive_response(self, datagram: bytes, address: SocketAddress) -> bool:
-        """Try a supposed CHALLENGE_RESP, or defer it until there is a key to try.
-
-        False if it belongs to no handshake. True as well if it is dropped here, because no more
-        keys can be tried now.
+        False unless it is a handshake's.
         """
-        if not self.handshakes.half_open.at(address):
-            return False
-        if self.refusal(address, host_of(address)) is not None:
-            return False
-        if not self.handshakes.may_try(address, self._owner.now):
-            self._owner.drop("busy", address)
-            return True
-        established = self.handshakes.establish(datagram, address, self._owner.now)
-        if established is not None:
-            self._begin_session(established, address)
-            return True
-        return self.handshakes.defer(datagram, address)
+        if kind == PacketType.CLIENT_HELLO:
+            if has_offer(datagram) and self._second.receive_offer(datagram, address):
+                return True
+            if self._minimum_protocol > 1:
+                self._owner.drop("old protocol", address)
+                return True
+        return self._first.receive(datagram, address, kind, wall_now)
 
-    def _begin_session(self, established: EstablishedSession, address: SocketAddress) -> None:
-        self._owner.begin_session(established, address)
-        self._receive_disconnect(address)
+    def receive_hello2(self, datagram: bytes, address: SocketAddress) -> None:
+        """Process a handshake packet of protocol 2."""
+        self._second.receive_hello2(datagram, address)
 
-    def _receive_disconnect(self, address: SocketAddress) -> None:
-        """Process the deferred DISCONNECT of a client that gave up after its CHALLENGE_RESP."""
-        disconnect = self.handshakes.take_disconnect(address)
-        if disconnect is not None:
-            self._owner.receive_deferred(disconnect, address)
-
-    def _try_waiting_response(self) -> bool:
-        """Make a key for a deferred CHALLENGE_RESP, and try it; False if there is none."""
-        tried = self.handshakes.exchange_next(self._owner.now)
-        if tried is None:
-            return False
-        address, established = tried
-        reason = self.refusal(address, host_of(address))
-        if reason is None:
-            if established is None:
-                reason = "invalid response"
-            else:
-                self._begin_session(established, address)
-        if reason is not None and not self.handshakes.response_waits(address):
-            self._owner.drop(reason, address)
-        self._receive_disconnect(address)
-        return True
+    def receive_sealed(self, datagram: bytes, address: SocketAddress) -> None:
+        """Process a sealed packet of protocol 2 with an id that no session has."""
+        self._second.receive_sealed(datagram, address)
 
     # -- public-key work --------------------------------------------------------------------
+
+    @property
+    def has_work(self) -> bool:
+        """True while there is public-key work to do."""
+        return self.handshakes.has_work or self.handshakes2.has_work
+
+    def next_work(self) -> float:
+        """Return the time of the next public-key work; in the past if there is some now."""
+        return min(self.handshakes.next_work(), self.handshakes2.next_work())
 
     def step(self) -> bool:
         """Do the public-key work of one turn; True if something may have to be sent."""
         done = 0
-        while done < WORK_PER_TURN and (
-            self._try_waiting_response() or self._answer_waiting_hello()
-        ):
+        while done < WORK_PER_TURN and self._work():
             done += 1
         return done > 0
+
+    def _work(self) -> bool:
+        self._is_firsts_turn = not self._is_firsts_turn
+        if self._is_firsts_turn:
+            return self._first.work() or self._second.work()
+        return self._second.work() or self._first.work()
+
+    # -- all handshakes ---------------------------------------------------------------------
+
+    def apply(self, settings: ServerSettings) -> None:
+        """Use other settings from now on; nothing is evicted at once."""
+        self.handshakes.limit(settings.limits)
+        self.handshakes2.limit(settings.limits)
+        self.handshakes2.own_limits = _own_limits(settings)
+
+    def expire(self) -> None:
+        """Discard the handshakes whose time is over."""
+        self.handshakes.expire(self._owner.now - self._owner.settings.handshake_timeout)
+        self.handshakes2.expire(self._owner.now)
+
+    def block(self, blocklist: BlockList) -> None:
+        """Discard the handshakes of blocked hosts."""
+        self.handshakes.block(blocklist)
+        self.handshakes2.block(blocklist)
+
+    def clear(self) -> None:
+        """Discard all handshakes."""
+        self.handshakes.clear()
+        self.handshakes2.clear()
+
+
+def _own_limits(settings: ServerSettings) -> PeerLimits:
+    """Return the limits that clients of protocol 2 are told."""
+    milliseconds = min(max(int(settings.timing.idle_timeout * 1000), 1), MAX_IDLE_TIMEOUT)
+    return PeerLimits(idle_timeout=milliseconds)

@@ -4,22 +4,33 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, MutableMapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from mpgameserver._core.session import Session
+from mpgameserver.channels import ChannelTable
+from mpgameserver.connection import CloseReason, check_close
 from mpgameserver.enums import ConnectionStatus, DisconnectReason, RetryMode
+from mpgameserver.errors import OldPeerError
 from mpgameserver.reprs import even_unmade
 from mpgameserver.stats import ConnectionStats
 from mpgameserver.transport.address import format_address
 
-__all__ = ["ServerClient"]
+__all__ = ["ServerChannel", "ServerClient"]
 
 _LOG = logging.getLogger("mpgameserver.server")
+_NO_CHANNELS = ChannelTable()
 
 if TYPE_CHECKING:
     _LoggerAdapter = logging.LoggerAdapter[logging.Logger]
 else:  # not generic before Python 3.11
     _LoggerAdapter = logging.LoggerAdapter
+
+
+class Membership(Protocol):
+    """A group, from which a client can be removed."""
+
+    def discard(self, client: ServerClient, /) -> None:
+        """Remove a client."""
 
 
 class ClientLog(_LoggerAdapter):
@@ -42,10 +53,16 @@ class ServerClient:
     order.
     """
 
-    def __init__(self, session: Session, addr: tuple[str, int]) -> None:
+    def __init__(
+        self, session: Session, addr: tuple[str, int], channels: ChannelTable = _NO_CHANNELS
+    ) -> None:
         self.addr = addr
         """(host, port); an IPv4 client is shown as such by a server for both, too."""
+        self.identity: Any = None
+        """The result of the handler's `authenticate`; None if it has none."""
         self._session = session
+        self._channels = channels
+        self._groups: set[Membership] = set()
 
     @property
     def token(self) -> int:
@@ -64,6 +81,25 @@ class ServerClient:
     def reason(self) -> DisconnectReason | None:
         """Reason why the session has ended; None until the `disconnect` event."""
         return self._session.reason
+
+    @property
+    def close_reason(self) -> CloseReason | None:
+        """The code and text with which the session was ended, by either side.
+
+        None before that, in protocol 1, and for a session that has ended without a word.
+        """
+        reason = self._session.connection.close_reason
+        return None if reason is None else CloseReason(*reason)
+
+    @property
+    def protocol(self) -> int:
+        """The version of the protocol that the session speaks: 1 or 2."""
+        return self._session.connection.endpoint.protocol
+
+    @property
+    def pending(self) -> int:
+        """Bytes of the messages that are queued for the client and were not sent yet."""
+        return self._session.connection.pending
 
     @property
     def latency(self) -> float:
@@ -118,16 +154,91 @@ class ServerClient:
         """Queue a message that is retransmitted until it is acked: `send` with RETRY_ON_TIMEOUT."""
         self.send(payload, RetryMode.RETRY_ON_TIMEOUT, callback)
 
-    def disconnect(self) -> None:
+    def channel(self, name: str) -> ServerChannel:
+        """Return the channel with that name, to send to this client on it.
+
+        Raises:
+            ValueError: no such channel is declared.
+        """
+        self._channels.number_of(name)
+        return ServerChannel(self, name)
+
+    def _send_on(
+        self,
+        number: int,
+        payload: bytes | bytearray | memoryview,
+        retry: int,
+        callback: Callable[[bool], object] | None,
+    ) -> None:
+        """Queue a message on the channel with that number; see `ServerChannel.send`."""
+        if number and self.protocol < 2:
+            raise OldPeerError(f"{self!r} speaks protocol 1, which has no channels")
+        self._session.send(payload, retry, callback, number)
+
+    def disconnect(self, code: int = 0, text: str = "") -> None:
         """Disconnect the client after everything queued for it has been delivered.
 
         Reliable messages are retransmitted until they are acked, all others are sent once. From now
         on nothing can be sent to the client, and none of its messages is handled. The `disconnect`
         event follows when the client has replied, or after 1 second. Idempotent.
+
+        Parameters:
+            code: a number of the game's own, 256 or above, which tells the client why; 0 by
+                default. A client of protocol 1 does not get it.
+            text: the same in words, at most 256 bytes of UTF-8.
+
+        Raises:
+            TypeError: an argument has another type.
+            ValueError: the code is neither 0 nor from 256 to 2**62 - 1, or the text is too long.
         """
-        self._session.disconnect(DisconnectReason.KICKED)
+        self._session.disconnect(DisconnectReason.KICKED, *check_close(code, text))
+
+    def _leave_groups(self) -> None:
+        """Leave all groups, because the session has ended."""
+        for group in tuple(self._groups):
+            group.discard(self)
 
     @even_unmade
     def __repr__(self) -> str:
         address = format_address(self.addr)
         return f"<ServerClient {address} {self.status.name}, latency {self.latency * 1000:.1f} ms>"
+
+
+class ServerChannel:
+    """A channel of one client, on which a server sends; `ServerClient.channel` returns it."""
+
+    __slots__ = ("_client", "name")
+
+    def __init__(self, client: ServerClient, name: str) -> None:
+        self._client = client
+        self.name: str = name
+        """The name with which it was declared."""
+
+    @even_unmade
+    def __repr__(self) -> str:
+        return f"<ServerChannel {self.name!r} of {self._client!r}>"
+
+    def send(
+        self,
+        payload: bytes | bytearray | memoryview,
+        retry: int | None = None,
+        callback: Callable[[bool], object] | None = None,
+    ) -> None:
+        """Queue a message for the client on this channel, as `ServerClient.send` does.
+
+        Parameters:
+            payload: any bytes-like object; on an ordered channel at most as long as the window that
+                the client has declared for it.
+            retry: only for an "unordered" channel: a `RetryMode` or its number; NONE by default.
+            callback: as for `ServerClient.send`. A message that a newer one replaces, or that is
+                sent once and is lost, gets False.
+
+        Raises:
+            OldPeerError: the client speaks protocol 1, which has no channels.
+            SendQueueFullError: as for `ServerClient.send`.
+            TypeError: an argument has another type.
+            ValueError: the message is too long; `retry` is not a retry mode, or not this channel's
+                to choose.
+        """
+        number, mode = self._client._channels.mode_on(self.name, retry)
+        self._client._send_on(number, payload, mode, callback)

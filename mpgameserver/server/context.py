@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import threading
 from collections import deque
@@ -11,26 +10,39 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from mpgameserver import forks
+from mpgameserver.channels import Channel, ChannelTable
 from mpgameserver.connection import Timing, check_interval
 from mpgameserver.crypto import EllipticCurvePrivateKey, load_private_key
-from mpgameserver.enums import RetryMode
-from mpgameserver.errors import SendQueueFullError
 from mpgameserver.reprs import even_unmade
 from mpgameserver.server.accesslog import AccessLog
 from mpgameserver.server.blocklist import BlockEntry, BlockList
 from mpgameserver.server.client import ServerClient
-from mpgameserver.server.handler import EventHandler, all_events, check_handler
+from mpgameserver.server.groups import Broadcaster, Group, Groups
+from mpgameserver.server.handler import (
+    EventHandler,
+    all_events,
+    asks_for_channel,
+    check_channels,
+    check_handler,
+    has_own,
+)
 from mpgameserver.server.limits import Limits
 from mpgameserver.server.meter import ServerMeter
 from mpgameserver.server.stats import ServerStats
-from mpgameserver.transport.ratelog import LimitedLog
 from mpgameserver.transport.trace import PacketTrace, open_trace
+from mpgameserver.wire.protocol2.hello import checked_audience
 
 __all__ = ["ServerContext", "ServerSettings", "require_context"]
 
-_LOG = logging.getLogger("mpgameserver.server")
-
 Call = tuple[Callable[..., object], tuple[object, ...]]
+
+
+def _checked_protocol(protocol: object) -> int:
+    if isinstance(protocol, bool) or not isinstance(protocol, int):
+        raise TypeError(f"minimum_protocol must be an int, not {type(protocol).__name__}")
+    if protocol not in (1, 2):
+        raise ValueError(f"minimum_protocol must be 1 or 2, not {protocol}")
+    return protocol
 
 
 def _checked_limits(limits: object) -> Limits:
@@ -88,11 +100,19 @@ class ServerContext:
             given `root_key.getPublicKey()`. Without one a new key is generated, which clients
             cannot know beforehand.
         limits: the most that clients and unknown addresses can make the server hold and do.
+        channels: the channels that clients have beside the one without a name; they must declare
+            the same. `handle_message` must have a parameter `channel` then.
+        minimum_protocol: 2 to drop the hellos of clients that speak only protocol 1, which has no
+            channels, no credential and no cookie; 1 by default.
+        audience: the name of this service, at most 40 bytes of UTF-8, which clients must give as
+            well; empty by default.
 
     Raises:
         TypeError: `handler` is a class, has no event, or has one that cannot be called with its
-            arguments; `root_key` is not a private key; `limits` is not a `Limits`.
-        ValueError: the text or file does not contain a P-256 private key.
+            arguments; `root_key` is not a private key; `limits` is not a `Limits`; `channels` are
+            not Channels, or there are some and `handle_message` has no parameter `channel`.
+        ValueError: the text or file does not contain a P-256 private key; the channels do not go
+            together; `minimum_protocol` is neither 1 nor 2; `audience` is too long.
         OSError: the file cannot be read.
     """
 
@@ -101,11 +121,25 @@ class ServerContext:
         handler: object,
         root_key: EllipticCurvePrivateKey | str | bytes | os.PathLike[str] | None = None,
         limits: Limits | None = None,
+        *,
+        channels: Iterable[Channel] = (),
+        minimum_protocol: int = 1,
+        audience: str = "",
     ) -> None:
         check_handler(handler)
+        self.channels: ChannelTable = ChannelTable(channels)
+        check_channels(handler, len(self.channels))
+        self.minimum_protocol: int = _checked_protocol(minimum_protocol)
+        self.audience: str = checked_audience(audience)
         self.handler: Any = handler
         self.events: EventHandler = all_events(handler)
         """The events of the handler, with those that it does not have."""
+        self.authenticates: bool = has_own(handler, "authenticate")
+        """The handler decides who gets a `connect` event."""
+        self.names: dict[int, str] | None = (
+            self.channels.names if asks_for_channel(handler) else None
+        )
+        """The names of channels by number, if the handler asks for them."""
         self.root_key: EllipticCurvePrivateKey = (
             EllipticCurvePrivateKey.new() if root_key is None else load_private_key(root_key)
         )
@@ -119,7 +153,8 @@ class ServerContext:
         self._calls: deque[Call] = deque()
         self._is_shutting_down = False
         self._server: Serving | None = None
-        self._slow_log = LimitedLog(_LOG)
+        self._broadcaster = Broadcaster(self.channels, self._now)
+        self._groups = Groups(self._broadcaster)
         forks.end_in_child(self)
 
     @even_unmade
@@ -142,35 +177,39 @@ class ServerContext:
     def broadcast(
         self,
         payload: bytes | bytearray | memoryview,
-        retry: int = RetryMode.NONE,
+        retry: int | None = None,
         exclude: Iterable[ServerClient] = (),
+        channel: str = "",
     ) -> None:
         """Queue a message for every connected client, except those in `exclude`.
 
         A client whose send queue is full is skipped, which is logged: a client that is too slow
-        must not keep the message from the others.
+        must not keep the message from the others. So is one of protocol 1 if there is a channel.
 
         Parameters:
             payload: any bytes-like object; see `ServerClient.send`.
-            retry: a `RetryMode` or its number; NONE by default.
+            retry: a `RetryMode` or its number; NONE by default. Only for a channel on which each
+                message chooses one.
             exclude: clients that do not get the message.
+            channel: the name of a channel; by default the message has none.
 
         Raises:
             TypeError: an argument has another type.
-            ValueError: the message is too long, or `retry` is not a retry mode.
+            ValueError: the message is too long, `retry` is not a retry mode or not this channel's
+                to choose, or no such channel is declared.
         """
-        data = bytes(memoryview(payload))
-        mode = RetryMode(retry)
-        excluded, server = set(exclude), self._server
-        if server is None:
-            return
-        for client in server.clients:
-            if client in excluded:
-                continue
-            try:
-                client.send(data, mode)
-            except SendQueueFullError as error:
-                self._slow_log.warning(server.now, "%r misses a broadcast: %s", client, error)
+        self._broadcaster.send(self.clients, payload, retry, exclude, channel)
+
+    def group(self, name: str) -> Group:
+        """Return the group of clients with a name, which is empty until you add some.
+
+        It is the same object as long as it has clients or you keep it. A client leaves its groups
+        when its `disconnect` event has returned; where `mpgameserver.aio` serves, before it runs.
+
+        Raises:
+            TypeError: `name` is not a str.
+        """
+        return self._groups.get(name)
 
     def call_soon_threadsafe(self, fn: Callable[..., object], *args: object) -> None:
         """Call `fn(*args)` on the handler's thread: soon, or once a server runs this context.
@@ -193,6 +232,9 @@ class ServerContext:
         """
         self._is_shutting_down = True
         self.wake()
+
+    def _now(self) -> float:
+        return 0.0 if self._server is None else self._server.now
 
     # -- settings ---------------------------------------------------------------------------
 

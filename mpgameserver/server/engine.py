@@ -26,18 +26,22 @@ from typing import TypeVar
 
 from mpgameserver._core.dispatcher import Dispatcher
 from mpgameserver.connection import Connection
-from mpgameserver.enums import ConnectionStatus, DisconnectReason
+from mpgameserver.enums import CloseCode, ConnectionStatus, DisconnectReason
 from mpgameserver.errors import SendQueueFullError
 from mpgameserver.server.admission import Admission
 from mpgameserver.server.client import ServerClient
+from mpgameserver.server.closed import ClosedSessions
 from mpgameserver.server.context import ServerContext, ServerSettings
 from mpgameserver.server.eventlog import EventLog
+from mpgameserver.server.half_open2 import HalfOpenSession2
 from mpgameserver.server.handler import EventHandler
 from mpgameserver.server.handover import MESSAGE_COST, HandOver
 from mpgameserver.server.handshakes import EstablishedSession
 from mpgameserver.server.host_budgets import HostBudgets
+from mpgameserver.server.joining import Joining
 from mpgameserver.server.meter import Phase
 from mpgameserver.server.observer import new_observer
+from mpgameserver.server.resets import ResetTokens
 from mpgameserver.server.sessions import Session, SessionTable
 from mpgameserver.server.slow_events import SlowEventLog
 from mpgameserver.server.stats import ServerStats
@@ -84,7 +88,13 @@ class ServerEngine:
         self.handler: EventHandler = events if observer is None else observer.timed(events)
         self.context: ServerContext = context
         self.dispatcher: Dispatcher = Dispatcher(
-            self, context, self.handler, self.sessions.by_address, observer
+            self,
+            context,
+            self.handler,
+            self.sessions.by_address,
+            self.sessions.by_id,
+            context.names,
+            observer,
         )
         """The work for each datagram."""
         self._observer = observer
@@ -98,7 +108,12 @@ class ServerEngine:
         """Counts of the socket's send errors by name: `ServerStats.send_errors`."""
         self.budgets: HostBudgets = HostBudgets(self.settings.limits)
         self._log = EventLog()
-        self.admission: Admission = Admission(self, context.root_key, self._log)
+        tokens = ResetTokens(context.root_key)
+        self.admission: Admission = Admission(self, context, self._log, tokens)
+        self.closed: ClosedSessions = ClosedSessions()
+        """The sessions of protocol 2 that have ended lately."""
+        self.joining: Joining = Joining(self, context.channels, tokens, context.authenticates)
+        """The clients that are not admitted yet."""
         self._is_inherited = False
         self._is_at_handshakes = True
         self._last_tick = self._next_tick = float("inf")
@@ -130,23 +145,27 @@ class ServerEngine:
 
     @property
     def half_open(self) -> int:
-        """The number of handshakes that wait for a CHALLENGE_RESP."""
-        return len(self.admission.handshakes.half_open)
+        """The number of handshakes that were answered and are not a session yet."""
+        return len(self.admission.handshakes.half_open) + len(self.admission.handshakes2.half_open)
 
     @property
     def stats(self) -> ServerStats:
         """A snapshot of the statistics of the server as a whole."""
-        handshakes = self.admission.handshakes
+        first, second = self.admission.handshakes, self.admission.handshakes2
         return ServerStats(
             clients=len(self.sessions),
+            joining=len(self.joining),
             half_open=self.half_open,
-            waiting_hellos=len(handshakes.waiting),
-            hellos_put_off=handshakes.waiting.put_off,
-            hellos_answered=handshakes.answered,
-            answers_repeated=handshakes.answered_again,
-            key_exchanges=handshakes.exchanges,
+            waiting_hellos=len(first.waiting) + second.waiting,
+            hellos_put_off=first.waiting.put_off,
+            hellos_answered=first.answered + second.public_key_work,
+            answers_repeated=first.answered_again + second.answered_again,
+            retries=second.retries,
+            key_exchanges=first.exchanges,
             handshakes_proved=self._established,
-            handshakes_evicted=handshakes.half_open.evicted + handshakes.waiting.evicted,
+            handshakes_evicted=first.half_open.evicted
+            + first.waiting.evicted
+            + second.half_open.evicted,
             waiting_sessions=self.dispatcher.waiting,
             sessions_stalled=self._stalled,
             sessions_evicted=self._evicted,
@@ -173,6 +192,23 @@ class ServerEngine:
         """Process a datagram that no session has accepted; False unless it is a handshake's."""
         return self.admission.receive(datagram, address, kind, wall_now)
 
+    def receive_hello2(self, datagram: bytes, address: SocketAddress) -> None:
+        """Process a handshake packet of protocol 2."""
+        self.admission.receive_hello2(datagram, address)
+
+    def receive_sealed(self, datagram: bytes, address: SocketAddress) -> None:
+        """Process a sealed packet of protocol 2 that belongs to no session."""
+        self.admission.receive_sealed(datagram, address)
+
+    def join(self, session: Session) -> bool:
+        """Go on to admit the client of a session; return True once it is admitted."""
+        return self.joining.advance(session)
+
+    def on_joined(self, session: Session) -> None:
+        """Serve a session soon, about which something was decided outside its turn."""
+        self.dispatcher.mark_dirty(session)
+        self.on_queued()
+
     def receive_deferred(self, datagram: bytes, address: SocketAddress) -> None:
         """Process a datagram of a session that is established by now."""
         self.dispatcher.receive(datagram, address, self.now, 0.0)
@@ -188,12 +224,37 @@ class ServerEngine:
             self._observer.unsent(address)
 
     def begin_session(self, established: EstablishedSession, address: SocketAddress) -> None:
-        """Start a session, and end the one that has the address now."""
-        self._established += 1
+        """Start a session of protocol 1, and end the one that has the address now."""
         old = self.sessions.get(address)
         if old is not None:
             self._replace(old)
-        self._add_session(established, address).predecessor = old
+        connection = Connection(established.endpoint, established.token, self.settings.timing)
+        session = Session(connection, address, established.client_key, self)
+        session.predecessor = old
+        self._add(session)
+
+    def begin_session2(self, connection: Connection, half_open: HalfOpenSession2) -> None:
+        """Start a session of protocol 2, which has opened its first packet."""
+        self._add(
+            Session(
+                connection,
+                half_open.address,
+                half_open.client_point,
+                self,
+                half_open.connection_id,
+            )
+        )
+
+    def _add(self, session: Session) -> None:
+        self._established += 1
+        self._limit(session)
+        session.client = ServerClient(
+            session, plain_address(session.address), self.context.channels
+        )
+        self.sessions.add(session)
+        self.budgets.add(session)
+        self.joining.begin(session)
+        self.dispatcher.mark_dirty(session)
 
     def _replace(self, session: Session) -> None:
         """End a session whose address is taken over by another."""
@@ -203,19 +264,9 @@ class ServerEngine:
         self._forget(session)
         self.dispatcher.mark_dirty(session)
 
-    def _add_session(self, established: EstablishedSession, address: SocketAddress) -> Session:
-        connection = Connection(established.endpoint, established.token, self.settings.timing)
-        session = Session(connection, address, established.client_key, self)
-        self._limit(session)
-        session.client = ServerClient(session, plain_address(address))
-        self.sessions.add(session)
-        self.budgets.add(session)
-        self.dispatcher.mark_dirty(session)
-        return session
-
     def _forget(self, session: Session) -> None:
         """Remove a session that has ended from the table, once."""
-        if self.sessions.get(session.address) is session:
+        if session in self.sessions:
             if self._observer is not None:
                 self._observer.ended(session)
             self.sessions.remove(session)
@@ -249,7 +300,9 @@ class ServerEngine:
         self.dispatcher.set_now(now)
         self._is_at_handshakes = False
         self.apply_settings()
-        self.admission.handshakes.expire(self.now - self.settings.handshake_timeout)
+        self.admission.expire()
+        self.joining.expire()
+        self.closed.expire(self.now)
         for function, arguments in self.context.take_calls():
             self.call_event("call_soon_threadsafe", function, *arguments)
         for _, function, arguments in self.handover.take():
@@ -269,25 +322,25 @@ class ServerEngine:
         """Return when a turn is due if nothing arrives before."""
         if self.dispatcher.has_dirty or self.dispatcher.waiting or self.handover:
             return self.now
-        due = min(self._next_tick, self.dispatcher.timers.next_time())
+        due = min(self._next_tick, self.dispatcher.timers.next_time(), self.joining.next_time())
         if not self._is_at_handshakes:
             return due  # the socket is not writable: the turn got no further than sending
         if self.dispatcher.has_ready:
             return self.now  # queued after the turn's last send, by a log handler or a finalizer
-        return min(due, self.admission.handshakes.next_work())
+        return min(due, self.admission.next_work())
 
     def abort(self) -> None:
         """Stop at once: send one DISCONNECT to each client, and call the handler's events."""
         self._begin_to_stop()
         for session in self.sessions:
-            self._abort(session)
+            self._abort(session, CloseCode.SHUTDOWN)
         while not self.is_stopped:
             self.advance(self.now)
 
     def end_in_child(self) -> None:
         """Stop without an event or a datagram: the sessions are the parent process's."""
         self._is_inherited = self.is_stopped = True
-        self.admission.handshakes.clear()
+        self.admission.clear()
         self.dispatcher.answers.take_all()
         for session in self.sessions:
             session.connection.disown()
@@ -304,7 +357,7 @@ class ServerEngine:
     def step_handshakes(self, now: float) -> bool:
         """Do a little public-key work, when all has been sent; True if there is more to send."""
         self._is_at_handshakes = True
-        return self.admission.handshakes.has_work and self._observed(Phase.SEND, self._step, now)
+        return self.admission.has_work and self._observed(Phase.SEND, self._step, now)
 
     def _step(self, now: float) -> bool:
         self.dispatcher.set_now(now)
@@ -319,7 +372,7 @@ class ServerEngine:
         contradiction = settings.timing.contradiction()
         if contradiction is not None and settings.timing != previous.timing:
             _LOG.warning("%s", contradiction)
-        self.admission.handshakes.limit(settings.limits)
+        self.admission.apply(settings)
         self.budgets.limit(settings.limits)
         if not self.admission.is_closed:
             self._next_tick = min(self._next_tick, self.now + settings.interval)
@@ -337,15 +390,15 @@ class ServerEngine:
 
     def _enforce_blocklist(self) -> None:
         blocklist = self.settings.blocklist
-        self.admission.handshakes.block(blocklist)
+        self.admission.block(blocklist)
         for session in self.sessions:
             if host_of(session.address) in blocklist:
                 session.ending = session.ending or DisconnectReason.KICKED
                 self._abort(session)
 
-    def _abort(self, session: Session) -> None:
-        """End a session at once, with one DISCONNECT to the client."""
-        disconnect = session.connection.abort(self.now)
+    def _abort(self, session: Session, code: CloseCode = CloseCode.CLOSED) -> None:
+        """End a session at once, with one DISCONNECT or CLOSE to the client."""
+        disconnect = session.connection.abort(self.now, code)
         if disconnect is not None:
             self.queue_reply(disconnect, session.address)
         self.dispatcher.mark_dirty(session)
@@ -375,7 +428,7 @@ class ServerEngine:
         self._next_tick = float("inf")
         self.admission.close()
         for session in self.sessions:
-            session.disconnect_here(DisconnectReason.SHUTDOWN)
+            session.disconnect_here(DisconnectReason.SHUTDOWN, CloseCode.SHUTDOWN)
 
     def announce(self, session: Session) -> None:
         """Call the `connect` event of a session."""
@@ -384,14 +437,22 @@ class ServerEngine:
         self.call_event("connect", self.handler.connect, session.client)
 
     def finish(self, session: Session) -> None:
-        """Remove a session that has ended, and call its `disconnect` event."""
+        """Remove a session that has ended, and call its `disconnect` event if it had `connect`."""
         self._forget(session)
+        self.joining.end(session)
+        if session.connection_id:
+            self.closed.add(session, self.now)
         self.budgets.remove(session)
         self.dispatcher.timers.cancel(session)
         reason, seconds = session.end(), self.now - session.connected_at
-        self._log_access(session, f"disconnect {reason.value} after {seconds:.3f} s")
-        self._log.left(self.now, session.address, reason.value, seconds)
-        self.call_event("disconnect", self.handler.disconnect, session.client)
+        if session.is_announced:
+            self._log_access(session, f"disconnect {reason.value} after {seconds:.3f} s")
+            self._log.left(self.now, session.address, reason.value, seconds)
+            self.call_event("disconnect", self.handler.disconnect, session.client)
+        else:
+            self._log_access(session, f"not admitted: {reason.value}")
+            self._log.not_admitted(self.now, session.address, reason.value)
+        session.client._leave_groups()
 
     def _log_access(self, session: Session, what: str) -> None:
         log = self.context.access_log
@@ -454,13 +515,14 @@ class ServerEngine:
         data: bytes,
         retry: int,
         callback: Callable[[bool], object] | None,
+        channel: int,
     ) -> None:
         """Send a message of another thread at the next turn.
 
         If there is no room for it, the callback is called with False, on that other thread.
         """
         size = len(data) + MESSAGE_COST
-        if self.handover.put(size, self._send, session, data, retry, callback):
+        if self.handover.put(size, self._send, session, data, retry, callback, channel):
             return
         self._messages_refused += 1
         if callback is not None:
@@ -475,18 +537,21 @@ class ServerEngine:
         data: bytes,
         retry: int,
         callback: Callable[[bool], object] | None,
+        channel: int,
     ) -> None:
         try:
-            session.send_here(data, retry, callback)
-        except SendQueueFullError as error:
+            session.send_here(data, retry, callback, channel)
+        except (SendQueueFullError, ValueError) as error:  # no room, or longer than a window
             self._messages_refused += 1
             self._log.refused(self.now, session.client, error)
             if callback is not None:
                 self.call("a message callback", callback, False)
 
-    def hand_over_disconnect(self, session: Session, reason: DisconnectReason) -> None:
+    def hand_over_disconnect(
+        self, session: Session, reason: DisconnectReason, code: int, text: str
+    ) -> None:
         """Disconnect a client at the next turn."""
-        self.handover.put(0, session.disconnect_here, reason)
+        self.handover.put(0, session.disconnect_here, reason, code, text)
 
     # -- out --------------------------------------------------------------------------------
 

@@ -39,6 +39,7 @@ class EventLog:
         self._errors: defaultdict[str, LimitedLog] = defaultdict(lambda: LimitedLog(_LOG))
         self._full = LimitedLog(_LOG)
         self._ended = LimitedLog(_LOG)
+        self._not_admitted = LimitedLog(_LOG, MAX_ARRIVALS_LOGGED)
         self._refused = LimitedLog(_LOG)
         self._arrivals = LimitedLog(_LOG, MAX_ARRIVALS_LOGGED)
         self._departures = LimitedLog(_LOG, MAX_ARRIVALS_LOGGED)
@@ -67,6 +68,10 @@ class EventLog:
     def left(self, now: float, address: SocketAddress, reason: str, seconds: float) -> None:
         """Log the end of a session that lasted `seconds`."""
         self._departures.info(now, "%s has left: %s after %.1f s", _Place(address), reason, seconds)
+
+    def not_admitted(self, now: float, address: SocketAddress, reason: str) -> None:
+        """Log the end of a session that had no `connect` event."""
+        self._not_admitted.info(now, "%s was not admitted: %s", _Place(address), reason)
 
     def ended(self, now: float, address: SocketAddress, reason: str) -> None:
         """Log a session that the server has ended because of a limit."""

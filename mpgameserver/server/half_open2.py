@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from random import Random, SystemRandom
 
 from mpgameserver.bounds.eviction import choose_victim
+from mpgameserver.connection import Connection
 from mpgameserver.server.half_open import leave_group
 from mpgameserver.server.limits import Limits
 from mpgameserver.transport.address import IpAddress, SocketAddress, host_groups
@@ -48,6 +49,13 @@ class HalfOpenSession2:
     since: float
     """The monotonic time of the answer, in seconds."""
     answers: int = 1
+    connection: Connection | None = None
+    """Made for the first packet that claims to be of this session, and kept whether it opens or
+    not: for further ones there is one AEAD to try, and nothing to make."""
+    closing: bytes = field(default=b"", repr=False)
+    """The datagram with CLOSE, where there was no room for the session; empty before."""
+    closes: int = 0
+    """Times that it was repeated."""
 
     @property
     def is_repeated(self) -> bool:

@@ -15,7 +15,10 @@ __all__ = [
     "EventHandler",
     "EventResult",
     "all_events",
+    "asks_for_channel",
+    "check_channels",
     "check_handler",
+    "has_own",
     "refuse_coroutines",
 ]
 
@@ -25,6 +28,7 @@ EventResult: TypeAlias = Awaitable[object] | None
 _ARGUMENTS: dict[str, tuple[str, ...]] = {
     "starting": (),
     "shutdown": (),
+    "authenticate": ("client", "credential"),
     "connect": ("client",),
     "disconnect": ("client",),
     "update": ("delta_t",),
@@ -33,6 +37,8 @@ _ARGUMENTS: dict[str, tuple[str, ...]] = {
 }
 EVENTS = tuple(_ARGUMENTS)
 """The names of the events of a handler."""
+
+_NAMEABLE = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
 
 SIMILAR = 0.85
 """Similarity above which a name counts as a misspelt event: `connects`, but not `start`."""
@@ -61,6 +67,22 @@ class EventHandler:
     def shutdown(self) -> EventResult:
         """Called when the server has stopped, after every client's `disconnect` event."""
 
+    def authenticate(self, client: ServerClient, credential: bytes) -> Any:
+        """Called for each new client before its `connect` event, to decide if there is one.
+
+        Return who it is: anything but None and False, kept as `client.identity`. To refuse, return
+        None or False, or raise `RefusedError` with a text for the player. If it raises something
+        else, that is logged and the client refused. Without this event every client is accepted.
+        It blocks the server; where `mpgameserver.aio` serves, a coroutine function does not, and
+        has as long as a handshake (`ServerContext.setTempConnectionTimeout`).
+
+        Parameters:
+            client: a client to which nothing can be sent yet.
+            credential: what it has given for this, 0 to 1,024 bytes of the game's own; empty from a
+                client of protocol 1.
+        """
+        return True
+
     def connect(self, client: ServerClient) -> EventResult:
         """Called when a client has connected; you can send it messages from now on."""
 
@@ -76,6 +98,9 @@ class EventHandler:
 
     def handle_message(self, client: ServerClient, seqnum: int, msg: bytes = b"") -> EventResult:
         """Called when a message from a client has arrived: once for each, but not in order.
+
+        With a further parameter `channel` it also gets the name of the message's channel, which is
+        empty for a message without one. A handler for a server with channels must have it.
 
         Parameters:
             client: the sender.
@@ -131,6 +156,25 @@ def check_handler(handler: object) -> None:
     _warn_of_near_misses(handler)
 
 
+def asks_for_channel(handler: object) -> bool:
+    """Return True if a handler's `handle_message` has a parameter `channel`."""
+    event = getattr(handler, "handle_message", None)
+    try:
+        channel = inspect.signature(event).parameters.get("channel")  # type: ignore[arg-type]
+    except (TypeError, ValueError):  # there is no event, or no signature
+        return False
+    return channel is not None and channel.kind in _NAMEABLE
+
+
+def check_channels(handler: object, channels: int) -> None:
+    """Raise TypeError if a handler cannot tell the messages of several channels apart."""
+    if channels and has_own(handler, "handle_message") and not asks_for_channel(handler):
+        raise TypeError(
+            f"{type(handler).__name__}.handle_message must have a parameter `channel`, because "
+            "channels are declared: it would mix up their messages"
+        )
+
+
 def refuse_coroutines(events: object, handler: object) -> None:
     """Raise TypeError for an event that is a coroutine function; `events` are all of `handler`."""
     for name in EVENTS:
@@ -147,7 +191,8 @@ def _check_event(handler: object, name: str) -> None:
     expected = f"{name}({', '.join(arguments)})"
     if not callable(event):
         raise TypeError(f"{name} of {handler!r} must be callable as {expected}, not {event!r}")
-    if not _can_be_called(event, arguments):
+    channel = {"channel": ""} if name == "handle_message" and asks_for_channel(handler) else {}
+    if not _can_be_called(event, arguments, channel):
         kind, function = type(handler).__name__, getattr(event, "__func__", event)
         raise TypeError(
             f"{kind}.{name} must be callable as {expected}, but is "
@@ -155,10 +200,10 @@ def _check_event(handler: object, name: str) -> None:
         )
 
 
-def _can_be_called(event: Any, arguments: tuple[str, ...]) -> bool:
+def _can_be_called(event: Any, arguments: tuple[str, ...], channel: dict[str, str]) -> bool:
     """Return False if the signature of an event shows that it does not take these arguments."""
     try:
-        inspect.signature(event).bind(*arguments)
+        inspect.signature(event).bind(*arguments, **channel)
     except ValueError:  # there is none for code that is not Python, or for a method without `self`
         return not inspect.ismethod(event)
     except TypeError:
@@ -169,7 +214,7 @@ def _can_be_called(event: Any, arguments: tuple[str, ...]) -> bool:
 def _warn_of_near_misses(handler: object) -> None:
     """Warn of methods that look like an event that the handler does not have."""
     known = {*dir(EventHandler), *dir(object)}
-    missing = {stem: name for stem, name in _STEMS.items() if not _has_own(handler, name)}
+    missing = {stem: name for stem, name in _STEMS.items() if not has_own(handler, name)}
     names = {*dir(type(handler)), *getattr(handler, "__dict__", ())}
     for name in sorted(names - known):
         event = _near(name, missing)
@@ -180,8 +225,8 @@ def _warn_of_near_misses(handler: object) -> None:
             )
 
 
-def _has_own(handler: object, name: str) -> bool:
-    """Return True if an event is the handler's own, and not the base class's empty one."""
+def has_own(handler: object, name: str) -> bool:
+    """Return True if an event is a handler's own, and not the base class's empty one."""
     event: Any = getattr(handler, name, None)
     return event is not None and getattr(event, "__func__", event) is not getattr(
         EventHandler, name

@@ -32,13 +32,13 @@ from mpgameserver.server.limits import Limits
 from mpgameserver.server.sessions import SessionTable
 from mpgameserver.transport.address import IpAddress, SocketAddress, hello_payload
 from mpgameserver.wire.handshake import (
-    SALT_SIZE,
     ClientHello,
     ServerHello,
     decode_clear_packet,
     hello_size,
     new_token,
 )
+from mpgameserver.wire.protocol2.downgrade import downgrade_salt
 
 __all__ = ["EstablishedSession", "HelloRefused", "ServerHandshakes"]
 
@@ -84,7 +84,8 @@ class ServerHandshakes:
         self._root_key = root_key
         self._sessions = sessions
         self._limits = limits
-        self._bucket = TokenBucket(limits.handshake_rate, _burst(limits))
+        self.bucket: TokenBucket = TokenBucket(limits.handshake_rate, _burst(limits))
+        """The rate of hellos answered, which others may share."""
         self._trials = TokenBucket(TRIALS_PER_SECOND, TRIALS_AT_ONCE)
         self._responses: OrderedDict[SocketAddress, bytes] = OrderedDict()
         self._disconnects: dict[SocketAddress, bytes] = {}
@@ -92,7 +93,7 @@ class ServerHandshakes:
     def limit(self, limits: Limits) -> None:
         """Use other limits from now on; nothing is evicted at once."""
         self._limits = self.half_open.limits = limits
-        self._bucket.rate, self._bucket.burst = limits.handshake_rate, _burst(limits)
+        self.bucket.rate, self.bucket.burst = limits.handshake_rate, _burst(limits)
 
     # -- hellos -----------------------------------------------------------------------------
 
@@ -128,7 +129,7 @@ class ServerHandshakes:
 
     def take_hello(self, now: float) -> WaitingHello | None:
         """Take the hello to answer now; None if none is queued or the rate is exceeded."""
-        return self.waiting.pop() if self.waiting and self._bucket.take(now) else None
+        return self.waiting.pop() if self.waiting and self.bucket.take(now) else None
 
     def answer(self, waiting: WaitingHello, now: float) -> bytes:
         """Return the reply to a hello, after the public-key work, and keep a half-open session.
@@ -142,7 +143,7 @@ class ServerHandshakes:
         hello.public_key()  # raises for a point that is not on the curve
         key = EllipticCurvePrivateKey.new()
         answer = ServerHello.create(
-            self._root_key, key.getPublicKey(), os.urandom(SALT_SIZE), self._free_token()
+            self._root_key, key.getPublicKey(), downgrade_salt(os.urandom), self._free_token()
         )
         self.answered += 1
         half_open = HalfOpenSession(
@@ -250,7 +251,7 @@ class ServerHandshakes:
         """Return the time of the next public-key work; in the past if there is some now."""
         if not self.has_work:
             return float("inf")
-        return float("-inf") if self._responses else self._bucket.next_time()
+        return float("-inf") if self._responses else self.bucket.next_time()
 
     def expire(self, before: float) -> None:
         """Discard the handshakes that began before a time."""

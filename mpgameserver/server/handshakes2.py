@@ -99,8 +99,10 @@ class ServerHandshakes2:
     """Answers hellos with the server's root key, and keeps the half-open sessions.
 
     `audience` is the name of this service, `worker` the routing byte of this process, 0 to 82,
-    `own_limits` what the clients are told. Without `ml_kem` a client's encapsulation key is
-    ignored. `rng` chooses whom to evict.
+    `own_limits` what the clients are told, which may be replaced. Without `ml_kem` a client's
+    encapsulation key is ignored; without `takes_kem_frames` a client cannot send one later.
+    Public-key work is done at the rate of the `bucket`, which others may share; by default it has
+    its own. `rng` chooses whom to evict.
     """
 
     def __init__(
@@ -114,6 +116,8 @@ class ServerHandshakes2:
         worker: int = 0,
         own_limits: PeerLimits = DEFAULT_LIMITS,
         ml_kem: MlKem | None = None,
+        takes_kem_frames: bool = True,
+        bucket: TokenBucket | None = None,
         rng: Random | None = None,
         random_bytes: RandomBytes = os.urandom,
     ) -> None:
@@ -129,13 +133,14 @@ class ServerHandshakes2:
         self._root_key, self._root_point = root_key, point_of(root_key.getPublicKey())
         self._sessions, self._cookies = sessions, cookies
         self._audience = checked_audience(audience)
-        self._worker, self._own_limits = worker, own_limits
-        self._ml_kem, self._random_bytes = ml_kem, random_bytes
+        self.own_limits: PeerLimits = own_limits
+        self._worker, self._random_bytes = worker, random_bytes
+        self._ml_kem, self._takes_kem_frames = ml_kem, takes_kem_frames
         self._queue_limit = limits.waiting_hellos
         self._waiting: FairQueue[WaitingHello2] = FairQueue(
             self._queue_limit, limits.waiting_hellos_per_host
         )
-        self._bucket = TokenBucket(limits.handshake_rate, _burst(limits))
+        self._bucket = bucket or TokenBucket(limits.handshake_rate, _burst(limits))
         self._load = HelloLoad(limits.handshake_rate, _burst(limits))
 
     def limit(self, limits: Limits) -> None:
@@ -143,6 +148,10 @@ class ServerHandshakes2:
         self.half_open.limits = limits
         for rated in (self._bucket, self._load):
             rated.rate, rated.burst = limits.handshake_rate, _burst(limits)
+
+    def is_own(self, connection_id: bytes) -> bool:
+        """Return True for a connection id that this worker may have given."""
+        return connection_id[0] == self._worker
 
     # -- from a datagram to a hello ---------------------------------------------------------
 
@@ -221,6 +230,11 @@ class ServerHandshakes2:
         ):
             raise HelloRefused("busy")
 
+    @property
+    def waiting(self) -> int:
+        """The number of queued hellos."""
+        return self._waiting.size
+
     # -- public-key work --------------------------------------------------------------------
 
     @property
@@ -269,7 +283,7 @@ class ServerHandshakes2:
             self._random_bytes(RANDOM_SIZE),
             self._free_id(),
             ciphertext,
-            self._own_limits,
+            self.own_limits,
         )
         server_hello = ServerHello2.create(
             self._root_key, hello.form, hello.offer, hello.client_point, answer
@@ -297,9 +311,9 @@ class ServerHandshakes2:
 
         A ciphertext always fits: the key that it answers is longer.
         """
-        if self._ml_kem is None:
-            return b"", None
-        return self._ml_kem.encapsulate(encapsulation_key) if encapsulation_key else (b"", b"")
+        if self._ml_kem is not None and encapsulation_key:
+            return self._ml_kem.encapsulate(encapsulation_key)
+        return b"", b"" if self._ml_kem is not None and self._takes_kem_frames else None
 
     def _free_id(self) -> bytes:
         """Return a connection id that no session has, nor will have when it is promoted."""

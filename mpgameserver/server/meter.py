@@ -105,10 +105,10 @@ class ServerMeter:
     def timed(self, phase: Phase, function: Callable[..., _Result]) -> Callable[..., _Result]:
         """Return a wrapper that counts the function's time, except for other phases within it."""
 
-        def measured(*arguments: object) -> _Result:
+        def measured(*arguments: object, **channel: object) -> _Result:
             before = self.switch(phase)
             try:
-                return function(*arguments)
+                return function(*arguments, **channel)
             finally:
                 self.switch(before)
 

@@ -3,51 +3,67 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 from mpgameserver._core.session import Session
 from mpgameserver.server.limits import Limits
 from mpgameserver.transport.address import IpAddress, SocketAddress, host_groups, host_of
+from mpgameserver.wire.protocol2.hello import POINT_SIZE
 
 __all__ = ["Session", "SessionTable"]
 
 
 class SessionTable:
-    """The sessions, at most one for each address, with distinct client keys and tokens."""
+    """The sessions, with distinct client keys and tokens.
+
+    Those of protocol 1 are found by their address, at most one at each; those of protocol 2 by
+    their connection id, however many share an address.
+    """
 
     def __init__(self) -> None:
         self.by_address: dict[SocketAddress, Session] = {}
-        self._client_keys: set[bytes] = set()
+        self.by_id: dict[bytes, Session] = {}
+        self._all: dict[Session, None] = {}
+        self._client_points: set[bytes] = set()
         self._tokens: set[int] = set()
         self._per_host: Counter[bytes] = Counter()
-        self.get: Callable[[SocketAddress], Session | None] = self.by_address.get
 
     def __len__(self) -> int:
-        return len(self.by_address)
+        return len(self._all)
 
     def __iter__(self) -> Iterator[Session]:
         """Iterate over a copy of the sessions, in the order in which they were established."""
-        return iter(tuple(self.by_address.values()))
+        return iter(tuple(self._all))
 
-    def __contains__(self, address: SocketAddress) -> bool:
-        return address in self.by_address
+    def __contains__(self, session: Session) -> bool:
+        return session in self._all
+
+    def get(self, address: SocketAddress) -> Session | None:
+        """Return the session of protocol 1 at an address, or None."""
+        return self.by_address.get(address)
 
     def has_client_key(self, client_key: bytes) -> bool:
-        """Return True if a session was established with this client key."""
-        return client_key in self._client_keys
+        """Return True if a session was established with this client key, in DER."""
+        return self.has_client_point(client_key[-POINT_SIZE:])
+
+    def has_client_point(self, client_point: bytes) -> bool:
+        """Return True if a session was established with this client key, as a point."""
+        return client_point in self._client_points
 
     def has_token(self, token: int) -> bool:
         """Return True if a session has this token."""
         return token in self._tokens
 
-    def no_room(self, address: SocketAddress, host: IpAddress, limits: Limits) -> str | None:
-        """Return the limit that forbids another session at an address: "full" or "host full".
+    def has_connection_id(self, connection_id: bytes) -> bool:
+        """Return True if a session has this connection id, which is also its token."""
+        return self.has_token(int.from_bytes(connection_id, "big"))
 
-        None if there is room, or if it would replace one.
+    def no_room(self, host: IpAddress, limits: Limits) -> str | None:
+        """Return the limit that forbids another session of a host: "full" or "host full".
+
+        None if there is room.
         """
-        if address in self.by_address:
-            return None
-        if len(self.by_address) >= limits.clients:
+        if len(self._all) >= limits.clients:
             return "full"
         for group, shares in host_groups(host):
             if self._per_host[group] >= limits.clients_per_host * shares:
@@ -55,22 +71,31 @@ class SessionTable:
         return None
 
     def add(self, session: Session) -> None:
-        """Add a session at an address that has none."""
-        self.by_address[session.address] = session
+        """Add a session; one of protocol 1 at an address that has none."""
+        if session.connection_id:
+            self.by_id[session.connection_id] = session
+        else:
+            self.by_address[session.address] = session
+        self._all[session] = None
         for group, _ in host_groups(host_of(session.address)):
             self._per_host[group] += 1
-        self._client_keys.add(session.client_key)
+        self._client_points.add(session.client_key[-POINT_SIZE:])
         self._tokens.add(session.connection.token)
 
     def remove(self, session: Session) -> None:
         """Remove a session and what it holds of shared budgets; idempotent."""
-        if self.by_address.get(session.address) is session:
+        if session not in self._all:
+            return
+        del self._all[session]
+        if session.connection_id:
+            del self.by_id[session.connection_id]
+        else:
             del self.by_address[session.address]
-            self._client_keys.discard(session.client_key)
-            self._tokens.discard(session.connection.token)
-            for group, _ in host_groups(host_of(session.address)):
-                self._leave(group)
-            session.connection.endpoint.reassembler.clear()
+        self._client_points.discard(session.client_key[-POINT_SIZE:])
+        self._tokens.discard(session.connection.token)
+        for group, _ in host_groups(host_of(session.address)):
+            self._leave(group)
+        session.connection.endpoint.reassembler.clear()
 
     def _leave(self, group: bytes) -> None:
         self._per_host[group] -= 1

@@ -17,8 +17,11 @@ class ServerStats:
 
     clients: int = 0
     """Sessions, including those that are about to end."""
+    joining: int = 0
+    """Those of them whose clients are not admitted yet: they have yet to say who they are, or
+    `authenticate` has yet to decide. They have no `connect` event yet."""
     half_open: int = 0
-    """Handshakes that were replied to and wait for their CHALLENGE_RESP."""
+    """Handshakes that were replied to and are not a session yet."""
     waiting_hellos: int = 0
     """Hellos that wait for a reply, because the rate of replies is limited."""
     hellos_put_off: int = 0
@@ -28,6 +31,9 @@ class ServerStats:
     """Handshakes started, each with the public-key work of a reply."""
     answers_repeated: int = 0
     """Replies that were repeated, to clients that had not received them."""
+    retries: int = 0
+    """Hellos of protocol 2 to which a RETRY was sent, which costs next to nothing: above 0 in a
+    flood."""
     key_exchanges: int = 0
     """Session keys computed because a supposed CHALLENGE_RESP arrived."""
     handshakes_proved: int = 0
@@ -50,8 +56,10 @@ class ServerStats:
     """Datagrams dropped, by reason: those of `ConnectionStats.drops` and, for datagrams that belong
     to no session, "no session", "malformed hello", "stale hello" (for an existing session, or
     replied to often enough), "busy" (no room to wait), "invalid response" (an invalid
-    CHALLENGE_RESP), "no port", "blocked", "full", "host full", "stopping" and "unsent" (the socket
-    was not writable)."""
+    CHALLENGE_RESP), "no port", "blocked", "full", "host full", "stopping", "old protocol" (below
+    the server's `minimum_protocol`), "other audience", "other worker", "other address" (the first
+    packet of a session came from elsewhere than its hello) and "unsent" (the socket was not
+    writable)."""
 
     @even_unmade
     def __repr__(self) -> str:

@@ -47,6 +47,7 @@ from mpgameserver.wire.tagged import TaggedReader, encode_bytes, encode_integer
 __all__ = [
     "CLEAR_OVERHEAD",
     "HELLO_FILLER_START",
+    "HELLO_MESSAGE_START",
     "PROTOCOL_VERSION",
     "SALT_SIZE",
     "ClearPacket",
@@ -70,6 +71,8 @@ SALT_SIZE = 16
 _NUMBER_SIZE = 2
 CLEAR_OVERHEAD = HEADER_SIZE + _NUMBER_SIZE + CRC_SIZE
 """Bytes of an unencrypted packet besides its message."""
+HELLO_MESSAGE_START = HEADER_SIZE + _NUMBER_SIZE
+"""Bytes of a datagram before the CLIENT_HELLO in it."""
 _FROM_SERVER = {PacketType.CLIENT_HELLO: False, PacketType.SERVER_HELLO: True}
 
 _CLIENT_HELLO_TAG = bytes.fromhex("0082")

@@ -52,6 +52,7 @@ NOT_BOUNDS = {
     "_core.message.RETRY_ON_TIMEOUT": "a retry mode",
     "_core.ack_frequency.MAX_ACK_DELAY_MS": "shapes a timer",
     "client.connect.MAX_PATH_MTU": "tells a path from the loopback",
+    "wire.protocol2.limits.MAX_IDLE_TIMEOUT": "a size on the wire",
     "server.udpserver.MAX_WAIT": "how long the loop sleeps",
 }
 """Constants that are named like bounds, and why they have no row of their own."""

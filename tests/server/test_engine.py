@@ -950,7 +950,7 @@ class TestTheEnd:
         engine = world.engine
         assert (len(engine.sessions), len(engine.dispatcher.timers), engine.half_open) == (0, 0, 0)
         assert not engine.sessions._tokens
-        assert not engine.sessions._client_keys
+        assert not engine.sessions._client_points
 
 
 class TestStopping:

@@ -97,7 +97,7 @@ def samples() -> list[object]:
     containers = [(), (b"a", ("127.0.0.1", 9)), ("127.0.0.1", 9), [], [1], {}, {1: 2}]
     return [
         *numbers, *times, *texts, *containers, None, "text", True, Bare(), Bare, repr, Reader(),
-        endpoint, connection, session, Dispatcher(Reader(), context, Reader(), {}),
+        endpoint, connection, session, Dispatcher(Reader(), context, Reader(), {}, {}),
         session_cipher(KEY), Timing(), context, owner,
     ]  # fmt: skip
 
@@ -143,7 +143,11 @@ def instances(kind: type, values: list[object]) -> Iterator[object]:
         (endpoint, 1, Timing()),
         (connection, ("127.0.0.1", 1), b"", SimpleNamespace(now=1.0, wants_out=lambda _: None)),
         (connection, Reader(), Reader()),
-        (Dispatcher(Reader(), SimpleNamespace(settings=None), Reader(), {}), Reader(), lambda: 0.0),
+        (
+            Dispatcher(Reader(), SimpleNamespace(settings=None), Reader(), {}, {}),
+            Reader(),
+            lambda: 0.0,
+        ),
         (Dispatcher.__new__(Dispatcher), Reader(), lambda: 0.0),
         (new_socket(),),
     ]

@@ -86,13 +86,14 @@ class World(testing.World):
         conditions: LinkConditions = PERFECT,
         seed: int = 0,
         limits: Limits | None = None,
+        **options: Any,
     ) -> None:
         self.handler = handler or Recorder()
         self.players: list[Player] = []
         self.sent: list[tuple[bytes, tuple[Any, ...]]] = []
         self.is_blocked = False
         self.wakes = 0
-        super().__init__(ServerContext(self.handler, ROOT_KEY, limits), conditions, seed)
+        super().__init__(ServerContext(self.handler, ROOT_KEY, limits, **options), conditions, seed)
 
     @property
     def engine(self) -> ServerEngine:

@@ -29,18 +29,22 @@ from mpgameserver import (
     EllipticCurvePrivateKey,
     EllipticCurvePublicKey,
     EventHandler,
+    Group,
     HandshakeError,
     InvalidSignature,
     Limits,
     MpGameServerError,
     NotConnectedError,
+    OldPeerError,
     PacketError,
     ProtocolError,
     Reconnector,
     ReconnectState,
+    RefusedError,
     RetryMode,
     SendQueueFullError,
     SeqNum,
+    ServerChannel,
     ServerClient,
     ServerContext,
     ServerStats,
@@ -86,6 +90,12 @@ class Game(EventHandler):
         assert_type(client.latency, float)
         assert_type(client.stats, ConnectionStats)
         assert_type(client.status, ConnectionStatus)
+        assert_type(client.protocol, int)
+        assert_type(client.pending, int)
+        assert_type(client.close_reason, CloseReason | None)
+        chat = client.channel("chat")
+        assert_type(chat, ServerChannel)
+        chat.send(b"welcome", callback=self.settled)
         client.log.info("%d play", len(self.scores))
 
     def disconnect(self, client: ServerClient) -> None:
@@ -99,7 +109,7 @@ class Game(EventHandler):
     def handle_message(self, client: ServerClient, seqnum: int, msg: bytes = b"") -> None:
         client.send_guaranteed(msg, callback=self.settled)
         if msg == b"bye":
-            client.disconnect()
+            client.disconnect(256, "bye")
 
     def full(self, addr: tuple[str, int]) -> None:
         logging.info("no room for %s", addr[0])
@@ -109,11 +119,22 @@ class Game(EventHandler):
 
 
 class SlowGame(EventHandler):
-    """The same event as a coroutine function, for `aio.serve`."""
+    """Events as coroutine functions, for `aio.serve`, and one that asks for the channel."""
 
-    async def handle_message(self, client: ServerClient, seqnum: int, msg: bytes = b"") -> None:
+    async def authenticate(self, client: ServerClient, credential: bytes) -> str:
         await asyncio.sleep(0.1)
-        client.send(memoryview(msg))
+        if not credential:
+            raise RefusedError("who are you?")
+        return credential.decode()
+
+    async def handle_message(
+        self, client: ServerClient, seqnum: int, msg: bytes = b"", channel: str = ""
+    ) -> None:
+        await asyncio.sleep(0.1)
+        try:
+            client.channel(channel).send(memoryview(msg))
+        except OldPeerError:
+            client.send(msg)
 
 
 def keys(folder: Path) -> EllipticCurvePrivateKey:
@@ -134,6 +155,13 @@ def keys(folder: Path) -> EllipticCurvePrivateKey:
 def serve(private: EllipticCurvePrivateKey) -> None:
     """A server's settings, and the three ways to run one."""
     assert_type(Channel("chat", "ordered", priority=-1, window=1 << 20, number=3).name, str)
+    context = ServerContext(
+        SlowGame(),
+        private,
+        channels=[Channel("chat")],
+        minimum_protocol=2,
+        audience="arena",
+    )
     context = ServerContext(Game(), private, limits=Limits(clients=64))
     context.limits = replace(context.limits, handshake_rate=100.0)
     assert_type(context.limits, Limits)
@@ -146,6 +174,13 @@ def serve(private: EllipticCurvePrivateKey) -> None:
     context.enableAccessLogs(Path("access.log"))
     context.setTrace(None)
     context.broadcast(bytearray(b"to all"), RetryMode.NONE, exclude=context.clients[:1])
+    red = context.group("red")
+    assert_type(red, Group)
+    for client in context.clients:
+        red.add(client)
+    for client in red:
+        red.discard(client)
+    red.send(b"to all of them", exclude=context.clients, channel="chat")
     context.call_soon_threadsafe(print, "soon")
     assert_type(context.stats, ServerStats)
     assert_type(context.stats.drops, dict[str, int])

@@ -29,7 +29,7 @@ from mpgameserver.crypto import (
     EllipticCurvePublicKey,
 )
 from mpgameserver.errors import HandshakeError, InvalidSignature
-from mpgameserver.wire.handshake import WrongKeyError
+from mpgameserver.wire.handshake import HELLO_FILLER_START, HELLO_MESSAGE_START, WrongKeyError
 from mpgameserver.wire.protocol2.fields import FieldReader, bytes8, bytes16, extension_block
 from mpgameserver.wire.protocol2.limits import DEFAULT_LIMITS, LEAST_DATAGRAM, PeerLimits
 
@@ -53,6 +53,7 @@ __all__ = [
     "StatelessReset",
     "checked_audience",
     "find_offer",
+    "has_offer",
     "offer_filler",
     "point_of",
     "public_key_of",
@@ -79,6 +80,7 @@ CIPHERTEXT_SIZE = 1088
 """Of ML-KEM-768 (FIPS 203, section 8), as is the one before."""
 
 _OFFER_MAGIC = b"MPGOFFER"
+_OFFER_START = HELLO_MESSAGE_START + HELLO_FILLER_START
 _SIGNATURE_HALF = 32
 _LABEL = b"mpgameserver 2 server hello\0"
 _ML_KEM = 1  # an extension type
@@ -180,6 +182,11 @@ class Offer:
 def offer_filler(offer: Offer, cookie: bytes = b"") -> bytes:
     """The beginning of the filler of a hello of version 1."""
     return _OFFER_MAGIC + bytes8(cookie) + bytes16(offer.encode())
+
+
+def has_offer(datagram: bytes) -> bool:
+    """Return True for a datagram that, if it is a hello of version 1, begins an offer."""
+    return datagram.startswith(_OFFER_MAGIC, _OFFER_START)
 
 
 def find_offer(filler: bytes) -> tuple[bytes, Offer] | None:

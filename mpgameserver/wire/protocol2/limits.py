@@ -7,13 +7,15 @@ from dataclasses import dataclass
 
 from mpgameserver.errors import HandshakeError
 
-__all__ = ["DEFAULT_LIMITS", "LEAST_DATAGRAM", "PeerLimits"]
+__all__ = ["DEFAULT_LIMITS", "LEAST_DATAGRAM", "MAX_IDLE_TIMEOUT", "PeerLimits"]
 
 LEAST_DATAGRAM = 1200
 """Bytes that every path must carry (RFC 9000, section 14)."""
 
 _IDLE_TIMEOUT, _LARGEST_DATAGRAM = 2, 3  # extension types
 _IDLE_TIMEOUT_SIZE, _LARGEST_DATAGRAM_SIZE = 4, 2
+MAX_IDLE_TIMEOUT = (1 << 8 * _IDLE_TIMEOUT_SIZE) - 1
+"""Milliseconds that the extension can tell: 49 days."""
 
 
 @dataclass(frozen=True)
