@@ -226,7 +226,7 @@ cdef class ChannelQueues(Outbox):
             if part is not None:
                 _take_turn(self, sender, part, alone)
                 return part
-            if sender.has_something():
+            if sender.has_queued() and (not alone or sender.has_something()):
                 sender.tried = self._call
             else:
                 _deactivate(self, sender)

@@ -15,6 +15,7 @@ from mpgameserver._core.fifo cimport (
     queue_pop,
     queue_pop_all,
 )
+from mpgameserver._core.frames cimport FRAGMENT_UNIT
 from mpgameserver._core.outgoing cimport OutgoingFragment, message_size
 from mpgameserver._core.turns cimport FRAGMENTS, NEW, REPEATED, take_turn, whose_turn
 
@@ -136,6 +137,8 @@ cdef class UnorderedSender(ChannelSender):
     cdef object _next_long(self, Py_ssize_t room, bint alone, double now):
         """Take the next part of the lane whose turn it is."""
         cdef MessageLane *lane
+        if room < FRAGMENT_UNIT:
+            return None
         for _ in range(LANES):
             lane = &self._long[self._turn]
             part = self._next_of(lane, room, alone, now)
