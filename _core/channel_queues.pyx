@@ -211,13 +211,8 @@ cdef class ChannelQueues(Outbox):
         packet so far. The caller calls `on_part_sent` with the part.
         """
         cdef ChannelSender sender
-        if self.drain_ended:
+        if not _begin_turns(self, now, repeat_interval):
             return None
-        if self._limits.has_changed:
-            _activate_queued(self)
-        if self._repeating.count and not self._closing:
-            _queue_repeats(self, now, repeat_interval)
-        self._call += 1
         while True:
             sender = _whose_turn(self)
             if sender is None:
@@ -231,6 +226,22 @@ cdef class ChannelQueues(Outbox):
             else:
                 _deactivate(self, sender)
         return _next_copy(self, room, alone, now) if self._closing else None
+
+    cdef object next_message(self, Py_ssize_t room, double now, double repeat_interval):
+        """Take the next MESSAGE for an empty packet that may not begin with a fragment, or None."""
+        cdef ChannelSender sender
+        cdef OutgoingMessage message
+        if not _begin_turns(self, now, repeat_interval):
+            return None
+        while True:
+            sender = _whose_turn(self)
+            if sender is None:
+                return None
+            message = sender.next_message(room)
+            if message is not None:
+                _take_turn(self, sender, message, False)
+                return message
+            sender.tried = self._call
 
     cdef void _activate(self, ChannelSender sender) noexcept:
         """Let a channel take turns if it has something."""
@@ -493,9 +504,13 @@ cdef class ChannelQueues(Outbox):
     # -- for those who drive it from Python -------------------------------------------------------
 
     def take_frames(
-        self, Py_ssize_t room, int64_t packet_number, double now, double repeat_interval=0.1
+        self, Py_ssize_t room, int64_t packet_number, double now, double repeat_interval=0.1,
+        bint ahead=False,
     ):
-        """Fill a packet with at most `room` bytes of frames; return these and its contents."""
+        """Fill a packet with at most `room` bytes of frames; return these and its contents.
+
+        `ahead`: it may not begin with a fragment.
+        """
         cdef bytes payload
         cdef unsigned char *out
         cdef const unsigned char *start
@@ -505,7 +520,10 @@ cdef class ChannelQueues(Outbox):
         payload = PyBytes_FromStringAndSize(NULL, room)
         start = out = <unsigned char *>PyBytes_AS_STRING(payload)
         contents = []
-        part = self.next_part(left, now, repeat_interval, True)
+        if ahead:
+            part = self.next_message(left, now, repeat_interval)
+        else:
+            part = self.next_part(left, now, repeat_interval, True)
         while part is not None:
             out = _put_part(part, out, &left)
             if self.on_part_sent(part, packet_number, now):
@@ -544,6 +562,18 @@ cdef int8_t _retry_mode(ChannelSender sender, int8_t retry) except? -2:
 
 
 # -- turns --------------------------------------------------------------------------------------
+
+cdef bint _begin_turns(ChannelQueues queues, double now, double repeat_interval) except -1:
+    """Note what can be sent now, and that no channel was tried; return False after a drain."""
+    if queues.drain_ended:
+        return False
+    if queues._limits.has_changed:
+        _activate_queued(queues)
+    if queues._repeating.count and not queues._closing:
+        _queue_repeats(queues, now, repeat_interval)
+    queues._call += 1
+    return True
+
 
 cdef ChannelSender _whose_turn(ChannelQueues queues):
     """Return the channel that has sent the fewest bytes, for its weight, of those not tried."""

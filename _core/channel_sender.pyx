@@ -83,6 +83,15 @@ cdef class ChannelSender:
         part = self._next_whole(&self._retransmissions, room, alone)
         return self._next_of(&self._lane, room, alone, now) if part is None else part
 
+    cdef OutgoingMessage next_message(self, Py_ssize_t room):
+        """Take the next MESSAGE, of at most `room` bytes; None if none fits or there is none."""
+        cdef OutgoingMessage message = None
+        if self.kind != LATEST or not self._has_of(&self._lane):
+            message = self._next_whole(&self._retransmissions, room, False)
+        if message is None and _has_message(self):
+            return self._next_waiting(&self._lane, room, False)
+        return message
+
     cdef OutgoingMessage _next_whole(self, Queue *queue, Py_ssize_t room, bint alone):
         """Take the first MESSAGE of a queue of those that were sent before."""
         cdef OutgoingMessage message
@@ -233,13 +242,7 @@ cdef class ChannelSender:
 
     cdef bint has_message(self) except -1:
         """Return True if a MESSAGE can be sent now."""
-        cdef OutgoingMessage message = _first_waiting(&self._lane)
-        return self._has_whole(&self._retransmissions) or (
-            message is not None
-            and message.grid is None
-            and not self._needs_fragments(message)
-            and self._may_begin(message)
-        )
+        return self._has_whole(&self._retransmissions) or _has_message(self)
 
     cdef bint has_queued(self) noexcept:
         """Return True if a part waits, for whatever reason."""
@@ -378,6 +381,17 @@ cdef OutgoingFragment _take(OutgoingFragment fragment):
     message.grid.on_sent(fragment.offset // FRAGMENT_UNIT, _units(fragment.size))
     message.sent = max(message.sent, fragment.offset + fragment.size)
     return fragment
+
+
+cdef bint _has_message(ChannelSender sender) except -1:
+    """Return True if a MESSAGE that was never sent can be sent now."""
+    cdef OutgoingMessage message = _first_waiting(&sender._lane)
+    return (
+        message is not None
+        and message.grid is None
+        and not sender._needs_fragments(message)
+        and sender._may_begin(message)
+    )
 
 
 cdef OutgoingMessage _oldest_unacked(ChannelSender sender):

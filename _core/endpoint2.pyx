@@ -437,13 +437,16 @@ cdef class Endpoint2(Endpoint):
         cdef Py_ssize_t reserved = ack_size if ack_size <= ACK_SPACE else 0
         cdef bint is_lossy = self.send_limits.congestion.loss > LOSSY
         cdef bint alone
+        cdef Py_ssize_t room
         if is_lossy != self._queue.sends_redundantly:
             self._queue.set_redundant(is_lossy)
         while room_left(packet) > reserved:
             alone = packet.messages == 0
-            part = self._queue.next_part(
-                room_left(packet) - reserved, self._now, self.keep_alive_interval, alone
-            )
+            room = room_left(packet) - reserved
+            if ahead and alone:
+                part = self._queue.next_message(room, self._now, self.keep_alive_interval)
+            else:
+                part = self._queue.next_part(room, self._now, self.keep_alive_interval, alone)
             if part is None:
                 break
             self._write_part(packet, part)

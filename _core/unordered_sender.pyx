@@ -93,6 +93,16 @@ cdef class UnorderedSender(ChannelSender):
             kinds = self._kinds()  # a message that is too long for this packet has changed over
         return None
 
+    cdef OutgoingMessage next_message(self, Py_ssize_t room):
+        """Take the next MESSAGE, of at most `room` bytes; None if none fits or there is none."""
+        cdef int kind
+        for kind in (NEW, REPEATED):
+            part = self._take(kind, room, False, 0.0)
+            if part is not None:
+                take_turn(&self._turns, kind, _size_of(part), False)
+                return part
+        return None
+
     cdef uint32_t _kinds(self) noexcept:
         """Return the kinds of which something is queued, one bit each."""
         cdef uint32_t kinds = 0

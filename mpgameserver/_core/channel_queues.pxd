@@ -39,6 +39,7 @@ cdef class ChannelQueues(Outbox):
     cpdef Py_ssize_t pending_on(self, int channel) except -1
     cpdef Py_ssize_t largest_on(self, int channel) except -1
     cdef object next_part(self, Py_ssize_t room, double now, double repeat_interval, bint alone)
+    cdef object next_message(self, Py_ssize_t room, double now, double repeat_interval)
     cdef object next_redundant(self, Py_ssize_t room, double now, double interval)
     cdef bint on_part_sent(self, object part, int64_t packet_number, double now) except -1
     cpdef int on_packet_acked(self, object contents) except -1

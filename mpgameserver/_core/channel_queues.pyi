@@ -41,5 +41,10 @@ class ChannelQueues(Outbox):
     def end_drain(self) -> None: ...
     def close(self) -> int: ...
     def take_frames(
-        self, room: int, packet_number: int, now: float, repeat_interval: float = 0.1
+        self,
+        room: int,
+        packet_number: int,
+        now: float,
+        repeat_interval: float = 0.1,
+        ahead: bool = False,
     ) -> tuple[bytes, list[object]]: ...

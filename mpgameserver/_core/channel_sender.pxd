@@ -42,6 +42,7 @@ cdef class ChannelSender:
     cdef int add(self, OutgoingMessage message) except -1
     cdef OutgoingMessage take_replaced(self)
     cdef object next(self, Py_ssize_t room, bint alone, double now)
+    cdef OutgoingMessage next_message(self, Py_ssize_t room)
     cdef bint has_something(self) except -1
     cdef bint has_queued(self) noexcept
     cdef bint has_message(self) except -1

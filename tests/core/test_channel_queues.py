@@ -692,6 +692,33 @@ def test_every_message_in_fragments_is_heard_of_in_time_beside_losses():
     assert max(b - a for a, b in zip([0.0, *heard], heard, strict=False)) <= 10.0
 
 
+@pytest.mark.parametrize("channel", [0, 1, 2, 3, 4])
+def test_a_packet_ahead_of_fragments_begins_with_a_message(channel):
+    pair = ChannelPair(KINDS | {5: ORDERED})
+    pair.add(bytes(100_000), 5)
+    pair.add(bytes(100_000), 1)
+    pair.send_all(5)
+    assert pair.send(ahead=True) is None
+    assert not pair.queues.has_unfragmented()
+    pair.add(b"short", channel)
+    assert pair.queues.has_unfragmented()
+    packet = pair.send(ahead=True)
+    assert packet is not None
+    assert summary(packet.frames[:1])[0][:2] == ("MESSAGE", channel)
+    pair.lose(packet)
+    again = pair.send(ahead=True)
+    assert (again is None) == (channel == 3), "a sequenced message is sent once"
+
+
+def test_a_message_that_waits_for_a_long_one_of_its_channel_is_not_sent_ahead():
+    pair = ChannelPair(KINDS)
+    pair.add(bytes(100_000), 2)
+    pair.add(b"short", 2)
+    pair.send()
+    assert pair.send(ahead=True) is None
+    assert not pair.queues.has_unfragmented()
+
+
 # -- redundant copies and the drain -------------------------------------------------------------
 
 

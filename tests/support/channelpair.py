@@ -145,11 +145,11 @@ class ChannelPair:
         callback = None if name is None else outcomes.append
         self.queues.add_on(channel, data, retry, callback)
 
-    def send(self) -> Packet | None:
+    def send(self, *, ahead: bool = False) -> Packet | None:
         """Send a packet, if there is something to send."""
         number = len(self.packets) + 1
         payload, contents = self.queues.take_frames(
-            self.payload, number, self.now, self.repeat_interval
+            self.payload, number, self.now, self.repeat_interval, ahead
         )
         if not payload:
             assert contents == []
