@@ -144,7 +144,7 @@ cdef class ChannelQueues(Outbox):
         self._activate(sender)
         return True
 
-    cpdef int add(self, bytes data, int8_t retry=-1, object callback=None) except -1:
+    cdef int enqueue(self, bytes data, int8_t retry, object callback) except -1:
         """Queue a message on channel 0."""
         return self.add_on(0, data, retry, callback)
 

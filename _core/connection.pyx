@@ -114,7 +114,7 @@ cdef class Connection:
         """
         cdef int8_t mode
         cdef bytes data = self._checked(payload, retry, callback, &mode)
-        self.endpoint.send_queue.add(data, mode, callback)
+        self.endpoint.send_queue.enqueue(data, mode, callback)
 
     def send_on(self, int channel, payload, retry=-1, callback=None):
         """Queue a message on a channel of a session of protocol 2; otherwise as `send`.

@@ -21,12 +21,16 @@ cdef class Outbox:
         self.share = Share(GUARANTEED)
         self._callbacks = {}
 
-    cpdef int add(self, bytes data, int8_t retry=-1, object callback=None) except -1:
+    def add(self, bytes data not None, int8_t retry=-1, object callback=None):
         """Queue a message that `checked_message` has checked; runs no foreign code.
 
         The callback is called with True or False once, through `Endpoint.take_completed`. Raises
         SendQueueFullError if more than `max_pending` bytes would wait; nothing is changed then.
         """
+        return self.enqueue(data, retry, callback)
+
+    cdef int enqueue(self, bytes data, int8_t retry, object callback) except -1:
+        """Queue a message, as `add` does."""
         raise NotImplementedError
 
     cdef int begin_close(self) except -1:

@@ -84,7 +84,7 @@ cdef class SendQueue(Outbox):
         queue_clear(&self._unacked)
         queue_clear(&self._redundant)
 
-    cpdef int add(self, bytes data, int8_t retry=-1, object callback=None) except -1:
+    cdef int enqueue(self, bytes data, int8_t retry, object callback) except -1:
         """Queue a message, to be fragmented if it does not fit into one packet."""
         cdef Py_ssize_t size = len(data)
         cdef Message message

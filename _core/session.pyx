@@ -69,7 +69,7 @@ cdef class Session(Timed):
                 self._owner.refuse(self, callback)
             return
         if channel == 0:
-            self.connection.endpoint.send_queue.add(data, mode, callback)
+            self.connection.endpoint.send_queue.enqueue(data, mode, callback)
         else:
             self.connection.send_on(channel, data, mode, callback)
         if not self.is_ready:

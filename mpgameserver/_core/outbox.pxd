@@ -17,7 +17,7 @@ cdef class Outbox:
     cdef Py_ssize_t _charged            # against max_pending
     cdef dict _callbacks                # of the messages that have one
 
-    cpdef int add(self, bytes data, int8_t retry=*, object callback=*) except -1
+    cdef int enqueue(self, bytes data, int8_t retry, object callback) except -1
     cdef int admit(self, Py_ssize_t size) except -1
     cdef list take_completed(self)
     cdef int begin_close(self) except -1
