@@ -16,9 +16,12 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from timing import Timed
 
 from mpgameserver import RetryMode
+from mpgameserver._core.endpoint import Endpoint
 from mpgameserver._core.endpoint1 import Endpoint1
+from mpgameserver._core.endpoint2 import Endpoint2
 from mpgameserver._core.packet_header import encode_header
 from mpgameserver._core.seqnum import wire_number
+from mpgameserver.wire.protocol2.keys import TrafficSecret
 from mpgameserver.wire.session_cipher import cipher_library, session_cipher
 
 START = 1000.0
@@ -36,7 +39,7 @@ def cipher() -> str:
 
 
 def session() -> tuple[Endpoint1, Endpoint1]:
-    """Both sides of a session that sends no keep-alives."""
+    """Both sides of a session of protocol 1 that sends no keep-alives."""
     pair = (
         Endpoint1(session_cipher(KEY), False, START, WALL_START),
         Endpoint1(session_cipher(KEY), True, START, WALL_START),
@@ -45,6 +48,24 @@ def session() -> tuple[Endpoint1, Endpoint1]:
         endpoint.established = True
         endpoint.keep_alive_interval = endpoint.message_timeout = 1e9
     return pair
+
+
+def session2() -> tuple[Endpoint2, Endpoint2]:
+    """The same of protocol 2."""
+    client, server = TrafficSecret(os.urandom(32)), TrafficSecret(os.urandom(32))
+    pair = (
+        Endpoint2(client, server, False, START, bytes(8)),
+        Endpoint2(server, client, True, START, bytes(8)),
+    )
+    for endpoint in pair:
+        endpoint.establish(START)
+        endpoint.keep_alive_interval = endpoint.message_timeout = endpoint.peer_idle_timeout = 1e9
+    return pair
+
+
+def session_of(protocol: int) -> tuple[Endpoint, Endpoint]:
+    """Both sides of a session of that protocol."""
+    return session() if protocol == 1 else session2()
 
 
 def payload_size(size: int, messages: int) -> int:
@@ -67,11 +88,11 @@ def floor(size: int, count: int) -> Timed:
     return timed
 
 
-def exchange(size: int, messages: int, retry: RetryMode, count: int) -> Timed:
+def exchange(size: int, messages: int, retry: RetryMode, count: int, protocol: int = 1) -> Timed:
     """Datagrams with so many messages, in turn from either side."""
 
     def timed() -> float:
-        first, second = session()
+        first, second = session_of(protocol)
         message, now, every = os.urandom(size), START, range(messages)
         turns = [
             (a.send_queue.add, a.advance, a.next_datagram, b.receive, b.take_messages)

@@ -24,10 +24,12 @@ from mpgameserver import RetryMode, build_info
 
 RECORD = Path(__file__).with_name("instructions.json")
 LOADS = {
-    "one 64 B message": (64, 1),
-    "ten 16 B messages": (16, 10),
-    "one 1,024 B message": (1024, 1),
+    "one 64 B message": (64, 1, 1),
+    "ten 16 B messages": (16, 10, 1),
+    "one 1,024 B message": (1024, 1, 1),
+    "protocol 2, ten 16 B messages": (16, 10, 2),
 }
+"""Bytes, messages and protocol."""
 FEW, MANY = 200, 1200
 GROWTH = 1.05
 PATIENCE = 300.0
@@ -40,16 +42,21 @@ def build() -> str:
     return f"{python} {platform.machine()}, {hotpath.cipher()}"
 
 
-def run_load(size: int, messages: int, count: int) -> None:
+def run_load(size: int, messages: int, protocol: int, count: int) -> None:
     """The counted work: so many datagrams, reliable."""
-    hotpath.exchange(size, messages, RetryMode.RETRY_ON_TIMEOUT, count)()
+    hotpath.exchange(size, messages, RetryMode.RETRY_ON_TIMEOUT, count, protocol)()
 
 
-def counted(size: int, messages: int, count: int) -> int:
+def counted(size: int, messages: int, protocol: int, count: int) -> int:
     """The instructions of a whole process with that load."""
     with tempfile.TemporaryDirectory() as folder:
         command = ["valgrind", "--tool=callgrind", f"--callgrind-out-file={folder}/out"]
-        command += [sys.executable, __file__, "--load", *map(str, (size, messages, count))]
+        command += [
+            sys.executable,
+            __file__,
+            "--load",
+            *map(str, (size, messages, protocol, count)),
+        ]
         done = subprocess.run(
             command,
             env=os.environ | {"PYTHONHASHSEED": "0"},
@@ -85,7 +92,7 @@ def main() -> int:
     """Count, compare, and write down where that is asked for."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
     parser.add_argument("--update", action="store_true", help="write the record")
-    parser.add_argument("--load", type=int, nargs=3, help=argparse.SUPPRESS)
+    parser.add_argument("--load", type=int, nargs=4, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.load:
         run_load(*arguments.load)
