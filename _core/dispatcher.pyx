@@ -24,6 +24,7 @@ from mpgameserver._core.call_budget cimport MAX_CALLS_PER_TURN, CallBudget
 from mpgameserver._core.connection cimport Connection
 from mpgameserver._core.drop_reason cimport REASSEMBLY_FULL
 from mpgameserver._core.endpoint cimport Endpoint
+from mpgameserver._core.endpoint2 cimport Endpoint2
 from mpgameserver._core.frames cimport CONNECTION_ID_SIZE
 from mpgameserver._core.packet_header cimport CHALLENGE_RESP, CLIENT_HELLO, DISCONNECT, TYPE_OFFSET
 
@@ -64,6 +65,8 @@ cdef class Dispatcher:
       handshake's;
     - `receive_hello2(datagram, address)`: process a handshake packet of protocol 2;
     - `receive_sealed(datagram, address)`: process a sealed packet of protocol 2 of no session;
+    - `on_other_address(session, address, size)`: a packet of a session of protocol 2, of `size`
+      bytes, was accepted from an address that is not the session's;
     - `join(session)`: go on to admit a client that has `joining`; returns True once it is admitted;
     - `drop(reason, address)`: count a dropped datagram;
     - `announce(session)`: call the `connect` event;
@@ -189,7 +192,20 @@ cdef class Dispatcher:
         if session is None:
             self._owner.receive_sealed(datagram, address)
             return False
-        return self._receive_sealed(session, datagram, 0, 0.0)
+        return self._receive_from(session, datagram, address)
+
+    cdef bint _receive_from(self, Session session, bytes datagram, tuple address) except -1:
+        """Process a packet of a session of protocol 2, which may come from another address."""
+        cdef Endpoint2 endpoint = session.connection.endpoint
+        cdef int64_t received = endpoint.received
+        cdef bint may_send = self._receive_sealed(session, datagram, 0, 0.0)
+        if endpoint.received == received:
+            return may_send
+        if address is session.address or address == session.address:
+            session.home_newest = max(session.home_newest, endpoint.last_number)
+        elif session.connection.is_live:
+            self._owner.on_other_address(session, address, PyBytes_GET_SIZE(datagram))
+        return may_send
 
     cdef bint _receive_sealed(
         self, Session session, bytes datagram, uint8_t kind, double wall_now

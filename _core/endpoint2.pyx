@@ -68,7 +68,9 @@ from mpgameserver._core.frames cimport (
     MAX_ACK_RANGES,
     MESSAGE,
     NEW_CONNECTION_ID,
+    PADDING,
     PATH_CHALLENGE,
+    PATH_DATA_SIZE,
     PATH_RESPONSE,
     PING,
     RESERVED,
@@ -93,10 +95,11 @@ from mpgameserver._core.packet_protection cimport (
     MAX_NUMBER_SIZE,
     MAX_PHASE_PACKETS,
     SealedHeader,
+    number_size,
 )
 from mpgameserver._core.received_packets cimport REMEMBERED_PACKETS
 from mpgameserver._core.rounding cimport floor_integer
-from mpgameserver._core.send_limits cimport ANYTHING, MESSAGES, NOTHING
+from mpgameserver._core.send_limits cimport ANYTHING, MESSAGES, NOTHING, SendLimits
 from mpgameserver._core.send_queue cimport MAX_REDUNDANT_BYTES
 from mpgameserver._core.sent_window cimport ACK_ELICITING, MAX_SENT_SLOTS, SentWindow
 from mpgameserver._core.varint cimport Cursor
@@ -215,6 +218,36 @@ cdef class Endpoint2(Endpoint):
         for datagram in early:
             self.receive(datagram, now)
 
+    # -- paths ------------------------------------------------------------------------------------
+
+    @property
+    def last_is_newest(self):
+        """True if the last packet that was accepted has the highest number of all."""
+        return self.last_number == self.received_packets.newest()
+
+    def challenge_path(self, bytes challenge not None, Py_ssize_t size, double now):
+        """Return a packet with a PATH_CHALLENGE of 8 bytes, filled up to `size` bytes in all.
+
+        It is not for the address of the session. Returns None while no packet can be sealed.
+        """
+        if PyBytes_GET_SIZE(challenge) != PATH_DATA_SIZE:
+            raise ValueError(f"a challenge of {len(challenge)} bytes")
+        self.enter()
+        try:
+            self._now = max(self._now, now)
+            if self.error_code or not self._renew_key():
+                return None
+            return _assemble_challenge(self, challenge, size)
+        finally:
+            self._is_entered = False
+
+    def on_path_changed(self):
+        """Begin anew on another path: what is in flight is lost, and nothing is known of it."""
+        self.sent_packets.on_path_changed()
+        self.send_limits = SendLimits()
+        self.send_limits.trust_receiver()
+        self.rtt = self.send_limits.rtt
+
     # -- for the owner ----------------------------------------------------------------------------
 
     cdef int set_close(self, int64_t code, bytes text) except -1:
@@ -317,7 +350,9 @@ cdef class Endpoint2(Endpoint):
             )
             if number == 0:
                 break
-            if number > self.sent_packets.newest_acked:
+            if number < self.sent_packets.path_start:
+                pass  # it was sent on another path, of which nothing is to be learned
+            elif number > self.sent_packets.newest_acked:
                 probed = True
             else:
                 self.send_limits.congestion.on_packet_lost()
@@ -596,6 +631,8 @@ cdef class Endpoint2(Endpoint):
         if found.is_early:
             return _keep_early(self, datagram)
         self.on_packet_accepted(PyBytes_GET_SIZE(datagram), now)
+        self.last_number = number
+        self.path_response = None
         _note_phase(self)
         self._use_all(&found, frames, size)
         if self.error_code:
@@ -711,6 +748,8 @@ cdef class Endpoint2(Endpoint):
                 _break(self, CLOSE_PROTOCOL)
         elif kind == PATH_CHALLENGE:
             self._path_response = PyBytes_FromStringAndSize(<const char *>frame.data, frame.size)
+        elif kind == PATH_RESPONSE:
+            self.path_response = PyBytes_FromStringAndSize(<const char *>frame.data, frame.size)
         elif kind == TIME:
             self._time_echo = frame.number
             self._time_received = _microseconds(self._now)
@@ -757,7 +796,8 @@ cdef class Endpoint2(Endpoint):
             number = self.sent_packets.newly_acked[i]
             self.acked += 1
             if self.sent_packets.packet(number).flags & ACK_ELICITING:
-                self.send_limits.on_delivery(self._now)
+                if number >= self.sent_packets.path_start:
+                    self.send_limits.on_delivery(self._now)
                 contents = self.sent_packets.take_contents(number)
                 if contents is not None:
                     _on_contents_acked(self, contents)
@@ -1026,6 +1066,27 @@ cdef bytes _assemble_ack(Endpoint2 endpoint):
     begin_frames(&packet, endpoint._frames_limit)
     try:
         endpoint._write_ack(&packet, &ack)
+        return endpoint._seal(&packet)
+    finally:
+        end_frames(&packet)
+
+
+cdef bytes _assemble_challenge(Endpoint2 endpoint, bytes challenge, Py_ssize_t size):
+    """Return a datagram of `size` bytes, if that is not too small, with a PATH_CHALLENGE."""
+    cdef FrameWriter packet
+    cdef Frame frame
+    cdef Py_ssize_t filled = size - 1 - PyBytes_GET_SIZE(endpoint._outgoing_id) - TAG_SIZE
+    filled -= number_size(endpoint.sent_packets.newest + 1, endpoint.sent_packets.newest_acked)
+    begin_frames(&packet, endpoint._frames_limit)
+    try:
+        _begin_frame(&frame, PATH_CHALLENGE)
+        frame.data = <const unsigned char *>PyBytes_AS_STRING(challenge)
+        frame.size = PyBytes_GET_SIZE(challenge)
+        write_frame(&packet, &frame)
+        packet.is_ack_eliciting = True
+        _begin_frame(&frame, PADDING)
+        while packet.size < filled:
+            write_frame(&packet, &frame)
         return endpoint._seal(&packet)
     finally:
         end_frames(&packet)

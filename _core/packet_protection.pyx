@@ -44,16 +44,6 @@ cdef inline int64_t expand_number(
     return candidate
 
 
-cdef inline Py_ssize_t number_size(int64_t number, int64_t newest_acked) noexcept nogil:
-    """Return how many bytes tell a number to a receiver that has `newest_acked`; 0 if none do."""
-    cdef int64_t distance = number - newest_acked
-    cdef Py_ssize_t size
-    for size in range(1, MAX_NUMBER_SIZE + 1):
-        if distance <= <int64_t>1 << (8 * size - 1):
-            return size
-    return 0
-
-
 cdef inline void make_nonce(
     unsigned char *nonce, const unsigned char *iv, int64_t number
 ) noexcept nogil:

@@ -40,6 +40,11 @@ cdef class Session(Timed):
         self.connected_at = owner.now
         self._thread = PyThread_get_thread_ident()
 
+    def move(self, tuple address not None):
+        """Send to another address from now on: the client of a session of protocol 2 has moved."""
+        self.address = address
+        self.home_newest = 0
+
     @property
     def now(self):
         """The monotonic time, in seconds."""

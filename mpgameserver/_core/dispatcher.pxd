@@ -42,6 +42,7 @@ cdef class Dispatcher:
         self, bytes datagram, tuple address, double now, double wall_now
     ) except -1
     cdef bint _receive_by_id(self, bytes datagram, tuple address) except -1
+    cdef bint _receive_from(self, Session session, bytes datagram, tuple address) except -1
     cpdef tuple next_datagram(self, double now)
     cdef bint _receive_sealed(
         self, Session session, bytes datagram, uint8_t kind, double wall_now

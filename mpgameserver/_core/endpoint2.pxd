@@ -20,6 +20,8 @@ cdef class Endpoint2(Endpoint):
     cdef readonly ReceivedPackets received_packets
     cdef public double peer_idle_timeout      # seconds
     cdef readonly bytes connection_id
+    cdef readonly int64_t last_number         # of the last packet that was accepted
+    cdef readonly bytes path_response         # in that packet; None: there was none
     cdef ChannelQueues _queue                 # `send_queue`
     cdef GridReassembler _reassembler
     cdef PacketSealer _sealer

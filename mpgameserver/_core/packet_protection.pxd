@@ -19,6 +19,15 @@ cdef struct SealedHeader:
     uint8_t phase             # 0 or 1
     unsigned char data[MAX_SEALED_HEADER]   # without the mask: the associated data
 
+cdef inline Py_ssize_t number_size(int64_t number, int64_t newest_acked) noexcept nogil:
+    # The bytes that tell a number to a receiver that has acked `newest_acked`; 0 if none do.
+    cdef int64_t distance = number - newest_acked
+    cdef Py_ssize_t size
+    for size in range(1, MAX_NUMBER_SIZE + 1):
+        if distance <= <int64_t>1 << (8 * size - 1):
+            return size
+    return 0
+
 cdef class PacketMask:
     cdef object _encryptor
     cdef NativeBlockCipher _native    # the same, where it is one that is called in C

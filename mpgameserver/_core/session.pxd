@@ -1,6 +1,6 @@
 # A client with an established session, as the server sees it.
 
-from libc.stdint cimport int8_t, uint8_t
+from libc.stdint cimport int8_t, int64_t, uint8_t
 
 from mpgameserver._core.connection cimport Connection
 from mpgameserver._core.message_rate cimport MessageRate
@@ -11,6 +11,7 @@ cdef class Session(Timed):
     cdef readonly tuple address     # as the socket module has it
     cdef readonly bytes client_key  # the ephemeral key of its hello, in DER
     cdef readonly bytes connection_id   # in protocol 2; empty in protocol 1
+    cdef readonly int64_t home_newest   # protocol 2: the highest packet number from `address`
     cdef readonly double connected_at
     cdef public object client       # its `ServerClient`
     cdef public object ending       # why the server is ending it; no message is handled then

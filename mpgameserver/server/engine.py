@@ -22,9 +22,10 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Callable
-from typing import TypeVar
+from typing import TypeVar, cast
 
 from mpgameserver._core.dispatcher import Dispatcher
+from mpgameserver._core.endpoint2 import Endpoint2
 from mpgameserver.connection import Connection
 from mpgameserver.enums import CloseCode, ConnectionStatus, DisconnectReason
 from mpgameserver.errors import SendQueueFullError
@@ -41,6 +42,7 @@ from mpgameserver.server.host_budgets import HostBudgets
 from mpgameserver.server.joining import Joining
 from mpgameserver.server.meter import Phase
 from mpgameserver.server.observer import new_observer
+from mpgameserver.server.paths import Paths
 from mpgameserver.server.resets import ResetTokens
 from mpgameserver.server.sessions import Session, SessionTable
 from mpgameserver.server.slow_events import SlowEventLog
@@ -114,6 +116,8 @@ class ServerEngine:
         """The sessions of protocol 2 that have ended lately."""
         self.joining: Joining = Joining(self, context.channels, tokens, context.authenticates)
         """The clients that are not admitted yet."""
+        self.paths: Paths = Paths(self.queue_reply)
+        """The addresses to which sessions of protocol 2 may have moved."""
         self._is_inherited = False
         self._is_at_handshakes = True
         self._last_tick = self._next_tick = float("inf")
@@ -199,6 +203,27 @@ class ServerEngine:
     def receive_sealed(self, datagram: bytes, address: SocketAddress) -> None:
         """Process a sealed packet of protocol 2 that belongs to no session."""
         self.admission.receive_sealed(datagram, address)
+
+    def on_other_address(self, session: Session, address: SocketAddress, size: int) -> None:
+        """Note a packet of a session of protocol 2 that came from elsewhere: it may have moved."""
+        if host_of(address) in self.settings.blocklist:
+            return
+        if self.paths.on_packet(session, address, size, self.now):
+            former = session.address
+            self._move(session, address)
+            self.paths.moved(session, former, self.now)
+
+    def _move(self, session: Session, address: SocketAddress) -> None:
+        """Go on with a session at another address."""
+        former = session.address
+        self.budgets.remove(session)
+        self.sessions.move(session, address)
+        self.budgets.add(session)
+        session.client.addr = plain_address(address)
+        cast(Endpoint2, session.connection.endpoint).on_path_changed()
+        self._log.moved(self.now, former, address)
+        self._log_access(session, f"moved from {format_address(plain_address(former))}")
+        self.dispatcher.mark_dirty(session)
 
     def join(self, session: Session) -> bool:
         """Go on to admit the client of a session; return True once it is admitted."""
@@ -303,6 +328,7 @@ class ServerEngine:
         self.admission.expire()
         self.joining.expire()
         self.closed.expire(self.now)
+        self.paths.expire(self.now)
         for function, arguments in self.context.take_calls():
             self.call_event("call_soon_threadsafe", function, *arguments)
         for _, function, arguments in self.handover.take():
@@ -442,6 +468,7 @@ class ServerEngine:
         self.joining.end(session)
         if session.connection_id:
             self.closed.add(session, self.now)
+            self.paths.forget(session)
         self.budgets.remove(session)
         self.dispatcher.timers.cancel(session)
         reason, seconds = session.end(), self.now - session.connected_at

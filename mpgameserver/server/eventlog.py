@@ -69,6 +69,10 @@ class EventLog:
         """Log the end of a session that lasted `seconds`."""
         self._departures.info(now, "%s has left: %s after %.1f s", _Place(address), reason, seconds)
 
+    def moved(self, now: float, former: SocketAddress, address: SocketAddress) -> None:
+        """Log a session that goes on at another address."""
+        self._arrivals.info(now, "%s has moved to %s", _Place(former), _Place(address))
+
     def not_admitted(self, now: float, address: SocketAddress, reason: str) -> None:
         """Log the end of a session that had no `connect` event."""
         self._not_admitted.info(now, "%s was not admitted: %s", _Place(address), reason)

@@ -82,6 +82,14 @@ class SessionTable:
         self._client_points.add(session.client_key[-POINT_SIZE:])
         self._tokens.add(session.connection.token)
 
+    def move(self, session: Session, address: SocketAddress) -> None:
+        """Give a session of protocol 2 another address."""
+        for group, _ in host_groups(host_of(session.address)):
+            self._leave(group)
+        session.move(address)
+        for group, _ in host_groups(host_of(address)):
+            self._per_host[group] += 1
+
     def remove(self, session: Session) -> None:
         """Remove a session and what it holds of shared budgets; idempotent."""
         if session not in self._all:
