@@ -439,9 +439,9 @@ cdef class Endpoint2(Endpoint):
         try:
             if room != NOTHING:
                 self._fill(&packet, room == MESSAGES, ack_size)
-            if packet.size == 0 and not self._must_speak():
+            if packet.size == 0 and not _must_speak(self):
                 return None
-            if not packet.is_ack_eliciting and self._wants_ping(ack_size):
+            if not packet.is_ack_eliciting and _wants_ping(self, ack_size):
                 _write_ping(self, &packet)
             if ack.number and (ack_size or packet.size == 0):
                 self._write_ack(&packet, &ack)
@@ -522,20 +522,6 @@ cdef class Endpoint2(Endpoint):
             packet.reported = ack.number
             packet.late = self.received_packets.late
         return 0
-
-    cdef bint _must_speak(self) noexcept:
-        """Return True if an ACK or the keep-alive requires a packet without anything else."""
-        if self._acks.due_at <= self._now:
-            return True
-        return _speaks(self) and self._now >= self._last_sent + self.keep_alive_interval
-
-    cdef bint _wants_ping(self, Py_ssize_t ack_size) noexcept:
-        """Return True if a packet that is not ack-eliciting should be."""
-        if self._now >= self._ping_due_at and _speaks(self):
-            return True
-        return ack_size > 0 and self._acks.wants_ping(
-            self._now, max(self.rtt.srtt, LEAST_ROUND_TRIP)
-        )
 
     cdef bytes _seal(self, FrameWriter *packet):
         """Assign the packet number and seal the packet."""
@@ -911,6 +897,22 @@ cdef bint _inspect_ack(Endpoint2 endpoint, const Frame *frame) except -1:
         if not endpoint.sent_packets.was_sent(range.newest, range.oldest):
             return False
     return True
+
+
+cdef bint _must_speak(Endpoint2 endpoint) noexcept:
+    """Return True if an ACK or the keep-alive requires a packet without anything else."""
+    if endpoint._acks.due_at <= endpoint._now:
+        return True
+    return _speaks(endpoint) and endpoint._now >= endpoint._last_sent + endpoint.keep_alive_interval
+
+
+cdef bint _wants_ping(Endpoint2 endpoint, Py_ssize_t ack_size) noexcept:
+    """Return True if a packet that is not ack-eliciting should be."""
+    if endpoint._now >= endpoint._ping_due_at and _speaks(endpoint):
+        return True
+    return ack_size > 0 and endpoint._acks.wants_ping(
+        endpoint._now, max(endpoint.rtt.srtt, LEAST_ROUND_TRIP)
+    )
 
 
 cdef inline void _begin_frame(Frame *frame, FrameType kind) noexcept:

@@ -73,8 +73,6 @@ cdef class Endpoint2(Endpoint):
     cdef int _write_part(self, FrameWriter *packet, object part) except -1
     cdef Frame _ack_frame(self, unsigned char *ranges) noexcept
     cdef int _write_ack(self, FrameWriter *packet, const Frame *ack) except -1
-    cdef bint _must_speak(self) noexcept
-    cdef bint _wants_ping(self, Py_ssize_t ack_size) noexcept
     cdef bytes _seal(self, FrameWriter *packet)
     cdef bint _renew_key(self) except -1
     cdef int _find_lost(self) except -1
