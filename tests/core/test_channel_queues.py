@@ -10,6 +10,7 @@ from collections import Counter
 
 import pytest
 from support.channelpair import SPAN, ChannelPair, Packet
+from support.finalizers import CollectedSoon
 
 from mpgameserver._core import fragment_limits as limits
 from mpgameserver._core.budget import Budget
@@ -441,6 +442,18 @@ def test_those_that_wait_for_room_are_begun_in_turn():
     assert order == [1, 2, 3]
 
 
+def test_those_behind_a_message_that_is_replaced_need_not_wait_for_it():
+    pair = ChannelPair(KINDS | {5: ORDERED})
+    pair.add(bytes(8_000_000), 5)
+    pair.send_all(20_000)
+    pair.add(bytes(4_000_000), 4)
+    assert pair.frames() == []
+    pair.add(bytes(3_000_000), 2)
+    assert pair.frames() == []
+    pair.add(b"short", 4)
+    assert {frame.channel for frame in pair.frames(2)} == {2, 4}
+
+
 def test_what_was_given_up_holds_room_until_the_receiver_has_given_it_up():
     pair = ChannelPair()
     for number in range(45):
@@ -467,7 +480,12 @@ def test_a_newer_message_on_a_sequenced_channel_gives_the_room_of_older_ones_bac
         if any(frame.number == 40 for frame in packet.frames):
             pair.ack(packet)
     assert pair.queues.has_more()
-    assert {frame.number for frame in pair.frames()} == set(range(41, 46))
+    rest = pair.send_all()
+    assert {frame.number for packet in rest for frame in packet.frames} == set(range(41, 46))
+    for packet in rest:
+        pair.ack(packet)
+    pair.add(b"short", 3)
+    assert pair.send_all()[0].contents == [], "nothing older is in fragments"
 
 
 # -- retry modes --------------------------------------------------------------------------------
@@ -813,6 +831,45 @@ def test_close_completes_everything_once():
         pair.lose(packet)
     assert pair.frames() == []
     assert all(len(pair.outcomes[number]) == 1 for number in range(40))
+
+
+ACTIONS = {
+    "close": lambda pair: pair.queues.close(),
+    "add": lambda pair: [pair.queues.add_on(channel, b"f", ONCE) for channel in pair.receivers],
+    "expire": lambda pair: pair.queues.expire(pair.now + 9.0, 1.0),
+    "lose": lambda pair: [
+        pair.queues.on_packet_lost(packet.contents, packet.number) for packet in pair.packets
+    ],
+}
+
+
+@pytest.mark.parametrize("closing", [False, True])
+@pytest.mark.parametrize("action", ACTIONS)
+@pytest.mark.parametrize("call", ["send", "ack", *ACTIONS])
+def test_a_finalizer_in_the_middle_of_a_call_changes_no_outcome(call, action, closing):
+    pair = ChannelPair(KINDS, window=(40, 100_000))
+    for number in range(100):
+        size = (10, 300, 2000)[number % 3]
+        pair.add(bytes(size), number % 5, list(RetryMode)[number // 5 % 3], number)
+        if number % 20 == 19:
+            pair.lose(pair.send_all(2)[0])
+    if closing:
+        pair.queues.begin_close()
+        pair.send_all()
+        pair.now = 0.1
+    contents = [packet.contents for packet in pair.packets]
+    with CollectedSoon(lambda: ACTIONS[action](pair)) as raised:
+        if call == "send":
+            pair.queues.take_frames(PAYLOAD, len(pair.packets) + 1, pair.now)
+        elif call == "ack":
+            pair.queues.on_packet_acked(contents[-1])
+        else:
+            ACTIONS[call](pair)
+    assert raised == []
+    pair.queues.close()
+    pair.complete()
+    assert all(len(pair.outcomes[number]) == 1 for number in range(100))
+    assert pair.queues.share.held == pair.queues.pending == 0
 
 
 # -- what is refused, and what is charged -------------------------------------------------------
