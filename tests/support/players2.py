@@ -100,7 +100,7 @@ class Player2:
                 return
             if isinstance(reply, handshake.ServerHello):
                 self.begin(reply)
-            else:
+            elif not isinstance(reply, bytes):
                 self.cookie, self._next_hello = reply[0].cookie, 0.0
 
     def begin(self, reply: handshake.ServerHello) -> None:

@@ -6,6 +6,7 @@ Both checkers fail on a mark that marks nothing, so an argument that became `Any
 from __future__ import annotations
 
 from mpgameserver import (
+    Channel,
     EventHandler,
     ServerClient,
     ServerContext,
@@ -34,6 +35,7 @@ class Game(EventHandler):
         client.token = 1  # type: ignore[misc] # pyright: ignore[reportAttributeAccessIssue]
 
 
+Channel("chat", "newest")  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
 context = ServerContext(Game(), 7)  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
 UdpServer(context)  # type: ignore[call-arg] # pyright: ignore[reportCallIssue]
 threaded = ThreadedServer(context, ("127.0.0.1", 0))
