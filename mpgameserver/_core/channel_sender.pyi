@@ -1,3 +1,6 @@
+from typing_extensions import disjoint_base
+
 __all__ = ["ChannelSender"]
 
+@disjoint_base
 class ChannelSender: ...

@@ -1,6 +1,8 @@
 from collections.abc import Callable
 from typing import Final
 
+from typing_extensions import disjoint_base
+
 from mpgameserver._core.budget import Share
 from mpgameserver._core.fragmenter import Reassembler
 from mpgameserver._core.grid_reassembly import GridReassembler
@@ -16,6 +18,7 @@ __all__ = ["DROP_REASONS", "Endpoint"]
 DROP_REASONS: Final[tuple[str, ...]]
 MAX_INBOX_BYTES: Final[int]
 
+@disjoint_base
 class Endpoint:
     keep_alive_interval: float
     message_timeout: float

@@ -1,9 +1,12 @@
 from collections.abc import Callable
 
+from typing_extensions import disjoint_base
+
 from mpgameserver._core.budget import Share
 
 __all__ = ["Outbox"]
 
+@disjoint_base
 class Outbox:
     max_pending: int
     @property

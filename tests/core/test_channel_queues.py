@@ -344,6 +344,16 @@ def test_a_lost_fragment_is_cut_anew_and_a_late_ack_counts_for_what_it_carried()
     assert pair.outcomes["m"] == [True]
 
 
+def test_a_lost_fragment_that_is_acked_after_all_is_not_sent_again():
+    pair = ChannelPair()
+    pair.add(bytes(5000))
+    packets = pair.send_all()
+    for packet in packets[:2]:
+        pair.lose(packet)
+    pair.ack(packets[0])
+    assert [frame.offset for frame in pair.frames()] == [packets[1].frames[0].offset]
+
+
 def test_lost_neighbours_are_joined_when_the_path_has_grown():
     pair = ChannelPair(payload=300)
     pair.add(bytes(2000), name="m")
