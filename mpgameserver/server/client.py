@@ -221,17 +221,18 @@ class ServerChannel:
     def send(
         self,
         payload: bytes | bytearray | memoryview,
-        retry: int | None = None,
         callback: Callable[[bool], object] | None = None,
+        *,
+        retry: int | None = None,
     ) -> None:
         """Queue a message for the client on this channel, as `ServerClient.send` does.
 
         Parameters:
             payload: any bytes-like object; on an ordered channel at most as long as the window that
                 the client has declared for it.
-            retry: only for an "unordered" channel: a `RetryMode` or its number; NONE by default.
             callback: as for `ServerClient.send`. A message that a newer one replaces, or that is
                 sent once and is lost, gets False.
+            retry: only for an "unordered" channel: a `RetryMode` or its number; NONE by default.
 
         Raises:
             OldPeerError: the client speaks protocol 1, which has no channels.

@@ -260,6 +260,7 @@ class ServerEngine:
 
     def begin_session2(self, connection: Connection, half_open: HalfOpenSession2) -> None:
         """Start a session of protocol 2, which has opened its first packet."""
+        connection.retime(self.settings.timing)  # they may have changed since it was made
         self._add(
             Session(
                 connection,

@@ -57,7 +57,8 @@ class Limits:
     it packets are dropped and not acked."""
     half_open: int = 4096
     """Handshakes that wait for their CHALLENGE_RESP: more than `handshake_rate` opens within the 5
-    s that one may take. Some 3 kB each. At the limit a random one is evicted."""
+    s that one may take. Some 3 kB each, and 16 kB more in protocol 2 once a packet has claimed to
+    be of its session. At the limit a random one is evicted."""
     half_open_per_host: int = 256
     """The same for one host: dozens of players behind one router who all join a match at once. One
     host cannot evict the handshakes of all others."""

@@ -102,7 +102,7 @@ class TestSending:
         for number in range(60):
             for name in NAMES[:3]:
                 client.channel(name).send(number.to_bytes(2, "big"))
-            client.channel("loot").send(number.to_bytes(2, "big"), RetryMode.RETRY_ON_TIMEOUT)
+            client.channel("loot").send(number.to_bytes(2, "big"), retry=RetryMode.RETRY_ON_TIMEOUT)
             a_world.run(0.05)
         a_world.run(5)
         got = {
@@ -129,13 +129,13 @@ class TestSending:
         a_world = world()
         Player2(a_world, ROWS).join()
         [client] = a_world.engine.clients
-        client.channel("loot").send(b"", RetryMode.NONE)
+        client.channel("loot").send(b"", retry=RetryMode.NONE)
         with pytest.raises(
             ValueError, match="retry is not for a message on 'chat': the channel is"
         ):
-            client.channel("chat").send(b"", RetryMode.NONE)
+            client.channel("chat").send(b"", retry=RetryMode.NONE)
         with pytest.raises(ValueError, match="7 is not a valid RetryMode"):
-            client.channel("loot").send(b"", 7)
+            client.channel("loot").send(b"", retry=7)
 
     def test_a_channel_that_is_not_declared_is_refused_by_name(self) -> None:
         a_world = world()
