@@ -135,6 +135,16 @@ cdef class Connection:
         self._require_connected()  # `__buffer__` of the payload, or a finalizer, may have ended it
         return data
 
+    def peer_time(self, double now):
+        """Return the server's monotonic time in a client's session of protocol 2, in seconds.
+
+        None while it is not known.
+        """
+        if self.endpoint.protocol == 1 or (<Endpoint2>self.endpoint).clock is None:
+            return None
+        offset = (<Endpoint2>self.endpoint).clock.offset
+        return None if offset is None else now + offset
+
     def take_channel_message(self, int channel):
         """Take the oldest message of a client's channel: (SeqNum, bytes).
 

@@ -97,6 +97,7 @@ from mpgameserver._core.packet_protection cimport (
     SealedHeader,
     number_size,
 )
+from mpgameserver._core.peer_clock cimport PeerClock
 from mpgameserver._core.received_packets cimport REMEMBERED_PACKETS
 from mpgameserver._core.rounding cimport floor_integer
 from mpgameserver._core.send_limits cimport ANYTHING, MESSAGES, NOTHING, SendLimits
@@ -172,6 +173,7 @@ cdef class Endpoint2(Endpoint):
         self._early = []
         self._close_text = b""
         self._time_echo = -1
+        self.clock = None if is_server else PeerClock()
         self._phase_start = 1
         self._followed_at = self._close_sent_at = -INFINITY
         self._forget_at = INFINITY
@@ -726,7 +728,7 @@ cdef class Endpoint2(Endpoint):
         if self.disconnect_received or self._close_packet:
             return 0
         if kind == MESSAGE or kind == FRAGMENT:
-            return self._use_message(frame)
+            return _use_message(self, frame)
         if kind == WINDOW:
             self._queue.grant(frame.channel, frame.number, frame.total)
         elif kind == CONNECT or kind == ACCEPT:
@@ -736,20 +738,13 @@ cdef class Endpoint2(Endpoint):
             self._path_response = PyBytes_FromStringAndSize(<const char *>frame.data, frame.size)
         elif kind == PATH_RESPONSE:
             self.path_response = PyBytes_FromStringAndSize(<const char *>frame.data, frame.size)
+        elif kind == TIME_REPLY and self.clock is not None:
+            self.clock.on_reply(
+                frame.number, frame.total, frame.offset, _microseconds(self._now)
+            )
         elif kind == TIME:
             self._time_echo = frame.number
             self._time_received = _microseconds(self._now)
-        return 0
-
-    cdef int _use_message(self, const Frame *frame) except -1:
-        cdef ChannelReceiver receiver = self._receivers[frame.channel]
-        cdef bytes message = receiver.take(frame, self._heard_for)
-        cdef int64_t number
-        self.messages_received += 1
-        while message is not None:
-            number = frame.number if receiver.order is None else receiver.order.delivered
-            _deliver_on(self, receiver, number, message)
-            message = receiver.next_ready()
         return 0
 
     cdef int _apply_ack(self, const Frame *frame) except -1:
@@ -768,25 +763,10 @@ cdef class Endpoint2(Endpoint):
         self.received_packets.on_report_acked(
             self.sent_packets.newest_report_acked(<uint32_t>late), late
         )
-        self._on_newly_acked()
+        _on_newly_acked(self)
         self.send_limits.congestion.on_ack(
             self.sent_packets.newest_acked, self.sent_packets.newest, in_flight
         )
-        return 0
-
-    cdef int _on_newly_acked(self) except -1:
-        """Complete what the packets that an ACK has newly reported have carried."""
-        cdef uint32_t i
-        cdef int64_t number
-        for i in range(self.sent_packets.newly_acked_count):
-            number = self.sent_packets.newly_acked[i]
-            self.acked += 1
-            if self.sent_packets.packet(number).flags & ACK_ELICITING:
-                if number >= self.sent_packets.path_start:
-                    self.send_limits.on_delivery(self._now)
-                contents = self.sent_packets.take_contents(number)
-                if contents is not None:
-                    _on_contents_acked(self, contents)
         return 0
 
 cdef bint _write_control(Endpoint2 endpoint, FrameWriter *packet) except -1:
@@ -802,7 +782,7 @@ cdef bint _write_control(Endpoint2 endpoint, FrameWriter *packet) except -1:
 
 
 cdef int _write_replies(Endpoint2 endpoint, FrameWriter *packet) except -1:
-    """Answer the last PATH_CHALLENGE and the last TIME."""
+    """Answer the last PATH_CHALLENGE and the last TIME; a client asks for the time itself."""
     cdef Frame frame
     if endpoint._path_response is not None:
         _begin_frame(&frame, PATH_RESPONSE)
@@ -817,6 +797,11 @@ cdef int _write_replies(Endpoint2 endpoint, FrameWriter *packet) except -1:
         frame.offset = _microseconds(endpoint._now)
         write_frame(packet, &frame)
         endpoint._time_echo = -1
+    if endpoint.clock is not None and endpoint.established and endpoint.clock.is_due(endpoint._now):
+        _begin_frame(&frame, TIME)
+        frame.number = _microseconds(endpoint._now)
+        write_frame(packet, &frame)
+        endpoint.clock.on_asked(frame.number, endpoint._now)
     return 0
 
 
@@ -913,6 +898,34 @@ cdef bint _wants_ping(Endpoint2 endpoint, Py_ssize_t ack_size) noexcept:
     return ack_size > 0 and endpoint._acks.wants_ping(
         endpoint._now, max(endpoint.rtt.srtt, LEAST_ROUND_TRIP)
     )
+
+
+cdef int _on_newly_acked(Endpoint2 endpoint) except -1:
+    """Complete what the packets that an ACK has newly reported have carried."""
+    cdef uint32_t i
+    cdef int64_t number
+    for i in range(endpoint.sent_packets.newly_acked_count):
+        number = endpoint.sent_packets.newly_acked[i]
+        endpoint.acked += 1
+        if endpoint.sent_packets.packet(number).flags & ACK_ELICITING:
+            if number >= endpoint.sent_packets.path_start:
+                endpoint.send_limits.on_delivery(endpoint._now)
+            contents = endpoint.sent_packets.take_contents(number)
+            if contents is not None:
+                _on_contents_acked(endpoint, contents)
+    return 0
+
+
+cdef int _use_message(Endpoint2 endpoint, const Frame *frame) except -1:
+    cdef ChannelReceiver receiver = endpoint._receivers[frame.channel]
+    cdef bytes message = receiver.take(frame, endpoint._heard_for)
+    cdef int64_t number
+    endpoint.messages_received += 1
+    while message is not None:
+        number = frame.number if receiver.order is None else receiver.order.delivered
+        _deliver_on(endpoint, receiver, number, message)
+        message = receiver.next_ready()
+    return 0
 
 
 cdef inline void _begin_frame(Frame *frame, FrameType kind) noexcept:

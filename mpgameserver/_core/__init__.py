@@ -48,6 +48,7 @@ try:
         packet_cipher,
         packet_header,
         packet_protection,
+        peer_clock,
         pump,
         rate_bins,
         receive_window,

@@ -12,6 +12,7 @@ from mpgameserver._core.frame_writer cimport FrameWriter
 from mpgameserver._core.grid_reassembly cimport GridReassembler
 from mpgameserver._core.inspection cimport Inspection
 from mpgameserver._core.packet_protection cimport PacketOpener, PacketSealer
+from mpgameserver._core.peer_clock cimport PeerClock
 from mpgameserver._core.received_packets cimport ReceivedPackets
 from mpgameserver._core.send_limits cimport Room
 from mpgameserver._core.setup_pieces cimport SetupPieces
@@ -20,6 +21,7 @@ cdef class Endpoint2(Endpoint):
     cdef readonly ReceivedPackets received_packets
     cdef public double peer_idle_timeout      # seconds
     cdef readonly bytes connection_id
+    cdef readonly PeerClock clock             # of the server; None at a server
     cdef readonly int64_t last_number         # of the last packet that was accepted
     cdef readonly bytes path_response         # in that packet; None: there was none
     cdef ChannelQueues _queue                 # `send_queue`
@@ -61,9 +63,7 @@ cdef class Endpoint2(Endpoint):
         self, Inspection *found, const unsigned char *frames, Py_ssize_t size
     ) except -1
     cdef int _use_frame(self, const Frame *frame) except -1
-    cdef int _use_message(self, const Frame *frame) except -1
     cdef int _apply_ack(self, const Frame *frame) except -1
-    cdef int _on_newly_acked(self) except -1
     # -- out
     cdef Room _room(self) noexcept
     cdef double _next_chance(self, Room room, int64_t oldest) except? -1.0

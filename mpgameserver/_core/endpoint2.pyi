@@ -5,6 +5,7 @@ from typing_extensions import Self
 from mpgameserver._core.channel_queues import ChannelQueues
 from mpgameserver._core.endpoint import Endpoint
 from mpgameserver._core.grid_reassembly import GridReassembler
+from mpgameserver._core.peer_clock import PeerClock
 from mpgameserver._core.received_packets import ReceivedPackets
 from mpgameserver._core.seqnum import SeqNum
 from mpgameserver.wire.protocol2.keys import TrafficSecret
@@ -28,6 +29,8 @@ class Endpoint2(Endpoint):
     ) -> Self: ...
     @property
     def connection_id(self) -> bytes: ...
+    @property
+    def clock(self) -> PeerClock | None: ...
     @property
     def last_number(self) -> int: ...
     @property
