@@ -12,10 +12,10 @@ from mpgameserver.buildinfo import BuildInfo, build_info
 from mpgameserver.channels import Channel
 from mpgameserver.client.reconnect import Reconnector, ReconnectState
 from mpgameserver.client.udpclient import UdpClient
-from mpgameserver.connection import CloseReason
 from mpgameserver.crypto import EllipticCurvePrivateKey, EllipticCurvePublicKey
 from mpgameserver.enums import (
     CloseCode,
+    CloseReason,
     ConnectFailure,
     ConnectionStatus,
     DisconnectReason,

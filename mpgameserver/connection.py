@@ -8,12 +8,17 @@ The names that users of the protocol know (`SeqNum`, `PacketHeader`, ...) are im
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
 
 from mpgameserver._core.connection import Connection
 from mpgameserver._core.frames import MAX_CLOSE_TEXT
 from mpgameserver._core.seqnum import SeqNum
-from mpgameserver.enums import ConnectionStatus, PacketIdentifier, PacketType, RetryMode
+from mpgameserver.enums import (
+    CloseReason,
+    ConnectionStatus,
+    PacketIdentifier,
+    PacketType,
+    RetryMode,
+)
 from mpgameserver.errors import (
     DuplicationError,
     PacketError,
@@ -45,14 +50,6 @@ FIRST_GAME_CODE = 256
 """The codes below it are the protocol's: `CloseCode`."""
 LAST_GAME_CODE = (1 << 62) - 1
 """The largest varint."""
-
-
-class CloseReason(NamedTuple):
-    """The code and the text with which a session was ended, by either side."""
-
-    code: int
-    """A `CloseCode`, or from 256 on a number of the game's own."""
-    text: str
 
 
 def check_close(code: int, text: str) -> CloseReason:

@@ -1,11 +1,13 @@
-"""Enumerations shared by the public API and the wire protocol."""
+"""Enumerations shared by the public API and the wire protocol, and the reason of an end."""
 
 from __future__ import annotations
 
 from enum import Enum, IntEnum
+from typing import NamedTuple
 
 __all__ = [
     "CloseCode",
+    "CloseReason",
     "ConnectFailure",
     "ConnectionStatus",
     "DisconnectReason",
@@ -132,6 +134,14 @@ class CloseCode(_NamedInt):
     """The session's keys have sealed nearly as many packets as they safely may."""
 
 
+class CloseReason(NamedTuple):
+    """The code and the text with which a session was ended, by either side."""
+
+    code: int
+    """A `CloseCode`, or from 256 on a number of the game's own."""
+    text: str
+
+
 class ConnectFailure(Enum):
     """The reason why an attempt to connect failed."""
 
@@ -145,6 +155,16 @@ class ConnectFailure(Enum):
     """The host name has no address."""
     CANNOT_SEND = "cannot send"
     """The system refused to send every datagram: a firewall, or no route. The log has the error."""
+    REJECTED = "rejected"
+    """The server ended the session before it began; `UdpClient.reason` has the code and a text."""
+    TOO_OLD = "server too old"
+    """The server speaks protocol 1 only, and the client requires protocol 2."""
+    DOWNGRADED = "downgraded"
+    """The server speaks protocol 2, but something on the path keeps the client's offer from it."""
+    NOT_HYBRID = "not hybrid"
+    """The server did not agree on a key with ML-KEM, which the client requires."""
+    NO_CREDENTIAL = "no credential"
+    """The game's function for the credential has failed; the log has the exception."""
 
     @property
     def text(self) -> str:
@@ -158,4 +178,9 @@ _FAILURE_TEXTS = {
     ConnectFailure.WRONG_KEY: "The server does not have the expected key.",
     ConnectFailure.UNRESOLVED: "The host name could not be resolved.",
     ConnectFailure.CANNOT_SEND: "This computer cannot send to the server: a firewall, or no route.",
+    ConnectFailure.REJECTED: "The server did not let this player in.",
+    ConnectFailure.TOO_OLD: "The server is older than this game.",
+    ConnectFailure.DOWNGRADED: "Something on the way interferes with the connection.",
+    ConnectFailure.NOT_HYBRID: "The server does not have the encryption that this game requires.",
+    ConnectFailure.NO_CREDENTIAL: "This game could not log in.",
 }

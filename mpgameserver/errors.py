@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from cryptography import exceptions
 
-from mpgameserver.enums import ConnectFailure
+from mpgameserver.enums import CloseReason, ConnectFailure
 
 __all__ = [
     "ConnectFailedError",
@@ -64,11 +64,20 @@ class RefusedError(MpGameServerError, PermissionError):
 
 
 class ConnectFailedError(MpGameServerError, ConnectionError):
-    """An attempt to connect has failed; `failure`, a `ConnectFailure`, says why."""
+    """An attempt to connect has failed; `failure`, a `ConnectFailure`, says why.
 
-    def __init__(self, message: str, failure: ConnectFailure | None = None) -> None:
+    `reason`, a `CloseReason`, is the code and the text of a server that has rejected the client.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        failure: ConnectFailure | None = None,
+        reason: CloseReason | None = None,
+    ) -> None:
         super().__init__(message)
         self.failure = failure
+        self.reason = reason
 
 
 class ConnectionEndedError(MpGameServerError, ConnectionError):

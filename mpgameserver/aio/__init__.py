@@ -5,7 +5,7 @@ for their sockets, for the time that they name, and for calls that leave them so
 nothing is polled.
 """
 
-from mpgameserver.aio.client import AsyncClient, connect
+from mpgameserver.aio.client import AsyncChannel, AsyncClient, connect
 from mpgameserver.aio.server import AsyncServer, serve
 
-__all__ = ["AsyncClient", "AsyncServer", "connect", "serve"]
+__all__ = ["AsyncChannel", "AsyncClient", "AsyncServer", "connect", "serve"]

@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Callable
+from collections import defaultdict
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from functools import partial
 
 from mpgameserver._core.seqnum import SeqNum
 from mpgameserver.aio.driver import Driver
+from mpgameserver.channels import Channel
+from mpgameserver.client.channel import ClientChannel
+from mpgameserver.client.options import Credential
 from mpgameserver.client.udpclient import UdpClient
 from mpgameserver.crypto import EllipticCurvePublicKey
-from mpgameserver.enums import ConnectionStatus
+from mpgameserver.enums import CloseReason, ConnectionStatus
 from mpgameserver.errors import ConnectFailedError, ConnectionEndedError
 from mpgameserver.reprs import even_unmade
 from mpgameserver.stats import ConnectionStats
 from mpgameserver.transport.address import format_address
 
-__all__ = ["AsyncClient", "connect"]
+__all__ = ["AsyncChannel", "AsyncClient", "connect"]
 
 TAKEN_AT_ONCE = 64
 """Messages that an iteration takes without waiting: a server may send thousands in one frame."""
@@ -35,7 +39,8 @@ class AsyncClient:
     def __init__(self, client: UdpClient) -> None:
         self._client = client
         self._loop = asyncio.get_running_loop()
-        self._waiters: set[asyncio.Future[None]] = set()
+        self._waiters: defaultdict[int, set[asyncio.Future[None]]] = defaultdict(set)
+        """The waits for a message, by channel, or for the end."""
         self._taken = 0
         self._driver = Driver(client, self._turn)
         self._error: OSError | None = None
@@ -86,17 +91,34 @@ class AsyncClient:
             ConnectionEndedError: the connection was dropped, and every message was taken.
             OSError: something else in the process has closed the socket.
         """
+        await self._wait_for_message(0)
+        return self._client.getMessage()
+
+    def channel(self, name: str) -> AsyncChannel:
+        """Return one of the declared channels, to send and receive on it.
+
+        Raises:
+            ValueError: no channel with that name was declared.
+        """
+        return AsyncChannel(self, self._client.channel(name))
+
+    def _has_message(self, channel: int) -> bool:
+        if channel == 0:
+            return self._client.hasMessages()
+        return self._client._waiting_on(channel) > 0
+
+    async def _wait_for_message(self, channel: int) -> None:
+        """Return when a message waits on a channel; raises as `__anext__` says."""
         self._taken += 1
         if self._taken % TAKEN_AT_ONCE == 0:
             await asyncio.sleep(0)
-        while not self._client.hasMessages():
+        while not self._has_message(channel):
             if self._is_over:
                 self._raise_error()
                 if self._client.status() == ConnectionStatus.DROPPED:
                     raise ConnectionEndedError("the connection was dropped")
                 raise StopAsyncIteration
-            await self._wait()
-        return self._client.getMessage()
+            await self._wait(channel)
 
     # -- what it is like --------------------------------------------------------------------
 
@@ -121,18 +143,34 @@ class AsyncClient:
         """Bytes of queued messages that have not been sent yet."""
         return self._client.pending
 
+    @property
+    def protocol(self) -> int | None:
+        """The protocol of the session, 1 or 2."""
+        return self._client.protocol
+
+    @property
+    def reason(self) -> CloseReason | None:
+        """The code and the text with which the session was ended. See `UdpClient.reason`."""
+        return self._client.reason
+
     # -- the end ----------------------------------------------------------------------------
 
-    async def disconnect(self) -> None:
+    async def disconnect(self, code: int = 0, text: str = "") -> None:
         """Disconnect after everything queued has been delivered, and wait for that; up to 1 second.
 
         Reliable messages are retransmitted until they are acked, as with `UdpClient.disconnect`.
         Messages that have arrived can still be read. Idempotent.
 
+        Parameters:
+            code: 0, or a number of the game's own from 256 on, which the server gets as the reason.
+            text: the same in words, at most 256 bytes of UTF-8.
+
         Raises:
+            TypeError: an argument has another type.
+            ValueError: an argument is not allowed.
             OSError: something else in the process has closed the socket.
         """
-        self._client.disconnect()
+        self._client.disconnect(code, text)
         self._driver.soon()
         while not self._is_over:
             await self._wait()
@@ -161,8 +199,13 @@ class AsyncClient:
         if not await outcome:
             self._raise_error()
             failure = self._client.failure
-            reason = "The attempt was aborted." if failure is None else failure.text
-            raise ConnectFailedError(f"no connection to {format_address(addr)}: {reason}", failure)
+            text = "The attempt was aborted." if failure is None else failure.text
+            reason = self._client.reason
+            if reason is not None and reason.text:
+                text += f" {reason.text}"
+            raise ConnectFailedError(
+                f"no connection to {format_address(addr)}: {text}", failure, reason
+            )
 
     def _turn(self) -> None:
         try:
@@ -170,22 +213,73 @@ class AsyncClient:
         except OSError as error:
             self._error = error
             self._abandon()
-        if self._waiters and (self._client.hasMessages() or self._is_over):
+        if self._waiters:
             self._wake()
 
     def _wake(self) -> None:
-        for waiter in list(self._waiters):  # a finalizer may end what waits, in between
-            if not waiter.done():
-                waiter.set_result(None)
+        """Wake what waits for a message that is there, and all at the end."""
+        is_over = self._is_over
+        for channel, waiters in list(self._waiters.items()):
+            if is_over or self._has_message(channel):
+                for waiter in list(waiters):  # a finalizer may end what waits, in between
+                    if not waiter.done():
+                        waiter.set_result(None)
 
-    async def _wait(self) -> None:
-        """Wait until a message has arrived or the connection has ended."""
+    async def _wait(self, channel: int = 0) -> None:
+        """Wait until a message has arrived on a channel, or the connection has ended."""
         waiter: asyncio.Future[None] = self._loop.create_future()
-        self._waiters.add(waiter)
+        self._waiters[channel].add(waiter)
         try:
             await waiter
         finally:
-            self._waiters.discard(waiter)
+            self._waiters[channel].discard(waiter)
+            if not self._waiters[channel]:
+                del self._waiters[channel]
+
+
+class AsyncChannel:
+    """A declared channel of an `AsyncClient`, which `AsyncClient.channel` returns.
+
+    Iterate over it with `async for` to get the server's messages on it. The iteration ends, or
+    raises, as that over the client does.
+    """
+
+    def __init__(self, client: AsyncClient, channel: ClientChannel) -> None:
+        self._client = client
+        self._channel = channel
+
+    @even_unmade
+    def __repr__(self) -> str:
+        return repr(self._channel).replace("ClientChannel", "AsyncChannel")
+
+    @property
+    def name(self) -> str:
+        """The name with which it was declared."""
+        return self._channel.name
+
+    def send(
+        self,
+        msg: bytes | bytearray | memoryview,
+        callback: Callable[[bool], object] | None = None,
+        *,
+        retry: int | None = None,
+    ) -> None:
+        """Queue a message, which leaves on the loop's next turn. See `ClientChannel.send`."""
+        self._channel.send(msg, callback, retry=retry)
+        self._client._driver.soon()
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self
+
+    async def __anext__(self) -> bytes:
+        """Return the next message. See `AsyncClient.__anext__`."""
+        await self._client._wait_for_message(self._channel.number)
+        return next(self._channel.messages())
+
+    @property
+    def pending(self) -> int:
+        """Bytes of messages queued on this channel that have not been sent yet."""
+        return self._channel.pending
 
 
 def _settle(future: asyncio.Future[bool], result: bool) -> None:
@@ -202,6 +296,11 @@ async def connect(
     keep_alive_interval: float | None = None,
     message_timeout: float | None = None,
     trace: str | os.PathLike[str] | None = None,
+    minimum_protocol: int = 1,
+    channels: Iterable[Channel] = (),
+    credential: Credential = b"",
+    audience: str = "",
+    require_hybrid: bool = False,
 ) -> AsyncIterator[AsyncClient]:
     """Connect to a server for an `async with` block, which gets an `AsyncClient`.
 
@@ -218,15 +317,30 @@ async def connect(
             default.
         message_timeout: seconds without an ack after which a message has timed out; 1 by default.
         trace: a file to which a line is appended for each datagram.
+        minimum_protocol: 2 refuses servers that speak protocol 1 only; see `UdpClient`, as for the
+            parameters that follow.
+        channels: the channels of the game, the same as the server's.
+        credential: what shows the server who the player is, or a function that returns it.
+        audience: the name of the service.
+        require_hybrid: refuse a session whose keys do not also come from ML-KEM-768.
 
     Raises:
-        ConnectFailedError: the connection could not be established; `failure` says why.
+        ConnectFailedError: the connection could not be established; `failure` says why, and
+            `reason` what the server said.
         TypeError: an argument has another type.
-        ValueError: an argument is not an address, a key, or a time above 0.
+        ValueError: an argument is not an address, a key, or a time above 0, or not allowed.
         OSError: the key cannot be read or the trace not written; or something else in the process
             has closed the socket, which every waiting call of the client raises.
     """
-    core = UdpClient(server_public_key, trace=trace)
+    core = UdpClient(
+        server_public_key,
+        trace=trace,
+        minimum_protocol=minimum_protocol,
+        channels=channels,
+        credential=credential,
+        audience=audience,
+        require_hybrid=require_hybrid,
+    )
     if connection_timeout is not None:
         core.setConnectionTimeout(connection_timeout)
     if keep_alive_interval is not None:

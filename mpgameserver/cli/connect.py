@@ -26,4 +26,6 @@ def reach(client: UdpClient, address: tuple[str, int]) -> None:
         time.sleep(FRAME)
     if client.failure is not None:
         text = f"cannot connect to {format_address(address)}: {client.failure.text}"
+        if client.reason is not None and client.reason.text:
+            text += f" {client.reason.text}"
         raise UnreachableError(text)

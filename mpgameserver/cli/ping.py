@@ -70,7 +70,8 @@ def ping(
     with UdpClient(key) as client:
         reach(client, address)
         checked = "checked" if key else "not checked"
-        tell(f"connected to {format_address(address)}, whose key was {checked}")
+        place = f"{format_address(address)} by protocol {client.protocol}"
+        tell(f"connected to {place}, whose key was {checked}")
         trips = _RoundTrips(client, tell)
         try:
             trips.run(math.inf if count is None else count)

@@ -1,5 +1,11 @@
 """One attempt to connect: names resolved, sockets opened, the handshake driven over them.
 
+    resolving ─> handshake ──── protocol 1: a packet of the server opens ───> session
+                  │    ^
+                  v    │ nothing opens for 1 s, or for the idle timeout
+                 setup of protocol 2 ── ACCEPT ─────────────────────────────> session
+                       └──────────────── CLOSE ─────────────────────────────> failure
+
 Every address of the server's name gets a socket, a new one each `ADDRESS_INTERVAL` (the connection
 attempt delay of RFC 8305). A server that still has a handshake open with a port ignores a new hello
 from there, so each address gets a second, fresh port after `FRESH_PORT_DELAY`; the first one is
@@ -13,12 +19,17 @@ import errno
 import logging
 import os
 import socket
+from collections.abc import Hashable
 from dataclasses import dataclass
 
 from mpgameserver._core.packet import IPV6_UDP_HEADER, size_limits
-from mpgameserver.client.handshake import ClientHandshake, EstablishedSession
+from mpgameserver._core.packet_protection import SEALED
+from mpgameserver.client.handshake2 import ClientHandshake2, VerifiedAnswer
 from mpgameserver.client.network import Network
+from mpgameserver.client.options import SessionOptions
 from mpgameserver.client.resolver import Resolver
+from mpgameserver.client.setup2 import SessionSetup
+from mpgameserver.connection import CloseReason, Connection, Timing
 from mpgameserver.crypto import EllipticCurvePublicKey
 from mpgameserver.enums import ConnectFailure
 from mpgameserver.transport.address import (
@@ -31,6 +42,7 @@ from mpgameserver.transport.address import (
 from mpgameserver.transport.sockets import ConnectedSocket
 from mpgameserver.transport.trace import PacketTrace
 from mpgameserver.wire.packet import Packet
+from mpgameserver.wire.protocol2.ml_kem import find_ml_kem
 
 __all__ = ["Attempt", "server_address"]
 
@@ -85,8 +97,8 @@ class _Route:
 class Attempt:
     """An attempt to reach the server at `addr`, until it succeeds or fails.
 
-    `failure` is None while it is in progress. `close` ends it, except for the socket of an
-    established session.
+    `failure` is None while it is in progress; `reason` is that of a server which has closed the
+    session of the attempt. `close` ends it, except for the socket of an established session.
     """
 
     def __init__(
@@ -95,21 +107,33 @@ class Attempt:
         trusted_key: EllipticCurvePublicKey | None,
         timeout: float,
         network: Network,
+        options: SessionOptions,
+        timing: Timing,
         trace: PacketTrace | None = None,
     ) -> None:
         self.addr = addr
         self.failure: ConnectFailure | None = None
+        self.reason: CloseReason | None = None
         self._network = network
         self._now = now = network.now()
         self._process = os.getpid()
         self._deadline = now + timeout
         self._has_sent = self._has_failed_to_send = False
-        self._trace = trace
-        self._handshake = ClientHandshake(trusted_key, now, network.wall_now())
+        self._options, self._timing, self._trace = options, timing, trace
+        self._handshake = ClientHandshake2(
+            trusted_key,
+            now,
+            network.wall_now(),
+            audience=options.audience,
+            only_version_2=options.only_version_2,
+            require_hybrid=options.require_hybrid,
+            ml_kem=find_ml_kem(),
+        )
+        self._setup: SessionSetup | None = None
         self._resolver: Resolver | None = network.resolver(*addr)
         self._answered: Resolver | None = None
         self._routes: list[_Route] = []
-        self._established: tuple[ConnectedSocket, EstablishedSession] | None = None
+        self._established: tuple[ConnectedSocket, Connection] | None = None
         try:
             self._advance_routes(now)
         except BaseException:
@@ -127,28 +151,44 @@ class Attempt:
 
     def next_timer(self) -> float:
         """Return when `update` is due if nothing arrives before."""
-        due = (route.next_socket for route in self._routes)
-        return min(self._deadline, self._handshake.next_timer(), *due)
+        if self._setup is None:
+            return min(self._deadline, self._next_handshake())
+        due = min(self._deadline, self._setup.connection.next_timer())
+        return due if self._setup.has_opened else min(due, self._next_handshake())
 
-    def update(self, now: float) -> tuple[ConnectedSocket, EstablishedSession] | None:
+    def _next_handshake(self) -> float:
+        due = (route.next_socket for route in self._routes)
+        return min(self._handshake.next_timer(), *due, float("inf"))
+
+    def update(self, now: float) -> tuple[ConnectedSocket, Connection] | None:
         """Read what has arrived and send what is due; return the session and its socket, if any.
 
         From then on every call returns them, because an exception in a signal handler may have kept
         the caller from getting them.
         """
         self._now = now
-        self._advance_routes(now)
+        if not self._has_opened():
+            self._advance_routes(now)
         for sock in [sock for route in self._routes for sock in route.sockets]:
             if self._established is None:
                 self._read(sock, now)
         if self._established is not None:
             return self._established
-        for path, datagram in self._handshake.datagrams(now):
-            assert isinstance(path, ConnectedSocket)
-            path.send(datagram)
-            self._note_sending(path.errors.report(now))
+        self._advance_setup(now)
+        if not self._has_opened():
+            for path, datagram in self._handshake.datagrams(now):
+                self._send(path, datagram, now)
         self._check_failure(now)
         return None
+
+    def _has_opened(self) -> bool:
+        """Return True once a server has shown that it has the secrets of the setup."""
+        return self._setup is not None and self._setup.has_opened
+
+    def _send(self, path: Hashable, datagram: bytes, now: float) -> None:
+        assert isinstance(path, ConnectedSocket)
+        path.send(datagram)
+        self._note_sending(path.errors.report(now))
 
     def _note_sending(self, error: int) -> None:
         self._has_sent = self._has_sent or not error
@@ -166,11 +206,11 @@ class Attempt:
             self._handshake.remove_path(kept)
         with contextlib.suppress(OSError):  # closed by something else: the server is not notified
             for path, datagram in self._handshake.abort(self._now):
-                assert isinstance(path, ConnectedSocket)
-                path.send(datagram)
+                self._send(path, datagram, self._now)
+            self._give_up_setup(self._now)
             if self._established is not None and self._established[0] is not kept:
-                sock, session = self._established
-                disconnect = session.endpoint.abort(self._now)
+                sock, connection = self._established
+                disconnect = connection.abort(self._now)
                 if disconnect is not None:
                     sock.send(disconnect)
 
@@ -227,25 +267,94 @@ class Attempt:
             datagram = sock.datagrams.receive()
             if datagram is None:
                 break
-            session = self._handshake.receive(sock, datagram, now)
+            reason = self._take(sock, datagram, now)
             if sock.observer is not None:
-                sock.observer.arrived(datagram, self._handshake.drop_reason)
-            if session is not None:
-                self._established = sock, session
+                sock.observer.arrived(datagram, reason)
+            if self._established is not None:
                 break
+
+    def _take(self, sock: ConnectedSocket, datagram: bytes, now: float) -> str | None:
+        """Process a datagram; return the reason if it is dropped, else None."""
+        setup = self._setup
+        if setup is not None and setup.path is sock and _is_sealed_2(datagram):
+            reason = setup.receive(datagram, now)
+            if setup.is_accepted:
+                self._establish(sock, setup.connection)
+            return reason
+        if self._has_opened():
+            return "no session"
+        found = self._handshake.receive(sock, datagram, now)
+        if isinstance(found, VerifiedAnswer):
+            self._begin_setup(found, now)
+        elif found is not None:
+            self._establish(sock, Connection(found.endpoint, found.token, self._timing))
+        return self._handshake.drop_reason
+
+    def _establish(self, sock: ConnectedSocket, connection: Connection) -> None:
+        if self._setup is not None and self._setup.connection is connection:
+            self._setup = None
+        self._established = sock, connection
+
+    def _begin_setup(self, answer: VerifiedAnswer, now: float) -> None:
+        """Send CONNECT in the session of an answer, instead of one that has not replied."""
+        self._give_up_setup(now)
+        try:
+            credential = self._options.credential_for(answer.secrets.export)
+        except Exception:
+            _LOG.exception("the function for the credential has failed")
+            self.failure = ConnectFailure.NO_CREDENTIAL
+            return
+        channels = self._options.channels
+        self._setup = SessionSetup(answer, credential, channels, self._timing, now)
+
+    def _give_up_setup(self, now: float) -> None:
+        setup, self._setup = self._setup, None
+        if setup is not None:
+            for datagram in setup.close(now):
+                self._send(setup.path, datagram, now)
+
+    def _advance_setup(self, now: float) -> None:
+        """Send what the setup has to send; fail if it was closed, forget it if it was dropped."""
+        setup = self._setup
+        if setup is None:
+            return
+        for datagram in setup.datagrams(now):
+            self._send(setup.path, datagram, now)
+        if setup.reason is not None:
+            self.reason, self.failure = setup.reason, ConnectFailure.REJECTED
+        elif not setup.connection.is_live:
+            self._setup = None
 
     def _check_failure(self, now: float) -> None:
         if self.failure is not None:
             return
-        if self._routes and all(route.refused for route in self._routes):
-            self.failure = ConnectFailure.REFUSED
-        elif now >= self._deadline:
-            self.failure = (
-                ConnectFailure.WRONG_KEY
-                if self._handshake.saw_wrong_key
-                else ConnectFailure.UNRESOLVED
-                if self._resolver is not None
-                else ConnectFailure.CANNOT_SEND
-                if self._has_failed_to_send and not self._has_sent
-                else ConnectFailure.TIMEOUT
+        is_refused = bool(self._routes) and all(route.refused for route in self._routes)
+        if is_refused or now >= self._deadline:
+            self.failure = self._signed_verdict() or (
+                ConnectFailure.REFUSED if is_refused else self._why_time_is_up()
             )
+
+    def _signed_verdict(self) -> ConnectFailure | None:
+        """Return the failure that the server itself has signed, if any."""
+        handshake = self._handshake
+        if self._setup is not None:
+            return None
+        if handshake.was_downgraded:
+            return ConnectFailure.DOWNGRADED
+        if handshake.saw_version_1:
+            return ConnectFailure.TOO_OLD
+        return ConnectFailure.NOT_HYBRID if handshake.saw_no_hybrid else None
+
+    def _why_time_is_up(self) -> ConnectFailure:
+        if self._setup is None and self._handshake.saw_wrong_key:
+            return ConnectFailure.WRONG_KEY
+        if self._resolver is not None:
+            return ConnectFailure.UNRESOLVED
+        if self._has_failed_to_send and not self._has_sent:
+            return ConnectFailure.CANNOT_SEND
+        return ConnectFailure.TIMEOUT
+
+
+def _is_sealed_2(datagram: bytes) -> bool:
+    """Return True for a datagram that may be a sealed packet of protocol 2."""
+    return bool(datagram) and SEALED <= datagram[0] < 2 * SEALED

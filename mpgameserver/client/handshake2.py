@@ -62,7 +62,12 @@ __all__ = ["ClientHandshake2", "VerifiedAnswer"]
 
 ANSWER_PATIENCE = 1.0
 """Seconds that the session of an answer has for its first sealed packet, before another answer is
-taken; docs/protocol2.md has the figure."""
+taken; docs/protocol2.md has the figure. On a slow path that would be before the packet can come:
+the other answer would be that of a session which the server has forgotten for this one."""
+SLOW_PATIENCE = 1.5
+"""Round trips that it has at least, where a round trip takes no longer than the answer took..."""
+LONGEST_PATIENCE = 3.0
+"""...and seconds at most, because lost hellos look like a slow path."""
 
 RandomBytes = Callable[[int], bytes]
 
@@ -77,6 +82,8 @@ class VerifiedAnswer:
     limits: PeerLimits
     """The server's."""
     secrets: SessionSecrets
+    is_hybrid: bool
+    """The secrets hold that of ML-KEM."""
     key_to_send: DecapsulationKey | None
     """The key whose public half the client may send in KEM frames; None where it may not."""
 
@@ -100,6 +107,8 @@ class _Path:
     key: Hashable
     next_hello: float
     hellos: dict[HelloForm, _Hello]
+    began: float = float("inf")
+    """The time of the first hello."""
     tries: int = 0
     named_worker: int = ANY_WORKER
     """The worker that a RETRY has named last."""
@@ -112,8 +121,9 @@ class ClientHandshake2:
 
     `now` is the monotonic time and `wall_start` the Unix time, in seconds. `trusted_key` is the
     server's root key; None trusts any key. `audience` is the name of the service that is expected.
-    With `only_version_2` answers in version 1 are dropped. Without `ml_kem` no encapsulation key is
-    offered. `rng` chooses the candidate of version 1 to evict from a full table, and among RETRYs.
+    With `only_version_2` answers in version 1 are dropped, with `require_hybrid` those without a
+    ciphertext of ML-KEM. Without `ml_kem` no encapsulation key is offered. `rng` chooses the
+    candidate of version 1 to evict from a full table, and among RETRYs.
     """
 
     def __init__(
@@ -124,6 +134,7 @@ class ClientHandshake2:
         *,
         audience: str = "",
         only_version_2: bool = False,
+        require_hybrid: bool = False,
         ml_kem: MlKem | None = None,
         rng: Random | None = None,
         random_bytes: RandomBytes = os.urandom,
@@ -131,6 +142,10 @@ class ClientHandshake2:
         self.was_downgraded: bool = False
         """True once a server that speaks version 2 has signed an answer in version 1: the reason to
         report if the attempt ends without a session."""
+        self.saw_version_1: bool = False
+        """True once a server that speaks version 1 only has signed an answer that was dropped."""
+        self.saw_no_hybrid: bool = False
+        """True once an answer was dropped because it has no ciphertext."""
         self.drop_reason: str | None = None
         """Reason why the last datagram was dropped; None if it was not."""
         self._saw_wrong_key = False
@@ -144,6 +159,7 @@ class ClientHandshake2:
             encapsulation_key=self._kem_key.encapsulation_key if self._kem_key else b"",
         )
         self._only_version_2 = only_version_2
+        self._require_hybrid = require_hybrid
         self._rng = rng or SystemRandom()
         self._version_1 = ClientHandshake(
             trusted_key, now, wall_start, self._rng, self._private_key
@@ -222,6 +238,7 @@ class ClientHandshake2:
         had not, for anybody who sees a hello can name a worker that there is not.
         """
         path.next_hello = now + HELLO_INTERVAL
+        path.began = min(path.began, now)
         path.tries += 1
         for hello in path.hellos.values():
             if hello.chosen is not None:
@@ -264,24 +281,37 @@ class ClientHandshake2:
 
     def _refusal_of_version_1(self, datagram: bytes) -> str | None:
         """Return the reason to drop a datagram that is not of version 2, or None."""
-        if self._only_version_2:
-            return "version 1"
         if datagram[TYPE_OFFSET : TYPE_OFFSET + 1] != bytes([PacketType.SERVER_HELLO]):
-            return None
+            return "version 1" if self._only_version_2 else None
         try:
             packet = decode_clear_packet(datagram, PacketType.SERVER_HELLO)
-            hello = ServerHello.decode(packet.message)
-            if not is_downgrade(hello.salt):
-                return None
-            if not self.was_downgraded:
-                self._take_verification()
-                hello.verify(self._trusted_key)
-                self.was_downgraded = True
+            return self._refusal_of_hello(ServerHello.decode(packet.message))
         except ReplyDropped:
             return "busy"
         except ProtocolError:
             return None  # not a valid one: ClientHandshake says why
-        return "downgraded"
+
+    def _refusal_of_hello(self, hello: ServerHello) -> str | None:
+        """Return the reason to drop an answer in version 1, or None.
+
+        Raises ProtocolError, or ReplyDropped, if it cannot be verified that the server has signed
+        it. That is done once: later ones are dropped unread.
+        """
+        if is_downgrade(hello.salt):
+            if not self.was_downgraded:
+                self._verify_version_1(hello)
+                self.was_downgraded = True
+            return "downgraded"
+        if not self._only_version_2:
+            return None
+        if not self.saw_version_1:
+            self._verify_version_1(hello)
+            self.saw_version_1 = True
+        return "version 1"
+
+    def _verify_version_1(self, hello: ServerHello) -> None:
+        self._take_verification()
+        hello.verify(self._trusted_key)
 
     def _receive_version_2(
         self, path_key: Hashable, datagram: bytes, now: float
@@ -339,15 +369,20 @@ class ClientHandshake2:
             raise HandshakeError("a ciphertext that was not asked for")
         self._take_verification()
         reply.verify(hello.offer, self._point, self._trusted_key)
+        if self._require_hybrid and not answer.ciphertext:
+            self.saw_no_hybrid = True
+            raise ReplyDropped("not hybrid")
         secrets = self._secrets(hello.offer.transcript(reply.form, self._point), answer)
         self._taken.add(answer.connection_id)
-        self._patient_until = now + ANSWER_PATIENCE
+        patience = min(SLOW_PATIENCE * (now - path.began), LONGEST_PATIENCE)
+        self._patient_until = now + max(patience, ANSWER_PATIENCE)
         return VerifiedAnswer(
             path.key,
             reply.form,
             answer.connection_id,
             answer.limits,
             secrets,
+            bool(answer.ciphertext),
             self._kem_key if answer.ciphertext == b"" else None,
         )
 

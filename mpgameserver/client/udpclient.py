@@ -11,7 +11,7 @@ import errno
 import logging
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from functools import partial
 from types import TracebackType
@@ -20,10 +20,18 @@ from mpgameserver import forks
 from mpgameserver._core.callbacks import Callbacks, Exclusive, ThreadGuard
 from mpgameserver._core.pump import ClientPump
 from mpgameserver._core.seqnum import SeqNum
+from mpgameserver.channels import Channel
+from mpgameserver.client.channel import ClientChannel
 from mpgameserver.client.connect import Attempt, server_address
-from mpgameserver.client.handshake import EstablishedSession
 from mpgameserver.client.network import SYSTEM, Network
-from mpgameserver.connection import Connection, Timing, check_interval
+from mpgameserver.client.options import Credential, SessionOptions
+from mpgameserver.connection import (
+    CloseReason,
+    Connection,
+    Timing,
+    check_close,
+    check_interval,
+)
 from mpgameserver.crypto import EllipticCurvePublicKey, load_public_key
 from mpgameserver.enums import ConnectFailure, ConnectionStatus, RetryMode
 from mpgameserver.errors import NotConnectedError
@@ -69,10 +77,24 @@ class UdpClient:
             middle.
         trace: a file to which a line is appended for each datagram; by default, the one that the
             environment variable MPGAMESERVER_TRACE names, if it is set.
+        minimum_protocol: 2 refuses servers that speak protocol 1 only. What only protocol 2 has
+            (the parameters below) makes it 2.
+        channels: the channels of the game, the same as the server's.
+        credential: what shows the server who the player is, at most 1,024 bytes; or a function that
+            returns it, called for each session that is tried, from `update`. Its argument is 32
+            bytes that this session alone has and the server knows, too: a credential that is bound
+            to them, by a signature, say, is good in this session only. Without
+            `server_public_key` you do not know who reads it.
+        audience: the name of the service, at most 40 bytes of UTF-8; only a server with the same
+            replies.
+        require_hybrid: refuse a session whose keys do not also come from ML-KEM-768, which protects
+            recorded traffic from quantum computers. By default, both are used where both sides
+            have them.
 
     Raises:
         TypeError: an argument has another type.
-        ValueError: `server_public_key` is PEM text or a file, but not of a P-256 public key.
+        ValueError: `server_public_key` is PEM text or a file, but not of a P-256 public key; or
+            another argument is not allowed.
         OSError: the key cannot be read, or the trace cannot be written.
     """
 
@@ -84,7 +106,15 @@ class UdpClient:
         server_public_key: EllipticCurvePublicKey | str | bytes | os.PathLike[str] | None = None,
         *,
         trace: str | os.PathLike[str] | None = None,
+        minimum_protocol: int = 1,
+        channels: Iterable[Channel] = (),
+        credential: Credential = b"",
+        audience: str = "",
+        require_hybrid: bool = False,
     ) -> None:
+        self._options = SessionOptions.checked(
+            minimum_protocol, channels, credential, audience, require_hybrid
+        )
         self._trace = open_trace(trace)
         self._server_key = None if server_public_key is None else load_public_key(server_public_key)
         self._timing = Timing()
@@ -98,6 +128,8 @@ class UdpClient:
         self._guard = ThreadGuard()
         """The thread in a call that no other may enter; 0: none."""
         self._failure: ConnectFailure | None = None
+        self._rejection: CloseReason | None = None
+        """The reason of a server that has ended the last attempt."""
         self._drop_log = LimitedLog(_LOG)
         self._send_errors: Callable[[], dict[str, int]] = dict
         forks.end_in_child(self)
@@ -168,11 +200,13 @@ class UdpClient:
             self._server_key,
             self._connection_timeout,
             self._network,
+            self._options,
+            self._timing,
             self._trace,
         )
         self._leave()
         self._connection = None
-        self._failure = None
+        self._failure = self._rejection = None
         self._attempt = attempt
 
     def connected(self) -> bool:
@@ -191,6 +225,25 @@ class UdpClient:
     def failure(self) -> ConnectFailure | None:
         """Reason why the last attempt to connect failed; None if it succeeded or is in progress."""
         return self._failure
+
+    @property
+    def reason(self) -> CloseReason | None:
+        """The code and the text with which the session, or the attempt to connect, was ended.
+
+        None while neither side has ended it, and after a loss of the connection. It is the server's
+        where the server has ended it. In protocol 1 there are none: it is 0 and empty.
+        """
+        if self._attempt is not None:
+            return None
+        if self._connection is None:
+            return self._rejection
+        reason = self._connection.close_reason
+        return None if reason is None else CloseReason(*reason)
+
+    @property
+    def protocol(self) -> int | None:
+        """The protocol of the current session or of the last one, 1 or 2; None without one."""
+        return None if self._connection is None else self._connection.endpoint.protocol
 
     def token(self) -> int:
         """Return the number that identifies this session on the server; 0 while not connected.
@@ -263,10 +316,14 @@ class UdpClient:
             ValueError: the message is too long, or `retry` is not a retry mode.
             RuntimeError: another thread is using the client.
         """
+        self._sending_connection().send(msg, retry, callback)
+
+    def _sending_connection(self) -> Connection:
+        """Return the connection to send on. Raises NotConnectedError, or as `ThreadGuard.check`."""
         self._guard.check()
         if self._connection is None or self._attempt is not None:
             raise NotConnectedError(f"cannot send while {self.status().name}")
-        self._connection.send(msg, retry, callback)
+        return self._connection
 
     def send_guaranteed(
         self,
@@ -298,6 +355,39 @@ class UdpClient:
         if self._connection is None:
             return []
         return self._connection.endpoint.take_messages()
+
+    def channel(self, name: str) -> ClientChannel:
+        """Return one of the declared channels, to send and receive on it.
+
+        It may be kept, and used in each session of this client.
+
+        Raises:
+            ValueError: no channel with that name was declared.
+        """
+        number = self._options.channels.number_of(name)
+        return ClientChannel(self, number, dict(self._options.channels)[number])
+
+    def _send_on(
+        self,
+        channel: int,
+        msg: bytes | bytearray | memoryview,
+        retry: int,
+        callback: Callable[[bool], object] | None,
+    ) -> None:
+        self._sending_connection().send_on(channel, msg, retry, callback)
+
+    def _take_from(self, channel: int) -> Iterator[bytes]:
+        while self._waiting_on(channel):
+            self._guard.check()
+            assert self._connection is not None
+            yield self._connection.take_channel_message(channel)[1]
+
+    def _waiting_on(self, channel: int) -> int:
+        """Return how many messages of a channel have arrived and were not read."""
+        return 0 if self._connection is None else self._connection.channel_inbox_size(channel)
+
+    def _pending_on(self, channel: int) -> int:
+        return 0 if self._connection is None else self._connection.channel_pending(channel)
 
     @property
     def pending(self) -> int:
@@ -423,15 +513,15 @@ class UdpClient:
             self._begin(*established)
             self._end_attempt(True)
         elif attempt.failure is not None:
-            self._failure = attempt.failure
+            self._failure, self._rejection = attempt.failure, attempt.reason
             self._end_attempt(False)
 
-    def _begin(self, sock: ConnectedSocket, session: EstablishedSession) -> None:
+    def _begin(self, sock: ConnectedSocket, connection: Connection) -> None:
         on_drop = partial(_log_drop, self._drop_log)
         self._socket = sock
         self._send_errors = sock.errors.counts
-        self._connection = Connection(session.endpoint, session.token, self._timing)
-        self._pump = ClientPump(self._connection, sock.datagrams, on_drop, sock.observer)
+        self._connection = connection
+        self._pump = ClientPump(connection, sock.datagrams, on_drop, sock.observer)
 
     def _end_attempt(self, succeeded: bool) -> None:
         self._callbacks.complete_attempt(succeeded)
@@ -462,21 +552,32 @@ class UdpClient:
 
     # -- the end ----------------------------------------------------------------------------
 
-    def disconnect(self) -> None:
+    def disconnect(self, code: int = 0, text: str = "") -> None:
         """Disconnect from the server after everything queued before has been delivered.
 
         The following `update` calls, or `waitForDisconnect`, do the work, for up to 1 second:
         reliable messages are retransmitted until they are acked, all others are sent once. An
         attempt to connect is aborted. Idempotent.
-        """
-        self._guard.check()
-        self._exclusively(self._begin_disconnect)
 
-    def _begin_disconnect(self) -> None:
+        Parameters:
+            code: 0, or a number of the game's own from 256 on, which the server gets as the reason;
+                in protocol 1 neither is sent.
+            text: the same in words, at most 256 bytes of UTF-8.
+
+        Raises:
+            TypeError: an argument has another type.
+            ValueError: an argument is not allowed.
+            RuntimeError: another thread is using the client.
+        """
+        reason = check_close(code, text)
+        self._guard.check()
+        self._exclusively(partial(self._begin_disconnect, reason))
+
+    def _begin_disconnect(self, reason: CloseReason) -> None:
         if self._attempt is not None:
             self._end_attempt(False)
         elif self._connection is not None:
-            self._connection.disconnect(self._network.now())
+            self._connection.disconnect(self._network.now(), *reason)
 
     def waitForDisconnect(self) -> None:
         """Disconnect, and block for up to 1 second until the server has replied.
@@ -535,7 +636,7 @@ class UdpClient:
         if self._connection is not None:
             self._connection.disown()
         self._connection = None
-        self._failure = None
+        self._failure = self._rejection = None
         self._close_socket()
 
     def _close_socket(self) -> None:

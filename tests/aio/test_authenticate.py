@@ -7,7 +7,14 @@ from typing import Any
 
 import pytest
 
-from mpgameserver import EventHandler, RefusedError, aio
+from mpgameserver import (
+    CloseCode,
+    ConnectFailedError,
+    ConnectFailure,
+    EventHandler,
+    RefusedError,
+    aio,
+)
 from mpgameserver.aio.server import AsyncEvents
 from mpgameserver.server.client import ServerClient
 from mpgameserver.server.context import ServerContext
@@ -38,6 +45,10 @@ class Doorkeeper(EventHandler):
         client.send_guaranteed(b"welcome")
 
 
+def to(context: ServerContext, server: aio.AsyncServer, **options: Any) -> Any:
+    return aio.connect(server.address, context.root_key.getPublicKey(), **options)
+
+
 def run(main: Any) -> None:
     asyncio.run(asyncio.wait_for(main(), PATIENCE))
 
@@ -46,36 +57,44 @@ def test_a_client_is_in_when_the_coroutine_says_who_it_is() -> None:
     async def main() -> None:
         handler = Doorkeeper()
         context = ServerContext(handler)
-        async with (
-            aio.serve(context, ADDRESS) as server,
-            aio.connect(server.address, context.root_key.getPublicKey()) as client,
-        ):
-            await handler.asked.wait()
-            assert (server.stats.joining, server.clients) == (1, ())
-            handler.verdict.set_result("somebody")
-            async for _, message in client:
-                assert message == b"welcome"
-                break
-        assert handler.log == [b"", "somebody"]
+        async with aio.serve(context, ADDRESS) as server:
+
+            async def decide() -> None:
+                await handler.asked.wait()
+                assert (server.stats.joining, server.clients) == (1, ())
+                handler.verdict.set_result("somebody")
+
+            deciding = asyncio.create_task(decide())
+            async with to(context, server, credential=b"a ticket") as client:
+                assert deciding.done()
+                async for _, message in client:
+                    assert message == b"welcome"
+                    break
+        assert handler.log == [b"a ticket", "somebody"]
 
     run(main)
 
 
-@pytest.mark.parametrize("outcome", [None, RefusedError("banned"), KeyError("a mistake")])
-def test_a_refused_one_is_disconnected_and_had_no_event(outcome: Any) -> None:
+@pytest.mark.parametrize(
+    ("outcome", "text"),
+    [(None, ""), (RefusedError("You are banned."), "You are banned."), (KeyError("a mistake"), "")],
+)
+def test_a_refused_one_is_told_and_had_no_event(outcome: Any, text: str) -> None:
     async def main() -> None:
         handler = Doorkeeper()
         context = ServerContext(handler)
-        async with (
-            aio.serve(context, ADDRESS) as server,
-            aio.connect(server.address, context.root_key.getPublicKey()) as client,
-        ):
-            await handler.asked.wait()
-            if outcome is None:
-                handler.verdict.set_result(None)
-            else:
-                handler.verdict.set_exception(outcome)
-            assert [message async for message in client] == []
+        if outcome is None:
+            handler.verdict.set_result(None)
+        else:
+            handler.verdict.set_exception(outcome)
+        async with aio.serve(context, ADDRESS) as server:
+            with pytest.raises(ConnectFailedError) as refused:
+                async with to(context, server):
+                    raise AssertionError("it is in")
+        assert refused.value.failure is ConnectFailure.REJECTED
+        assert refused.value.reason is not None
+        assert refused.value.reason.code == CloseCode.REFUSED
+        assert text in refused.value.reason.text
         assert handler.log == [b""]
 
     run(main)
@@ -86,11 +105,11 @@ def test_it_is_cancelled_when_its_client_leaves() -> None:
         handler = Doorkeeper()
         context = ServerContext(handler)
         async with aio.serve(context, ADDRESS) as server:
-            async with aio.connect(server.address, context.root_key.getPublicKey()):
-                await handler.asked.wait()
-            while server.stats.clients:
+            connecting = asyncio.create_task(to(context, server).__aenter__())
+            await handler.asked.wait()
+            connecting.cancel()
+            while len(handler.log) < 2:
                 await asyncio.sleep(0)
-            await asyncio.sleep(0)
             assert handler.log == [b"", "cancelled"]
 
     run(main)
@@ -101,12 +120,13 @@ def test_it_is_cancelled_when_the_server_stops() -> None:
         handler = Doorkeeper()
         context = ServerContext(handler)
         async with aio.serve(context, ADDRESS) as server:
-            client = aio.connect(server.address, context.root_key.getPublicKey())
-            entered = await client.__aenter__()
+            connecting = asyncio.create_task(to(context, server).__aenter__())
             await handler.asked.wait()
         assert handler.log == [b"", "cancelled"]
-        assert [message async for message in entered] == []
-        await client.__aexit__(None, None, None)
+        with pytest.raises(ConnectFailedError) as stopped:
+            await connecting
+        assert stopped.value.reason is not None
+        assert stopped.value.reason.code == CloseCode.SHUTDOWN
 
     run(main)
 

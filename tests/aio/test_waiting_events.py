@@ -329,10 +329,10 @@ def test_a_wait_that_a_finalizer_ends_while_others_are_woken_harms_nothing() -> 
         class Waiter(asyncio.Future[None]):
             def set_result(self, result: None) -> None:
                 super().set_result(result)
-                client._waiters.discard(self)
+                client._waiters[0].discard(self)
 
         waiters = [Waiter() for _ in range(3)]
-        client._waiters.update(waiters)
+        client._waiters[0].update(waiters)
         client._wake()
         assert all(waiter.done() for waiter in waiters)
 

@@ -16,7 +16,7 @@ __all__ = ["NOBODY", "Word", "read", "write"]
 NOBODY = 0xFFFF
 """The player of what a server says by itself."""
 
-_HEAD = struct.Struct("!IHII?")
+_HEAD = struct.Struct("!QHII?")
 
 
 class Word(NamedTuple):

@@ -284,6 +284,7 @@ class TestAnswer:
             reply, (client_secret, _) = server.answer(attempt.both()[form])
             found = attempt.receive(reply)
             assert found.secrets.client.secret == client_secret
+            assert found.is_hybrid == (form == 1)
             assert (found.key_to_send is not None) == is_late
 
     def test_a_client_without_ml_kem_sends_none(self):
@@ -294,11 +295,30 @@ class TestAnswer:
         found = attempt.receive(server.answer(attempt.both()[1])[0])
         assert found.key_to_send is None
 
+    @pytest.mark.skipif(ML_KEM is None, reason="this cryptography has no ML-KEM")
+    def test_a_client_that_requires_ml_kem_takes_no_other(self):
+        server, without = SecondServer(has_kem=True), SecondServer()
+        without.root = server.root
+        attempt = Attempt(server.public_key, ml_kem=ML_KEM, require_hybrid=True)
+        hello = attempt.both()[1]
+        for _ in range(2):
+            assert attempt.receive(without.answer(hello)[0]) is None
+            assert attempt.handshake.drop_reason == "not hybrid"
+        assert attempt.handshake.saw_no_hybrid
+        assert attempt.receive(server.answer(hello)[0]).is_hybrid
+
     def test_hellos_wait_while_its_session_is_tried(self, server, attempt):
         attempt.receive(server.answer(attempt.both()[1])[0])
         assert attempt.send(0.5) == []
         assert attempt.handshake.next_timer() == HELLO_INTERVAL + ANSWER_PATIENCE
         assert attempt.forms(HELLO_INTERVAL + ANSWER_PATIENCE) == [1, 2]
+
+    @pytest.mark.parametrize(("took", "patience"), [(0.5, 1.0), (1.0, 1.5), (2.0, 3.0), (4.0, 3.0)])
+    def test_a_slow_path_has_more_time(self, server, attempt, took, patience):
+        reply, _ = server.answer(attempt.both()[1])
+        assert attempt.receive(reply, took)
+        assert attempt.send(took + patience - 0.01) == []
+        assert attempt.forms(took + patience) == [1, 2]
 
     def test_another_is_taken_only_after_a_second(self, server, attempt):
         hellos = attempt.both()
@@ -437,10 +457,33 @@ class TestVersion1:
         assert attempt.handshake.drop_reason == "busy"
 
     def test_a_client_that_wants_version_2_only_drops_it(self):
+        server = SecondServer()
+        attempt = Attempt(server.public_key, only_version_2=True)
+        attempt.send(0.0)
+        attempt.receive(version_1(server), 0.0)
+        assert attempt.handshake.drop_reason == "version 1"
+        assert attempt.send(0.1) == []
+
+    def test_such_a_client_can_say_that_the_server_is_too_old(self):
+        server = SecondServer()
+        attempt = Attempt(server.public_key, only_version_2=True)
+        [hello] = attempt.send(0.0)
+        for _ in range(2):
+            attempt.receive(version_1(server), 0.0)
+            assert attempt.handshake.drop_reason == "version 1"
+        assert attempt.handshake.saw_version_1
+        assert attempt.receive(b"F" * 100, 0.0) is None
+        assert attempt.handshake.drop_reason == "version 1"
+        assert attempt.receive(server.answer(hello)[0], 0.0), "the attempt goes on"
+
+    def test_an_answer_that_the_server_has_not_signed_says_nothing(self):
         attempt = Attempt(ROOT_KEY.getPublicKey(), only_version_2=True)
         attempt.send(0.0)
-        attempt.receive(version_1(SecondServer()), 0.0)
-        assert attempt.handshake.drop_reason == "version 1"
+        for _ in range(2 * MAX_VERIFICATIONS):
+            assert attempt.receive(version_1(SecondServer()), 0.0) is None
+        assert not attempt.handshake.saw_version_1
+        assert attempt.handshake.saw_wrong_key
+        assert attempt.handshake.drop_reason == "busy"
         assert attempt.send(0.1) == []
 
     def test_an_attempt_that_ends_disconnects_what_there_may_be(self):

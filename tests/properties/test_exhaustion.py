@@ -136,12 +136,12 @@ class TestConnect:
         with EchoServer() as server, UdpClient(server.public_key) as client:
             assert outcome_of(client, server.address, 5.0) == [True]
 
-            def fail(*_: object) -> None:
+            def fail(*_: object, **options: object) -> None:
                 raise MemoryError
 
             calls: list[bool] = []
             with monkeypatch.context() as patched:
-                patched.setattr("mpgameserver.client.connect.ClientHandshake", fail)
+                patched.setattr("mpgameserver.client.connect.ClientHandshake2", fail)
                 with pytest.raises(MemoryError):
                     client.connect(("127.0.0.1", 9), calls.append)
             client.update()

@@ -34,6 +34,7 @@ IO_AND_CLOCKS = {
 PROTOCOL = (
     "client.handshake",
     "client.handshake2",
+    "client.setup2",
     "connection",
     "crypto",
     "stats",

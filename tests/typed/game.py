@@ -68,7 +68,6 @@ ADDRESS = ("127.0.0.1", 1474)
 assert_type(__version__, str)
 assert_type(build_info(), BuildInfo)
 assert_type(format_address(ADDRESS), str)
-assert_type(CloseReason(CloseCode.CLOSED, "").text, str)
 
 
 class Game(EventHandler):
@@ -251,6 +250,30 @@ def play(key: EllipticCurvePublicKey | str) -> ConnectionStats:
         return client.stats()
 
 
+def play_on_channels() -> None:
+    """The part of the client that only protocol 2 has."""
+    client = UdpClient(
+        minimum_protocol=2,
+        channels=[Channel("chat"), Channel("events", "unordered")],
+        credential=lambda export: b"signed " + export,
+        audience="chess",
+        require_hybrid=True,
+    )
+    chat = client.channel("chat")
+    chat.send(b"hello", lambda acked: print(acked))
+    client.channel("events").send(bytearray(b"jump"), retry=RetryMode.NONE)
+    for message in chat.messages():
+        assert_type(message, bytes)
+    assert_type(chat.pending, int)
+    assert_type(chat.name, str)
+    assert_type(client.protocol, int | None)
+    client.disconnect(1000, "to the menu")
+    if client.reason is not None:
+        assert_type(client.reason, CloseReason)
+        assert_type(client.reason.text, str)
+        print(client.reason.code == CloseCode.REFUSED)
+
+
 def draw(stats: ConnectionStats) -> None:
     """The types of a connection's statistics."""
     assert_type(stats.plot(), Figure)
@@ -285,10 +308,18 @@ async def play_in_a_loop(private: EllipticCurvePrivateKey) -> None:
                 async for seqnum, message in client:
                     assert_type(seqnum, SeqNum)
                     assert_type(message, bytes)
+                chat = client.channel("chat")
+                assert_type(chat, aio.AsyncChannel)
+                chat.send(b"hello", lambda acked: None)
+                async for line in chat:
+                    assert_type(line, bytes)
                 assert_type(client.stats(), ConnectionStats)
-                await client.disconnect()
+                assert_type(client.protocol, int | None)
+                assert_type(client.reason, CloseReason | None)
+                await client.disconnect(1000, "to the menu")
         except ConnectFailedError as error:
             assert_type(error.failure, ConnectFailure | None)
+            assert_type(error.reason, CloseReason | None)
         except ConnectionEndedError:
             logging.exception("ended")
         server.stop()

@@ -22,6 +22,9 @@ client.send("text")  # type: ignore[arg-type] # pyright: ignore[reportArgumentTy
 client.send(b"", callback=lambda: None)  # type: ignore[arg-type, misc] # pyright: ignore[reportArgumentType]
 client.setMessageTimeout("1 s")  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
 client.latency = 0.1  # type: ignore[method-assign, assignment] # pyright: ignore[reportAttributeAccessIssue]
+client.channel("chat").send("text")  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
+UdpClient(channels=["chat"])  # type: ignore[list-item] # pyright: ignore[reportArgumentType]
+client.disconnect("to the menu")  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
 seqnum, text = client.getMessage()
 text.startswith("a")  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
 
