@@ -54,11 +54,12 @@ _LOG = logging.getLogger("mpgameserver.monitor")
 _INTERVAL = 0.25
 _QUESTION_INTERVAL = 1.0
 _PROOF_TEXT = b"mpgameserver monitor 1\0"
+_TOKEN_SIZE = 8
 
 
 def _to_be_signed(token: int) -> bytes:
     # Data that a server signs in a handshake begins differently: neither passes for the other.
-    return _PROOF_TEXT + token.to_bytes(4, "big")
+    return _PROOF_TEXT + token.to_bytes(_TOKEN_SIZE, "big")
 
 
 def make_proof(key: EllipticCurvePrivateKey, token: int) -> bytes:

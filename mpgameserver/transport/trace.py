@@ -16,9 +16,11 @@ from pathlib import Path
 from typing import Any
 
 from mpgameserver._core.packet_header import decode_header
+from mpgameserver._core.packet_protection import SEALED
 from mpgameserver.enums import PacketIdentifier, PacketType
 from mpgameserver.errors import PacketError
 from mpgameserver.transport.address import SocketAddress, format_address, plain_address
+from mpgameserver.wire.protocol2.hello import HANDSHAKE_FORM, Kind
 
 __all__ = ["TRACE_VARIABLE", "PacketTrace", "PathTrace", "open_trace"]
 
@@ -28,6 +30,7 @@ MAX_TRACE_BYTES = 1 << 30
 """The size of the file: some four million lines. Unknown addresses must not fill a disk."""
 
 _LOG = logging.getLogger("mpgameserver.trace")
+_KINDS = {bytes([kind]): kind.name for kind in Kind}
 _APPEND = os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0)
 _OWNER_ONLY = 0o600  # it records who communicates with whom
 
@@ -134,11 +137,15 @@ def open_trace(path: str | os.PathLike[str] | None) -> PacketTrace | None:
 
 
 def _header(datagram: bytes) -> dict[str, Any] | None:
-    """Return the fields of the header; None if the datagram has none."""
+    """Return the fields of the header; None if the datagram has none.
+
+    Of protocol 2 there is the type alone: all else is masked, or the same in every packet.
+    """
     try:
         fields = decode_header(datagram)
     except PacketError:
-        return None
+        kind = _type_of_protocol_2(datagram)
+        return None if kind is None else {"type": kind}
     identifier = PacketIdentifier.TO_CLIENT if fields.from_server else PacketIdentifier.TO_SERVER
     known = fields.packet_type in PacketType.__members__.values()
     return {
@@ -151,3 +158,13 @@ def _header(datagram: bytes) -> dict[str, Any] | None:
         "count": fields.count,
         "ack_bits": f"{fields.ack_bits:08x}",
     }
+
+
+def _type_of_protocol_2(datagram: bytes) -> str | None:
+    if not datagram:
+        return None
+    if SEALED <= datagram[0] < 2 * SEALED:
+        return "SEALED"
+    if datagram[0] == HANDSHAKE_FORM and datagram[2:3] in _KINDS:
+        return _KINDS[datagram[2:3]]
+    return None
