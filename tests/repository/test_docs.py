@@ -43,6 +43,7 @@ DOCS = ROOT / "docs"
 PLAYED_ELSEWHERE = {
     "README.md": "test_readme.py: a server and a client that speak with each other",
     "getting-started.md": "TestGettingStarted, below: a server and two players",
+    "channels.md": "TestChannels, below: a server, a bad link and two players",
 }
 """Pages whose programs are played together by tests of their own."""
 NOT_RUN_LANGUAGES = {
@@ -337,6 +338,49 @@ class TestWhatIsNotRun:
             ["1", "authentication failed"],
             ["2", "repeated"],
         ]
+
+
+class TestChannels:
+    """The game of the page about channels, as it stands there, over a link that loses datagrams."""
+
+    PAGE = DOCS / "channels.md"
+
+    @pytest.fixture
+    def folder(self, tmp_path: Path, ports: Ports) -> Path:
+        """The folder into which the programs were pasted."""
+        pasted = {b.name: b.text for b in blocks(self.PAGE) if b.name is not None}
+        assert list(pasted) == ["server.py", "player.py"]
+        for name, text in pasted.items():
+            (tmp_path / name).write_text(ports.placed(text))
+            assert len([line for line in text.splitlines() if line.strip()]) <= 30, name
+        return tmp_path
+
+    def test_two_players_chat_in_order_and_a_third_is_refused(
+        self, folder: Path, ports: Ports
+    ) -> None:
+        genkey, *programs = (
+            shlex.split(ports.placed(c))
+            for b in blocks(self.PAGE)
+            if b.language == "sh"
+            for c in b.commands
+        )
+        subprocess.run(genkey, cwd=folder, env=environment(), check=True)
+        server, link, *players = programs
+        with ExitStack() as stack:
+            stack.enter_context(running(folder, *server))
+            wait_until_it_listens(ports[1474])
+            stack.enter_context(running(folder, *link))
+            wait_until_it_listens(ports[1475])
+            eve = [*players[0][:2], "Eve", players[0][3]]
+            began = [stack.enter_context(running(folder, *p)) for p in (*players, eve)]
+            ada, bob, refused = (process.communicate(timeout=PATIENCE)[0] for process in began)
+        assert refused.splitlines() == ["the end: your ticket is not valid"]
+        for name, heard in (("Ada", ada), ("Bob", bob)):
+            own = [line for line in heard.splitlines() if line.startswith(f"{name}: ")]
+            assert own == [f"{name}: I am at {x}" for x in (50, 150, 250)]
+            assert re.fullmatch(r"the end: Ada=\d+ Bob=\d+", heard.splitlines()[-1])
+        assert "Bob: I am at 50" in ada
+        assert "Ada: I am at 150" in bob
 
 
 class TestGettingStarted:
