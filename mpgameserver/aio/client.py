@@ -134,6 +134,10 @@ class AsyncClient:
         """Return the smoothed round-trip time, in seconds; 0.0 before the first ack."""
         return self._client.latency()
 
+    def server_time(self) -> float | None:
+        """Return the server's `time.perf_counter`, as estimated. See `UdpClient.server_time`."""
+        return self._client.server_time()
+
     def stats(self) -> ConnectionStats:
         """Return a snapshot of the connection's statistics."""
         return self._client.stats()

@@ -398,6 +398,17 @@ class UdpClient:
         """Return the smoothed round-trip time, in seconds; 0.0 before the first ack."""
         return 0.0 if self._connection is None else self._connection.latency
 
+    def server_time(self) -> float | None:
+        """Return the reading of `time.perf_counter` in the server's process, as estimated now.
+
+        It is compared with the server's once a second or so, and is wrong by at most half of the
+        round trip, by far less if both directions take about as long. None while it is not known:
+        before the first comparison, and in protocol 1.
+        """
+        if self._connection is None:
+            return None
+        return self._connection.peer_time(self._network.now())
+
     def stats(self) -> ConnectionStats:
         """Return a snapshot of the statistics of the current connection, or of the last one."""
         if self._connection is None:

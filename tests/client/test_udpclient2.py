@@ -16,6 +16,8 @@ from mpgameserver.client.channel import ClientChannel
 from mpgameserver.enums import CloseCode, CloseReason, ConnectionStatus, RetryMode
 from mpgameserver.errors import NotConnectedError
 from mpgameserver.netsim import LinkConditions
+from mpgameserver.server import EventHandler
+from mpgameserver.testing import World
 
 LOSSY = LinkConditions(loss=0.2, latency=0.02, jitter=0.01, reorder=0.1, reorder_delay=0.05)
 DEAD = LinkConditions(loss=1.0)
@@ -282,6 +284,31 @@ class TestChannels:
             assert gone() is None
         finally:
             gc.enable()
+
+
+class TestServerTime:
+    """With the package's own server, whose clock is the world's."""
+
+    @pytest.mark.parametrize("number", range(3))
+    def test_its_error_with_symmetric_jitter(self, number: int, seed: int) -> None:
+        """At most 5 ms, at a round trip of 100 ms that varies by 30 ms each way."""
+        conditions = LinkConditions(latency=0.05, jitter=0.015)
+        world = World(EventHandler(), conditions, f"{seed} {number}")
+        client = world.connect()
+        world.run(2)
+        errors = []
+        for _ in range(10):
+            world.run(1)
+            time = client.server_time()
+            assert time is not None
+            errors.append(abs(time - world.now))
+        assert max(errors) <= 0.005
+
+    def test_it_is_unknown_before_the_first_comparison(self) -> None:
+        world = PeerWorld()
+        assert world.client.server_time() is None
+        world.client.connect(ADDRESS)
+        assert world.client.server_time() is None
 
 
 class TestTheEnd:

@@ -267,6 +267,7 @@ def play_on_channels() -> None:
     assert_type(chat.pending, int)
     assert_type(chat.name, str)
     assert_type(client.protocol, int | None)
+    assert_type(client.server_time(), float | None)
     client.disconnect(1000, "to the menu")
     if client.reason is not None:
         assert_type(client.reason, CloseReason)
@@ -315,6 +316,7 @@ async def play_in_a_loop(private: EllipticCurvePrivateKey) -> None:
                     assert_type(line, bytes)
                 assert_type(client.stats(), ConnectionStats)
                 assert_type(client.protocol, int | None)
+                assert_type(client.server_time(), float | None)
                 assert_type(client.reason, CloseReason | None)
                 await client.disconnect(1000, "to the menu")
         except ConnectFailedError as error:
