@@ -5,10 +5,11 @@ from libc.stdint cimport int8_t, uint8_t
 
 from mpgameserver._core.message cimport checked_message
 
-from mpgameserver.enums import ConnectionStatus, DisconnectReason
+from mpgameserver.enums import CloseCode, ConnectionStatus, DisconnectReason
 
 __all__ = ["Session"]
 
+cdef int KEYS = CloseCode.KEYS
 cdef object _connecting = ConnectionStatus.CONNECTING
 cdef object _connected = ConnectionStatus.CONNECTED
 cdef object _dropped = ConnectionStatus.DROPPED
@@ -109,7 +110,7 @@ cdef class Session(Timed):
         """Record why the session, which is over, has ended, and return the reason."""
         if self.ending is not None:
             self.reason = self.ending
-        elif self.connection.key_used_up:
+        elif self.connection.key_used_up or self.connection.endpoint.error_code == KEYS:
             self.reason = DisconnectReason.KEY_LIMIT
         elif self.connection.endpoint.error_code:
             self.reason = DisconnectReason.PROTOCOL

@@ -371,6 +371,7 @@ class ServerEngine:
         self.dispatcher.answers.take_all()
         for session in self.sessions:
             session.connection.disown()
+        self.closed = ClosedSessions()
         self.handover = HandOver(_nothing)
         self.handover.close()
 

@@ -652,3 +652,21 @@ class TestDecidingLater:
             "handle_message",
         ]
         assert world.handler.messages == [b"first", b"second"]
+
+
+def test_a_forked_process_keeps_nothing_that_it_could_seal_with() -> None:
+    world = World()
+    player, other, newcomer = Player2(world).join(), Player2(world).join(), answered(world)
+    other.peer.close()
+    world.run(0.5)
+    send(world, newcomer, b"\x08" + newcomer.connection_id + bytes(30))
+    engine = world.engine
+    assert (len(engine.sessions), len(engine.closed), engine.half_open) == (1, 1, 1)
+    engine.end_in_child()
+    assert (len(engine.closed), engine.half_open) == (0, 0)
+    [session] = engine.sessions
+    assert not session.connection.is_live
+    before = len(world.sent)
+    world.flush()
+    assert len(world.sent) == before
+    assert player.closed is None
