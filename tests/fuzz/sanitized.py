@@ -7,6 +7,7 @@ compiled again.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import subprocess
@@ -19,6 +20,8 @@ from fuzz.toolchain import IGNORED, Toolchain, find_toolchain, version_of
 
 ROOT = Path(__file__).resolve().parents[2]
 HOME = Path(sys.prefix) / "sanitized"
+TRANSLATED = ROOT / "build" / "release" / "cython"
+"""The C of the modules, of `make install`: sanitizers are a matter of its compiler."""
 SOURCES = ("setup.py", "pyproject.toml", "README.md", "LICENSE", "_core", "mpgameserver")
 SOURCE_SUFFIXES = {".py", ".pyi", ".pyx", ".pxd", ".h", ".typed"}
 ASAN_OPTIONS = {
@@ -73,6 +76,7 @@ class Sanitized:
             return
         for name in ("tree", "venv"):
             shutil.rmtree(HOME / name, ignore_errors=True)
+        (HOME / "built-from").unlink(missing_ok=True)
         venv.create(HOME / "venv")
         packages = Path(sysconfig.get_path("platlib", vars={"base": "", "platbase": ""}))
         place = HOME / "venv" / packages.relative_to("/")
@@ -80,9 +84,14 @@ class Sanitized:
         stamp.write_text(made_with)
 
     def _build(self) -> None:
-        tree, wheels = HOME / "tree", HOME / "wheels"
+        tree, wheels, stamp = HOME / "tree", HOME / "wheels", HOME / "built-from"
+        digest = digest_of(sources())
+        if stamp.is_file() and stamp.read_text() == digest:
+            return
+        stamp.unlink(missing_ok=True)
         shutil.rmtree(wheels, ignore_errors=True)
         self._copy_sources(tree)
+        copy_translated(tree)
         build = {
             **os.environ,
             "MPGAMESERVER_SANITIZE": "1",
@@ -95,6 +104,7 @@ class Sanitized:
         [wheel] = wheels.iterdir()
         install = ["install", "--no-deps", "--force-reinstall", str(wheel)]
         subprocess.run([*pip, "--python", str(self.python), *install], check=True)
+        stamp.write_text(digest)
 
     def _copy_sources(self, tree: Path) -> None:
         """Bring the copy of what is built up to date; what was compiled before stays beside it.
@@ -117,6 +127,28 @@ class Sanitized:
             source = tree / "_core" / f"{built.name.partition('.')[0]}.pyx"
             if built.is_file() and not (built.suffix == ".so" and source.is_file()):
                 built.unlink()
+
+
+def digest_of(paths: list[Path]) -> str:
+    """Return a digest of the names and contents of files."""
+    digest = hashlib.sha256()
+    for path in sorted(paths):
+        digest.update(f"{path} {path.stat().st_size}\n".encode() + path.read_bytes())
+    return digest.hexdigest()
+
+
+def copy_translated(tree: Path) -> None:
+    """Copy the C of a release build that is newer than all that it is made of, where it differs."""
+    made = sorted(TRANSLATED.rglob("*.c"))
+    newest = max(path.stat().st_mtime for path in sources())
+    if not made or min(path.stat().st_mtime for path in made) < newest:
+        return
+    for path in made:
+        content = path.read_bytes()
+        copy = tree / "build" / "sanitize" / path.relative_to(TRANSLATED.parent)
+        if not copy.is_file() or copy.read_bytes() != content:
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            copy.write_bytes(content)
 
 
 def sources() -> list[Path]:

@@ -37,6 +37,11 @@ REPEATING = (
     "test_nothing_is_kept_of_small_messages_that_were_acked",
     "test_ten_minutes_of_play_take_no_more_than_two",
     "test_numbers_far_apart_and_out_of_order",
+    "test_up_to_three_pieces",
+    "test_a_receiver_whose_game_reads_nothing_is_no_path",
+    "test_a_packet_of_an_earlier_lap_is_not_taken_for_one_that_was_lost",
+    "test_at_full_speed_no_recorded_packet_passes_in_three_laps",
+    "test_all_that_was_ever_sent_through_three_laps",
 )
 """Tests that do one thing a hundred thousand times, which others do some dozen times: left out, for
 under sanitizers they take minutes."""

@@ -278,12 +278,14 @@ def test_it_can_be_installed_from_a_folder_as_the_page_says(built, tmp_path):
     assert output.endswith(f"release {mpgameserver.__version__}\n")
 
 
+build_with_hooks = pytest.mark.extra  # two builds of all modules take minutes
 profiles_compiled_code = pytest.mark.skipif(
     sys.version_info[:2] == (3, 12),
     reason="the cProfile of Python 3.12 listens to events that compiled code cannot raise yet",
 )
 
 
+@build_with_hooks
 @profiles_compiled_code
 def test_a_profile_build_shows_the_compiled_functions_to_cprofile(profile_build, tmp_path):
     path = str(profile_build.package)
@@ -291,6 +293,7 @@ def test_a_profile_build_shows_the_compiled_functions_to_cprofile(profile_build,
     assert output == "profile ['_core/seqnum.pyx']\n"
 
 
+@build_with_hooks
 @profiles_compiled_code
 def test_the_profile_of_the_hot_path_has_the_functions_that_the_page_explains(
     profile_build, tmp_path
@@ -316,12 +319,14 @@ def test_the_profile_of_the_hot_path_has_the_functions_that_the_page_explains(
     assert re.search(r"endpoint\.pyx:\d+\(receive\) +-> .*\.pyx", answer)
 
 
+@build_with_hooks
 def test_a_debug_build_traces_lines(debug_build, tmp_path):
     path = str(debug_build.package)
     output = succeed(sys.executable, "-c", SEE_WHAT_IS_TRACED, cwd=tmp_path, PYTHONPATH=path)
     assert output == "debug ['_core/seqnum.pyx']\n"
 
 
+@build_with_hooks
 def test_every_module_of_a_build_with_hooks_has_them(profile_build, debug_build):
     for build in (profile_build, debug_build):
         modules = list(build.package.rglob("*.so"))
@@ -329,12 +334,14 @@ def test_every_module_of_a_build_with_hooks_has_them(profile_build, debug_build)
         assert [module.name for module in modules if not HOOK.search(module.read_bytes())] == []
 
 
+@build_with_hooks
 def test_a_build_says_which_one_it_is(profile_build, debug_build, built):
     assert "mpgameserver: profile build" in profile_build.log
     assert "mpgameserver: debug build" in debug_build.log
     assert "mpgameserver: release build" in built.log
 
 
+@build_with_hooks
 def test_a_build_writes_nothing_outside_its_folder(profile_build, debug_build):
     for build in (profile_build, debug_build):
         assert {name for name in build.written if not name.startswith("build/")} == set()
