@@ -56,8 +56,9 @@ class Limits:
     once. Above what a client of this package sends on a fast machine, some 700,000 a second. Beyond
     it packets are dropped and not acked."""
     half_open: int = 4096
-    """Handshakes that wait for their CHALLENGE_RESP: more than `handshake_rate` opens within the 5
-    s that one may take. Some 3 kB each, and 16 kB more in protocol 2 once a packet has claimed to
+    """Handshakes of each protocol that were answered and are not a session yet, in protocol 1
+    because their CHALLENGE_RESP is missing: more than `handshake_rate` opens within the 5 s that
+    one may take. Some 3 kB each, and 16 kB more in protocol 2 once a packet has claimed to
     be of its session. At the limit a random one is evicted."""
     half_open_per_host: int = 256
     """The same for one host: dozens of players behind one router who all join a match at once. One
