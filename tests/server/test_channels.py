@@ -14,10 +14,12 @@ from support.wire2.tables import LATEST, ORDERED, SEQUENCED, UNORDERED
 from support.wire2.tables import Channel as Row
 
 from mpgameserver import Channel, EventHandler
+from mpgameserver.channels import WINDOW_MESSAGES
 from mpgameserver.enums import RetryMode
 from mpgameserver.errors import OldPeerError, SendQueueFullError
 from mpgameserver.netsim import LinkConditions
 from mpgameserver.server.context import ServerContext
+from mpgameserver.wire.protocol2.setup import AcceptData
 
 CHANNELS = [
     Channel("chat", window=5000),
@@ -144,6 +146,14 @@ class TestSending:
             ValueError, match="no channel 'caht' is declared; declared: 'chat', 'po"
         ):
             a_world.engine.clients[0].channel("caht")
+
+    def test_the_windows_that_it_grants_are_in_the_accept_data_byte_for_byte(self) -> None:
+        a_world = world()
+        player = Player2(a_world, ROWS).join()
+        assert player.peer._may_send == {1: (WINDOW_MESSAGES, 5000)}
+        windows = a_world.context.channels.windows
+        accepted = AcceptData(bytes(range(16)), windows).encode()
+        assert accepted == bytes(range(16)) + bytes.fromhex("50005388")
 
     def test_a_message_longer_than_the_peers_window_is_refused(self) -> None:
         a_world = world()
