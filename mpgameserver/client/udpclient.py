@@ -399,11 +399,12 @@ class UdpClient:
         return 0.0 if self._connection is None else self._connection.latency
 
     def server_time(self) -> float | None:
-        """Return the reading of `time.perf_counter` in the server's process, as estimated now.
+        """Return the server's time now, in seconds: what `ServerContext.server_time` says there.
 
-        It is compared with the server's once a second or so, and is wrong by at most half of the
-        round trip, by far less if both directions take about as long. None while it is not known:
-        before the first comparison, and in protocol 1.
+        It is the server's monotonic clock, so only differences of two times mean anything. It is
+        compared with the server's once a second or so, and is wrong by at most half of the round
+        trip, by far less if both directions take about as long. None while it is not known: before
+        the first comparison, and in protocol 1.
         """
         if self._connection is None:
             return None

@@ -211,6 +211,14 @@ class ServerContext:
         """
         return self._groups.get(name)
 
+    def server_time(self) -> float:
+        """Return the server's time, in seconds, which clients know as `UdpClient.server_time`.
+
+        It is monotonic, and moves on with each turn of the server. 0.0 while no server runs this
+        context.
+        """
+        return self._now()
+
     def call_soon_threadsafe(self, fn: Callable[..., object], *args: object) -> None:
         """Call `fn(*args)` on the handler's thread: soon, or once a server runs this context.
 
