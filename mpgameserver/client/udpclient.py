@@ -15,9 +15,11 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from functools import partial
 from types import TracebackType
+from typing import cast
 
 from mpgameserver import forks
 from mpgameserver._core.callbacks import Callbacks, Exclusive, ThreadGuard
+from mpgameserver._core.endpoint2 import Endpoint2
 from mpgameserver._core.pump import ClientPump
 from mpgameserver._core.seqnum import SeqNum
 from mpgameserver.channels import Channel
@@ -25,6 +27,7 @@ from mpgameserver.client.channel import ClientChannel
 from mpgameserver.client.connect import Attempt, server_address
 from mpgameserver.client.network import SYSTEM, Network
 from mpgameserver.client.options import Credential, SessionOptions
+from mpgameserver.client.silence import Silence
 from mpgameserver.connection import (
     CloseReason,
     Connection,
@@ -41,6 +44,7 @@ from mpgameserver.transport.address import format_address, plain_address
 from mpgameserver.transport.ratelog import LimitedLog
 from mpgameserver.transport.sockets import ConnectedSocket
 from mpgameserver.transport.trace import open_trace
+from mpgameserver.wire.protocol2.hello import VERSION
 
 __all__ = ["UdpClient"]
 
@@ -130,6 +134,7 @@ class UdpClient:
         self._failure: ConnectFailure | None = None
         self._rejection: CloseReason | None = None
         """The reason of a server that has ended the last attempt."""
+        self._silence = Silence()
         self._drop_log = LimitedLog(_LOG)
         self._send_errors: Callable[[], dict[str, int]] = dict
         forks.end_in_child(self)
@@ -518,6 +523,29 @@ class UdpClient:
             self._pump.receive(MAX_DATAGRAMS_PER_UPDATE, now)
         if self._connection is not None:
             self._connection.advance(now)
+            if self._may_move and self._silence.is_long(
+                now - self._connection.endpoint.last_received
+            ):
+                self._change_socket(self._connection)
+
+    @property
+    def _may_move(self) -> bool:
+        """True while another socket could go on with the session."""
+        return self.protocol == VERSION and self.connected()
+
+    def _change_socket(self, connection: Connection) -> None:
+        """Go on with the session from another socket, whose local address is that of now."""
+        assert self._socket is not None
+        try:
+            new_socket = self._network.new_socket(self._socket.family)
+            sock = ConnectedSocket(new_socket, self._socket.address, self._trace)
+        except OSError as error:
+            _LOG.info("no other socket for the session: %s", error)
+            return
+        _LOG.info("the server is silent: the session goes on from another socket")
+        self._close_socket()
+        cast(Endpoint2, connection.endpoint).on_path_changed()
+        self._use_socket(sock, connection)
 
     def _update_attempt(self, attempt: Attempt, now: float) -> None:
         established = attempt.update(now)
@@ -529,10 +557,13 @@ class UdpClient:
             self._end_attempt(False)
 
     def _begin(self, sock: ConnectedSocket, connection: Connection) -> None:
+        self._connection, self._silence = connection, Silence()
+        self._use_socket(sock, connection)
+
+    def _use_socket(self, sock: ConnectedSocket, connection: Connection) -> None:
         on_drop = partial(_log_drop, self._drop_log)
         self._socket = sock
         self._send_errors = sock.errors.counts
-        self._connection = connection
         self._pump = ClientPump(connection, sock.datagrams, on_drop, sock.observer)
 
     def _end_attempt(self, succeeded: bool) -> None:

@@ -271,6 +271,11 @@ class ConnectedSocket:
             return None
         return self._socket.getsockopt(*_IPV6_MTU)
 
+    @property
+    def family(self) -> socket.AddressFamily:
+        """The address family: AF_INET or AF_INET6."""
+        return socket.AddressFamily(self._socket.family)
+
     def fileno(self) -> int:
         """The file descriptor; -1 once closed."""
         return self._socket.fileno()

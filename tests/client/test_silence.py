@@ -1,0 +1,76 @@
+"""A client of protocol 2 whose socket has become useless goes on from another one."""
+
+from __future__ import annotations
+
+import pytest
+
+from mpgameserver import ConnectionStatus, EventHandler, RetryMode
+from mpgameserver.client.silence import FIRST_SILENCE, Silence
+from mpgameserver.netsim import LinkConditions, LinkPair
+from mpgameserver.testing import World
+
+DEAD = LinkConditions(loss=1.0)
+
+
+class Echo(EventHandler):
+    """Says again what it hears, for certain."""
+
+    def __init__(self) -> None:
+        self.left: list[object] = []
+
+    def handle_message(self, client, seqnum, msg=b""):
+        client.send(msg, RetryMode.RETRY_ON_TIMEOUT)
+
+    def disconnect(self, client):
+        self.left.append(client)
+
+
+def cut(client) -> None:
+    """Let what the client's sockets send and receive from now on vanish."""
+    for sock in client._network.sockets.values():
+        sock.links = LinkPair(DEAD)
+
+
+def ports(client) -> list[int]:
+    return [port for port, sock in client._network.sockets.items() if not sock.is_closed]
+
+
+@pytest.mark.parametrize("loss", [0.0, 0.1])
+def test_a_game_whose_local_address_is_gone_plays_on(loss, seed):
+    echo = Echo()
+    world = World(echo, LinkConditions(latency=0.03, loss=loss), seed)
+    client = world.connect(minimum_protocol=2)
+    (before,) = ports(client)
+    heard = []
+    for n in range(60):
+        if n == 20:
+            cut(client)
+        client.send(b"%d" % n)
+        world.run(0.1)
+        heard += [msg for _, msg in client.getMessages()]
+    world.run(3)
+    heard += [msg for _, msg in client.getMessages()]
+    assert sorted(heard) == sorted(b"%d" % n for n in range(60))
+    assert client.status() is ConnectionStatus.CONNECTED
+    assert echo.left == []
+    assert ports(client) != [before]
+
+
+def test_a_silent_server_costs_a_few_sockets():
+    world = World(Echo())
+    client = world.connect(minimum_protocol=2)
+    client._network.conditions = DEAD
+    cut(client)
+    opened = set(ports(client))
+    while client.status() is ConnectionStatus.CONNECTED:
+        world.run(0.1)
+        opened |= set(ports(client))
+    assert 2 <= len(opened) <= 4
+
+
+def test_the_silence_that_is_enough_doubles_until_something_is_heard():
+    silence = Silence()
+    asked = [n / 4 for n in range(24)]
+    assert [s for s in asked if silence.is_long(s)] == [FIRST_SILENCE, 2.0, 4.0]
+    assert not silence.is_long(0.1)
+    assert silence.is_long(FIRST_SILENCE)
