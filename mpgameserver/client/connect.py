@@ -52,11 +52,14 @@ FRESH_PORT_DELAY = 1.0
 """Seconds before an address is tried from a second port."""
 MAX_DATAGRAMS_PER_READ = 64
 """Datagrams read from one socket in one frame, while no sender is verified."""
+MAX_SETUPS = 4
+"""Sessions that may still be accepted: a new one each second at most. The oldest is forgotten."""
 MAX_PATH_MTU = 9216
 """Bytes of a packet: Ethernet jumbo frames. A larger MTU, such as that of loopback, belongs to a
 path that drops nothing for its size."""
 
 _LOG = logging.getLogger("mpgameserver.client")
+_NOT_AUTHENTIC = "authentication failed"
 
 
 def server_address(addr: object) -> tuple[str, int]:
@@ -129,7 +132,8 @@ class Attempt:
             require_hybrid=options.require_hybrid,
             ml_kem=find_ml_kem(),
         )
-        self._setup: SessionSetup | None = None
+        self._setups: list[SessionSetup] = []
+        """Those that may still be accepted; CONNECT is sent in the last one."""
         self._resolver: Resolver | None = network.resolver(*addr)
         self._answered: Resolver | None = None
         self._routes: list[_Route] = []
@@ -151,10 +155,10 @@ class Attempt:
 
     def next_timer(self) -> float:
         """Return when `update` is due if nothing arrives before."""
-        if self._setup is None:
+        if not self._setups:
             return min(self._deadline, self._next_handshake())
-        due = min(self._deadline, self._setup.connection.next_timer())
-        return due if self._setup.has_opened else min(due, self._next_handshake())
+        due = min(self._deadline, self._setups[-1].connection.next_timer())
+        return due if self._has_opened() else min(due, self._next_handshake())
 
     def _next_handshake(self) -> float:
         due = (route.next_socket for route in self._routes)
@@ -182,8 +186,8 @@ class Attempt:
         return None
 
     def _has_opened(self) -> bool:
-        """Return True once a server has shown that it has the secrets of the setup."""
-        return self._setup is not None and self._setup.has_opened
+        """Return True once a server has shown that it has the secrets of a setup."""
+        return bool(self._setups) and self._setups[-1].has_opened
 
     def _send(self, path: Hashable, datagram: bytes, now: float) -> None:
         assert isinstance(path, ConnectedSocket)
@@ -207,7 +211,7 @@ class Attempt:
         with contextlib.suppress(OSError):  # closed by something else: the server is not notified
             for path, datagram in self._handshake.abort(self._now):
                 self._send(path, datagram, self._now)
-            self._give_up_setup(self._now)
+            self._give_up_setups(self._now)
             if self._established is not None and self._established[0] is not kept:
                 sock, connection = self._established
                 disconnect = connection.abort(self._now)
@@ -275,12 +279,8 @@ class Attempt:
 
     def _take(self, sock: ConnectedSocket, datagram: bytes, now: float) -> str | None:
         """Process a datagram; return the reason if it is dropped, else None."""
-        setup = self._setup
-        if setup is not None and setup.path is sock and _is_sealed_2(datagram):
-            reason = setup.receive(datagram, now)
-            if setup.is_accepted:
-                self._establish(sock, setup.connection)
-            return reason
+        if self._setups and _is_sealed_2(datagram):
+            return self._take_sealed(sock, datagram, now)
         if self._has_opened():
             return "no session"
         found = self._handshake.receive(sock, datagram, now)
@@ -290,14 +290,40 @@ class Attempt:
             self._establish(sock, Connection(found.endpoint, found.token, self._timing))
         return self._handshake.drop_reason
 
+    def _take_sealed(self, sock: ConnectedSocket, datagram: bytes, now: float) -> str | None:
+        """Try the setups on a sealed packet, the newest first; the one that it opens goes on."""
+        reason: str | None = "no session"
+        for setup in [each for each in reversed(self._setups) if sock in self._paths_of(each)]:
+            reason = setup.receive(datagram, now)
+            if reason == _NOT_AUTHENTIC:
+                continue
+            if reason is None:
+                setup.path = sock
+                self._setups.remove(setup)
+                self._setups.append(setup)
+            if setup.is_accepted:
+                self._establish(sock, setup.connection)
+            break
+        return reason
+
+    def _paths_of(self, setup: SessionSetup) -> list[ConnectedSocket]:
+        """Return the sockets that lead to the server of a setup.
+
+        It has the address of the socket whose hello it has answered first, which need not be the
+        one where the answer came: both ports of a client send the same hello.
+        """
+        return next((route.sockets for route in self._routes if setup.path in route.sockets), [])
+
     def _establish(self, sock: ConnectedSocket, connection: Connection) -> None:
-        if self._setup is not None and self._setup.connection is connection:
-            self._setup = None
+        self._setups = [each for each in self._setups if each.connection is not connection]
         self._established = sock, connection
 
     def _begin_setup(self, answer: VerifiedAnswer, now: float) -> None:
-        """Send CONNECT in the session of an answer, instead of one that has not replied."""
-        self._give_up_setup(now)
+        """Send CONNECT in the session of an answer, instead of one that has not replied.
+
+        That one is not closed: the first packet that a server opens makes it forget the other
+        sessions of this client, so the CLOSE could end the new one.
+        """
         try:
             credential = self._options.credential_for(answer.secrets.export)
         except Exception:
@@ -305,25 +331,31 @@ class Attempt:
             self.failure = ConnectFailure.NO_CREDENTIAL
             return
         channels = self._options.channels
-        self._setup = SessionSetup(answer, credential, channels, self._timing, now)
+        self._setups.append(SessionSetup(answer, credential, channels, self._timing, now))
+        del self._setups[:-MAX_SETUPS]
 
-    def _give_up_setup(self, now: float) -> None:
-        setup, self._setup = self._setup, None
-        if setup is not None:
+    def _give_up_setups(self, now: float) -> None:
+        setups, self._setups = self._setups, []
+        for setup in setups:
             for datagram in setup.close(now):
-                self._send(setup.path, datagram, now)
+                self._send_setup(setup, datagram, now)
+
+    def _send_setup(self, setup: SessionSetup, datagram: bytes, now: float) -> None:
+        """Send a datagram from the session's port, or from every one while that is unknown."""
+        for path in [setup.path] if setup.has_opened else self._paths_of(setup):
+            self._send(path, datagram, now)
 
     def _advance_setup(self, now: float) -> None:
         """Send what the setup has to send; fail if it was closed, forget it if it was dropped."""
-        setup = self._setup
-        if setup is None:
+        if not self._setups:
             return
+        setup = self._setups[-1]
         for datagram in setup.datagrams(now):
-            self._send(setup.path, datagram, now)
+            self._send_setup(setup, datagram, now)
         if setup.reason is not None:
             self.reason, self.failure = setup.reason, ConnectFailure.REJECTED
         elif not setup.connection.is_live:
-            self._setup = None
+            self._setups.remove(setup)
 
     def _check_failure(self, now: float) -> None:
         if self.failure is not None:
@@ -337,7 +369,7 @@ class Attempt:
     def _signed_verdict(self) -> ConnectFailure | None:
         """Return the failure that the server itself has signed, if any."""
         handshake = self._handshake
-        if self._setup is not None:
+        if self._setups:
             return None
         if handshake.was_downgraded:
             return ConnectFailure.DOWNGRADED
@@ -346,7 +378,7 @@ class Attempt:
         return ConnectFailure.NOT_HYBRID if handshake.saw_no_hybrid else None
 
     def _why_time_is_up(self) -> ConnectFailure:
-        if self._setup is None and self._handshake.saw_wrong_key:
+        if not self._setups and self._handshake.saw_wrong_key:
             return ConnectFailure.WRONG_KEY
         if self._resolver is not None:
             return ConnectFailure.UNRESOLVED

@@ -26,6 +26,8 @@ from mpgameserver.client.handshake import HELLO_INTERVAL
 from mpgameserver.client.handshake2 import ANSWER_PATIENCE
 from mpgameserver.enums import CloseCode, CloseReason, ConnectFailure, ConnectionStatus
 from mpgameserver.netsim import LinkConditions
+from mpgameserver.server import EventHandler
+from mpgameserver.testing import World
 
 FRAME = 1 / 120
 LATENCY = 0.02
@@ -259,7 +261,7 @@ class TestSetup:
         world.run(1)
         assert len(world.server.hellos) > 1
 
-    def test_another_answer_is_taken_then_and_the_first_session_is_closed(self) -> None:
+    def test_another_answer_is_taken_then_and_the_first_session_is_closed_last(self) -> None:
         class HalfSilent(PeerServer):
             def take(self, session: Peer2, datagram: bytes) -> None:
                 if session is not next(iter(self.sessions.values())) or session.is_late:
@@ -278,10 +280,37 @@ class TestSetup:
         first.receive = lambda datagram: received.append(datagram)
         received: list[bytes] = []
         world.run_until(world.client.connected)
+        assert received == [], "the first packet would have the server forget the others"
+        world.run(0.1)
         assert len(received) >= 1
         others = [each for each in world.server.sessions.values() if each is not first]
         assert [each.is_open for each in others].count(True) == 1
         assert first.credential is None
+
+    def test_the_first_session_may_be_accepted_late(self) -> None:
+        kept: list[bytes] = []
+
+        class Late(PeerServer):
+            def take(self, session: Peer2, datagram: bytes) -> None:
+                if session is next(iter(self.sessions.values())):
+                    kept.append(datagram)
+
+        world = PeerWorld(Late())
+        world.client.connect(ADDRESS)
+        world.run_until(lambda: len(world.server.sessions) > 1)
+        world.run(0.5)
+        first = next(iter(world.server.sessions.values()))
+        first.receive(kept[0])
+        world.server.take = PeerServer.take.__get__(world.server)
+        world.run_until(world.client.connected)
+        token = next(iter(world.server.sessions))
+        assert world.client.token() == int.from_bytes(token, "big")
+
+    @pytest.mark.parametrize("number", [*range(10), 18, 27])
+    def test_at_a_third_of_loss_the_package_s_server_is_reached_in_time(self, number: int) -> None:
+        """Within the 5 s that an attempt has: the seeds include those that need two answers."""
+        conditions = LinkConditions(loss=0.33, latency=0.08, jitter=0.06)
+        assert World(EventHandler(), conditions, number).connect().protocol == 2
 
     def test_of_two_servers_that_answer_one_gets_the_credential(self) -> None:
         class Two(PeerServer):

@@ -254,7 +254,7 @@ class TestConnecting:
             assert seen == [(True, ConnectionStatus.CONNECTED)]
             assert client.connected()
             assert client.failure is None
-            assert client.token() & 0x4000_0000
+            assert client.token() > 0
         assert client.status() == ConnectionStatus.DISCONNECTED
         assert client.token() == 0
 
