@@ -153,7 +153,7 @@ class ServerContext:
         self._calls: deque[Call] = deque()
         self._is_shutting_down = False
         self._server: Serving | None = None
-        self._broadcaster = Broadcaster(self.channels, self._now)
+        self._broadcaster = Broadcaster(self.channels)
         self._groups = Groups(self._broadcaster)
         forks.end_in_child(self)
 

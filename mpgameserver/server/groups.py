@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from weakref import WeakValueDictionary
 
 from mpgameserver.channels import ChannelTable
@@ -18,11 +18,10 @@ _LOG = logging.getLogger("mpgameserver.server")
 
 
 class Broadcaster:
-    """Sends a message to several clients; `clock` returns the server's time."""
+    """Sends a message to several clients."""
 
-    def __init__(self, channels: ChannelTable, clock: Callable[[], float]) -> None:
+    def __init__(self, channels: ChannelTable) -> None:
         self._channels = channels
-        self._clock = clock
         self._log = LimitedLog(_LOG)
 
     def send(
@@ -43,7 +42,7 @@ class Broadcaster:
             try:
                 client._send_on(number, data, mode, None)
             except (SendQueueFullError, OldPeerError) as error:
-                self._log.warning(self._clock(), "%r misses a broadcast: %s", client, error)
+                self._log.warning(client._session.now, "%r misses a broadcast: %s", client, error)
 
 
 class Group:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import gc
+import weakref
 from typing import Any
 
 import pytest
 from support.serverworld import Recorder, World
 
 from mpgameserver.enums import RetryMode
+from mpgameserver.server import EventHandler, ServerContext
 from mpgameserver.server.groups import Group
 
 
@@ -91,3 +93,16 @@ def test_mistakes_are_raised_at_once() -> None:
 
 def test_a_group_says_what_it_is() -> None:
     assert repr(World().context.group("red")) == "<Group 'red' of 0 clients>"
+
+
+def test_a_context_that_nobody_has_any_more_is_gone_at_once() -> None:
+    """With the files that it has opened: the access log, the trace."""
+    gc.disable()
+    try:
+        context = ServerContext(EventHandler())
+        context.group("red")
+        gone = weakref.ref(context)
+        del context
+        assert gone() is None
+    finally:
+        gc.enable()
