@@ -177,7 +177,8 @@ $(WHEEL): $(SOURCES) $(BUILD_TOOLS)
 		test -e _core/$${module%%.*}.pyx || rm $$file; \
 	done
 	@echo 'mpgameserver: $(KIND) build'
-	$(BIN)/python -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist .
+	$(BIN)/python -m pip wheel --verbose --no-deps --no-build-isolation --wheel-dir dist . \
+		>build/$(KIND).log 2>&1 || { cat build/$(KIND).log; exit 1; }
 	touch $@
 
 $(INSTALLED): $(WHEEL)

@@ -15,9 +15,10 @@ DIRECTIVES = {"language_level": 3, "embedsignature": True, "allow_none_for_exten
 DIRECTIVES |= {"auto_pickle": False}  # it would copy pointers, and nothing here is to be pickled
 HOOKS = {"profile": {"profile": True}, "debug": {"linetrace": True, "nonecheck": True}}
 MACROS = {"profile": ["CYTHON_PROFILE"], "debug": ["CYTHON_TRACE", "CYTHON_TRACE_NOGIL"]}
-DEBUG = ["/Od", "/Z7"] if os.name == "nt" else ["-O0", "-g3", "-UNDEBUG"]
+FLAGS = {"debug": ["/Od", "/Z7"] if os.name == "nt" else ["-O0", "-g3", "-UNDEBUG"]}
 SANITIZERS = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
-SANITIZE = ["-O1", "-g1", "-UNDEBUG", "-fno-omit-frame-pointer", *SANITIZERS]
+FLAGS["sanitize"] = ["-O1", "-g1", "-UNDEBUG", "-fno-omit-frame-pointer", *SANITIZERS]
+FLAGS["release"] = ["-g0"] * (os.name != "nt" and "CFLAGS" not in os.environ)  # a third faster
 
 
 def is_on(switch: str) -> bool:
@@ -54,10 +55,9 @@ class TranslateAndBuild(build_ext):
 
 kind = kind_of_build()
 print(f"mpgameserver: {kind} build", flush=True)
-warnings = [] if os.name == "nt" else ["-Wall", "-Wsign-compare"]
 c = {"include_dirs": ["_core"], "depends": HEADERS, "libraries": LIBRARIES}
 c["define_macros"] = [(macro, "1") for macro in MACROS.get(kind, [])]
-c["extra_compile_args"] = warnings + {"debug": DEBUG, "sanitize": SANITIZE}.get(kind, [])
+c["extra_compile_args"] = ["-Wall", "-Wsign-compare"] * (os.name != "nt") + FLAGS.get(kind, [])
 c["extra_link_args"] = SANITIZERS if kind == "sanitize" else []
 paths = sorted(Path("_core").glob("*.pyx"))
 modules = [Extension(f"mpgameserver._core.{path.stem}", [str(path)], **c) for path in paths]
