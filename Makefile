@@ -7,8 +7,9 @@ PYTHON ?= python3
 VENV ?= .venv
 ARGS ?=
 SECONDS ?= 600
-# One process for each core; a test must not depend on having one for itself.
-WORKERS ?= auto
+# One process more than there are cores, for some tests wait for real time; no test may depend on
+# having a core for itself.
+WORKERS ?= $(shell $(BIN)/python -c 'import os; print((os.cpu_count() or 1) + 1)')
 
 # What pytest makes of the tests is kept: it takes 12 s for each process that runs them.
 export PYTHONDONTWRITEBYTECODE :=
