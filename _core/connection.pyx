@@ -190,6 +190,8 @@ cdef class Connection:
             # A DISCONNECT that acks ours is the reply: the peer has forgotten the session.
             self._owes_disconnect = not self.endpoint.disconnect_acked()
             self._end(_disconnected)
+        elif self.endpoint.was_reset and self.is_live:
+            self._end(_dropped)  # the server does not know the session any more
         elif not self.is_live and reason == ACCEPTED and self.endpoint.protocol == 2:
             self._owes_disconnect = True  # the reply to the peer's CLOSE was lost
         return None if reason == ACCEPTED else DROP_REASONS[<int>reason - 1]

@@ -16,6 +16,7 @@ The peer breaks a rule: `error_code` says which code closes the session, which i
 """
 
 import os
+from hmac import compare_digest
 
 cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
@@ -123,6 +124,7 @@ cdef enum:
     SKIP_MASK = 1023         # ...and as many more at random, at most
     CLOSING_PTOS = 3         # probe timeouts for which a CLOSE is sent
 
+cdef bytes RESET_HEAD = b"\x04\xff\x04"   # a handshake packet of the kind 4
 cdef int64_t MAX_FORGED = <int64_t>1 << 52     # under one key: RFC 9001 section 6.6
 cdef double REDUNDANT_INTERVAL = 0.010  # seconds: packets sent together are lost together
 cdef double LOSSY = 0.01           # fraction of packets; above it small messages are copied
@@ -596,6 +598,7 @@ cdef class Endpoint2(Endpoint):
         if self.error_code:
             return UNEXPECTED
         if not self._opener.unmask(datagram, self._incoming_id_size, newest, &header):
+            self.was_reset = self.was_reset or _is_reset(self, datagram)
             return MALFORMED
         if not self.received_packets.is_new(header.number):
             return TOO_OLD if header.number <= newest - REMEMBERED_PACKETS else REPEATED
@@ -945,6 +948,13 @@ cdef bint _break(Endpoint2 endpoint, int64_t code) noexcept:
     if endpoint.error_code == 0:
         endpoint.error_code = code
     return False
+
+
+cdef bint _is_reset(Endpoint2 endpoint, bytes datagram) except -1:
+    """Return True for a stateless reset with the token that the server has given."""
+    return endpoint.reset_token is not None and compare_digest(
+        datagram, RESET_HEAD + endpoint.reset_token
+    )
 
 
 cdef DropReason _keep_early(Endpoint2 endpoint, bytes datagram) except? REASON_COUNT:

@@ -29,6 +29,7 @@ cdef class Endpoint:
     cdef readonly int64_t error_code          # protocol 2: this side must close with it; 0: none
     cdef readonly object close_code           # protocol 2: of the peer's CLOSE; None before one
     cdef readonly str close_text
+    cdef readonly bint was_reset              # protocol 2: the server has lost the session
     cdef readonly double last_received        # time of the last accepted packet, or the start
     cdef readonly int64_t assembled, sent, received, acked, timeouts   # packets
     cdef readonly int64_t messages_received, repeated_messages   # the latter among the former

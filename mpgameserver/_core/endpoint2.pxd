@@ -20,6 +20,7 @@ from mpgameserver._core.setup_pieces cimport SetupPieces
 cdef class Endpoint2(Endpoint):
     cdef readonly ReceivedPackets received_packets
     cdef public double peer_idle_timeout      # seconds
+    cdef public bytes reset_token             # of the server; None: not known yet
     cdef readonly bytes connection_id
     cdef readonly PeerClock clock             # of the server; None at a server
     cdef readonly int64_t last_number         # of the last packet that was accepted
@@ -33,8 +34,7 @@ cdef class Endpoint2(Endpoint):
     cdef SetupPieces _setup
     cdef list _receivers                      # a ChannelReceiver for each channel, or None
     cdef list _inboxes                        # of a client: a Fifo for each channel, or None
-    cdef list _ordered                        # the receivers of ordered channels
-    cdef list _early                          # datagrams that a client keeps until it is accepted
+    cdef list _ordered, _early     # receivers of ordered channels; datagrams kept until accepted
     cdef bytes _outgoing_id, _path_response, _close_text
     cdef Py_ssize_t _incoming_id_size, _frames_limit
     cdef int64_t _close_code, _time_echo, _time_received    # echo -1: no TIME waits for a reply

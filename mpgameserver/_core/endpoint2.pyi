@@ -17,6 +17,7 @@ MAX_EARLY_PACKETS: Final[int]
 @final
 class Endpoint2(Endpoint):
     peer_idle_timeout: float
+    reset_token: bytes | None
     def __new__(
         cls,
         own_secret: TrafficSecret,

@@ -90,10 +90,12 @@ class SessionSetup:
         """Open the channels with the windows that the server grants."""
         ordered = sum(row.kind is ChannelKind.ORDERED for row in self._channels.declared)
         try:
-            granted = iter(AcceptData.decode(setup, ordered).windows)
+            accepted = AcceptData.decode(setup, ordered)
         except HandshakeError as error:
             self.connection.disconnect(now, CloseCode.PROTOCOL, str(error))
             return
+        self._endpoint.reset_token = accepted.reset_token
+        granted = iter(accepted.windows)
         for row, (_, channel) in zip(self._channels.declared, self._channels, strict=True):
             peers = next(granted) if row.kind is ChannelKind.ORDERED else Window()
             self._endpoint.open_channel(

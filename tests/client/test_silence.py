@@ -68,6 +68,14 @@ def test_a_silent_server_costs_a_few_sockets():
     assert 2 <= len(opened) <= 4
 
 
+def test_a_client_whose_server_has_lost_the_session_learns_it_at_once(seed):
+    world = World(Echo(), seed=seed)
+    client = world.connect(minimum_protocol=2)
+    world._engine.sessions.by_id.clear()  # as in another process, which has the same key
+    world.run(0.5)
+    assert client.status() is ConnectionStatus.DROPPED
+
+
 def test_the_silence_that_is_enough_doubles_until_something_is_heard():
     silence = Silence()
     asked = [n / 4 for n in range(24)]

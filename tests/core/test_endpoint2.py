@@ -11,6 +11,7 @@ from support.endpoints2 import (
     CONNECTION_ID,
     LOOT,
     POSITION,
+    RESET_TOKEN,
     SCORE,
     TICK,
     WINDOW,
@@ -376,6 +377,29 @@ class TestEnd:
             assert side.connection.status is ConnectionStatus.CONNECTED
             assert side.connection.latency == pytest.approx(0.08, abs=0.02)
         assert len(pair.datagrams) < 30 * 2 * 25
+
+
+class TestReset:
+    """A server that has lost its sessions says so."""
+
+    def test_a_client_that_gets_its_token_ends_without_a_word(self):
+        side, _ = accepted()
+        side.endpoint.reset_token = RESET_TOKEN
+        side.receive(b"\x04\xff\x04" + RESET_TOKEN, 1.0)
+        assert side.connection.status is ConnectionStatus.DROPPED
+        assert side.datagrams(1.0) == []
+
+    @pytest.mark.parametrize("token", [bytes(16), RESET_TOKEN[:-1], RESET_TOKEN + b"t"])
+    def test_another_token_is_no_reset(self, token):
+        side, _ = accepted()
+        side.endpoint.reset_token = RESET_TOKEN
+        side.receive(b"\x04\xff\x04" + token, 1.0)
+        assert side.connection.status is ConnectionStatus.CONNECTED
+
+    def test_a_client_that_knows_no_token_cannot_be_told(self):
+        side, _ = accepted()
+        side.receive(b"\x04\xff\x04" + RESET_TOKEN, 1.0)
+        assert side.connection.status is ConnectionStatus.CONNECTED
 
 
 class TestKeys:
