@@ -219,7 +219,7 @@ cdef class Dispatcher:
         if reason is _reassembly_full and self._owner.make_room(session):
             reason = session.connection.receive(datagram, self.now)
         messages = endpoint.messages_received - messages
-        session.message_rate.take(<uint8_t>messages, self.now)
+        session.message_rate.take(<uint32_t>messages, self.now)
         self.messages_left -= <int>messages
         if reason is None:
             if session.wants_service():

@@ -25,6 +25,6 @@ cdef class MessageRate:
         """Return True if a packet with messages may be accepted."""
         return self._used_until <= now + MESSAGE_BURST_SECONDS
 
-    cpdef void take(self, uint8_t count, double now) noexcept:
+    cpdef void take(self, uint32_t count, double now) noexcept:
         """Count the messages of a packet that was accepted."""
         self._used_until = max(self._used_until, now) + count * self._interval

@@ -209,3 +209,16 @@ def test_the_honest_player_is_heard_once_each_and_in_order(seed: int) -> None:
             before = states.get(arguments[0])
             assert before == (None if name == "connect" else "there"), name
             states[arguments[0]] = "gone" if name == "disconnect" else "there"
+
+
+def test_each_of_hundreds_of_messages_in_a_packet_counts_towards_the_rate() -> None:
+    """One more than a byte can count would else be free."""
+    recorder = ChannelRecorder()
+    world = World(recorder, limits=Limits(message_rate=1000))
+    player = Player2(world).join()
+    for packet in range(40):
+        numbers = range(1 + 256 * packet, 257 + 256 * packet)
+        datagram = player.peer.packet_of(*[Message(0, number, b"") for number in numbers])
+        world.serve([(datagram, player.address)])
+    assert 1000 <= len(recorder.messages) <= 1256
+    assert world.engine.drops["over rate"] > 30
