@@ -9,61 +9,62 @@ from __future__ import annotations
 import math
 import os
 import socket
-import struct
 import sys
 import time
+from typing import Any
 from unittest import mock
 
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-
+from mpgameserver._core.endpoint2 import Endpoint2
+from mpgameserver._core.packet_protection import PacketSealer
 from mpgameserver.client import UdpClient
-from mpgameserver.wire.session_cipher import SessionCipher, session_cipher
+from mpgameserver.wire.protocol2.keys import TrafficSecret
 
-HEADER = struct.Struct("!4sIHHBHBI")
-MESSAGE = struct.Struct("!HHB")
-APP = 6
+FIRST_PACKET = 1000
+"""A packet number that the client itself does not get to."""
+FIRST_MESSAGE = 1 << 14
+MESSAGE = 0x90
+"""The type of a frame: a message of channel 0 whose length precedes it."""
 PAUSE = 0.0002
 
 
-def connected(port: int, key_file: str) -> tuple[UdpClient, AESGCM]:
-    """A client that is connected, and the cipher of its session."""
-    keys: list[bytes] = []
+def connected(port: int, key_file: str) -> tuple[UdpClient, PacketSealer, bytes]:
+    """A client that is connected, what seals its packets, and its connection id."""
+    made: list[tuple[TrafficSecret, bytes]] = []
 
-    def recorded(key: bytes) -> SessionCipher:
-        keys.append(key)
-        return session_cipher(key)
+    def recorded(own: TrafficSecret, *arguments: Any, **options: Any) -> Endpoint2:
+        endpoint = Endpoint2(own, *arguments, **options)
+        made.append((own, endpoint.connection_id))
+        return endpoint
 
     with open(key_file, encoding="ascii") as file:
         client = UdpClient(file.read())
-    with mock.patch("mpgameserver.client.handshake.session_cipher", recorded):
+    with mock.patch("mpgameserver.client.setup2.Endpoint2", recorded):
         client.connect(("127.0.0.1", port))
         while not client.connected():
             client.update()
             time.sleep(0.001)
-    return client, AESGCM(keys[-1])
+    secret, connection_id = made[-1]
+    return client, PacketSealer(secret, secret.mask()), connection_id
 
 
 def payload(number: int) -> bytes:
     """The messages of a datagram: the n-th has the numbers behind those of the one before."""
-    first = 100 + 255 * number
-    numbers = ((first + i) % 65535 + 1 for i in range(255))
-    return b"".join(MESSAGE.pack(1, n, APP) + b"!" for n in numbers)
+    first = FIRST_MESSAGE + 255 * number
+    varints = ((2 << 30 | n).to_bytes(4, "big") for n in range(first, first + 255))
+    return b"".join(bytes([MESSAGE]) + varint + b"\1!" for varint in varints)
 
 
 def flood(port: int, key_file: str, rate: float, seconds: float) -> int:
     """Send, and tell how many. The payloads are made before, for that takes longer than sending."""
     payloads = [payload(number) for number in range(math.ceil(rate * seconds))]
-    client, aead = connected(port, key_file)
+    client, sealer, connection_id = connected(port, key_file)
     sock = socket.socket(fileno=os.dup(client.fileno()))
     print("ready", flush=True)
     sys.stdin.readline()
     sent, start = 0, time.monotonic()
     while (passed := time.monotonic() - start) < seconds:
         for number in range(sent, math.floor(passed * rate)):
-            seq = (100 + number) % 65535 + 1
-            size = len(payloads[number])
-            head = HEADER.pack(b"FSOS", int(time.time()), seq, 0, APP, size, 255, 0)
-            sock.send(head + aead.encrypt(head[:12], payloads[number], head))
+            sock.send(sealer.seal(connection_id, FIRST_PACKET + number, 0, payloads[number]))
             sent = number + 1
         time.sleep(PAUSE)
     sock.close()
