@@ -187,8 +187,11 @@ cdef class Connection:
         if self.endpoint.disconnect_received and self.is_live:
             if self.endpoint.close_code is not None:
                 self.close_reason = (self.endpoint.close_code, self.endpoint.close_text)
-            # A DISCONNECT that acks ours is the reply: the peer has forgotten the session.
-            self._owes_disconnect = not self.endpoint.disconnect_acked()
+            # In protocol 1, a DISCONNECT that acks ours is the reply: the peer has forgotten the
+            # session. In protocol 2 each CLOSE is acked.
+            self._owes_disconnect = self.endpoint.protocol == 2 or (
+                not self.endpoint.disconnect_acked()
+            )
             self._end(_disconnected)
         elif self.endpoint.was_reset and self.is_live:
             self._end(_dropped)  # the server does not know the session any more
