@@ -445,7 +445,7 @@ cdef class Endpoint2(Endpoint):
                 self._fill(&packet, room == MESSAGES, ack_size)
             if packet.size == 0 and not _must_speak(self):
                 return None
-            if not packet.is_ack_eliciting and _wants_ping(self, ack_size):
+            if not packet.is_ack_eliciting and _wants_ping(self, &ack):
                 _write_ping(self, &packet)
             if ack.number and (ack_size or packet.size == 0):
                 self._write_ack(&packet, &ack)
@@ -894,11 +894,15 @@ cdef bint _must_speak(Endpoint2 endpoint) noexcept:
     return _speaks(endpoint) and endpoint._now >= endpoint._last_sent + endpoint.keep_alive_interval
 
 
-cdef bint _wants_ping(Endpoint2 endpoint, Py_ssize_t ack_size) noexcept:
-    """Return True if a packet that is not ack-eliciting should be."""
+cdef bint _wants_ping(Endpoint2 endpoint, const Frame *ack) noexcept:
+    """Return True if a packet that is not ack-eliciting should be; `ack` is its ACK.
+
+    Once it is acked, the older ranges of its ACK need not be reported again.
+    """
     if endpoint._now >= endpoint._ping_due_at and _speaks(endpoint):
         return True
-    return ack_size > 0 and endpoint._acks.wants_ping(
+    # The data begins with the number of older ranges, which takes one byte.
+    return endpoint._acks.waiting > 0 and ack.data[0] > 0 and endpoint._acks.wants_ping(
         endpoint._now, max(endpoint.rtt.srtt, LEAST_ROUND_TRIP)
     )
 
