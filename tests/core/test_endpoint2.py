@@ -241,6 +241,18 @@ class TestAcks:
         assert ack.ranges[0][1] == hand.number
         assert 25_000 <= ack.delay < 27_000
 
+    def test_an_ack_alone_asks_for_one_only_while_it_has_older_ranges_to_report(self):
+        side, hand = accepted(is_server=True)
+        for n in range(1, 40):
+            side.receive(hand.make(Message(0, n, b"x")), 1.0)
+        hand.take(side.datagrams(1.0))
+        for skipped, has_ping in ((0, False), (1, True)):
+            hand.number += skipped
+            side.receive(hand.make(Message(0, hand.number, b"x")), 1.1)
+            frames = hand.take(side.datagrams(1.2))
+            assert of_type(Ack, frames)
+            assert bool(of_type(Ping, frames)) is has_ping
+
     def test_a_small_message_costs_29_bytes_to_the_server_and_21_to_the_client(self):
         for is_server, cost in ((False, 29), (True, 21)):
             side, hand = accepted(is_server)
@@ -334,6 +346,13 @@ class TestEnd:
             lambda: not (pair.client.connection.is_live or pair.server.connection.is_live)
         )
         assert took < 0.3
+
+    def test_a_close_that_has_crossed_ours_is_acked_although_ours_was_acked(self):
+        side, hand = accepted()
+        side.close(400, "mine")
+        hand.take(side.datagrams(1.0))
+        side.receive(hand.make(hand.ack(), Close(0, b"")), 1.0)
+        assert of_type(Ack, hand.take(side.datagrams(1.0)))
 
     def test_a_close_that_is_never_acked_is_sent_for_three_probe_timeouts(self):
         side, hand = accepted()

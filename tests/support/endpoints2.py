@@ -263,11 +263,15 @@ class Hand:
         """The frames of each packet that was read, by its number."""
 
     def make(self, *frames: Frame, number: int | None = None) -> bytes:
+        return self.make_of(pack_all(list(frames)), number)
+
+    def make_of(self, payload: bytes, number: int | None = None) -> bytes:
+        """Seal any bytes as the frames of a packet."""
         self.number = self.number + 1 if number is None else number
         connection_id = CONNECTION_ID if self._side == "client" else b""
         sealing = keys.packet_keys(self._phase, self._secret)
         mask = keys.mask_key(SECRETS[self._side])
-        return seal(sealing, mask, connection_id, self.number, pack_all(list(frames)))
+        return seal(sealing, mask, connection_id, self.number, payload)
 
     def update_key(self) -> None:
         self._secret, self._phase = keys.next_secret(self._secret), self._phase + 1
