@@ -120,6 +120,9 @@ cdef enum:
     ACK_SPACE = 16           # bytes left for an ACK beside the largest message of one packet
     # Half of the packets of a key: the peer may be slow to ack the first of the next.
     UPDATE_AFTER = MAX_PHASE_PACKETS >> 1
+    # Packets in flight below which no number is skipped: who acks what it has not received gains
+    # nothing then, and a game's sessions in virtual time do not depend on chance.
+    SKIP_SPAN = 16
     LEAST_SKIP = 64          # packets between two numbers that are skipped...
     SKIP_MASK = 1023         # ...and as many more at random, at most
     CLOSING_PTOS = 3         # probe timeouts for which a CLOSE is sent
@@ -540,7 +543,7 @@ cdef class Endpoint2(Endpoint):
             self.send_limits.on_packet_sent(number, self.sent_packets.oldest_undecided, self._now)
         self._last_sent = self._now
         self.assembled += 1
-        if number + 1 == self._skip_at:
+        if number >= self._skip_at and self.sent_packets.span() > SKIP_SPAN:
             self.sent_packets.skip_number(self._now)
             self._skip_at = _next_skip(self, number)
         return self._sealer.seal_frames(
