@@ -87,3 +87,20 @@ def test_every_kind_of_channel_keeps_its_promise(sides: Sides, loss: float, seed
     pair.run(1.0)
     talk.check()
     assert pair.client.closed is pair.server.closed is None
+
+
+def rate(jitter: float, seed: int) -> float:
+    """Bytes per second of one long message over a path of 100 ms."""
+    size = 3_000_000
+    pair = SessionPair(LinkConditions(latency=0.05, jitter=jitter), seed).open()
+    began = pair.now
+    pair.client.say(0, bytes(size))
+    while not any(len(message) == size for _, _, message in pair.server.delivered):
+        pair.tick(0.004)
+        assert pair.now - began < 30
+    return size / (pair.now - began)
+
+
+def test_jitter_costs_no_rate(seed: int) -> None:
+    """Protocol 1 loses four fifths with 5 ms: its acks report no more than 33 packets."""
+    assert rate(0.005, seed) > 0.9 * rate(0.0, seed)
