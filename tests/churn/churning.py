@@ -27,9 +27,11 @@ from churn.room import Room
 from mpgameserver import EllipticCurvePrivateKey, ServerClient, UdpClient
 from mpgameserver._core.datagrams import forget_addresses
 from mpgameserver._core.endpoint1 import Endpoint1
+from mpgameserver._core.endpoint2 import Endpoint2
 from mpgameserver.client.connect import Attempt
 from mpgameserver.connection import Connection
 from mpgameserver.server.half_open import HalfOpenSession
+from mpgameserver.server.half_open2 import HalfOpenSession2
 from mpgameserver.server.sessions import Session
 from mpgameserver.transport.sockets import ConnectedSocket
 
@@ -53,7 +55,9 @@ _OF_SESSIONS = (
     ConnectedSocket,
     Connection,
     Endpoint1,
+    Endpoint2,
     HalfOpenSession,
+    HalfOpenSession2,
     ServerClient,
     Session,
     UdpClient,

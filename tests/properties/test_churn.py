@@ -53,8 +53,16 @@ def test_64_clients_leave_nothing_behind(seed: int, capsys: pytest.CaptureFixtur
     assert churn.player_events["connected"] >= 320
     assert churn.room_events["stop"] >= 3
     assert churn.room_events["crash"] >= 1
-    # Every way for a session to end has happened, but those that take a hostile client.
-    hostile = {DisconnectReason.STALLED, DisconnectReason.EVICTED}
+    # Every way for a session to end has happened, but those that take a hostile client, another
+    # game, or protocol 1, in which a session ends when another one begins at its address.
+    hostile = {
+        DisconnectReason.STALLED,
+        DisconnectReason.EVICTED,
+        DisconnectReason.PROTOCOL,
+        DisconnectReason.CHANNELS,
+        DisconnectReason.REFUSED,
+        DisconnectReason.REPLACED,
+    }
     rare = {DisconnectReason.KEY_LIMIT, DisconnectReason.PATH_MTU}
     happened = {DisconnectReason(reason) for reason, n in churn.reasons.items() if n}
     assert happened == {*DisconnectReason} - hostile - rare
