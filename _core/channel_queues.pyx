@@ -80,7 +80,6 @@ cdef class ChannelQueues(Outbox):
     def __dealloc__(self):
         queue_clear(&self._repeating)
         queue_clear(&self._deadlines)
-        queue_clear(&self._redundant)
         queue_clear(&self._copies)
 
     # -- channels and messages --------------------------------------------------------------------
@@ -193,15 +192,6 @@ cdef class ChannelQueues(Outbox):
         cdef ChannelSender sender = self._sender(channel)
         return 0 if sender is None else sender.pending
 
-    cpdef Py_ssize_t largest_on(self, int channel) except -1:
-        """Return the size of the largest message that a channel carries, in bytes."""
-        cdef ChannelSender sender = self._sender(channel)
-        return 0 if sender is None else sender.largest
-
-    cdef int backlog(self) noexcept:
-        """Return the number of messages of which something was never sent."""
-        return <int>self._unsent
-
     # -- turns ------------------------------------------------------------------------------------
 
     cdef object next_part(self, Py_ssize_t room, double now, double repeat_interval, bint alone):
@@ -265,7 +255,6 @@ cdef class ChannelQueues(Outbox):
         return False
 
     cpdef bint has_unfragmented(self) except -1:
-        """Return True if a MESSAGE is ready to be sent."""
         cdef PyObject *each = self._ready
         while each != NULL:
             if (<ChannelSender>each).has_message():
@@ -293,13 +282,6 @@ cdef class ChannelQueues(Outbox):
             message.copies += 1
             return queue_pop(&self._redundant)
         return None
-
-    cpdef int set_redundant(self, bint sends_redundantly) except -1:
-        """Send small reliable messages redundantly from now on, or stop doing so."""
-        self.sends_redundantly = sends_redundantly
-        if not sends_redundantly and self._redundant.count:
-            queue_clear(&self._redundant)
-        return 0
 
     # -- outcomes ---------------------------------------------------------------------------------
 
@@ -429,7 +411,6 @@ cdef class ChannelQueues(Outbox):
     cpdef double next_timer(
         self, double timeout, double repeat_interval, bint may_send
     ) except? -1.0:
-        """Return when the next message times out or may be repeated; infinity if none does."""
         cdef double when = self._limits.next_timer()
         cdef OutgoingMessage message
         if self._deadlines.count:

@@ -12,7 +12,9 @@ from cpython.bytes cimport PyBytes_GET_SIZE
 from libc.math cimport INFINITY
 
 from mpgameserver._core.budget cimport GUARANTEED, ITEM_COST, Share
+from mpgameserver._core.drop_reason cimport ACCEPTED, UNEXPECTED
 from mpgameserver._core.fifo cimport queue_append, queue_clear, queue_pop, queue_pop_all
+from mpgameserver._core.send_limits cimport ANYTHING, MESSAGES
 from mpgameserver._core.seqnum cimport RING_SIZE, to_wire
 
 from mpgameserver._core.seqnum import SeqNum
@@ -28,11 +30,17 @@ DROP_REASONS = (
     "authentication failed", "inbox full", "reassembly full",
 )
 
+cdef double REDUNDANT_INTERVAL = 0.010  # seconds: packets sent together are lost together
+cdef double LOSSY = 0.01           # fraction of packets; above it small messages are copied
+# Every second has a ping, even if a keep-alive delays it and one ack yields no sample.
+PING_INTERVAL = 0.5
 cdef double MAX_HEARD = 1.0        # seconds: the part of an idle time that counts towards timeouts
 
 
 cdef class Endpoint:
     """The delivery engine of one side of a session; that of each protocol extends it.
+
+    By itself it is an endpoint of no protocol: it sends nothing, and takes nothing.
 
     Not thread-safe. `next_datagram`, `receive` and `advance` raise RuntimeError while one of them
     is running, because a finalizer, or an AEAD in Python, may call anything in the middle of one.
@@ -62,41 +70,36 @@ cdef class Endpoint:
 
     # -- what the protocols do in their own ways ---------------------------------------------
 
-    cpdef DropReason receive(self, bytes datagram, double now) except? REASON_COUNT:
-        """Process a datagram from the peer's address.
-
-        Returns 0 if it is accepted. Otherwise it is dropped, nothing but a counter is changed, and
-        the result is the position in `DROP_REASONS`, from 1. Never raises for the peer's bytes.
-        """
-        raise NotImplementedError
+    cdef DropReason take_datagram(self, bytes datagram, double now) except? REASON_COUNT:
+        """Use a datagram, or return the reason to drop it, with nothing changed."""
+        return UNEXPECTED
 
     cpdef void advance(self, double now):
         """Detect lost packets and expire messages as of `now`.
 
         Call it once per frame or tick, before `next_datagram`.
         """
-        raise NotImplementedError
 
     cpdef bytes next_datagram(self, double now):
         """Return the next datagram to send now, or None if there is none.
 
         Call it until it returns None.
         """
-        raise NotImplementedError
+        return None
 
     cpdef double next_timer(self) except? -1.0:
         """Return when `advance` or `next_datagram` is next due if nothing arrives before.
 
         A time in the past means that there is something to send now.
         """
-        raise NotImplementedError
+        return INFINITY
 
     cpdef bytes abort(self, double now):
         """Close at once, and return a datagram that tells the peer.
 
         Returns None while no packet can be sealed.
         """
-        raise NotImplementedError
+        return None
 
     cdef int set_close(self, int64_t code, bytes text) except -1:
         """Set what the peer is told of the end, where the protocol can tell it."""
@@ -107,8 +110,7 @@ cdef class Endpoint:
         raise ValueError(f"no channel {channel} in a session of protocol {self.protocol}")
 
     cpdef Py_ssize_t pending_on(self, int channel) except -1:
-        """Return the bytes of a channel that were never sent; ValueError for one that is not open.
-        """
+        """Return the bytes of a channel that were never sent; ValueError where there are none."""
         raise ValueError(f"no channel {channel} in a session of protocol {self.protocol}")
 
     cpdef bint ack_is_due(self) noexcept:
@@ -128,6 +130,22 @@ cdef class Endpoint:
         return False
 
     # -- for the owner ----------------------------------------------------------------------
+
+    cpdef DropReason receive(self, bytes datagram, double now) except? REASON_COUNT:
+        """Process a datagram from the peer's address.
+
+        Returns 0 if it is accepted. Otherwise it is dropped, nothing but a counter is changed, and
+        the result is the position in `DROP_REASONS`, from 1. Never raises for the peer's bytes.
+        """
+        cdef DropReason reason
+        self.enter()
+        try:
+            reason = self.take_datagram(datagram, now)
+        finally:
+            self._is_entered = False
+        if reason != ACCEPTED:
+            self._dropped[<int>reason] += 1
+        return reason
 
     cpdef void begin_close(self) except *:
         """Drain: send what is queued, retransmit reliable messages, then tell the peer of the end.
@@ -198,6 +216,46 @@ cdef class Endpoint:
         self.received += 1
         self.rate_bins.on_received(<uint32_t>size, self._now)
         return 0
+
+    cdef double loss_time(self):
+        """Return when the oldest packet in flight is lost unless it is acked; infinity if none is.
+        """
+        cdef int64_t oldest = self.sent_packets.oldest_undecided
+        cdef double delay
+        if oldest > self.sent_packets.newest:
+            return INFINITY
+        delay = self.send_limits.pto()
+        if oldest < self.sent_packets.newest_acked:
+            delay = min(delay, self.rtt.loss_delay())
+        return self.sent_packets.packet(oldest).sent_at + delay
+
+    cdef double next_chance(self, Room room) except? -1.0:
+        """Return when the send limits, or the queue's own timers, let something be sent."""
+        cdef double when = INFINITY
+        if room != ANYTHING and (
+            self.send_limits.newest_fragment >= self.sent_packets.oldest_undecided
+            and self.send_queue.has_unfragmented()
+        ):
+            if room == MESSAGES:
+                return self._now
+            if self.send_limits.ahead_until() > self._now:
+                when = self.send_limits.ahead_until()
+        if room != ANYTHING and self.send_limits.paced_until > self._now:
+            when = min(when, self.send_limits.paced_until)
+        return min(when, self.send_queue.next_timer(
+            self.message_timeout, self.keep_alive_interval, room == ANYTHING
+        ))
+
+    cdef bint copies_messages(self) except -1:
+        """Return True while so much is lost that small messages are sent redundantly."""
+        cdef bint is_lossy = self.send_limits.congestion.loss > LOSSY
+        if is_lossy != self.send_queue.sends_redundantly:
+            self.send_queue.set_redundant(is_lossy)
+        return is_lossy
+
+    cdef double copy_interval(self) noexcept:
+        """Return the seconds between two copies of a message."""
+        return max(self.rtt.srtt / 8, REDUNDANT_INTERVAL)
 
     cdef bint inbox_is_full(self) noexcept:
         """Return True if no message can be delivered before the game takes some."""

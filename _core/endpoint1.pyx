@@ -38,6 +38,7 @@ from mpgameserver._core.drop_reason cimport (
     TOO_OLD,
     UNEXPECTED,
 )
+from mpgameserver._core.endpoint cimport PING_INTERVAL
 from mpgameserver._core.fragmenter cimport FragmentHeader, Reassembly, read_fragment_header
 from mpgameserver._core.message cimport RETRY_ON_TIMEOUT, Message
 from mpgameserver._core.packet cimport (
@@ -92,10 +93,6 @@ from mpgameserver._core.seqnum cimport HALF_RING, expand, to_wire
 
 __all__ = ["Endpoint1"]
 
-cdef double REDUNDANT_INTERVAL = 0.010  # seconds: packets sent together are lost together
-cdef double LOSSY = 0.01           # fraction of packets; above it small messages are copied
-# Seconds. Every second has a ping, even if a keep-alive delays it and one ack yields no sample.
-cdef double PING_INTERVAL = 0.5
 cdef double CLOCK_ROUNDING = 1e-6  # seconds: more than a double rounds a Unix time by
 
 
@@ -220,10 +217,8 @@ cdef class Endpoint1(Endpoint):
         return 0
 
     cpdef double next_timer(self) except? -1.0:
-        cdef double delay, when = INFINITY
-        cdef int64_t oldest = self.sent_packets.oldest_undecided
+        cdef double when = INFINITY
         cdef Room room = self._room()
-        cdef bint may_send = room == ANYTHING
         if self._written_count >= HALF_RING:
             return self._start + (self._written_second + 1 - self._wall_start) + CLOCK_ROUNDING
         if self.established:
@@ -232,27 +227,9 @@ cdef class Endpoint1(Endpoint):
             return self._now
         if self._unacked:
             when = min(when, self._ack_due_at)
-        if oldest <= self.sent_packets.newest:
-            delay = self.send_limits.pto()
-            if oldest < self.sent_packets.newest_acked:
-                delay = min(delay, self.rtt.loss_delay())
-            when = min(when, self.sent_packets.packet(oldest).sent_at + delay)
-        if may_send and self._queue.has_more():
+        if room == ANYTHING and self._queue.has_more():
             return self._now
-        if (
-            not may_send
-            and self.send_limits.newest_fragment >= oldest
-            and self._queue.has_unfragmented()
-        ):
-            if room == MESSAGES:
-                return self._now
-            if self.send_limits.ahead_until() > self._now:
-                when = min(when, self.send_limits.ahead_until())
-        if not may_send and self.send_limits.paced_until > self._now:
-            when = min(when, self.send_limits.paced_until)
-        return min(when, self._queue.next_timer(
-            self.message_timeout, self.keep_alive_interval, may_send
-        ))
+        return min(when, min(self.loss_time(), self.next_chance(room)))
 
     # -- out --------------------------------------------------------------------------------
 
@@ -306,9 +283,7 @@ cdef class Endpoint1(Endpoint):
         cdef Py_ssize_t limit = packet.limit - SINGLE_OVERHEAD
         cdef int64_t packet_number = self.sent_packets.newest + 1
         cdef int most = self.send_limits.messages_per_packet(self._queue.backlog(), self._now)
-        cdef bint is_lossy = self.send_limits.congestion.loss > LOSSY
-        if is_lossy != self._queue.sends_redundantly:
-            self._queue.set_redundant(is_lossy)
+        cdef bint copies = self.copies_messages()
         self._queue.is_idle = self.sent_packets.span() == 0
         while packet.count < most and limit >= 0:
             message = self._queue.next_message(
@@ -329,7 +304,7 @@ cdef class Endpoint1(Endpoint):
             self.send_limits.on_packet_ahead(self._now)
         elif packet.count:
             self.send_limits.newest_behind = packet_number
-        if is_lossy and packet.count and packet.packet_type >= APP:
+        if copies and packet.count and packet.packet_type >= APP:
             _add_redundant_copies(self, packet)
         return 0
 
@@ -379,19 +354,10 @@ cdef class Endpoint1(Endpoint):
 
     # -- in ---------------------------------------------------------------------------------
 
-    cpdef DropReason receive(self, bytes datagram, double now) except? REASON_COUNT:
+    cdef DropReason take_datagram(self, bytes datagram, double now) except? REASON_COUNT:
         cdef PacketFields fields
-        cdef DropReason reason
-        self.enter()
-        try:
-            reason = self._judge(&fields, datagram)
-            if reason == ACCEPTED:
-                reason = self._take(&fields, datagram, now)
-        finally:
-            self._is_entered = False
-        if reason != ACCEPTED:
-            self._dropped[<int>reason] += 1
-        return reason
+        cdef DropReason reason = self._judge(&fields, datagram)
+        return reason if reason != ACCEPTED else self._take(&fields, datagram, now)
 
     cdef DropReason _take(self, PacketFields *fields, bytes data, double now) except? REASON_COUNT:
         """Decrypt a datagram whose header was accepted, and use its contents."""
@@ -618,7 +584,7 @@ cdef int _add_redundant_copies(Endpoint1 endpoint, PacketBuilder *packet) except
     cdef Message message
     cdef int64_t packet_number = endpoint.sent_packets.newest + 1
     cdef Py_ssize_t until = min(packet.size + MAX_REDUNDANT_BYTES, endpoint._path.body)
-    cdef double interval = max(endpoint.rtt.srtt / 8, REDUNDANT_INTERVAL)
+    cdef double interval = endpoint.copy_interval()
     while packet.count < MAX_MESSAGES and packet.size + SHARED_OVERHEAD <= until:
         message = endpoint._queue.next_redundant(
             until - packet.size - SHARED_OVERHEAD, endpoint._now, interval

@@ -44,7 +44,7 @@ from mpgameserver._core.drop_reason cimport (
     TOO_OLD,
     UNEXPECTED,
 )
-from mpgameserver._core.endpoint cimport seqnum_of, untracked
+from mpgameserver._core.endpoint cimport PING_INTERVAL, seqnum_of, untracked
 from mpgameserver._core.fifo cimport Fifo, queue_append, queue_pop
 from mpgameserver._core.frame_writer cimport (
     begin_frames,
@@ -129,9 +129,6 @@ cdef enum:
 
 cdef bytes RESET_HEAD = b"\x04\xff\x04"   # a handshake packet of the kind 4
 cdef int64_t MAX_FORGED = <int64_t>1 << 52     # under one key: RFC 9001 section 6.6
-cdef double REDUNDANT_INTERVAL = 0.010  # seconds: packets sent together are lost together
-cdef double LOSSY = 0.01           # fraction of packets; above it small messages are copied
-cdef double PING_INTERVAL = 0.5    # seconds: every second has a round-trip sample
 cdef double LEAST_ROUND_TRIP = MAX_ACK_DELAY_MS / 1000.0     # of `wants_ping`
 cdef double DEFAULT_IDLE_TIMEOUT = 5.0
 
@@ -371,42 +368,18 @@ cdef class Endpoint2(Endpoint):
         return 0
 
     cpdef double next_timer(self) except? -1.0:
-        cdef double delay, when = self._acks.due_at
-        cdef int64_t oldest = self.sent_packets.oldest_undecided
+        cdef double when = self._acks.due_at
         cdef Room room
-        if self._is_closing():
-            return min(when, self._close_due())
+        if self._queue.is_drained():
+            return min(when, _close_due(self))
         if self._acks.at_once:
             return self._now
         if _speaks(self):
             when = min(when, self._last_sent + self.keep_alive_interval)
-        if oldest <= self.sent_packets.newest:
-            delay = self.send_limits.pto()
-            if oldest < self.sent_packets.newest_acked:
-                delay = min(delay, self.rtt.loss_delay())
-            when = min(when, self.sent_packets.packet(oldest).sent_at + delay)
         room = self._room()
         if room == ANYTHING and _has_more(self):
             return self._now
-        return min(when, self._next_chance(room, oldest))
-
-    cdef double _next_chance(self, Room room, int64_t oldest) except? -1.0:
-        """Return when the send limits or the queue's own timers let something be sent."""
-        cdef double when = INFINITY
-        if room != ANYTHING and self.established and (
-            self.send_limits.newest_fragment >= oldest and self._queue.has_unfragmented()
-        ):
-            if room == MESSAGES:
-                return self._now
-            if self.send_limits.ahead_until() > self._now:
-                when = self.send_limits.ahead_until()
-        if room != ANYTHING and self.send_limits.paced_until > self._now:
-            when = min(when, self.send_limits.paced_until)
-        if not self.established:
-            return when
-        return min(when, self._queue.next_timer(
-            self.message_timeout, self.keep_alive_interval, room == ANYTHING
-        ))
+        return min(when, min(self.loss_time(), self.next_chance(room)))
 
     # -- out --------------------------------------------------------------------------------------
 
@@ -426,8 +399,8 @@ cdef class Endpoint2(Endpoint):
             self._now = max(self._now, now)
             if self.error_code or not self._renew_key():
                 return None
-            if self._is_closing():
-                if not self._close_acked and self._now >= self._close_due():
+            if self._queue.is_drained():  # nothing but the end is left to send
+                if self._now >= _close_due(self):
                     return _assemble_close(self)
                 return _assemble_ack(self) if self._acks.due_at <= self._now else None
             return self._assemble(self._room())
@@ -477,11 +450,9 @@ cdef class Endpoint2(Endpoint):
     cdef int _write_messages(self, FrameWriter *packet, bint ahead, Py_ssize_t ack_size) except -1:
         """Write messages, the shorter ones beside each other, and copies of small ones."""
         cdef Py_ssize_t reserved = ack_size if ack_size <= ACK_SPACE else 0
-        cdef bint is_lossy = self.send_limits.congestion.loss > LOSSY
+        cdef bint copies = self.copies_messages()
         cdef bint alone
         cdef Py_ssize_t room
-        if is_lossy != self._queue.sends_redundantly:
-            self._queue.set_redundant(is_lossy)
         while room_left(packet) > reserved:
             alone = packet.messages == 0
             room = room_left(packet) - reserved
@@ -492,7 +463,7 @@ cdef class Endpoint2(Endpoint):
             if part is None:
                 break
             self._write_part(packet, part)
-        if is_lossy and packet.messages:
+        if copies and packet.messages:
             _write_copies(self, packet, reserved)
         return 0
 
@@ -566,33 +537,12 @@ cdef class Endpoint2(Endpoint):
             _break(self, CLOSE_KEYS)
         return self.error_code == 0
 
-    cdef bint _is_closing(self) except -1:
-        """Return True once nothing but the end is left to send."""
-        return self._queue.is_drained()
-
-    cdef double _close_due(self) noexcept:
-        """Return when the CLOSE is to be sent next."""
-        return INFINITY if self.disconnect_acked() else self._close_sent_at + self.rtt.pto()
-
     # -- in ---------------------------------------------------------------------------------------
 
     cpdef bint ack_is_due(self) noexcept:
         return self._acks.at_once or self._acks.waiting >= ACK_EVERY
 
-    cpdef DropReason receive(self, bytes datagram, double now) except? REASON_COUNT:
-        cdef DropReason reason
-        self.enter()
-        try:
-            reason = self._take(datagram, now)
-        finally:
-            self._is_entered = False
-        if reason != ACCEPTED:
-            self._dropped[<int>reason] += 1
-            if self._dropped[<int>NOT_AUTHENTIC] >= MAX_FORGED:
-                _break(self, CLOSE_KEYS)
-        return reason
-
-    cdef DropReason _take(self, bytes datagram, double now) except? REASON_COUNT:
+    cdef DropReason take_datagram(self, bytes datagram, double now) except? REASON_COUNT:
         """Open a datagram, and use its frames."""
         cdef SealedHeader header
         cdef unsigned char *frames
@@ -609,6 +559,8 @@ cdef class Endpoint2(Endpoint):
         try:
             size = self._opener.open_frames(&header, datagram, frames)
             if size < 0:
+                if self._dropped[<int>NOT_AUTHENTIC] + 1 >= MAX_FORGED:
+                    _break(self, CLOSE_KEYS)
                 return NOT_AUTHENTIC
             return self._use(header.number, frames, size, datagram, now)
         finally:
@@ -938,6 +890,13 @@ cdef int _use_message(Endpoint2 endpoint, const Frame *frame) except -1:
     return 0
 
 
+cdef double _close_due(Endpoint2 endpoint) noexcept:
+    """Return when the CLOSE is to be sent next."""
+    if endpoint.disconnect_acked():
+        return INFINITY
+    return endpoint._close_sent_at + endpoint.rtt.pto()
+
+
 cdef inline void _begin_frame(Frame *frame, FrameType kind) noexcept:
     frame.type = kind
     frame.channel = 0
@@ -1081,7 +1040,7 @@ cdef int _write_ping(Endpoint2 endpoint, FrameWriter *packet) except -1:
 cdef int _write_copies(Endpoint2 endpoint, FrameWriter *packet, Py_ssize_t reserved) except -1:
     """Fill the rest of a packet with copies of small unacked messages."""
     cdef Py_ssize_t until = min(packet.size + MAX_REDUNDANT_BYTES, packet.limit - reserved)
-    cdef double interval = max(endpoint.rtt.srtt / 8, REDUNDANT_INTERVAL)
+    cdef double interval = endpoint.copy_interval()
     while not packet.is_full and packet.size < until:
         part = endpoint._queue.next_redundant(until - packet.size, endpoint._now, interval)
         if part is None:

@@ -5,7 +5,10 @@ connection. The callbacks are collected in `completed` for the owner to call, so
 the middle of a packet.
 """
 
+from libc.math cimport INFINITY
+
 from mpgameserver._core.budget cimport GUARANTEED, ITEM_COST, Share
+from mpgameserver._core.fifo cimport queue_clear
 
 from mpgameserver.errors import SendQueueFullError
 
@@ -13,13 +16,19 @@ __all__ = ["Outbox"]
 
 
 cdef class Outbox:
-    """The messages of one direction of a session; the classes of both protocols extend it."""
+    """The messages of one direction of a session; the classes of both protocols extend it.
+
+    By itself it has room for none.
+    """
 
     def __cinit__(self, *_, **__):
         self.max_pending = MAX_PENDING_BYTES
         self.completed = []
         self.share = Share(GUARANTEED)
         self._callbacks = {}
+
+    def __dealloc__(self):
+        queue_clear(&self._redundant)
 
     def add(self, bytes data not None, int8_t retry=-1, object callback=None):
         """Queue a message that `checked_message` has checked; runs no foreign code.
@@ -31,15 +40,32 @@ cdef class Outbox:
 
     cdef int enqueue(self, bytes data, int8_t retry, object callback) except -1:
         """Queue a message, as `add` does."""
-        raise NotImplementedError
+        raise SendQueueFullError("there is no protocol to send a message in")
 
     cdef int begin_close(self) except -1:
         """Drain: what is queued is sent, and reliable messages are acked, before the end."""
-        raise NotImplementedError
+        return 0
 
     cdef int close(self) except -1:
         """Complete all outstanding messages as not acked, and discard them."""
-        raise NotImplementedError
+        return 0
+
+    cpdef bint has_unfragmented(self) except -1:
+        """Return True if a message that fits into one packet is ready to be sent."""
+        return False
+
+    cpdef double next_timer(
+        self, double timeout, double repeat_interval, bint may_send
+    ) except? -1.0:
+        """Return when the next message times out or may be repeated; infinity if none does."""
+        return INFINITY
+
+    cpdef int set_redundant(self, bint sends_redundantly) except -1:
+        """Send small reliable messages redundantly from now on, or stop doing so."""
+        self.sends_redundantly = sends_redundantly
+        if not sends_redundantly and self._redundant.count:
+            queue_clear(&self._redundant)
+        return 0
 
     cdef int admit(self, Py_ssize_t size) except -1:
         """Charge a message of `size` bytes. Raises SendQueueFullError where there is no room."""

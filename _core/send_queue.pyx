@@ -82,7 +82,6 @@ cdef class SendQueue(Outbox):
         queue_clear(&self._repeating)
         queue_clear(&self._deadlines)
         queue_clear(&self._unacked)
-        queue_clear(&self._redundant)
 
     cdef int enqueue(self, bytes data, int8_t retry, object callback) except -1:
         """Queue a message, to be fragmented if it does not fit into one packet."""
@@ -283,13 +282,6 @@ cdef class SendQueue(Outbox):
             queue_append(&self._redundant, message)
         return True
 
-    cdef int set_redundant(self, bint sends_redundantly) except -1:
-        """Send small reliable messages redundantly from now on, or stop doing so."""
-        self.sends_redundantly = sends_redundantly
-        if not sends_redundantly and self._redundant.count:
-            queue_clear(&self._redundant)
-        return 0
-
     cdef int on_packet_acked(self, object contents) except -1:
         """Complete the message, or list of messages, of a packet that was acked."""
         cdef Message message
@@ -322,10 +314,9 @@ cdef class SendQueue(Outbox):
             self._complete(message, False)
         return 0
 
-    cdef double next_timer(
+    cpdef double next_timer(
         self, double timeout, double repeat_interval, bint may_send
     ) except? -1.0:
-        """Return when the next message times out or may be repeated; infinity if none does."""
         cdef double when = INFINITY
         cdef Message message
         if self._deadlines.count:
@@ -349,8 +340,7 @@ cdef class SendQueue(Outbox):
             or (self._has_unsent() and self.may_number())
         )
 
-    cdef bint has_unfragmented(self) except -1:
-        """Return True if an unfragmented message is ready to be sent."""
+    cpdef bint has_unfragmented(self) except -1:
         cdef Message message
         while self._retransmissions.count:
             message = queue_front(&self._retransmissions)

@@ -15,7 +15,6 @@ cpdef enum:
     HIGHEST_PRIORITY = 2
 
 cdef class ChannelQueues(Outbox):
-    cdef readonly bint sends_redundantly    # small reliable ones are copied before a loss shows
     cdef list _channels             # ChannelSender by channel; None: not open
     cdef PyObject *_ready           # the first of those that may have something; not owned
     cdef FragmentLimits _limits
@@ -25,7 +24,6 @@ cdef class ChannelQueues(Outbox):
     cdef Py_ssize_t _unacked        # reliable messages of which something was sent
     cdef Queue _repeating           # best-effort messages, by last_sent
     cdef Queue _deadlines           # messages that time out, by first_sent
-    cdef Queue _redundant           # small reliable messages, by last_sent, if sends_redundantly
     cdef Queue _copies              # while the session closes: those to be copied
     cdef bint _closing
     cdef double _last_copy          # when a packet of copies was last sent
@@ -37,7 +35,6 @@ cdef class ChannelQueues(Outbox):
     cpdef int add_on(self, int channel, bytes data, int8_t retry=*, object callback=*) except -1
     cpdef int set_payload_limit(self, Py_ssize_t payload_limit) except -1
     cpdef Py_ssize_t pending_on(self, int channel) except -1
-    cpdef Py_ssize_t largest_on(self, int channel) except -1
     cdef object next_part(self, Py_ssize_t room, double now, double repeat_interval, bint alone)
     cdef object next_message(self, Py_ssize_t room, double now, double repeat_interval)
     cdef object next_redundant(self, Py_ssize_t room, double now, double interval)
@@ -45,13 +42,7 @@ cdef class ChannelQueues(Outbox):
     cpdef int on_packet_acked(self, object contents) except -1
     cpdef int on_packet_lost(self, object contents, int64_t packet_number) except -1
     cpdef int expire(self, double now, double timeout) except -1
-    cpdef double next_timer(
-        self, double timeout, double repeat_interval, bint may_send
-    ) except? -1.0
     cpdef bint has_more(self) except -1
-    cpdef bint has_unfragmented(self) except -1
-    cdef int backlog(self) noexcept
-    cpdef int set_redundant(self, bint sends_redundantly) except -1
     cpdef int begin_close(self) except -1
     cpdef bint is_drained(self) except -1
     cpdef int close(self) except -1

@@ -7,7 +7,7 @@ from mpgameserver._core.fifo cimport Queue
 from mpgameserver._core.outbox cimport Outbox
 from mpgameserver._core.rate_bins cimport RateBins
 from mpgameserver._core.rtt cimport Rtt
-from mpgameserver._core.send_limits cimport SendLimits
+from mpgameserver._core.send_limits cimport Room, SendLimits
 from mpgameserver._core.sent_window cimport SentWindow
 
 cpdef enum:
@@ -40,7 +40,7 @@ cdef class Endpoint:
     cdef int64_t _dropped[REASON_COUNT]
 
     # -- what the protocols do in their own ways
-    cpdef DropReason receive(self, bytes datagram, double now) except? REASON_COUNT
+    cdef DropReason take_datagram(self, bytes datagram, double now) except? REASON_COUNT
     cpdef void advance(self, double now)
     cpdef bytes next_datagram(self, double now)
     cpdef double next_timer(self) except? -1.0
@@ -55,6 +55,7 @@ cdef class Endpoint:
 
     # -- what they share
     cdef int begin(self, double now) except -1
+    cpdef DropReason receive(self, bytes datagram, double now) except? REASON_COUNT
     cpdef void begin_close(self) except *
     cpdef void end_drain(self) noexcept
     cpdef void close(self) except *
@@ -63,8 +64,14 @@ cdef class Endpoint:
     cpdef void on_datagram_sent(self, uint32_t size, double now)
     cdef int enter(self) except -1
     cdef int on_packet_accepted(self, Py_ssize_t size, double now) except -1
+    cdef double loss_time(self)
+    cdef double next_chance(self, Room room) except? -1.0
+    cdef bint copies_messages(self) except -1
+    cdef double copy_interval(self) noexcept
     cdef bint inbox_is_full(self) noexcept
     cdef int deliver(self, int64_t number, bytes message) except -1
+
+cdef double PING_INTERVAL   # seconds
 
 cdef object seqnum_of(int64_t number)
 cdef tuple untracked(tuple item)

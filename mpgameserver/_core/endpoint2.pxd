@@ -48,7 +48,6 @@ cdef class Endpoint2(Endpoint):
     cpdef tuple take_channel_message(self, int channel)
     cpdef Py_ssize_t channel_inbox_size(self, int channel) except -1
     # -- in
-    cdef DropReason _take(self, bytes datagram, double now) except? REASON_COUNT
     cdef DropReason _use(
         self, int64_t number, const unsigned char *frames, Py_ssize_t size, bytes datagram,
         double now
@@ -66,7 +65,6 @@ cdef class Endpoint2(Endpoint):
     cdef int _apply_ack(self, const Frame *frame) except -1
     # -- out
     cdef Room _room(self) noexcept
-    cdef double _next_chance(self, Room room, int64_t oldest) except? -1.0
     cdef bytes _assemble(self, Room room)
     cdef int _fill(self, FrameWriter *packet, bint ahead, Py_ssize_t ack_size) except -1
     cdef int _write_messages(self, FrameWriter *packet, bint ahead, Py_ssize_t ack_size) except -1
@@ -76,5 +74,3 @@ cdef class Endpoint2(Endpoint):
     cdef bytes _seal(self, FrameWriter *packet)
     cdef bint _renew_key(self) except -1
     cdef int _find_lost(self) except -1
-    cdef bint _is_closing(self) except -1
-    cdef double _close_due(self) noexcept

@@ -2,6 +2,7 @@
 from libc.stdint cimport int8_t, int64_t
 
 from mpgameserver._core.budget cimport Share
+from mpgameserver._core.fifo cimport Queue
 
 cdef enum:
     MAX_PENDING_BYTES = 64 * 1024 * 1024    # several of the largest messages
@@ -14,12 +15,19 @@ cdef class Outbox:
     cdef public Py_ssize_t max_pending
     cdef readonly Py_ssize_t max_message
     cdef bint drain_ended               # only the end of the session is sent from now on
+    cdef readonly bint sends_redundantly    # small reliable ones are copied before a loss shows
+    cdef Queue _redundant               # those messages, by last_sent
     cdef Py_ssize_t _charged            # against max_pending
     cdef dict _callbacks                # of the messages that have one
 
     cdef int enqueue(self, bytes data, int8_t retry, object callback) except -1
     cdef int admit(self, Py_ssize_t size) except -1
     cdef list take_completed(self)
+    cpdef bint has_unfragmented(self) except -1
+    cpdef double next_timer(
+        self, double timeout, double repeat_interval, bint may_send
+    ) except? -1.0
+    cpdef int set_redundant(self, bint sends_redundantly) except -1
     cdef int begin_close(self) except -1
     cdef int close(self) except -1
     cdef int _add_completed(self, object message, bint acked) except -1

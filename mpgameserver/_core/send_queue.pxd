@@ -24,7 +24,6 @@ cdef class SendQueue(Outbox):
     cdef bint is_idle               # no packet is in flight
     cdef int64_t message_span       # largest distance from the oldest unacked reliable message
     cdef bint span_blocked          # the span has held back a message
-    cdef bint sends_redundantly     # small reliable messages are copied before a loss shows
     cdef Py_ssize_t _payload_limit
     cdef Turns _turns
     cdef bint _closing              # a DISCONNECT follows what is queued
@@ -37,7 +36,6 @@ cdef class SendQueue(Outbox):
     cdef Queue _repeating            # best-effort messages, by last_sent
     cdef Queue _deadlines            # messages that time out, by first_sent
     cdef Queue _unacked              # reliable messages by number
-    cdef Queue _redundant            # small ones of them, by last_sent, if sends_redundantly
     cdef int add_control(self, uint8_t message_type, bytes data) except -1
     cdef Message next_message(
         self, Py_ssize_t limit, bint alone, bint ahead, double now, double repeat_interval
@@ -48,11 +46,8 @@ cdef class SendQueue(Outbox):
     cdef int on_packet_acked(self, object contents) except -1
     cdef int on_packet_lost(self, object contents, int64_t packet_number) except -1
     cdef int expire(self, double now, double timeout) except -1
-    cdef double next_timer(self, double timeout, double repeat_interval, bint may_send) except? -1.0
     cdef bint has_more(self) except -1
     cdef int shrink(self, Py_ssize_t payload_limit) except -1
-    cdef bint has_unfragmented(self) except -1
-    cdef int set_redundant(self, bint sends_redundantly) except -1
     cdef bint disconnect_acked(self) noexcept
     cdef bint may_number(self) except -1
     cdef uint32_t _kinds_with_something(self, double now, double repeat_interval) except? 0xFF
