@@ -41,10 +41,9 @@ ROOMS = 2
 FRAME = 1 / 60
 REST_LIMIT = 20.0
 """Seconds within which all that the players leave behind must be gone, on a busy machine too."""
-LOOKS = 10
-LOOK_INTERVAL = 0.003
-"""Seconds between two looks at what Python holds. The least counts: the thread of a server that
-reads just then holds a buffer of 64 KiB, the size of the largest datagram."""
+BUFFER = 64 * 1024
+"""Bytes of the smallest buffer for one datagram. The package keeps a few of them from packet to
+packet, taken when first needed: before the first rest or after it. `Rest.heap` has them."""
 PLAYERS_PER_PORT = 2
 """Players per port of a router: so few that a port goes to somebody else before the server has
 noticed that its last holder is gone."""
@@ -70,7 +69,7 @@ class Rest(NamedTuple):
     """The resources that the process holds while nobody is connected."""
 
     traced: int
-    """Bytes that Python has allocated."""
+    """Bytes that Python has allocated, but for buffers."""
     heap: int
     """Bytes that C code, OpenSSL's for one, has allocated; 0 where the C library does not say."""
     resident: int
@@ -236,7 +235,7 @@ def _rest() -> Rest:
     forget_addresses()  # they are bounded, and no part of a session
     gc.collect()
     return Rest(
-        min(_traced() for _ in range(LOOKS)),
+        _traced(),
         _heap(),
         _resident(),
         _open_files(),
@@ -245,8 +244,7 @@ def _rest() -> Rest:
 
 
 def _traced() -> int:
-    time.sleep(LOOK_INTERVAL)
-    return tracemalloc.get_traced_memory()[0]
+    return sum(trace.size for trace in tracemalloc.take_snapshot().traces if trace.size < BUFFER)
 
 
 class _Mallinfo2(ctypes.Structure):
