@@ -300,6 +300,7 @@ async def connect(
     keep_alive_interval: float | None = None,
     message_timeout: float | None = None,
     trace: str | os.PathLike[str] | None = None,
+    key_log: str | os.PathLike[str] | None = None,
     minimum_protocol: int = 1,
     channels: Iterable[Channel] = (),
     credential: Credential = b"",
@@ -321,6 +322,7 @@ async def connect(
             default.
         message_timeout: seconds without an ack after which a message has timed out; 1 by default.
         trace: a file to which a line is appended for each datagram.
+        key_log: a file to which the keys of the session are appended; see `UdpClient`.
         minimum_protocol: 2 refuses servers that speak protocol 1 only; see `UdpClient`, as for the
             parameters that follow.
         channels: the channels of the game, the same as the server's.
@@ -333,12 +335,13 @@ async def connect(
             `reason` what the server said.
         TypeError: an argument has another type.
         ValueError: an argument is not an address, a key, or a time above 0, or not allowed.
-        OSError: the key cannot be read or the trace not written; or something else in the process
-            has closed the socket, which every waiting call of the client raises.
+        OSError: the key cannot be read, or the trace or the key log not written; or something else
+            in the process has closed the socket, which every waiting call of the client raises.
     """
     core = UdpClient(
         server_public_key,
         trace=trace,
+        key_log=key_log,
         minimum_protocol=minimum_protocol,
         channels=channels,
         credential=credential,

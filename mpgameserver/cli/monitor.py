@@ -14,7 +14,7 @@ from mpgameserver.cli import argtypes
 from mpgameserver.cli.connect import UnreachableError, reach
 from mpgameserver.cli.display import Display, open_display
 from mpgameserver.cli.monitor_tables import MonitorView, nothing_came
-from mpgameserver.cli.parser import EXIT_OK, Commands, add_key, add_seconds
+from mpgameserver.cli.parser import EXIT_OK, Commands, add_key, add_seconds, begin_log
 from mpgameserver.client.udpclient import UdpClient
 from mpgameserver.crypto import EllipticCurvePrivateKey
 from mpgameserver.enums import ConnectFailure
@@ -166,6 +166,6 @@ def register(commands: Commands) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the command, and return its exit code."""
-    logging.basicConfig(level=logging.ERROR)
+    begin_log(logging.ERROR)
     monitor(arguments.address, arguments.key, open_display(sys.stdout), arguments.seconds)
     return EXIT_OK

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import math
 import random
 import sys
@@ -11,6 +12,7 @@ from typing import Any, NoReturn, TypeAlias
 
 from mpgameserver.cli import argtypes
 from mpgameserver.crypto import EllipticCurvePrivateKey, EllipticCurvePublicKey
+from mpgameserver.transport.keylog import KEY_LOG_LOGGER
 
 __all__ = [
     "EXIT_FAILED",
@@ -21,8 +23,10 @@ __all__ = [
     "Commands",
     "add_json",
     "add_key",
+    "add_key_log",
     "add_seconds",
     "add_seed",
+    "begin_log",
     "fail",
     "print_at_once",
 ]
@@ -64,6 +68,17 @@ def add_key(
     command.add_argument(name, metavar="FILE", type=argtypes.key(kind.fromPEM), help=text, **more)
 
 
+def add_key_log(command: argparse.ArgumentParser) -> None:
+    """Add the option --key-log."""
+    command.add_argument(
+        "--key-log",
+        metavar="FILE",
+        type=argtypes.new_file,
+        help="append the keys of sessions to this file, for Wireshark: whoever reads it reads the "
+        "sessions (default: the one that MPGAMESERVER_KEYLOG names, if it is set)",
+    )
+
+
 def add_seconds(command: argparse.ArgumentParser, what: str) -> None:
     """Add --seconds; `what` begins the sentence of its help, such as "time to run"."""
     command.add_argument(
@@ -93,6 +108,12 @@ def add_json(command: argparse.ArgumentParser) -> None:
         action="store_true",
         help="print nothing but one JSON document at the end; its times are in seconds",
     )
+
+
+def begin_log(level: int) -> None:
+    """Log to stderr from a level up, and in any case that keys are written to a file."""
+    logging.basicConfig(level=level)
+    logging.getLogger(KEY_LOG_LOGGER).setLevel(logging.WARNING)
 
 
 def fail(command: str, reason: str, code: int = EXIT_FAILED) -> int:

@@ -12,10 +12,19 @@ import math
 import struct
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 from mpgameserver.cli import argtypes
 from mpgameserver.cli.connect import FRAME, reach
-from mpgameserver.cli.parser import EXIT_FAILED, EXIT_OK, Commands, add_key, print_at_once
+from mpgameserver.cli.parser import (
+    EXIT_FAILED,
+    EXIT_OK,
+    Commands,
+    add_key,
+    add_key_log,
+    begin_log,
+    print_at_once,
+)
 from mpgameserver.client.udpclient import UdpClient
 from mpgameserver.crypto import EllipticCurvePublicKey
 from mpgameserver.enums import RetryMode
@@ -60,14 +69,16 @@ def ping(
     key: EllipticCurvePublicKey | None,
     count: int | None,
     tell: Callable[[str], object],
+    key_log: Path | None = None,
 ) -> bool:
     """Send `count` messages to an echo server; True when any came back.
 
     `key` is the server's public key, unchecked if None. Without a `count` it goes on until
     KeyboardInterrupt, which then ends it as the count does. `tell` gets each line that a user
-    should see. Raises UnreachableError when it cannot connect.
+    should see. The keys of the session are appended to `key_log`, by default to that of the
+    environment. Raises UnreachableError when it cannot connect, and OSError for the key log.
     """
-    with UdpClient(key) as client:
+    with UdpClient(key, key_log=key_log) as client:
         reach(client, address)
         checked = "checked" if key else "not checked"
         place = f"{format_address(address)} by protocol {client.protocol}"
@@ -165,11 +176,14 @@ def register(commands: Commands) -> None:
         type=argtypes.number(int, 1, 2**32 - 1),
         help="number of messages to send (default: until interrupted)",
     )
+    add_key_log(command)
     command.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the command, and return its exit code."""
-    logging.basicConfig(level=logging.ERROR)
-    answered = ping(arguments.address, arguments.key, arguments.count, print_at_once)
+    begin_log(logging.ERROR)
+    answered = ping(
+        arguments.address, arguments.key, arguments.count, print_at_once, arguments.key_log
+    )
     return EXIT_OK if answered else EXIT_FAILED

@@ -9,11 +9,20 @@ import sys
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
+from pathlib import Path
 
 from mpgameserver.cli import argtypes
 from mpgameserver.cli.display import Display, open_display
 from mpgameserver.cli.monitor import watching
-from mpgameserver.cli.parser import EXIT_OK, EXIT_USAGE, Commands, add_key, fail, print_at_once
+from mpgameserver.cli.parser import (
+    EXIT_OK,
+    EXIT_USAGE,
+    Commands,
+    add_key,
+    add_key_log,
+    fail,
+    print_at_once,
+)
 from mpgameserver.crypto import EllipticCurvePrivateKey
 from mpgameserver.errors import SendQueueFullError
 from mpgameserver.monitorchannel import DEFAULT_ADDRESS, MonitorChannel
@@ -88,6 +97,8 @@ class Watched:
     channel_key: EllipticCurvePrivateKey | None = None
     """The key of the monitor channel; None for no channel."""
     channel_address: tuple[str, int] = DEFAULT_ADDRESS
+    key_log: Path | None = None
+    """The file to which the keys of sessions are appended; None for that of the environment."""
 
 
 def serve(
@@ -100,14 +111,16 @@ def serve(
     """Echo until SIGINT or SIGTERM, with a tick each `interval` seconds.
 
     `key` is the server's private key, a new one if None. `tell` gets each line for the user; the
-    first ones are the address and the public key. Raises OSError if it cannot listen, and
-    ValueError if the monitor's key is its own.
+    first ones are the address and the public key. Raises OSError if it cannot listen or write the
+    key log, and ValueError if the monitor's key is its own.
     """
     watched = watched or Watched()
     root_key = key or EllipticCurvePrivateKey.new()
     handler = EchoHandler(tell)
     context = ServerContext(handler, root_key)
     context.setInterval(interval)
+    if watched.key_log is not None:
+        context.setKeyLog(watched.key_log)
     with ExitStack() as stack:
         if watched.channel_key is not None:
             channel = MonitorChannel(context, watched.channel_key, watched.channel_address)
@@ -164,6 +177,7 @@ def register(commands: Commands) -> None:
         default=DEFAULT_ADDRESS,
         help=f"address of the monitor channel (default: {host}:{port})",
     )
+    add_key_log(command)
     command.set_defaults(run=run)
 
 
@@ -178,7 +192,7 @@ def run(arguments: argparse.Namespace) -> int:
         arguments.key,
         1 / arguments.tick,
         print_at_once if display is None else display.print,
-        Watched(display, arguments.monitor_key, arguments.monitor_listen),
+        Watched(display, arguments.monitor_key, arguments.monitor_listen, arguments.key_log),
     )
     return EXIT_OK
 

@@ -39,6 +39,7 @@ from mpgameserver.transport.address import (
     limits_towards,
     plain_address,
 )
+from mpgameserver.transport.keylog import KeyLog
 from mpgameserver.transport.sockets import ConnectedSocket
 from mpgameserver.transport.trace import PacketTrace
 from mpgameserver.wire.packet import Packet
@@ -113,6 +114,7 @@ class Attempt:
         options: SessionOptions,
         timing: Timing,
         trace: PacketTrace | None = None,
+        key_log: KeyLog | None = None,
     ) -> None:
         self.addr = addr
         self.failure: ConnectFailure | None = None
@@ -122,7 +124,8 @@ class Attempt:
         self._process = os.getpid()
         self._deadline = now + timeout
         self._has_sent = self._has_failed_to_send = False
-        self._options, self._timing, self._trace = options, timing, trace
+        self._options, self._timing = options, timing
+        self._trace, self._key_log = trace, key_log
         self._handshake = ClientHandshake2(
             trusted_key,
             now,
@@ -330,6 +333,8 @@ class Attempt:
             _LOG.exception("the function for the credential has failed")
             self.failure = ConnectFailure.NO_CREDENTIAL
             return
+        if self._key_log is not None:
+            self._key_log.write(answer.connection_id, answer.secrets)
         channels = self._options.channels
         self._setups.append(SessionSetup(answer, credential, channels, self._timing, now))
         del self._setups[:-MAX_SETUPS]

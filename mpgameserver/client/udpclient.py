@@ -41,6 +41,7 @@ from mpgameserver.errors import NotConnectedError
 from mpgameserver.reprs import even_unmade
 from mpgameserver.stats import ConnectionStats
 from mpgameserver.transport.address import format_address, plain_address
+from mpgameserver.transport.keylog import open_key_log
 from mpgameserver.transport.ratelog import LimitedLog
 from mpgameserver.transport.sockets import ConnectedSocket
 from mpgameserver.transport.trace import open_trace
@@ -81,6 +82,9 @@ class UdpClient:
             middle.
         trace: a file to which a line is appended for each datagram; by default, the one that the
             environment variable MPGAMESERVER_TRACE names, if it is set.
+        key_log: a file to which the keys of each session of protocol 2 are appended, for Wireshark:
+            whoever reads it reads the sessions. By default, the one that the environment variable
+            MPGAMESERVER_KEYLOG names, if it is set.
         minimum_protocol: 2 refuses servers that speak protocol 1 only. What only protocol 2 has
             (the parameters below) makes it 2.
         channels: the channels of the game, the same as the server's.
@@ -99,7 +103,7 @@ class UdpClient:
         TypeError: an argument has another type.
         ValueError: `server_public_key` is PEM text or a file, but not of a P-256 public key; or
             another argument is not allowed.
-        OSError: the key cannot be read, or the trace cannot be written.
+        OSError: the key cannot be read, or the trace or the key log cannot be written.
     """
 
     _network: Network = SYSTEM
@@ -110,6 +114,7 @@ class UdpClient:
         server_public_key: EllipticCurvePublicKey | str | bytes | os.PathLike[str] | None = None,
         *,
         trace: str | os.PathLike[str] | None = None,
+        key_log: str | os.PathLike[str] | None = None,
         minimum_protocol: int = 1,
         channels: Iterable[Channel] = (),
         credential: Credential = b"",
@@ -121,6 +126,7 @@ class UdpClient:
         )
         self._trace = open_trace(trace)
         self._server_key = None if server_public_key is None else load_public_key(server_public_key)
+        self._key_log = open_key_log(key_log, "client")  # after all that may raise: it warns
         self._timing = Timing()
         self._connection_timeout = CONNECTION_TIMEOUT
         self._attempt: Attempt | None = None
@@ -208,6 +214,7 @@ class UdpClient:
             self._options,
             self._timing,
             self._trace,
+            self._key_log,
         )
         self._leave()
         self._connection = None

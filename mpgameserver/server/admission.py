@@ -67,7 +67,7 @@ class Admission:
             bucket=self.handshakes.bucket,
         )
         self._first = Admission1(owner, self._gate, self.handshakes)
-        self._second = Admission2(owner, self._gate, self.handshakes2, tokens)
+        self._second = Admission2(owner, self._gate, self.handshakes2, tokens, context.key_log)
         self._is_firsts_turn = False
 
     @property

@@ -27,6 +27,7 @@ from mpgameserver.server.handshakes import HelloRefused
 from mpgameserver.server.handshakes2 import ReceivedHello, ServerHandshakes2
 from mpgameserver.server.resets import ResetTokens
 from mpgameserver.transport.address import SocketAddress, hello_payload, host_of
+from mpgameserver.transport.keylog import KeyLog
 from mpgameserver.wire.handshake import (
     HELLO_FILLER_START,
     ClientHello,
@@ -71,12 +72,18 @@ class Admission2:
     """Refuses handshakes or performs them; `owner` gets the sessions."""
 
     def __init__(
-        self, owner: Owner, gate: Gate, handshakes: ServerHandshakes2, tokens: ResetTokens
+        self,
+        owner: Owner,
+        gate: Gate,
+        handshakes: ServerHandshakes2,
+        tokens: ResetTokens,
+        key_log: KeyLog | None = None,
     ) -> None:
         self._owner = owner
         self._gate = gate
         self._handshakes = handshakes
         self._tokens = tokens
+        self._key_log = key_log
         self._resets = TokenBucket(RESETS_PER_SECOND, RESETS_AT_ONCE)
 
     # -- hellos -----------------------------------------------------------------------------
@@ -182,6 +189,8 @@ class Admission2:
         reason = connection.receive(datagram, self._owner.now)
         if reason is not None and not connection.endpoint.error_code:
             return reason
+        if self._key_log is not None:
+            self._key_log.write(half_open.connection_id, half_open.secrets)
         full = self._gate.no_room(half_open.address, half_open.host)
         if full is not None:
             self._refuse(half_open, connection)

@@ -29,6 +29,7 @@ from mpgameserver.server.handler import (
 from mpgameserver.server.limits import Limits
 from mpgameserver.server.meter import ServerMeter
 from mpgameserver.server.stats import ServerStats
+from mpgameserver.transport.keylog import KeyLog, open_key_log
 from mpgameserver.transport.trace import PacketTrace, open_trace
 from mpgameserver.wire.protocol2.hello import checked_audience
 
@@ -148,6 +149,7 @@ class ServerContext:
         )
         self.access_log: AccessLog | None = None
         self.trace = open_trace(None)
+        self.key_log: KeyLog | None = open_key_log(None, "server")
         self.meter: ServerMeter | None = None
         self._settings_lock = threading.RLock()  # a finalizer or a signal may come within a setter
         self._calls: deque[Call] = deque()
@@ -370,6 +372,21 @@ class ServerContext:
             OSError: the file cannot be written; nothing has changed.
         """
         self.trace = None if path is None else PacketTrace(path)
+
+    def setKeyLog(self, path: str | os.PathLike[str] | None) -> None:
+        """Append the keys of each session of protocol 2 to a file, for Wireshark.
+
+        Whoever reads the file reads the sessions. It takes effect for servers that are made from
+        now on. Until it is called, the file is the one that the environment variable
+        MPGAMESERVER_KEYLOG names, if it is set.
+
+        Parameters:
+            path: the file; None to stop.
+
+        Raises:
+            OSError: the file cannot be written; nothing has changed.
+        """
+        self.key_log = None if path is None else KeyLog(path, "server")
 
     def enableMeter(self) -> ServerMeter:
         """Measure the servers that are made from now on.

@@ -11,8 +11,6 @@ import json
 import logging
 import os
 import time
-import weakref
-from pathlib import Path
 from typing import Any
 
 from mpgameserver._core.packet_header import decode_header
@@ -20,6 +18,7 @@ from mpgameserver._core.packet_protection import SEALED
 from mpgameserver.enums import PacketIdentifier, PacketType
 from mpgameserver.errors import PacketError
 from mpgameserver.transport.address import SocketAddress, format_address, plain_address
+from mpgameserver.transport.linefile import LineFile, open_named
 from mpgameserver.wire.protocol2.hello import HANDSHAKE_FORM, Kind
 
 __all__ = ["TRACE_VARIABLE", "PacketTrace", "PathTrace", "open_trace"]
@@ -31,8 +30,6 @@ MAX_TRACE_BYTES = 1 << 30
 
 _LOG = logging.getLogger("mpgameserver.trace")
 _KINDS = {bytes([kind]): kind.name for kind in Kind}
-_APPEND = os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0)
-_OWNER_ONLY = 0o600  # it records who communicates with whom
 
 
 class PacketTrace:
@@ -43,9 +40,7 @@ class PacketTrace:
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        self._path = Path(path)
-        self._fd = os.open(self._path, _APPEND, _OWNER_ONLY)
-        self._close = weakref.finalize(self, os.close, self._fd)
+        self._file = LineFile(path, "packet trace", _LOG)  # who communicates with whom
 
     def sent(self, datagram: bytes, local: SocketAddress, peer: SocketAddress) -> None:
         """Write a line for a datagram that was sent."""
@@ -73,7 +68,7 @@ class PacketTrace:
         datagram: bytes | None,
         reason: str | None,
     ) -> None:
-        if not self._close.alive:
+        if not self._file.is_open:
             return
         line: dict[str, Any] = {
             "time": round(time.time(), 6),
@@ -86,20 +81,7 @@ class PacketTrace:
             line["reason"] = reason
         if datagram is not None:
             line |= {"size": len(datagram), "header": _header(datagram)}
-        self._append(json.dumps(line, separators=(",", ":")).encode() + b"\n")
-
-    def _append(self, line: bytes) -> None:
-        try:
-            if os.fstat(self._fd).st_size + len(line) > MAX_TRACE_BYTES:
-                self._end(f"it has {MAX_TRACE_BYTES} bytes")
-            else:
-                os.write(self._fd, line)
-        except OSError as error:
-            self._end(error.strerror or str(error))
-
-    def _end(self, reason: str) -> None:
-        self._close()
-        _LOG.warning("the packet trace %s ends here: %s", self._path, reason)
+        self._file.append(json.dumps(line, separators=(",", ":")).encode() + b"\n", MAX_TRACE_BYTES)
 
 
 class PathTrace:
@@ -124,16 +106,7 @@ def open_trace(path: str | os.PathLike[str] | None) -> PacketTrace | None:
 
     Raises OSError if the file cannot be written; it names the variable if that named the file.
     """
-    if path is not None:
-        return PacketTrace(path) if path else None
-    chosen = os.environ.get(TRACE_VARIABLE)
-    if not chosen:
-        return None
-    try:
-        return PacketTrace(chosen)
-    except OSError as error:
-        text = f"{error.strerror} (the file that {TRACE_VARIABLE} names)"
-        raise OSError(error.errno, text, chosen) from error
+    return open_named(path, TRACE_VARIABLE, PacketTrace)
 
 
 def _header(datagram: bytes) -> dict[str, Any] | None:

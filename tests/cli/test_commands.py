@@ -245,6 +245,23 @@ def test_a_ping_measures_the_round_trip_to_a_server_whose_key_it_knows(start, se
     assert re.fullmatch(r"(\S+) connected\n\1 disconnected: closed by client\n", out)
 
 
+def test_both_sides_write_their_keys_to_a_log_and_say_so(start, serving, tmp_path):
+    program, address, _ = serving("--key-log", "of server")
+    ping = start("ping", address, "--count", "1", "--key-log", "of client")
+    assert ping.wait(PATIENCE) == 0
+    assert "the keys of this client are written to of client" in ping.stderr.read()
+    program.send_signal(signal.SIGINT)
+    assert program.wait(PATIENCE) == 0
+    assert "the keys of this server are written to of server" in program.stderr.read()
+    assert (tmp_path / "of server").read_text() == (tmp_path / "of client").read_text() != ""
+
+
+def test_a_key_log_that_cannot_be_written_is_a_mistake(start):
+    ping = start("ping", "127.0.0.1:1", "--key-log", "no folder/keys")
+    assert ping.wait(PATIENCE) == 2
+    assert "cannot write 'no folder/keys'" in ping.stderr.read()
+
+
 def test_a_server_can_be_watched_by_who_has_the_key(start, serving):
     assert run(start, "genkey", "monitor.pem")[0] == 0
     channel = ("--monitor-key", "monitor.pem", "--monitor-listen", "127.0.0.1:0")

@@ -172,6 +172,7 @@ def serve(private: EllipticCurvePrivateKey) -> None:
     context.setBlockList(["192.0.2.1", "2001:db8::/32"])
     context.enableAccessLogs(Path("access.log"))
     context.setTrace(None)
+    context.setKeyLog(None)
     context.broadcast(bytearray(b"to all"), RetryMode.NONE, exclude=context.clients[:1])
     red = context.group("red")
     assert_type(red, Group)
@@ -223,7 +224,7 @@ def watch(context: ServerContext, key: EllipticCurvePrivateKey) -> None:
 
 def play(key: EllipticCurvePublicKey | str) -> ConnectionStats:
     """A client's life."""
-    with UdpClient(key, trace="trace.jsonl") as client:
+    with UdpClient(key, trace="trace.jsonl", key_log=Path("keys.txt")) as client:
         client.setConnectionTimeout(5)
         client.setKeepAliveInterval(0.1)
         client.setMessageTimeout(1)

@@ -20,6 +20,7 @@ from mpgameserver.cli.parser import (
     Commands,
     add_json,
     add_seed,
+    begin_log,
 )
 
 __all__ = ["register", "run"]
@@ -102,7 +103,7 @@ def register(commands: Commands) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Run the command, and return its exit code."""
     # The link duplicates and delays on purpose: warnings about it would tear the table up.
-    logging.basicConfig(level=logging.ERROR)
+    begin_log(logging.ERROR)
     settings = DemoSettings(
         seconds=arguments.seconds,
         loss=arguments.loss,

@@ -1,0 +1,67 @@
+"""The key log: the secrets of sessions of protocol 2, for Wireshark. Whoever reads it reads them.
+
+A line is in the form of an SSLKEYLOGFILE (RFC 9850): a label, what the session is told by, and a
+secret, in hexadecimal. The session is told by its connection id instead of the client's random
+bytes: two sessions may come of one hello, and the id is in each packet to the server.
+
+    MPG2_CLIENT_TRAFFIC_SECRET_0 004fd1c7906ab1e2 5ce0...
+    MPG2_SERVER_TRAFFIC_SECRET_0 004fd1c7906ab1e2 91b7...
+
+The secrets of later key phases follow from these.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from typing import Literal
+
+from mpgameserver.transport.linefile import LineFile, open_named
+from mpgameserver.wire.protocol2.keys import SessionSecrets
+
+__all__ = ["KEY_LOG_LOGGER", "KEY_LOG_VARIABLE", "KeyLog", "open_key_log"]
+
+KEY_LOG_VARIABLE = "MPGAMESERVER_KEYLOG"
+"""The environment variable that names the file for all clients and servers. Not SSLKEYLOGFILE,
+which is set for browsers by people who do not think of a game."""
+MAX_KEY_LOG_BYTES = 1 << 30
+"""The size of the file: some five million sessions. Whoever connects must not fill a disk."""
+
+KEY_LOG_LOGGER = "mpgameserver.keylog"
+
+_LOG = logging.getLogger(KEY_LOG_LOGGER)
+
+Side = Literal["client", "server"]
+
+
+class KeyLog:
+    """Appends the secrets of sessions to a file: it says so in the log, once.
+
+    `side` is whose sessions they are. Raises OSError if the file cannot be written. A later error,
+    or a file that has `MAX_KEY_LOG_BYTES`, ends the key log with a line in the log.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], side: Side) -> None:
+        self._file = LineFile(path, "key log", _LOG)
+        _LOG.warning(
+            "the keys of this %s are written to %s: whoever reads that file reads its sessions",
+            side,
+            self._file.path,
+        )
+
+    def write(self, connection_id: bytes, secrets: SessionSecrets) -> None:
+        """Append the secrets of a session."""
+        directions = (("CLIENT", secrets.client), ("SERVER", secrets.server))
+        lines = "".join(
+            f"MPG2_{sender}_TRAFFIC_SECRET_0 {connection_id.hex()} {traffic.secret.hex()}\n"
+            for sender, traffic in directions
+        )
+        self._file.append(lines.encode(), MAX_KEY_LOG_BYTES)
+
+
+def open_key_log(path: str | os.PathLike[str] | None, side: Side) -> KeyLog | None:
+    """Open a key log in a file, by default the one that `KEY_LOG_VARIABLE` names, if any.
+
+    Raises OSError if the file cannot be written; it names the variable if that named the file.
+    """
+    return open_named(path, KEY_LOG_VARIABLE, lambda chosen: KeyLog(chosen, side))
