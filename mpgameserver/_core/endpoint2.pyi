@@ -1,51 +1,16 @@
-from typing import Final, final
+from typing import final
 
-from typing_extensions import Self
-
-from mpgameserver._core.channel_queues import ChannelQueues
-from mpgameserver._core.endpoint import Endpoint
-from mpgameserver._core.grid_reassembly import GridReassembler
-from mpgameserver._core.peer_clock import PeerClock
-from mpgameserver._core.received_packets import ReceivedPackets
+from mpgameserver._core.endpoint2_state import Endpoint2State
 from mpgameserver._core.seqnum import SeqNum
-from mpgameserver.wire.protocol2.keys import TrafficSecret
 
 __all__ = ["Endpoint2"]
 
-MAX_EARLY_PACKETS: Final[int]
-
 @final
-class Endpoint2(Endpoint):
-    peer_idle_timeout: float
-    reset_token: bytes | None
-    def __new__(
-        cls,
-        own_secret: TrafficSecret,
-        peer_secret: TrafficSecret,
-        is_server: bool,
-        now: float,
-        connection_id: bytes,
-        *,
-        max_datagram: int = 1200,
-    ) -> Self: ...
-    @property
-    def connection_id(self) -> bytes: ...
-    @property
-    def clock(self) -> PeerClock | None: ...
-    @property
-    def last_number(self) -> int: ...
+class Endpoint2(Endpoint2State):
     @property
     def last_is_newest(self) -> bool: ...
-    @property
-    def path_response(self) -> bytes | None: ...
     def challenge_path(self, challenge: bytes, size: int, now: float) -> bytes | None: ...
     def on_path_changed(self) -> None: ...
-    @property
-    def received_packets(self) -> ReceivedPackets: ...
-    @property
-    def reassembler(self) -> GridReassembler: ...
-    @property
-    def send_queue(self) -> ChannelQueues: ...
     @property
     def setup(self) -> bytes | None: ...
     @property

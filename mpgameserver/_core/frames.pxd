@@ -64,7 +64,6 @@ cdef struct AckRanges:
     int64_t left     # ranges that follow
     bint is_first
 
-
 cdef bint take_frame(Cursor *cursor, Frame *frame) noexcept nogil
 cdef Py_ssize_t frame_size(const Frame *frame, bint is_last) noexcept nogil
 cdef unsigned char *put_frame(unsigned char *out, const Frame *frame, bint is_last) noexcept nogil
@@ -73,3 +72,9 @@ cdef bint take_range(AckRanges *ranges, AckRange *range) noexcept nogil
 cdef Py_ssize_t put_ranges(
     unsigned char *out, const AckRange *ranges, Py_ssize_t count
 ) noexcept nogil
+
+cdef inline void begin_frame(Frame *frame, FrameType kind) noexcept nogil:
+    frame.type = kind
+    frame.channel = 0
+    frame.number = frame.total = frame.offset = frame.size = 0
+    frame.data = NULL

@@ -42,7 +42,7 @@ from support.wire2.frames import (
     Window,
 )
 
-from mpgameserver._core.endpoint2 import MAX_EARLY_PACKETS
+from mpgameserver._core.receiving2 import MAX_EARLY_PACKETS
 from mpgameserver.enums import ConnectionStatus
 from mpgameserver.netsim import LinkConditions
 from mpgameserver.wire.protocol2.setup import ConnectData

@@ -44,7 +44,7 @@ NOT_BOUNDS = {
     "connection.CLIENT_IDLE_TIMEOUT": "what keep-alive intervals must be below",
     "_core.ack_frequency.MAX_TRIALS": "how often a receiver is tried",
     "_core.endpoint.MAX_HEARD": "shapes a timer",
-    "_core.endpoint2.DEFAULT_IDLE_TIMEOUT": "what protocol 2 says of a peer that says nothing",
+    "_core.endpoint2_state.DEFAULT_IDLE_TIMEOUT": "what is said of a peer that says nothing",
     "_core.send_limits.MAX_PTO_BACKOFF": "shapes a timer",
     "_core.packet_protection.MAX_NUMBER_SIZE": "a size on the wire",
     "_core.packet_protection.MAX_SEALED_HEADER": "a size on the wire",

@@ -1,0 +1,67 @@
+# What the modules of an endpoint of protocol 2 share: its state, and what they say of it.
+from libc.stdint cimport int64_t, uint64_t
+
+from mpgameserver._core.ack_schedule cimport AckSchedule
+from mpgameserver._core.channel_queues cimport ChannelQueues
+from mpgameserver._core.control_frames cimport ControlQueue
+from mpgameserver._core.endpoint cimport PING_INTERVAL, Endpoint
+from mpgameserver._core.grid_reassembly cimport GridReassembler
+from mpgameserver._core.packet_protection cimport PacketOpener, PacketSealer
+from mpgameserver._core.peer_clock cimport PeerClock
+from mpgameserver._core.received_packets cimport ReceivedPackets
+from mpgameserver._core.rounding cimport floor_integer
+from mpgameserver._core.setup_pieces cimport SetupPieces
+
+cdef enum:
+    CLOSE_PROTOCOL = 1       # codes of a CLOSE
+    CLOSE_WINDOW = 7
+    CLOSE_KEYS = 8
+    CLOSING_PTOS = 3         # probe timeouts for which a CLOSE is sent
+    ACK_SPACE = 16           # bytes left for an ACK beside the largest message of one packet
+
+cdef class Endpoint2State(Endpoint):
+    cdef readonly ReceivedPackets received_packets
+    cdef public double peer_idle_timeout      # seconds
+    cdef public bytes reset_token             # of the server; None: not known yet
+    cdef readonly bytes connection_id
+    cdef readonly PeerClock clock             # of the server; None at a server
+    cdef readonly int64_t last_number         # of the last packet that was accepted
+    cdef readonly bytes path_response         # in that packet; None: there was none
+    cdef ChannelQueues _queue                 # `send_queue`
+    cdef GridReassembler _reassembler
+    cdef PacketSealer _sealer
+    cdef PacketOpener _opener
+    cdef AckSchedule _acks
+    cdef ControlQueue _control
+    cdef SetupPieces _setup
+    cdef list _receivers                      # a ChannelReceiver for each channel, or None
+    cdef list _inboxes                        # of a client: a Fifo for each channel, or None
+    cdef list _ordered, _early     # receivers of ordered channels; datagrams kept until accepted
+    cdef bytes _outgoing_id, _path_response, _close_text
+    cdef Py_ssize_t _incoming_id_size, _frames_limit
+    cdef int64_t _close_code, _time_echo, _time_received    # echo -1: no TIME waits for a reply
+    cdef int64_t _skip_at, _phase_start, _opener_phase
+    cdef uint64_t _random
+    cdef double _followed_at, _forget_at
+    cdef double _close_sent_at, _close_first_at
+    cdef int64_t _close_packet                # the newest with a CLOSE; 0: none
+    cdef bint _wants_key, _windows_due, _close_acked
+
+cdef int64_t next_skip(Endpoint2State endpoint, int64_t number) noexcept
+
+cdef inline bint speaks(Endpoint2State endpoint) noexcept:
+    # Return True if silence would make the peer believe that this side is gone.
+    return endpoint.error_code == 0 and (endpoint.established or endpoint.received > 0)
+
+cdef inline bint break_rule(Endpoint2State endpoint, int64_t code) noexcept:
+    # Note the code with which the session has to end; return False.
+    if endpoint.error_code == 0:
+        endpoint.error_code = code
+    return False
+
+cdef inline double ping_interval(Endpoint2State endpoint) noexcept:
+    # Return after which time without a sample a PING is due, within the peer's patience.
+    return min(PING_INTERVAL, endpoint.peer_idle_timeout / 3)
+
+cdef inline int64_t microseconds(double now) noexcept:
+    return max(floor_integer(now * 1e6), <int64_t>0)
