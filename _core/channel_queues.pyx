@@ -45,7 +45,13 @@ from mpgameserver._core.frames cimport (
     put_frame,
 )
 from mpgameserver._core.message cimport BEST_EFFORT, NO_RETRY, RETRY_ON_TIMEOUT
-from mpgameserver._core.outgoing cimport cut_fragment, fill_frame, message_size, new_message
+from mpgameserver._core.outgoing cimport (
+    OutgoingGrid,
+    cut_fragment,
+    fill_frame,
+    message_size,
+    new_message,
+)
 from mpgameserver._core.send_queue cimport MAX_REDUNDANT_COPIES, MAX_REDUNDANT_SIZE
 from mpgameserver._core.unordered_sender cimport UnorderedSender
 from mpgameserver._core.varint cimport MAX_VARINT
@@ -174,7 +180,7 @@ cdef class ChannelQueues(Outbox):
         self._activate(sender)
         if callback is not None:
             message.has_callback = True
-            self._callbacks[message] = callback
+            self._keep_callback(message, callback, message.size)
         return 0 if replaced is None else self._complete(replaced, False)
 
     cpdef int set_payload_limit(self, Py_ssize_t payload_limit) except -1:
@@ -422,6 +428,10 @@ cdef class ChannelQueues(Outbox):
             message = queue_front(&self._repeating)
             when = min(when, message.last_sent + repeat_interval)
         return when
+
+    cdef Py_ssize_t _acked_of(self, object message) except -1:
+        cdef OutgoingGrid grid = (<OutgoingMessage?>message).grid
+        return 0 if grid is None else grid.acked_bytes((<OutgoingMessage>message).size)
 
     cdef int _complete(self, OutgoingMessage message, bint acked) except -1:
         """Record the outcome of a message, unless it has one."""

@@ -169,6 +169,15 @@ cdef class ChannelReceiver:
                 self._reassembler.discard(self._incomplete[number])
         return 0
 
+    cpdef list arriving(self):
+        """Return (bytes received, bytes in all) of each incomplete message, the oldest first."""
+        cdef GridMessage message
+        if not self._incomplete:
+            return []
+        return [
+            (message.received, message.total) for _, message in sorted(self._incomplete.items())
+        ]
+
     cpdef int clear(self) except -1:
         """Drop what is incomplete or waits."""
         self._discard(MAX_VARINT)

@@ -160,13 +160,23 @@ cdef class Connection:
         """Return the bytes of a channel's messages that were never sent."""
         return self.endpoint.pending_on(channel)
 
+    def channel_arriving(self, int channel):
+        """Return (bytes received, bytes in all) of a channel's incomplete messages.
+
+        None arrives any more once the session has ended.
+        """
+        return self.endpoint.arriving_on(channel) if self.is_live else []
+
     cdef int _require_connected(self) except -1:
         if self.status is not _connected:
             raise NotConnectedError(f"cannot send while {self.status.name}")
         return 0
 
     cpdef list take_completed(self):
-        """Take the list of (callback, acked) of the messages that are completed."""
+        """Take the list of (callback, acked) of the messages that are completed.
+
+        A report of the progress of one is (function, None).
+        """
         return self.endpoint.take_completed()
 
     @property
@@ -208,6 +218,8 @@ cdef class Connection:
             if not self.is_live:  # a logging handler may have ended it
                 return
         self.endpoint.advance(now)
+        if self.endpoint.send_queue.watched:
+            self.endpoint.send_queue.note_progress()
         if self.endpoint.error_code:
             self.close_reason = (self.endpoint.error_code, "")
             self.endpoint.set_close(self.endpoint.error_code, b"")

@@ -113,6 +113,13 @@ cdef class Endpoint:
         """Return the bytes of a channel that were never sent; ValueError where there are none."""
         raise ValueError(f"no channel {channel} in a session of protocol {self.protocol}")
 
+    cpdef list arriving_on(self, int channel):
+        """Return (bytes received, bytes in all) of each message of a channel that is incomplete.
+
+        The oldest is first, and the bytes in all are at least 1.
+        """
+        return []
+
     cpdef bint ack_is_due(self) noexcept:
         """Return True if an ack should be sent before another datagram is read."""
         return False

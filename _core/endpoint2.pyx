@@ -133,6 +133,10 @@ cdef class Endpoint2(Endpoint2State):
     cpdef Py_ssize_t pending_on(self, int channel) except -1:
         return self._queue.pending_on(channel)
 
+    cpdef list arriving_on(self, int channel):
+        cdef ChannelReceiver receiver = self._receivers[channel] if 0 <= channel < 256 else None
+        return [] if receiver is None else receiver.arriving()
+
     cpdef tuple take_message(self):
         cdef tuple item = Endpoint.take_message(self)
         if len(item) > 2:

@@ -19,7 +19,7 @@ from libc.string cimport memcpy
 from mpgameserver._core.bigendian cimport get16, put16
 from mpgameserver._core.budget cimport ITEM_COST, Share
 from mpgameserver._core.packet cimport FRAGMENT_HEADER, MAX_FRAGMENTS, max_fragment
-from mpgameserver._core.seqnum cimport RING_SIZE, check_number
+from mpgameserver._core.seqnum cimport RING_SIZE, check_number, ring_diff
 
 from mpgameserver.errors import PacketError
 
@@ -110,6 +110,15 @@ cdef class Reassembly:
         self._resize(self._size)
         return <bytes>self._start
 
+    cdef tuple estimate(self):
+        """Return (bytes received, bytes in all); the second is taken from the fragments so far."""
+        cdef Py_ssize_t fragments = self._next - 1
+        cdef Py_ssize_t received
+        if self._later is not None:
+            fragments += len(self._later)
+        received = self.cost - fragments * ITEM_COST
+        return received, max(received * self.count // fragments, 1) if fragments else 1
+
     cdef Py_ssize_t _size_behind(self, uint32_t index) except -1:
         """Return the total size of the fragments received that directly follow `index`."""
         cdef bytes fragment
@@ -178,6 +187,17 @@ cdef class Reassembler:
     def held_bytes(self):
         """Bytes charged for the incomplete messages."""
         return self.share.held
+
+    cpdef list arriving(self):
+        """Return (bytes received, bytes in all) of each incomplete message, the oldest first.
+
+        No fragment tells how long its message is: the bytes in all are an estimate.
+        """
+        cdef Reassembly reassembly
+        cdef list messages = []
+        for number, reassembly in self._unfinished.items():
+            messages.append((ring_diff(number, self._newest_number), reassembly.estimate()))
+        return [message[1] for message in sorted(messages)]
 
     cpdef int clear(self) except -1:
         """Discard all incomplete messages."""

@@ -89,7 +89,7 @@ cdef class GridMessage:
         """Add the units from `first` to before `end`, which are new, of a fragment."""
         cdef Py_ssize_t start = first * FRAGMENT_UNIT, unit
         cdef Py_ssize_t stop = min(end * FRAGMENT_UNIT, <Py_ssize_t>offset + size)
-        cdef int64_t received = self._received + stop - start
+        cdef int64_t received = self.received + stop - start
         if self._message is None and (
             self.total <= SMALL_TOTAL or received * EARLY_PART >= self.total
         ):
@@ -102,7 +102,7 @@ cdef class GridMessage:
         for unit in range(first, end):
             self._units[unit // WORD_BITS] |= <uint64_t>1 << (unit % WORD_BITS)
         self._missing -= end - first
-        self._received = received
+        self.received = received
         return 0
 
     cdef int _keep_early(

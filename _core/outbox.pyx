@@ -2,13 +2,14 @@
 
 Each message with a callback is completed exactly once: acked, timed out, or closed with the
 connection. The callbacks are collected in `completed` for the owner to call, so that none runs in
-the middle of a packet.
+the middle of a packet. So are the reports of a message whose progress is told (`Progress`).
 """
 
 from libc.math cimport INFINITY
 
 from mpgameserver._core.budget cimport GUARANTEED, ITEM_COST, Share
 from mpgameserver._core.fifo cimport queue_clear
+from mpgameserver._core.progress cimport Progress
 
 from mpgameserver.errors import SendQueueFullError
 
@@ -90,9 +91,45 @@ cdef class Outbox:
         completed, self.completed = self.completed, fresh
         return completed
 
+    cdef int note_progress(self) except -1:
+        """Make the reports due of the messages of which more is acked than before."""
+        cdef Progress progress
+        cdef Py_ssize_t done
+        for message, progress in list(self.watched.items()):
+            done = self._acked_of(message)
+            if done > progress.done:
+                self._report(progress, done)
+        return 0
+
+    cdef Py_ssize_t _acked_of(self, object message) except -1:
+        """Return how many bytes of an outstanding message are acked."""
+        return 0
+
+    cdef int _report(self, Progress progress, Py_ssize_t done) except -1:
+        cdef tuple report
+        if progress.note(done):
+            report = (progress.report, None)
+            self.completed.append(report)
+        return 0
+
+    cdef int _keep_callback(self, object message, object callback, Py_ssize_t size) except -1:
+        """Keep the callback of a message of `size` bytes."""
+        self._callbacks[message] = callback
+        if type(callback) is Progress:
+            (<Progress>callback).total = size
+            if self.watched is None:
+                self.watched = {}
+            self.watched[message] = callback
+        return 0
+
     cdef int _add_completed(self, object message, bint acked) except -1:
         """Hand the callback to the owner."""
+        callback = self._callbacks.pop(message)
         # First: creating the tuple may start a garbage collection, in which the list may be taken.
-        cdef tuple outcome = (self._callbacks.pop(message), acked)
+        cdef tuple outcome = (callback, acked)
+        if type(callback) is Progress:
+            self.watched.pop(message, None)
+            if acked:
+                self._report(callback, (<Progress>callback).total)
         self.completed.append(outcome)
         return 0

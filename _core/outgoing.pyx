@@ -68,6 +68,13 @@ cdef class OutgoingGrid:
             end += 1
         return end - unit
 
+    cdef uint32_t acked_bytes(self, uint32_t size) noexcept:
+        """Return how many bytes are acked of the message, which has `size`."""
+        cdef uint32_t acked = (self._units - self.unacked) * FRAGMENT_UNIT
+        if _has(self._acked, self._units - 1):
+            acked -= self._units * FRAGMENT_UNIT - size    # the last unit may not be full
+        return acked
+
     cdef void on_sent(self, uint32_t first, uint32_t count) noexcept:
         cdef uint32_t unit
         for unit in range(first, first + count):

@@ -94,13 +94,13 @@ cdef class SendQueue(Outbox):
             message.has_callback = callback is not None
             queue_append(&self._waiting, message)
             if callback is not None:
-                self._callbacks[message] = callback
+                self._keep_callback(message, callback, size)
         else:
             fragmented = new_fragmented(data, retry)
             fragmented.has_callback = callback is not None
             _add_fragmented(self, fragmented)
             if callback is not None:
-                self._callbacks[fragmented] = callback
+                self._keep_callback(fragmented, callback, size)
         return 0
 
     cdef int shrink(self, Py_ssize_t payload_limit) except -1:
@@ -120,7 +120,9 @@ cdef class SendQueue(Outbox):
             fragmented = new_fragmented(message.data, message.retry)
             fragmented.has_callback = message.has_callback
             if message.has_callback:
-                self._callbacks[fragmented] = self._callbacks.pop(message)
+                self._keep_callback(fragmented, self._callbacks.pop(message), message.size)
+                if self.watched is not None:
+                    self.watched.pop(message, None)
             _add_fragmented(self, fragmented)
         if self._lanes is not None:
             self._lanes.recut(payload_limit)
@@ -381,6 +383,11 @@ cdef class SendQueue(Outbox):
             self._complete(message, False)
         return 0
 
+    cdef Py_ssize_t _acked_of(self, object message) except -1:
+        if type(message) is FragmentedMessage:
+            return (<FragmentedMessage>message).acked
+        return 0
+
     cdef int _complete(self, Message message, bint acked) except -1:
         cdef FragmentedMessage fragmented = message.parent
         if message.completed:
@@ -394,7 +401,9 @@ cdef class SendQueue(Outbox):
                 self._add_completed(message, acked)
             return 0
         message.parent = None
-        fragmented.unacked -= acked
+        if acked:
+            fragmented.unacked -= 1
+            fragmented.acked += message.size
         if fragmented.unacked == 0 or not acked:
             self._complete_fragmented(fragmented, acked)
         return 0

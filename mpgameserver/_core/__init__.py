@@ -51,6 +51,7 @@ try:
         packet_header,
         packet_protection,
         peer_clock,
+        progress,
         pump,
         rate_bins,
         receive_window,

@@ -34,6 +34,7 @@ cdef class ChannelReceiver:
     cdef int inspect(self, const Frame *frame) except -1
     cdef bytes take(self, const Frame *frame, double now)
     cdef bytes next_ready(self)
+    cpdef list arriving(self)
     cpdef int clear(self) except -1
     cdef bint _is_over(self, int64_t number) except -1
     cdef int64_t _length_of(self, int64_t number) except -2

@@ -50,6 +50,7 @@ cdef class Endpoint:
     cdef int set_close(self, int64_t code, bytes text) except -1
     cdef int send_on(self, int channel, bytes data, int8_t retry, object callback) except -1
     cpdef Py_ssize_t pending_on(self, int channel) except -1
+    cpdef list arriving_on(self, int channel)
     cdef int64_t key_packets(self) noexcept
     cdef bint path_is_stuck(self) noexcept
 

@@ -41,6 +41,7 @@ cdef class Reassembly:
     cdef int add(self, uint16_t index, const unsigned char *data, Py_ssize_t size) except -1
     cdef bint is_complete(self) noexcept
     cdef bytes message(self)
+    cdef tuple estimate(self)
     cdef int _append(self, const unsigned char *data, Py_ssize_t size) except -1
     cdef int _append_later(self) except -1
     cdef Py_ssize_t _size_behind(self, uint32_t index) except -1
@@ -54,6 +55,7 @@ cdef class Reassembler:
     cdef Reassembly _newest             # the one that grew last: the next fragment is probably its
     cdef uint16_t _newest_number
 
+    cpdef list arriving(self)
     cpdef int clear(self) except -1
     cdef bint is_new(self, const FragmentHeader *fragment) except -1
     cdef bint has_room(self, Py_ssize_t size, Py_ssize_t fragments, Py_ssize_t messages) except -1

@@ -23,7 +23,7 @@ cdef class GridMessage:
     cdef EarlyRun *_early           # what came until then
     cdef uint64_t *_units           # bit n: unit n was received
     cdef Py_ssize_t _missing        # units
-    cdef int64_t _received          # bytes
+    cdef int64_t received           # bytes
     cdef int64_t _number
     cdef dict _home                 # number -> GridMessage: those of its channel
     cdef double _last_arrival

@@ -19,7 +19,8 @@ cdef class FragmentedMessage:
     cdef uint32_t next_index
     cdef uint32_t offset      # of the next fragment, in data
     cdef uint32_t fragment_size  # bytes of each fragment but the last
-    cdef uint32_t unacked
+    cdef uint32_t unacked    # fragments
+    cdef uint32_t acked      # bytes
 
 cdef class Message:
     # A message, or a fragment of one, with its own message number.

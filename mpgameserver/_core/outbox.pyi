@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from typing import Any
 
 from typing_extensions import disjoint_base
 
@@ -12,7 +13,7 @@ class Outbox:
     @property
     def share(self) -> Share: ...
     @property
-    def completed(self) -> list[tuple[Callable[[bool], object], bool]]: ...
+    def completed(self) -> list[tuple[Callable[[Any], object], bool | None]]: ...
     @property
     def pending(self) -> int: ...
     @property

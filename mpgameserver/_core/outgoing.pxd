@@ -16,6 +16,7 @@ cdef class OutgoingGrid:
     cdef uint32_t unacked_run(
         self, uint32_t start, uint32_t most, uint32_t *first
     ) noexcept
+    cdef uint32_t acked_bytes(self, uint32_t size) noexcept
     cdef void on_sent(self, uint32_t first, uint32_t count) noexcept
     cdef void on_acked(self, uint32_t first, uint32_t count) noexcept
     cdef void on_lost(self, uint32_t first, uint32_t count) noexcept

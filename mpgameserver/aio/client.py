@@ -56,15 +56,22 @@ class AsyncClient:
         msg: bytes | bytearray | memoryview,
         retry: int = -1,
         callback: Callable[[bool], object] | None = None,
+        *,
+        on_progress: Callable[[int, int], object] | None = None,
     ) -> None:
         """Queue a message, which leaves on the loop's next turn. See `UdpClient.send`."""
-        self._client.send(msg, retry, callback)
+        self._client.send(msg, retry, callback, on_progress=on_progress)
         self._driver.soon()
 
-    async def send_guaranteed(self, payload: bytes | bytearray | memoryview) -> None:
+    async def send_guaranteed(
+        self,
+        payload: bytes | bytearray | memoryview,
+        *,
+        on_progress: Callable[[int, int], object] | None = None,
+    ) -> None:
         """Send a message and wait until it is acked, with all of its fragments.
 
-        If it is cancelled, the message is still sent.
+        If it is cancelled, the message is still sent. `on_progress` is as for `UdpClient.send`.
 
         Raises:
             NotConnectedError: the client is not connected; nothing was queued.
@@ -73,7 +80,7 @@ class AsyncClient:
             OSError: something else in the process has closed the socket.
         """
         acked: asyncio.Future[bool] = self._loop.create_future()
-        self.send(payload, callback=partial(_settle, acked))
+        self.send(payload, callback=partial(_settle, acked), on_progress=on_progress)
         if not await acked:
             self._raise_error()
             raise ConnectionEndedError("the connection ended before the message was acked")
@@ -146,6 +153,14 @@ class AsyncClient:
     def pending(self) -> int:
         """Bytes of queued messages that have not been sent yet."""
         return self._client.pending
+
+    @property
+    def arriving(self) -> list[tuple[int, int]]:
+        """Of each long message that has arrived in part, the bytes so far and the bytes in all.
+
+        See `UdpClient.arriving`.
+        """
+        return self._client.arriving
 
     @property
     def protocol(self) -> int | None:
@@ -267,9 +282,10 @@ class AsyncChannel:
         callback: Callable[[bool], object] | None = None,
         *,
         retry: int | None = None,
+        on_progress: Callable[[int, int], object] | None = None,
     ) -> None:
         """Queue a message, which leaves on the loop's next turn. See `ClientChannel.send`."""
-        self._channel.send(msg, callback, retry=retry)
+        self._channel.send(msg, callback, retry=retry, on_progress=on_progress)
         self._client._driver.soon()
 
     def __aiter__(self) -> AsyncIterator[bytes]:
@@ -284,6 +300,14 @@ class AsyncChannel:
     def pending(self) -> int:
         """Bytes of messages queued on this channel that have not been sent yet."""
         return self._channel.pending
+
+    @property
+    def arriving(self) -> list[tuple[int, int]]:
+        """Of each long message that has arrived in part, the bytes so far and the bytes in all.
+
+        See `ClientChannel.arriving`.
+        """
+        return self._channel.arriving
 
 
 def _settle(future: asyncio.Future[bool], result: bool) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Protocol
 
+from mpgameserver._core.progress import Progress
 from mpgameserver.channels import Channel
 from mpgameserver.enums import RetryMode
 from mpgameserver.reprs import even_unmade
@@ -26,6 +27,8 @@ class _Client(Protocol):
     def _take_from(self, channel: int) -> Iterator[bytes]: ...
 
     def _pending_on(self, channel: int) -> int: ...
+
+    def _arriving_on(self, channel: int) -> list[tuple[int, int]]: ...
 
 
 class ClientChannel:
@@ -52,6 +55,7 @@ class ClientChannel:
         callback: Callable[[bool], object] | None = None,
         *,
         retry: int | None = None,
+        on_progress: Callable[[int, int], object] | None = None,
     ) -> None:
         """Queue a message for the server on this channel; the next `update` sends it.
 
@@ -64,6 +68,7 @@ class ClientChannel:
                 has replaced this one on a latest channel.
             retry: on an unordered channel a `RetryMode` or its number; RETRY_ON_TIMEOUT by default.
                 The kinds of the other channels say how a message is delivered.
+            on_progress: called as that of `UdpClient.send`, with the bytes acked and those in all.
 
         Raises:
             NotConnectedError: the client is not connected.
@@ -72,6 +77,8 @@ class ClientChannel:
             ValueError: the message is too long, or `retry` is not a retry mode or not allowed here.
             RuntimeError: another thread is using the client.
         """
+        if on_progress is not None:
+            callback = Progress(on_progress, callback)
         self._client._send_on(self.number, msg, self._checked_retry(retry), callback)
 
     def _checked_retry(self, retry: int | None) -> int:
@@ -94,3 +101,11 @@ class ClientChannel:
     def pending(self) -> int:
         """Bytes of messages queued on this channel that have not been sent yet."""
         return self._client._pending_on(self.number)
+
+    @property
+    def arriving(self) -> list[tuple[int, int]]:
+        """Of each long message that has arrived in part, the bytes so far and the bytes in all.
+
+        The oldest is first. Reading it costs time; a channel of which nobody reads it, none.
+        """
+        return self._client._arriving_on(self.number)

@@ -20,6 +20,7 @@ from typing import cast
 from mpgameserver import forks
 from mpgameserver._core.callbacks import Callbacks, Exclusive, ThreadGuard
 from mpgameserver._core.endpoint2 import Endpoint2
+from mpgameserver._core.progress import Progress
 from mpgameserver._core.pump import ClientPump
 from mpgameserver._core.seqnum import SeqNum
 from mpgameserver.channels import Channel
@@ -308,6 +309,8 @@ class UdpClient:
         msg: bytes | bytearray | memoryview,
         retry: int = -1,
         callback: Callable[[bool], object] | None = None,
+        *,
+        on_progress: Callable[[int, int], object] | None = None,
     ) -> None:
         """Queue a message for the server; the next `update` sends it.
 
@@ -320,6 +323,9 @@ class UdpClient:
             callback: called once, from a later `update` or from a call that ends the connection:
                 with True when the message, with all of its fragments, was acked; with False when it
                 timed out (never with RETRY_ON_TIMEOUT) or the connection has ended.
+            on_progress: called from `update` with the bytes acked so far and the bytes in all, at
+                most once in each that has got acks of this message. If all of it is acked, the last
+                call says so, before that of `callback`.
 
         Raises:
             NotConnectedError: the client is not connected.
@@ -328,6 +334,8 @@ class UdpClient:
             ValueError: the message is too long, or `retry` is not a retry mode.
             RuntimeError: another thread is using the client.
         """
+        if on_progress is not None:
+            callback = Progress(on_progress, callback)
         self._sending_connection().send(msg, retry, callback)
 
     def _sending_connection(self) -> Connection:
@@ -341,9 +349,11 @@ class UdpClient:
         self,
         payload: bytes | bytearray | memoryview,
         callback: Callable[[bool], object] | None = None,
+        *,
+        on_progress: Callable[[int, int], object] | None = None,
     ) -> None:
         """Queue a message that is retransmitted until it is acked: `send` with RETRY_ON_TIMEOUT."""
-        self.send(payload, RetryMode.RETRY_ON_TIMEOUT, callback)
+        self.send(payload, RetryMode.RETRY_ON_TIMEOUT, callback, on_progress=on_progress)
 
     def hasMessages(self) -> bool:
         """Return True while there are messages from the server to read."""
@@ -401,10 +411,22 @@ class UdpClient:
     def _pending_on(self, channel: int) -> int:
         return 0 if self._connection is None else self._connection.channel_pending(channel)
 
+    def _arriving_on(self, channel: int) -> list[tuple[int, int]]:
+        return [] if self._connection is None else self._connection.channel_arriving(channel)
+
     @property
     def pending(self) -> int:
         """Bytes of queued messages that have not been sent yet."""
         return 0 if self._connection is None else self._connection.pending
+
+    @property
+    def arriving(self) -> list[tuple[int, int]]:
+        """Of each long message that has arrived in part, the bytes so far and the bytes in all.
+
+        The oldest is first. Those of channels are not among them; see `ClientChannel.arriving`. In
+        protocol 1, which does not tell how long a message is, the bytes in all are an estimate.
+        """
+        return self._arriving_on(0)
 
     def latency(self) -> float:
         """Return the smoothed round-trip time, in seconds; 0.0 before the first ack."""

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable, MutableMapping
 from typing import TYPE_CHECKING, Any, Protocol
 
+from mpgameserver._core.progress import Progress
 from mpgameserver._core.session import Session
 from mpgameserver.channels import ChannelTable
 from mpgameserver.connection import CloseReason, check_close
@@ -102,6 +103,15 @@ class ServerClient:
         return self._session.connection.pending
 
     @property
+    def arriving(self) -> list[tuple[int, int]]:
+        """Of each long message that has arrived in part, the bytes so far and the bytes in all.
+
+        The oldest is first. Those of channels are not among them; see `ServerChannel.arriving`. In
+        protocol 1, which does not tell how long a message is, the bytes in all are an estimate.
+        """
+        return self._session.connection.channel_arriving(0)
+
+    @property
     def latency(self) -> float:
         """The smoothed round-trip time, in seconds; 0.0 before the first ack."""
         return self._session.connection.latency
@@ -121,6 +131,8 @@ class ServerClient:
         payload: bytes | bytearray | memoryview,
         retry: int = RetryMode.NONE,
         callback: Callable[[bool], object] | None = None,
+        *,
+        on_progress: Callable[[int, int], object] | None = None,
     ) -> None:
         """Queue a message for the client; it leaves when the event returns.
 
@@ -135,6 +147,9 @@ class ServerClient:
             callback: called once, on the handler's thread: with True when the message, with all of
                 its fragments, was acked; with False when it timed out (never with RETRY_ON_TIMEOUT)
                 or the session has ended.
+            on_progress: called on the handler's thread with the bytes acked so far and the bytes in
+                all, at most once in each turn that has got acks of this message. If all of it is
+                acked, the last call says so, before that of `callback`.
 
         Raises:
             SendQueueFullError: too much is queued, for this client, its host, or all clients; send
@@ -144,15 +159,19 @@ class ServerClient:
             TypeError: an argument has another type.
             ValueError: the message is too long, or `retry` is not a retry mode.
         """
+        if on_progress is not None:
+            callback = Progress(on_progress, callback)
         self._session.send(payload, retry, callback)
 
     def send_guaranteed(
         self,
         payload: bytes | bytearray | memoryview,
         callback: Callable[[bool], object] | None = None,
+        *,
+        on_progress: Callable[[int, int], object] | None = None,
     ) -> None:
         """Queue a message that is retransmitted until it is acked: `send` with RETRY_ON_TIMEOUT."""
-        self.send(payload, RetryMode.RETRY_ON_TIMEOUT, callback)
+        self.send(payload, RetryMode.RETRY_ON_TIMEOUT, callback, on_progress=on_progress)
 
     def channel(self, name: str) -> ServerChannel:
         """Return the channel with that name, to send to this client on it.
@@ -224,6 +243,7 @@ class ServerChannel:
         callback: Callable[[bool], object] | None = None,
         *,
         retry: int | None = None,
+        on_progress: Callable[[int, int], object] | None = None,
     ) -> None:
         """Queue a message for the client on this channel, as `ServerClient.send` does.
 
@@ -233,6 +253,7 @@ class ServerChannel:
             callback: as for `ServerClient.send`. A message that a newer one replaces, or that is
                 sent once and is lost, gets False.
             retry: only for an "unordered" channel: a `RetryMode` or its number; NONE by default.
+            on_progress: as for `ServerClient.send`, with the bytes acked and those in all.
 
         Raises:
             OldPeerError: the client speaks protocol 1, which has no channels.
@@ -242,4 +263,15 @@ class ServerChannel:
                 to choose.
         """
         number, mode = self._client._channels.mode_on(self.name, retry)
+        if on_progress is not None:
+            callback = Progress(on_progress, callback)
         self._client._send_on(number, payload, mode, callback)
+
+    @property
+    def arriving(self) -> list[tuple[int, int]]:
+        """Of each long message that has arrived in part, the bytes so far and the bytes in all.
+
+        The oldest is first.
+        """
+        number = self._client._channels.number_of(self.name)
+        return self._client._session.connection.channel_arriving(number)

@@ -105,6 +105,27 @@ def test_messages_of_a_channel_are_awaited(server: PeerServer) -> None:
     assert server.session.closed == (0, "")
 
 
+def test_the_progress_of_a_long_message_is_told_on_both_sides(server: PeerServer) -> None:
+    async def main() -> None:
+        async with joined(server, channels=CHANNELS) as client:
+            told: list[tuple[int, int]] = []
+            chat = client.channel("chat")
+            chat.send(bytes(20_000), on_progress=lambda *report: told.append(report))
+            await until(lambda: told and told[-1] == (20_000, 20_000))
+            told.clear()
+            await client.send_guaranteed(bytes(300), on_progress=lambda *it: told.append(it))
+            assert told == [(300, 300)]
+            server.session.say(1, bytes(1_000_000))
+            await until(lambda: chat.arriving)
+            [(received, total)] = chat.arriving
+            assert 0 < received < total == 1_000_000
+            assert client.arriving == []
+            assert await anext(chat) == bytes(1_000_000)
+            assert chat.arriving == []
+
+    run(main())
+
+
 def test_each_waiting_iteration_gets_its_own(server: PeerServer) -> None:
     async def read(source: Any, into: list[Any]) -> None:
         async for each in source:

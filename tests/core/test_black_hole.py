@@ -22,6 +22,7 @@ from support.endpoints import (
 )
 from support.pair import ConnectionPair, received
 
+from mpgameserver._core.progress import Progress
 from mpgameserver.connection import Timing
 from mpgameserver.enums import ConnectionStatus, RetryMode
 from mpgameserver.netsim import LinkConditions
@@ -261,6 +262,22 @@ class TestBehindABlackHole:
         assert Counter(messages) == Counter(map(content, sizes))
         assert outcomes.collect(by_hand.endpoint) == {(size, True): 1 for size in sizes}
         assert by_hand.endpoint.send_queue.pending == by_hand.endpoint.send_queue.share.held == 0
+
+    def test_what_is_told_of_a_message_goes_on_when_it_is_cut(self, by_hand):
+        told: list[object] = []
+        by_hand.lose_large(LOSSES_OF_A_BLACK_HOLE - 1)
+        by_hand.lose()
+        by_hand.endpoint.send_queue.add(b"", RetryMode.NONE)
+        [small] = flush(by_hand.endpoint, by_hand.now)
+        by_hand.peer.read(small)
+        watch = Progress(lambda *reported: told.append(reported), told.append)
+        by_hand.endpoint.send_queue.add(content(LARGEST), callback=watch)
+        by_hand.ack()
+        assert by_hand.endpoint.path_is_narrow
+        by_hand.deliver_all()
+        for function, acked in by_hand.endpoint.take_completed():
+            function(acked)
+        assert told == [(LARGEST, LARGEST), True]
 
     def test_of_a_message_that_has_begun_the_rest_is_cut_anew(self, by_hand):
         """Its count is on the wire; its last fragment would be one of 1,427 bytes."""
