@@ -13,10 +13,10 @@ from collections.abc import AsyncIterator, Callable
 from functools import partial
 from pathlib import Path
 
-from chat.conversation import HELP, Conversation
+from chat.conversation import HELP, Conversation, as_text
 from chat.keyboard import typed_lines
 from chat.options import key_file, name
-from chat.wire import Request, Verb
+from chat.wire import CHAT, Request, Verb, encode_request
 from mpgameserver import aio
 
 Show = Callable[[str], object]
@@ -30,7 +30,7 @@ async def talk(
 ) -> None:
     """Talk until the user or the server ends it; ConnectionEndedError when that falls silent."""
     saying = asyncio.ensure_future(say(client, conversation, lines, show))
-    hearing = asyncio.ensure_future(hear(client, conversation, show))
+    hearing = asyncio.ensure_future(hear(client, show))
     try:
         await asyncio.wait({saying, hearing}, return_when=asyncio.FIRST_COMPLETED)
     finally:
@@ -49,6 +49,7 @@ async def say(
     show: Show,
 ) -> None:
     """Send what is typed, each line when the one before has arrived."""
+    channel = client.channel(CHAT.name)
     async for line in lines:
         try:
             message = conversation.typed(line)
@@ -56,26 +57,32 @@ async def say(
             show(f"! {error}")
             continue
         if message is not None:
-            await client.send_guaranteed(message)
+            await deliver(channel, message)
         if conversation.is_over:
             break
 
 
-async def hear(client: aio.AsyncClient, conversation: Conversation, show: Show) -> None:
-    """Print messages until the server disconnects."""
-    async for _, message in client:
-        for text in conversation.heard(message):
-            show(text)
-    show("* the server has ended the chat")
+async def deliver(channel: aio.AsyncChannel, message: bytes) -> None:
+    """Send a message, and wait for its ack: a long file from a pipe must not fill the queue."""
+    is_settled = asyncio.Event()
+    channel.send(message, lambda acked: is_settled.set())
+    await is_settled.wait()
+
+
+async def hear(client: aio.AsyncClient, show: Show) -> None:
+    """Show messages until the server disconnects, and then why, if it says so."""
+    async for message in client.channel(CHAT.name):
+        show(as_text(message))
+    why = client.reason.text if client.reason else ""
+    show("* the server has ended the chat" + (f": {why}" if why else ""))
 
 
 async def chat(server: tuple[str, int], key: Path, first: list[Request]) -> None:
     """Connect, ask for what comes first, and talk."""
-    conversation = Conversation()
-    async with aio.connect(server, server_public_key=key) as client:
+    async with aio.connect(server, server_public_key=key, channels=[CHAT]) as client:
         for request in first:
-            client.send(conversation.ask(request))
-        await talk(client, conversation, typed_lines(), partial(print, flush=True))
+            client.channel(CHAT.name).send(encode_request(request))
+        await talk(client, Conversation(), typed_lines(), partial(print, flush=True))
 
 
 def main() -> int:

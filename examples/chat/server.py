@@ -10,14 +10,12 @@ import argparse
 import asyncio
 import contextlib
 import signal
-from dataclasses import dataclass, field
 from pathlib import Path
 
-from chat.inorder import InOrder
 from chat.options import key_file
 from chat.rooms import Deliveries, Rooms
 from chat.transcript import Transcript
-from chat.wire import Request, Verb, decode_request, encode_line
+from chat.wire import CHAT, NONSENSE, Request, Verb, decode_request, encode_line
 from mpgameserver import (
     EllipticCurvePrivateKey,
     EventHandler,
@@ -29,21 +27,12 @@ from mpgameserver import (
 )
 
 
-@dataclass
-class Peer:
-    """Counters of a client: the messages from it, and the lines sent to it."""
-
-    requests: InOrder[Request] = field(default_factory=InOrder)
-    told: int = 0
-
-
 class ChatServer(EventHandler):
     """All rooms of a chat."""
 
     def __init__(self, transcript: Transcript) -> None:
         self._transcript = transcript
         self._rooms: Rooms[ServerClient] = Rooms()
-        self._peers: dict[ServerClient, Peer] = {}
         self._lock = asyncio.Lock()  # the transcript has the lines in the order of the rooms
 
     async def starting(self) -> None:
@@ -52,24 +41,23 @@ class ChatServer(EventHandler):
 
     def connect(self, client: ServerClient) -> None:
         """Give the client a nickname."""
-        self._peers[client] = Peer()
         self._tell(self._rooms.enter(client))
 
-    async def handle_message(self, client: ServerClient, seqnum: int, msg: bytes = b"") -> None:
+    async def handle_message(
+        self, client: ServerClient, seqnum: int, msg: bytes = b"", channel: str = ""
+    ) -> None:
         """Do what the client asks for; what makes no sense ends its connection."""
         try:
-            requests = self._peers[client].requests.take(*decode_request(msg))
+            request = decode_request(msg)
         except ValueError as error:
             client.log.info("disconnected: %s", error)
-            client.disconnect()
+            client.disconnect(NONSENSE, "that is no message of this chat")
             return
-        for request in requests:
-            await self._do(client, request)
+        await self._do(client, request)
 
     def disconnect(self, client: ServerClient) -> None:
         """Tell its room that the client is gone."""
         self._tell(self._rooms.leave(client))
-        del self._peers[client]
 
     async def _do(self, client: ServerClient, request: Request) -> None:
         async with self._lock:
@@ -83,21 +71,24 @@ class ChatServer(EventHandler):
 
     def _tell(self, deliveries: Deliveries[ServerClient]) -> None:
         for client, line in deliveries:
-            peer = self._peers[client]
             try:
-                client.send_guaranteed(encode_line(peer.told + 1, line))
+                client.channel(CHAT.name).send(encode_line(line))
             except SendQueueFullError:  # it has not read for a long time
                 client.disconnect()
-                continue
-            peer.told += 1
+
+
+def chat_context(
+    transcript: Transcript, key: EllipticCurvePrivateKey | None = None
+) -> ServerContext:
+    """The chat with its channel, which clients of protocol 1 do not have."""
+    return ServerContext(ChatServer(transcript), key, channels=[CHAT], minimum_protocol=2)
 
 
 async def serve(
     address: tuple[str, int], key: EllipticCurvePrivateKey, transcript: Transcript
 ) -> None:
     """Serve until SIGINT or SIGTERM."""
-    context = ServerContext(ChatServer(transcript), key)
-    async with aio.serve(context, address) as server:
+    async with aio.serve(chat_context(transcript, key), address) as server:
         for number in (signal.SIGINT, signal.SIGTERM):
             with contextlib.suppress(NotImplementedError):  # Windows: Ctrl-C cancels instead
                 asyncio.get_running_loop().add_signal_handler(number, server.stop)

@@ -18,7 +18,6 @@ class Transcript:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._written = 0
 
     async def load(self) -> list[Line]:
         """The last lines, oldest first; what is no line is passed over."""
@@ -26,8 +25,7 @@ class Transcript:
 
     async def add(self, line: Line) -> None:
         """Append a line. Raises OSError where that cannot be done."""
-        await asyncio.to_thread(self._append, encode_line(self._written + 1, line) + b"\n")
-        self._written += 1
+        await asyncio.to_thread(self._append, encode_line(line) + b"\n")
 
     def _load(self) -> list[Line]:
         lines = []
@@ -38,7 +36,7 @@ class Transcript:
             return []
         for record in last:
             try:
-                lines.append(decode_line(record.rstrip(b"\n"))[1])
+                lines.append(decode_line(record.rstrip(b"\n")))
             except ValueError:  # cut short when the machine went down
                 continue
         return lines

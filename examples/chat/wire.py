@@ -1,7 +1,7 @@
 """The messages of the chat as bytes: UTF-8 text, words between single spaces.
 
-A client says `number verb text`, the server `number kind room nick text`. Messages arrive once each
-but in any order, so both number what they send, from 1 (see `inorder`).
+A client says `verb text`, the server `kind room nick text`, all on one channel, which is ordered:
+each message arrives once, and in its place.
 
 Whatever the bytes, the decoders raise ValueError and nothing else.
 """
@@ -13,6 +13,12 @@ import unicodedata
 from dataclasses import dataclass
 from enum import Enum
 
+from mpgameserver import Channel
+
+CHAT = Channel("chat")
+"""The channel of both sides."""
+NONSENSE = 256
+"""The code with which a client is sent away whose messages are not of this chat."""
 MAX_TEXT = 1000
 """Characters of a line: more is a file, and no talk."""
 MAX_BYTES = 8192
@@ -61,34 +67,34 @@ class Line:
     text: str
 
 
-def encode_request(number: int, request: Request) -> bytes:
-    """The request, as the `number`th of a client."""
-    return f"{number} {request.verb.value} {request.text}".encode()
+def encode_request(request: Request) -> bytes:
+    """The request as a message."""
+    return f"{request.verb.value} {request.text}".encode()
 
 
-def decode_request(message: bytes) -> tuple[int, Request]:
-    """The number and the request."""
-    number, verb, text = _words(message, 3)
+def decode_request(message: bytes) -> Request:
+    """The request of a message."""
+    verb, text = _words(message, 2)
     request = Request(Verb(verb), text)
     if request.verb in (Verb.NICK, Verb.JOIN):
         require_name(text)
     elif request.verb is Verb.SAY:
         require_text(text)
-    return int(number), request
+    return request
 
 
-def encode_line(number: int, line: Line) -> bytes:
-    """The line, as the `number`th that is told to a client."""
-    return f"{number} {line.kind.value} {line.room} {line.nick} {line.text}".encode()
+def encode_line(line: Line) -> bytes:
+    """The line as a message."""
+    return f"{line.kind.value} {line.room} {line.nick} {line.text}".encode()
 
 
-def decode_line(message: bytes) -> tuple[int, Line]:
-    """The number and the line."""
-    number, kind, room, nick, text = _words(message, 5)
+def decode_line(message: bytes) -> Line:
+    """The line of a message."""
+    kind, room, nick, text = _words(message, 4)
     if not NAME.fullmatch(room) or not NAME.fullmatch(nick):
         raise ValueError(f"expected a room and a nickname, not {room!r} and {nick!r}")
     require_text(text)
-    return int(number), Line(Kind(kind), room, nick, text)
+    return Line(Kind(kind), room, nick, text)
 
 
 def require_name(name: str) -> None:

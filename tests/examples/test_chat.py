@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 from collections.abc import AsyncIterator, Callable
-from contextlib import ExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -15,10 +15,11 @@ from support.programs import copied_examples, port_named, readme_commands
 
 from chat.client import talk
 from chat.conversation import Conversation
-from chat.server import ChatServer
+from chat.server import chat_context
 from chat.transcript import Transcript
-from chat.wire import Kind, Line, Request, Verb
+from chat.wire import CHAT, NONSENSE, Kind, Line, Request, Verb, encode_request
 from mpgameserver import ServerContext, aio
+from mpgameserver.errors import ConnectFailedError
 from mpgameserver.netsim import LinkConditions
 from mpgameserver.udpproxy import UdpProxy
 
@@ -59,9 +60,15 @@ def run(main: Callable[[], object]) -> None:
 
 @asynccontextmanager
 async def serving(path: Path) -> AsyncIterator[tuple[ServerContext, aio.AsyncServer]]:
-    context = ServerContext(ChatServer(Transcript(path)))
+    context = chat_context(Transcript(path))
     async with aio.serve(context, LOOPBACK) as server:
         yield context, server
+
+
+def joined(
+    context: ServerContext, address: tuple[str, int]
+) -> AbstractAsyncContextManager[aio.AsyncClient]:
+    return aio.connect(address, context.root_key.getPublicKey(), channels=[CHAT])
 
 
 @asynccontextmanager
@@ -69,11 +76,13 @@ async def chatting(
     context: ServerContext, address: tuple[str, int], nick: str
 ) -> AsyncIterator[Somebody]:
     """Somebody who has joined the lobby."""
-    somebody, conversation = Somebody(), Conversation()
-    async with aio.connect(address, context.root_key.getPublicKey()) as client:
+    somebody = Somebody()
+    async with joined(context, address) as client:
         for request in (Request(Verb.NICK, nick), Request(Verb.JOIN, "lobby")):
-            client.send(conversation.ask(request))
-        talking = asyncio.ensure_future(talk(client, conversation, somebody.lines(), somebody.show))
+            client.channel(CHAT.name).send(encode_request(request))
+        talking = asyncio.ensure_future(
+            talk(client, Conversation(), somebody.lines(), somebody.show)
+        )
         try:
             yield somebody
             somebody.type("/quit")
@@ -163,25 +172,51 @@ class TestTogether:
     def test_who_makes_no_sense_is_disconnected(self, tmp_path: Path) -> None:
         async def main() -> None:
             async with serving(tmp_path / "chat.txt") as (context, server):
-                key = context.root_key.getPublicKey()
-                for nonsense in (b"", b"\xff", b"1 say \x1b[2J", b"0 who ", b"1 nick a b"):
-                    async with aio.connect(server.address, key) as client:
-                        client.send(nonsense)
+                for nonsense in (b"", b"\xff", b"say \x1b[2J", b"whoever ", b"nick a b"):
+                    async with joined(context, server.address) as client:
+                        client.channel(CHAT.name).send(nonsense)
                         async for _ in client:
                             pass
+                        assert client.reason is not None
+                        assert client.reason.code == NONSENSE
                 async with chatting(context, server.address, "ada") as ada:
                     await ada.sees("[lobby] * here: ada")
+
+        run(main)
+
+    def test_who_is_sent_away_reads_why(self, tmp_path: Path) -> None:
+        async def main() -> None:
+            somebody = Somebody()
+            async with (
+                serving(tmp_path / "chat.txt") as (context, server),
+                joined(context, server.address) as client,
+            ):
+                client.channel(CHAT.name).send(b"nonsense")
+                await talk(client, Conversation(), somebody.lines(), somebody.show)
+            assert somebody.screen[-1] == (
+                "* the server has ended the chat: that is no message of this chat"
+            )
+
+        run(main)
+
+    def test_a_client_without_the_channel_is_refused(self, tmp_path: Path) -> None:
+        async def main() -> None:
+            async with serving(tmp_path / "chat.txt") as (context, server):
+                with pytest.raises(ConnectFailedError, match="channel 1 is ordered 'chat'"):
+                    async with aio.connect(server.address, context.root_key.getPublicKey()):
+                        pass
 
         run(main)
 
     def test_the_end_of_the_server_ends_the_talk(self, tmp_path: Path) -> None:
         async def main() -> None:
             somebody = Somebody()
-            async with serving(tmp_path / "chat.txt") as (context, server):
-                key = context.root_key.getPublicKey()
-                async with aio.connect(server.address, key) as client:
-                    server.stop()
-                    await talk(client, Conversation(), somebody.lines(), somebody.show)
+            async with (
+                serving(tmp_path / "chat.txt") as (context, server),
+                joined(context, server.address) as client,
+            ):
+                server.stop()
+                await talk(client, Conversation(), somebody.lines(), somebody.show)
             assert somebody.screen[-1] == "* the server has ended the chat"
 
         run(main)

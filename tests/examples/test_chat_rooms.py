@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 
 from chat import rooms
-from chat.conversation import Conversation
-from chat.inorder import MAX_EARLY, InOrder
+from chat.conversation import Conversation, as_text
 from chat.rooms import HISTORY, Rooms
 from chat.wire import (
     MAX_TEXT,
@@ -33,32 +32,30 @@ class TestWire:
         ],
     )
     def test_a_request_is_read_as_it_was_written(self, request_: Request) -> None:
-        assert decode_request(encode_request(7, request_)) == (7, request_)
+        assert decode_request(encode_request(request_)) == request_
 
     def test_a_line_is_read_as_it_was_written(self) -> None:
         line = Line(Kind.NOTICE, "-", "-", "here: a, b")
-        assert decode_line(encode_line(1, line)) == (1, line)
+        assert decode_line(encode_line(line)) == line
 
     @pytest.mark.parametrize(
         "message",
         [
             b"",
-            b"1",
-            b"1 say",
-            b"one say hello",
-            b"1 shout hello",
-            b"1 say ",
-            b"1 say \xff",
-            b"1 say a\nb",
-            b"1 say \x1b[2J",
-            "1 say a\u2028b".encode(),
-            b"1 say " + b"x" * (MAX_TEXT + 1),
-            b"1 say " + b"x" * 100_000,
-            b"1 nick ",
-            b"1 nick -",
-            b"1 nick two words",
-            b"1 nick " + b"x" * 21,
-            b"1 join ../..",
+            b"say",
+            b"shout hello",
+            b"say ",
+            b"say \xff",
+            b"say a\nb",
+            b"say \x1b[2J",
+            "say a\u2028b".encode(),
+            b"say " + b"x" * (MAX_TEXT + 1),
+            b"say " + b"x" * 100_000,
+            b"nick ",
+            b"nick -",
+            b"nick two words",
+            b"nick " + b"x" * 21,
+            b"join ../..",
         ],
     )
     def test_what_is_no_request_is_a_value_error(self, message: bytes) -> None:
@@ -66,29 +63,11 @@ class TestWire:
             decode_request(message)
 
     @pytest.mark.parametrize(
-        "message", [b"", b"1 said lobby ada", b"1 said lobby ada ", b"1 told lobby ada hello"]
+        "message", [b"", b"said lobby ada", b"said lobby ada ", b"told lobby ada hello"]
     )
     def test_what_is_no_line_is_a_value_error(self, message: bytes) -> None:
         with pytest.raises(ValueError):  # noqa: PT011
             decode_line(message)
-
-
-class TestInOrder:
-    def test_each_comes_when_those_before_it_have_come(self) -> None:
-        order: InOrder[str] = InOrder()
-        assert order.take(2, "b") == []
-        assert order.take(4, "d") == []
-        assert order.take(1, "a") == ["a", "b"]
-        assert order.take(3, "c") == ["c", "d"]
-
-    @pytest.mark.parametrize("number", [-1, 0, 1, 3, 2 + MAX_EARLY])
-    def test_a_number_that_no_honest_sender_has_is_refused(self, number: int) -> None:
-        order: InOrder[str] = InOrder()
-        order.take(1, "a")
-        order.take(3, "c")
-        with pytest.raises(ValueError, match=str(number)):
-            order.take(number, "x")
-        assert order.take(2, "b") == ["b", "c"]
 
 
 def texts(deliveries: list[tuple[str, Line]], member: str) -> list[str]:
@@ -168,7 +147,7 @@ class TestRooms:
     def test_a_line_of_who_is_there_can_be_read_however_many_they_are(self) -> None:
         members = [f"{number:020}" for number in range(100)]
         [(_, line)] = entered(*members).do(members[0], Request(Verb.WHO))
-        assert decode_line(encode_line(1, line)) == (1, line)
+        assert decode_line(encode_line(line)) == line
         assert line.text.endswith(" and 60 more")
 
 
@@ -183,16 +162,18 @@ class TestConversation:
             conversation.typed("/say no")
         assert conversation.typed("  ") is None
         messages.append(conversation.typed("last"))
-        assert messages == [b"1 say hello", b"2 nick ada", b"3 join den", b"4 who ", b"5 say last"]
+        assert messages == [b"say hello", b"nick ada", b"join den", b"who ", b"say last"]
         assert not conversation.is_over
         assert conversation.typed("/quit") is None
         assert conversation.is_over
 
-    def test_what_is_told_is_shown_in_order(self) -> None:
-        conversation = Conversation()
-        assert conversation.heard(b"2 said lobby ada hello") == []
-        assert conversation.heard(b"1 notice - - you are bob") == [
-            "* you are bob",
-            "[lobby] ada: hello",
-        ]
-        assert conversation.heard(b"3 refused lobby - no") == ["[lobby] ! no"]
+    @pytest.mark.parametrize(
+        ("message", "text"),
+        [
+            (b"said lobby ada hello", "[lobby] ada: hello"),
+            (b"notice - - you are bob", "* you are bob"),
+            (b"refused lobby - no", "[lobby] ! no"),
+        ],
+    )
+    def test_what_is_told_becomes_text(self, message: bytes, text: str) -> None:
+        assert as_text(message) == text

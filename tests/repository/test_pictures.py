@@ -17,7 +17,7 @@ import pytest
 from accounts.game import Hall
 from accounts.gate import ADMITTED, Gate
 from accounts.tokens import TokenChecker, TokenMaker, game_of
-from chat.conversation import Conversation
+from chat.conversation import Conversation, as_text
 from chat.rooms import Deliveries, Rooms
 from chat.wire import Request, Verb, decode_request, encode_line
 from filetransfer import send
@@ -212,10 +212,8 @@ def heard_by_ada(runs: ModuleType) -> list[str]:
     for nick, line in runs.TALK:
         typed = Conversation().typed(line)
         assert typed is not None
-        deliveries += rooms.do(nick, decode_request(typed)[1])
-    conversation, lines = Conversation(), [line for nick, line in deliveries if nick == "ada"]
-    messages = [encode_line(number, line) for number, line in enumerate(lines, 1)]
-    return [text for message in messages for text in conversation.heard(message)]
+        deliveries += rooms.do(nick, decode_request(typed))
+    return [as_text(encode_line(line)) for nick, line in deliveries if nick == "ada"]
 
 
 def heard_in_the_hall() -> list[str]:
