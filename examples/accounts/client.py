@@ -1,4 +1,4 @@
-"""A player: logs in, shows the token at the gate, and says and hears something."""
+"""A player: logs in, connects with the token, and says and hears something."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import getpass
 import time
 
 from accounts.files import files_in_place
-from accounts.gate import ADMITTED
 from accounts.login import AccountService, LoginError, Ticket
 from mpgameserver import ConnectionStatus, UdpClient
 
@@ -18,36 +17,34 @@ class Player:
     """A client with a ticket."""
 
     def __init__(self, ticket: Ticket) -> None:
-        self.client = UdpClient(ticket.key)
-        self.is_admitted = False
-        self._ticket = ticket
-        self.client.connect(ticket.server, self._connected)
+        self.client = UdpClient(ticket.key, credential=ticket.token)
+        self.client.connect(ticket.server)
 
     def frame(self) -> list[str]:
         """One turn of a game's loop; what the server has said."""
         self.client.update()
-        heard = [message for _, message in self.client.getMessages()]
-        self.is_admitted = self.is_admitted or ADMITTED in heard
-        return [message.decode(errors="replace") for message in heard if message != ADMITTED]
+        return [message.decode(errors="replace") for _, message in self.client.getMessages()]
 
-    def _connected(self, success: bool) -> None:
-        """Say nothing but the token: messages can overtake each other, and the first one counts."""
-        if success:
-            self.client.send_guaranteed(self._ticket.token)
+    @property
+    def end(self) -> str:
+        """Why the player is not in the game any more, or never was."""
+        if self.client.reason is not None and self.client.reason.text:
+            return self.client.reason.text
+        return self.client.failure.text if self.client.failure else "disconnected"
 
 
 def play(ticket: Ticket, words: str) -> None:
-    """Say something as soon as that is allowed, and print what there is to hear, until the end."""
+    """Say something, and print what there is to hear, until the end."""
     player = Player(ticket)
     with player.client as client:
         while client.status() in (ConnectionStatus.CONNECTING, ConnectionStatus.CONNECTED):
             for line in player.frame():
                 print(line, flush=True)
-            if player.is_admitted and words:
+            if client.connected() and words:
                 client.send_guaranteed(words.encode())
                 words = ""
             time.sleep(FRAME)
-        print(client.failure.text if client.failure else "disconnected")
+        print(player.end)
 
 
 def main() -> None:

@@ -7,10 +7,9 @@ import logging
 import time
 
 from accounts.files import Files, files_in_place
-from accounts.gate import PATIENCE, Gate, GuardedHandler
+from accounts.gate import GuardedHandler
 from accounts.tokens import TokenChecker, game_of
 from mpgameserver import (
-    ConnectionStatus,
     EllipticCurvePrivateKey,
     EllipticCurvePublicKey,
     ServerClient,
@@ -25,31 +24,30 @@ MAX_WORDS_BYTES = 200
 class Hall(GuardedHandler):
     """Tells everybody who comes, who goes, and who says what. Nobody chooses their own name."""
 
-    def joined(self, client: ServerClient, player: str) -> None:
-        """Tell the others."""
-        self._tell(f"{player} has come in")
+    def joined(self, client: ServerClient) -> None:
+        """Tell everybody."""
+        self._tell(f"{client.identity} has come in")
 
-    def said(self, client: ServerClient, player: str, message: bytes) -> None:
+    def handle_message(self, client: ServerClient, seqnum: int, msg: bytes = b"") -> None:
         """Pass it on, under the name of the account."""
-        words = message[:MAX_WORDS_BYTES].decode(errors="replace")
-        self._tell(f"{player}: {words}")
+        words = msg[:MAX_WORDS_BYTES].decode(errors="replace")
+        self._tell(f"{client.identity}: {words}")
 
-    def left(self, client: ServerClient, player: str) -> None:
+    def left(self, client: ServerClient) -> None:
         """Tell the others."""
-        self._tell(f"{player} has left")
+        self._tell(f"{client.identity} has left")
 
     def _tell(self, line: str) -> None:
-        for client in self._players:
-            if client.status == ConnectionStatus.CONNECTED:
-                client.send_guaranteed(line.encode())
+        for client in self.players:
+            client.send_guaranteed(line.encode())
 
 
-def game_context(files: Files, patience: float = PATIENCE) -> ServerContext:
+def game_context(files: Files) -> ServerContext:
     """The server that the files make."""
     key = EllipticCurvePrivateKey.fromPEM(files.game_key.read_text())
     token_key = EllipticCurvePublicKey.fromPEM(files.token_public_key.read_text())
     checker = TokenChecker(token_key, game_of(key.getPublicKey()), time.time())
-    return ServerContext(Hall(Gate(checker, patience)), key)
+    return ServerContext(Hall(checker), key, minimum_protocol=2)  # protocol 1 has no credential
 
 
 def main() -> None:

@@ -29,10 +29,14 @@ from accounts.setup import make_files
 from accounts.store import Accounts
 from accounts.tokens import TokenMaker, game_of
 from accounts.web import MAX_BODY_BYTES, MAX_REQUESTS, open_web
-from mpgameserver import ConnectionStatus, EllipticCurvePrivateKey, ThreadedServer
+from mpgameserver import (
+    ConnectFailure,
+    ConnectionStatus,
+    EllipticCurvePrivateKey,
+    ThreadedServer,
+)
 
 FRAME = 1 / 60
-GATE_PATIENCE = 0.3
 PASSWORD = "correct horse"
 
 
@@ -48,10 +52,9 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Files:
 
 @pytest.fixture
 def service(files: Files) -> Iterator[AccountService]:
-    """The service over HTTPS, of a game that runs and has little patience at the gate."""
-    context = game_context(files, patience=GATE_PATIENCE)
+    """The service over HTTPS, of a game that runs."""
     with (
-        ThreadedServer(context, ("127.0.0.1", 0)) as game,
+        ThreadedServer(game_context(files), ("127.0.0.1", 0)) as game,
         open_web(files, ("127.0.0.1", 0), game.address) as web,
     ):
         thread = threading.Thread(target=web.serve_forever, args=(0.01,))
@@ -92,12 +95,13 @@ def play(players: list[Heard], until: Callable[[], bool]) -> None:
         time.sleep(FRAME)
 
 
-def lines_of(ticket: Ticket) -> list[str]:
-    """Return the messages to a player with this ticket until it is disconnected."""
+def refusal(ticket: Ticket) -> str:
+    """Return why a player with this ticket does not get in."""
     with Heard(ticket) as heard:
         play([heard], lambda: heard.is_out)
-        assert not heard.player.is_admitted
-        return heard.lines
+        assert heard.lines == []
+        assert heard.client.failure is ConnectFailure.REJECTED
+        return heard.player.end
 
 
 class TestInAndOut:
@@ -106,42 +110,43 @@ class TestInAndOut:
     ) -> None:
         tickets = [service.log_in(name, PASSWORD) for name in ("ada", "Bob")]
         with Heard(tickets[0]) as ada, Heard(tickets[1]) as bob:
-            play([ada, bob], lambda: ada.player.is_admitted and bob.player.is_admitted)
+            play([ada, bob], lambda: ada.client.connected() and bob.client.connected())
             ada.client.send_guaranteed(b"hello")
             wanted = {"Ada: hello"}
             play([ada, bob], lambda: wanted <= set(ada.lines) and wanted <= set(bob.lines))
             assert not ada.is_out
         assert [ticket.name for ticket in tickets] == ["Ada", "Bob"]
 
-    def test_a_token_that_was_used_leads_out(self, service: AccountService) -> None:
+    def test_a_token_that_was_used_is_refused(self, service: AccountService) -> None:
         ticket = service.log_in("Ada", PASSWORD)
         with Heard(ticket) as ada:
-            play([ada], lambda: ada.player.is_admitted)
-            assert lines_of(ticket) == ["refused: used before"]
             play([ada], lambda: ada.client.connected())
+            assert refusal(ticket) == "refused: used before"
+            play([ada], lambda: ada.lines)
+            assert ada.client.connected()
             assert ada.lines == ["Ada has come in"]
 
-    def test_a_forged_token_leads_out(self, service: AccountService) -> None:
+    def test_a_forged_token_is_refused(self, service: AccountService) -> None:
         ticket = service.log_in("Ada", PASSWORD)
         forger = TokenMaker(EllipticCurvePrivateKey.new(), game_of(ticket.key))
         forged = replace(ticket, token=forger.issue("Ada", time.time()))
-        assert lines_of(forged) == ["refused: forged"]
+        assert refusal(forged) == "refused: forged"
 
-    def test_an_expired_token_leads_out(self, service: AccountService, files: Files) -> None:
+    def test_an_expired_token_is_refused(self, service: AccountService, files: Files) -> None:
         ticket = service.log_in("Ada", PASSWORD)
         key = EllipticCurvePrivateKey.fromPEM(files.token_key.read_text())
         maker = TokenMaker(key, game_of(ticket.key))
         expired = replace(ticket, token=maker.issue("Ada", time.time() - 60))
-        assert lines_of(expired) == ["refused: expired"]
+        assert refusal(expired) == "refused: expired"
 
-    def test_who_has_nothing_to_show_in_time_is_out(self, service: AccountService) -> None:
-        ticket = service.log_in("Ada", PASSWORD)
-        with Heard(ticket) as silent:
-            silent.client.forceDisconnect()
-            silent.client.connect(ticket.server)  # without the callback that shows the token
-            play([silent], lambda: silent.client.connected())
-            play([silent], lambda: silent.is_out)
-            assert silent.lines == ["refused: too late"]
+    def test_who_logs_in_elsewhere_is_told_so(self, service: AccountService) -> None:
+        tickets = [service.log_in("Ada", PASSWORD) for _ in range(2)]
+        with Heard(tickets[0]) as older:
+            play([older], lambda: older.client.connected())
+            with Heard(tickets[1]) as newer:
+                play([older, newer], lambda: older.is_out)
+                assert older.player.end == "logged in elsewhere"
+                assert newer.client.connected()
 
 
 class TestHttps:

@@ -3,165 +3,116 @@
 from __future__ import annotations
 
 import pytest
-from support.serverworld import PERFECT, ROOT_KEY, Player, World
 
-from accounts.gate import ADMITTED, PATIENCE, REFUSED, Gate, GuardedHandler
+from accounts.gate import ELSEWHERE, GuardedHandler
 from accounts.tokens import LIFETIME, TokenChecker, TokenMaker, game_of
-from mpgameserver import EllipticCurvePrivateKey, ServerClient
+from mpgameserver import (
+    CloseCode,
+    ConnectFailure,
+    EllipticCurvePrivateKey,
+    ServerClient,
+    ServerContext,
+    UdpClient,
+)
 from mpgameserver.netsim import LinkConditions
+from mpgameserver.testing import World
 
 WALL = 1_700_000_000.0
 SERVICE_KEY = EllipticCurvePrivateKey.new()
-GAME = game_of(ROOT_KEY.getPublicKey())
+GAME_KEY = EllipticCurvePrivateKey.new()
+GAME = game_of(GAME_KEY.getPublicKey())
+PERFECT = LinkConditions()
 BAD = LinkConditions(loss=0.2, latency=0.05, jitter=0.05)
 
 
 class Game(GuardedHandler):
-    """Writes down what gets through the gate; `now` is the world's clock."""
+    """Writes down what gets through the gate; the time is the world's."""
 
-    def __init__(self) -> None:
-        self.world: World | None = None
+    def __init__(self, conditions: LinkConditions = PERFECT, seed: int = 0) -> None:
         self.events: list[tuple[str, ...]] = []
         checker = TokenChecker(SERVICE_KEY.getPublicKey(), GAME, WALL)
-        super().__init__(Gate(checker), self.clock, lambda: WALL + self.clock())
+        super().__init__(checker, self.wall_clock)
+        self.world = World(ServerContext(self, GAME_KEY), conditions, seed)
 
-    def clock(self) -> float:
-        return self.world.now if self.world else 0.0
+    def wall_clock(self) -> float:
+        return WALL + self.world.now
 
-    def joined(self, client: ServerClient, player: str) -> None:
-        self.events.append(("joined", player))
+    def token(self, player: str = "Ada", age: float = 0.0) -> bytes:
+        return TokenMaker(SERVICE_KEY, GAME).issue(player, self.wall_clock() - age)
 
-    def said(self, client: ServerClient, player: str, message: bytes) -> None:
-        self.events.append(("said", player, message.decode()))
+    def refusal(self, token: bytes) -> str:
+        """Why a player with that token does not get in."""
+        client = self.world.client(credential=token)
+        client.connect(self.world.address)
+        self.world.run(1.5)
+        assert client.failure is ConnectFailure.REJECTED
+        assert client.reason is not None
+        assert client.reason.code == CloseCode.REFUSED
+        return client.reason.text
 
-    def left(self, client: ServerClient, player: str) -> None:
-        self.events.append(("left", player))
+    def is_in(self, client: UdpClient) -> bool:
+        return self.players == [self.world.server_client(client)]
 
+    def joined(self, client: ServerClient) -> None:
+        self.events.append(("joined", client.identity))
 
-def new_world(conditions: LinkConditions = PERFECT, seed: int = 0) -> tuple[World, Game]:
-    game = Game()
-    world = World(game, conditions, seed)
-    game.world = world
-    return world, game
+    def handle_message(self, client: ServerClient, seqnum: int, msg: bytes = b"") -> None:
+        self.events.append(("said", client.identity, msg.decode()))
 
-
-def token(world: World, player: str, age: float = 0.0) -> bytes:
-    return TokenMaker(SERVICE_KEY, GAME).issue(player, WALL + world.now - age)
-
-
-def connected(world: World) -> list[int]:
-    return [client.token for client in world.clients]
-
-
-def refused(player: Player) -> str:
-    """Why a player was refused, which must be all that it was told."""
-    [message] = player.messages
-    assert message.startswith(REFUSED)
-    return message.removeprefix(REFUSED).decode()
+    def left(self, client: ServerClient) -> None:
+        self.events.append(("left", client.identity))
 
 
 @pytest.mark.parametrize("conditions", [PERFECT, BAD], ids=["perfect", "bad"])
 def test_who_has_a_good_token_is_in_the_game(conditions: LinkConditions, seed: int) -> None:
-    world, game = new_world(conditions, seed)
-    player = world.join()
-    player.send(token(world, "Ada"))
-    world.run(3.0)
-    assert player.messages == [ADMITTED]
+    game = Game(conditions, seed)
+    player = game.world.connect(credential=game.token())
     player.send(b"hello")
-    world.run(PATIENCE)
+    game.world.run(3.0)
     assert game.events == [("joined", "Ada"), ("said", "Ada", "hello")]
-    assert connected(world) == [player.token]
+    assert game.is_in(player)
 
 
 def test_who_leaves_has_left_the_game() -> None:
-    world, game = new_world()
-    player = world.join()
-    player.send(token(world, "Ada"))
-    world.run(0.5)
-    assert player.connection is not None
-    player.connection.disconnect(world.now)
-    world.run(0.5)
+    game = Game()
+    game.world.connect(credential=game.token()).waitForDisconnect()
+    game.world.run(0.5)
     assert game.events == [("joined", "Ada"), ("left", "Ada")]
+    assert game.players == []
 
 
-def test_a_forged_token_leads_out() -> None:
-    world, game = new_world()
-    player = world.join()
+def test_a_forged_token_is_refused() -> None:
+    game = Game()
     forger = TokenMaker(EllipticCurvePrivateKey.new(), GAME)
-    player.send(forger.issue("Ada", WALL + world.now))
-    world.run(1.5)
-    assert refused(player) == "forged"
-    assert (game.events, connected(world)) == ([], [])
+    assert game.refusal(forger.issue("Ada", game.wall_clock())) == "refused: forged"
+    assert game.events == []
 
 
-def test_an_expired_token_leads_out() -> None:
-    world, game = new_world()
-    player = world.join()
-    player.send(token(world, "Ada", age=LIFETIME))
-    world.run(1.5)
-    assert refused(player) == "expired"
-    assert (game.events, connected(world)) == ([], [])
+def test_an_expired_token_is_refused() -> None:
+    game = Game()
+    assert game.refusal(game.token(age=LIFETIME)) == "refused: expired"
 
 
-def test_a_token_that_was_used_leads_out_and_harms_nobody_who_is_in() -> None:
-    world, game = new_world()
-    good = token(world, "Ada")
-    player, thief = world.join(), world.join()
-    player.send(good)
-    world.run(0.2)
-    thief.send(good)
-    world.run(1.5)
-    assert refused(thief) == "used before"
+@pytest.mark.parametrize("token", [b"", b"nonsense"])
+def test_what_is_no_token_is_refused(token: bytes) -> None:
+    game = Game()
+    assert game.refusal(token) == "refused: not a token"
+    assert game.events == []
+
+
+def test_a_token_that_was_used_is_refused_and_harms_nobody_who_is_in() -> None:
+    game = Game()
+    token = game.token()
+    player = game.world.connect(credential=token)
+    assert game.refusal(token) == "refused: used before"
     assert game.events == [("joined", "Ada")]
-    assert connected(world) == [player.token]
-
-
-def test_a_client_that_says_nothing_is_sent_away_in_time() -> None:
-    world, game = new_world()
-    player = world.join()
-    world.run(PATIENCE - 0.5)
-    assert connected(world) == [player.token]
-    world.run(2.0)
-    assert refused(player) == "too late"
-    assert (game.events, connected(world)) == ([], [])
-
-
-def test_a_token_that_comes_too_late_opens_nothing() -> None:
-    world, game = new_world()
-    player = world.join()
-    player.relink(LinkConditions(latency=0.5))
-    world.run(PATIENCE - 0.2)
-    player.send(token(world, "Ada"))
-    world.run(3.0)
-    assert refused(player) == "too late"
-    assert (game.events, connected(world)) == ([], [])
-
-
-def test_a_client_has_one_try() -> None:
-    world, game = new_world()
-    player = world.join()
-    player.send(b"nonsense")
-    player.send(token(world, "Ada"))
-    world.run(1.5)
-    assert refused(player) == "not a token"
-    assert (game.events, connected(world)) == ([], [])
+    assert game.is_in(player)
 
 
 def test_the_newer_connection_of_a_player_ends_the_older_one() -> None:
-    world, game = new_world()
-    old, new = world.join(), world.join()
-    old.send(token(world, "Ada"))
-    world.run(0.5)
-    new.send(token(world, "Ada"))
-    world.run(1.5)
+    game = Game()
+    old, new = (game.world.connect(credential=game.token()) for _ in range(2))
+    game.world.run(1.5)
     assert game.events == [("joined", "Ada"), ("left", "Ada"), ("joined", "Ada")]
-    assert connected(world) == [new.token]
-
-
-def test_who_waits_at_the_gate_and_leaves_was_never_in_the_game() -> None:
-    world, game = new_world()
-    player = world.join()
-    assert player.connection is not None
-    player.connection.disconnect(world.now)
-    world.run(PATIENCE + 1)
-    assert game.events == []
+    assert old.reason == (ELSEWHERE, "logged in elsewhere")
+    assert game.is_in(new)
