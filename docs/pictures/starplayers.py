@@ -85,7 +85,7 @@ class Player:
 def play(ada: Window = Player) -> dict[str, AnyPlayer]:
     """Let Ada, in a window of any kind, play against Bob; return them by name."""
     pygame.font.init()
-    world = World(StarServer(), seed=SEED)
+    world = World(StarServer().context, seed=SEED)
     windows: dict[str, Window] = {"Ada": ada, "Bob": Player}
     players = {name: windows[name](world.client(link), name) for name, link in LINKS.items()}
     for player in players.values():

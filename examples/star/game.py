@@ -1,6 +1,7 @@
 """The game as one player's computer has it: no socket, no clock and no drawing.
 
-game.receive(message, now)         what came
+game.receive(message)              what came
+game.set_clock(now, time, trip)    the server's clock
 game.advance(now, direction)       what to send
 game.view(now)                     what to draw
 """
@@ -44,7 +45,7 @@ class Game:
         """Return the message to send, reliably, as soon as the client is connected."""
         return Join(self._name).encode()
 
-    def receive(self, message: bytes, now: float) -> None:
+    def receive(self, message: bytes) -> None:
         """Take a message of the server. ValueError if it is none."""
         match decode(message):
             case Welcome(number):
@@ -52,7 +53,11 @@ class Game:
             case Scores() as scores if scores.version > self._scores.version:
                 self._scores = scores
             case Snapshot() as snapshot:
-                self._take(snapshot, now)
+                self._take(snapshot)
+
+    def set_clock(self, now: float, server_time: float, trip: float) -> None:
+        """Note the server's time now, and the seconds that its messages are on their way."""
+        self._timeline.set_clock(now, server_time, trip)
 
     def advance(self, now: float, direction: Direction) -> bytes | None:
         """Make the own player's steps; what to send, unreliably, if anything."""
@@ -73,9 +78,9 @@ class Game:
         star = players.get(seen.holder, seen.star)
         return View(self._number, players, heard, star, self._scores.lines)
 
-    def _take(self, snapshot: Snapshot, now: float) -> None:
+    def _take(self, snapshot: Snapshot) -> None:
         self.link.note_snapshot(snapshot.tick)
-        self._timeline.add(snapshot, now)
+        self._timeline.add(snapshot)
         own = snapshot.places.get(self._number)
         if own is not None:
             self._own.correct(snapshot.tick, own, snapshot.newest_step)

@@ -1,81 +1,59 @@
 """Smooth places out of snapshots that come late, in the wrong order, or not at all.
 
-Everything but the own player is drawn as it was `DELAY` seconds ago: by then there is most likely
-a snapshot from before that moment and one from after it, and the place is between the two. What
-moment that is follows from the tick in each snapshot and not from when it came, so that jitter on
-the way moves nothing.
+Everything but the own player is drawn as it was a moment ago: by then there is most likely a
+snapshot from before that moment and one from after it, and the place is between the two. Each
+snapshot says when it was taken by the server's clock, which the client knows too, so when it came
+does not matter, and jitter on the way moves nothing.
 """
 
 from __future__ import annotations
 
 from bisect import insort
-from collections import deque
 from dataclasses import replace
 from operator import attrgetter
 
 from star.protocol import Snapshot
-from star.rules import TICK, between
+from star.rules import between
 
 DELAY = 0.1
-"""Two snapshots' worth: one of them may be lost, or late by half of it."""
-LAGS_KEPT = 40
-"""Two seconds of snapshots; the one that was least on its way tells what the server's tick is."""
-SLEW = 0.1
-"""The part of a correction of the clock that is made at once, so that time never goes back."""
-MAX_SLEW = 0.5
-"""Seconds: a correction that is larger is made as a whole, as after a computer's sleep."""
+"""Seconds behind the snapshot that is due now. Two snapshots' worth: one of them may be lost, or
+late by half of it."""
 
-_tick = attrgetter("tick")
-
-
-class TickClock:
-    """Tells which tick is on the server, but for the time that the quickest snapshot takes."""
-
-    def __init__(self) -> None:
-        self._lags: deque[float] = deque(maxlen=LAGS_KEPT)
-        self._lag: float | None = None
-
-    def note(self, tick: int, now: float) -> None:
-        """A snapshot of that tick has come."""
-        self._lags.append(now - tick * TICK)
-        least = min(self._lags)
-        if self._lag is None or abs(least - self._lag) > MAX_SLEW:
-            self._lag = least
-        else:
-            self._lag += SLEW * (least - self._lag)
-
-    def tick(self, now: float) -> float:
-        """The tick, with a fraction; 0 before the first snapshot."""
-        return 0.0 if self._lag is None else (now - self._lag) / TICK
+_time = attrgetter("time")
 
 
 class Timeline:
     """The snapshots that are still of use, and what can be seen between two of them."""
 
     def __init__(self) -> None:
-        self._clock = TickClock()
         self._snapshots: list[Snapshot] = []
+        self._server_ahead: float | None = None
+        """What the server's clock shows more than this computer's when a snapshot comes."""
+        self._drawn = 0.0
 
     @property
     def newest(self) -> Snapshot | None:
-        """The snapshot with the highest tick so far."""
+        """The newest snapshot so far."""
         return self._snapshots[-1] if self._snapshots else None
 
-    def add(self, snapshot: Snapshot, now: float) -> None:
+    def set_clock(self, now: float, server_time: float, trip: float) -> None:
+        """Note the server's time now, and the seconds that a snapshot is on its way."""
+        self._server_ahead = server_time - trip - now
+
+    def add(self, snapshot: Snapshot) -> None:
         """Sort a snapshot in; one that is older than what is drawn changes nothing."""
-        self._clock.note(snapshot.tick, now)
-        if not self._snapshots or snapshot.tick > self._snapshots[0].tick:
-            insort(self._snapshots, snapshot, key=_tick)
+        if not self._snapshots or snapshot.time > self._snapshots[0].time:
+            insort(self._snapshots, snapshot, key=_time)
 
     def seen(self, now: float) -> Snapshot | None:
-        """The game as it was `DELAY` ago, or as it was last heard of where nothing newer came."""
-        if not self._snapshots:
+        """The game as it was a moment ago, or as it was last heard of where nothing newer came."""
+        if not self._snapshots or self._server_ahead is None:
             return None
-        tick = self._clock.tick(now) - DELAY / TICK
-        while len(self._snapshots) > 1 and self._snapshots[1].tick <= tick:
+        self._drawn = max(self._drawn, now + self._server_ahead - DELAY)  # time never goes back
+        while len(self._snapshots) > 1 and self._snapshots[1].time <= self._drawn:
             del self._snapshots[0]
         before, after = self._snapshots[0], self._snapshots[min(1, len(self._snapshots) - 1)]
-        part = share(before, after, tick)
+        part = share(before, after, self._drawn)
         places = {
             number: between(place, after.places.get(number, place), part)
             for number, place in before.places.items()
@@ -83,7 +61,7 @@ class Timeline:
         return replace(before, star=between(before.star, after.star, part), places=places)
 
 
-def share(before: Snapshot, after: Snapshot, tick: float) -> float:
-    """Return the position of a tick between two snapshots, from 0 to 1."""
-    ticks = after.tick - before.tick
-    return min(max((tick - before.tick) / ticks, 0.0), 1.0) if ticks else 0.0
+def share(before: Snapshot, after: Snapshot, time: float) -> float:
+    """Return the position of a time between two snapshots, from 0 to 1."""
+    seconds = after.time - before.time
+    return min(max((time - before.time) / seconds, 0.0), 1.0) if seconds else 0.0

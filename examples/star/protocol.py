@@ -27,7 +27,7 @@ _MOVES = struct.Struct("!cI")
 _WELCOME = struct.Struct("!cB")
 _SCORES = struct.Struct("!cI")
 _SCORE = struct.Struct("!BHB")
-_SNAPSHOT = struct.Struct("!cIIBff")
+_SNAPSHOT = struct.Struct("!cIdIBff")
 _PLAYER = struct.Struct("!Bff")
 
 
@@ -127,6 +127,8 @@ class Snapshot:
     """Server to client: where everything is at a tick."""
 
     tick: int
+    time: float
+    """Of the tick, in seconds of the server's clock, which clients know as `server_time`."""
     newest_step: int
     """The number of the newest step of this client that is in it."""
     holder: int
@@ -137,15 +139,17 @@ class Snapshot:
 
     def encode(self) -> bytes:
         """The message as bytes."""
-        head = _SNAPSHOT.pack(b"P", self.tick, self.newest_step, self.holder, *self.star)
+        what = self.tick, self.time, self.newest_step, self.holder
+        head = _SNAPSHOT.pack(b"P", *what, *self.star)
         return head + b"".join(_PLAYER.pack(n, *place) for n, place in self.places.items())
 
     @classmethod
     def decode(cls, data: bytes) -> Snapshot:
         """The message that the bytes are."""
-        _, tick, newest, holder, x, y = _SNAPSHOT.unpack(data[: _SNAPSHOT.size])
+        _, tick, time, newest, holder, x, y = _SNAPSHOT.unpack(data[: _SNAPSHOT.size])
         players = _PLAYER.iter_unpack(data[_SNAPSHOT.size :])
-        return cls(tick, newest, holder, (x, y), {number: (px, py) for number, px, py in players})
+        places = {number: (px, py) for number, px, py in players}
+        return cls(tick, time, newest, holder, (x, y), places)
 
 
 Message = Join | Moves | Welcome | Scores | Snapshot

@@ -42,9 +42,13 @@ class Seat:
 
 
 class StarServer(EventHandler):
-    """One game that players join and leave."""
+    """One game that players join and leave; `context` is for the server that runs it.
 
-    def __init__(self) -> None:
+    Clients draw by the server's clock, which protocol 1 does not tell them.
+    """
+
+    def __init__(self, key: EllipticCurvePrivateKey | None = None) -> None:
+        self.context = ServerContext(self, key, minimum_protocol=2)
         self.arena = Arena()
         self._seats: dict[ServerClient, Seat] = {}
         self._version = 0
@@ -112,10 +116,12 @@ class StarServer(EventHandler):
             client.send_guaranteed(board.encode())
 
     def _tell_places(self) -> None:
-        arena = self.arena
+        arena, time = self.arena, self.context.server_time() - self._seconds_left
         places = {number: player.place for number, player in arena.players.items()}
         for client, seat in self._listening():
-            snapshot = Snapshot(arena.tick, seat.newest_step, arena.holder, arena.star, places)
+            snapshot = Snapshot(
+                arena.tick, time, seat.newest_step, arena.holder, arena.star, places
+            )
             client.send(snapshot.encode())  # once: the next one is newer
 
 
@@ -129,7 +135,7 @@ def main() -> None:
     )
     options = parser.parse_args()
     key = EllipticCurvePrivateKey.fromPEM(options.key.read_text())
-    server = UdpServer(ServerContext(StarServer(), key), (options.host, options.port))
+    server = UdpServer(StarServer(key).context, (options.host, options.port))
     print(f"serving on {format_address(server.address)}", flush=True)
     server.run()
 

@@ -37,9 +37,12 @@ class Session:
         """Hand over what has come."""
         for _, message in self.client.getMessages():
             try:
-                self.game.receive(message, now)
+                self.game.receive(message)
             except ValueError as error:
                 _LOG.warning("ignored: %s", error)
+        server_time = self.client.server_time()
+        if server_time is not None:  # known a round trip after connecting
+            self.game.set_clock(now, server_time, self.client.latency() / 2)
         if self.game.link.is_due(now):
             self.game.link.note(self.client.stats())
 

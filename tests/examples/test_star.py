@@ -16,7 +16,7 @@ from support.documents import HEADLESS
 from support.patience import PATIENCE
 from support.programs import copied_examples, port_named, port_of, readme_commands, running
 
-from mpgameserver import ConnectFailure, ServerContext, ThreadedServer, UdpClient
+from mpgameserver import ConnectFailure, ThreadedServer, UdpClient
 from mpgameserver.netsim import LinkConditions
 from mpgameserver.udpproxy import UdpProxy
 
@@ -138,7 +138,7 @@ def play(seats: list[Seat], until: Callable[[], bool]) -> None:
 @pytest.fixture
 def two_players() -> Iterator[tuple[Seat, Seat]]:
     """Two clients over a bad link, of one server."""
-    context = ServerContext(StarServer())
+    context = StarServer().context
     key = context.root_key.getPublicKey()
     with (
         ThreadedServer(context, ("127.0.0.1", 0)) as server,

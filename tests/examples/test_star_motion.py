@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from star.interpolation import DELAY, TickClock, Timeline
+from star.interpolation import DELAY, Timeline
 from star.prediction import Prediction
 from star.protocol import TICKS_PER_SNAPSHOT, Moves, Snapshot
 from star.rules import STEP, TICK, Place, moved
@@ -23,11 +23,24 @@ EAST = (1, 0)
 def snapshot(tick: int, x: float | None = None) -> Snapshot:
     """Of player 1 and the star, whose x is the tick if nothing else is said."""
     place = (float(tick if x is None else x), 0.0)
-    return Snapshot(tick, 0, 0, place, {1: place})
+    return Snapshot(tick, time_of(tick), 0, 0, place, {1: place})
+
+
+def time_of(tick: int) -> float:
+    """By the server's clock."""
+    return 70.0 + tick * TICK
 
 
 def arrival(tick: int) -> float:
+    """By the client's clock."""
     return 1000.0 + tick * TICK + ON_ITS_WAY
+
+
+def new_timeline() -> Timeline:
+    """One that knows the server's clock."""
+    timeline = Timeline()
+    timeline.set_clock(arrival(0), time_of(0) + ON_ITS_WAY, ON_ITS_WAY)
+    return timeline
 
 
 def x_of(timeline: Timeline, now: float) -> float:
@@ -44,47 +57,47 @@ class TestTimeline:
         assert timeline.newest is None
 
     def test_shows_what_was_a_moment_ago_between_two_snapshots(self) -> None:
-        timeline = Timeline()
+        timeline = new_timeline()
         for tick in range(0, SECOND, 3):
-            timeline.add(snapshot(tick), arrival(tick))
+            timeline.add(snapshot(tick))
         for part in (0.0, 0.3, 0.5, 1.0):
             wanted = 42 + 3 * part
             assert x_of(timeline, arrival(42) + part * INTERVAL + DELAY) == pytest.approx(wanted)
 
     def test_does_without_a_lost_snapshot(self) -> None:
-        timeline = Timeline()
+        timeline = new_timeline()
         for tick in (0, 3, 9):
-            timeline.add(snapshot(tick), arrival(tick))
+            timeline.add(snapshot(tick))
         assert x_of(timeline, arrival(6) + DELAY) == pytest.approx(6)
 
     def test_takes_snapshots_in_any_order(self) -> None:
-        timeline = Timeline()
-        timeline.add(snapshot(0), arrival(0))
+        timeline = new_timeline()
+        timeline.add(snapshot(0))
         for tick in (9, 3, 6):
-            timeline.add(snapshot(tick, x=tick * tick), arrival(9))
+            timeline.add(snapshot(tick, x=tick * tick))
         assert timeline.newest == snapshot(9, x=81)
         for tick in (3, 6, 9):
             assert x_of(timeline, arrival(tick) + DELAY) == pytest.approx(tick * tick)
 
     def test_stops_at_the_newest_where_nothing_comes(self) -> None:
-        timeline = Timeline()
+        timeline = new_timeline()
         for tick in (0, 3):
-            timeline.add(snapshot(tick), arrival(tick))
+            timeline.add(snapshot(tick))
         assert x_of(timeline, arrival(SECOND)) == 3.0
 
     def test_what_comes_later_than_it_was_to_be_drawn_changes_nothing(self) -> None:
-        timeline = Timeline()
+        timeline = new_timeline()
         for tick in (0, 3, 9, 12):
-            timeline.add(snapshot(tick), arrival(tick))
+            timeline.add(snapshot(tick))
         now = arrival(10) + DELAY
         before = x_of(timeline, now)
-        timeline.add(snapshot(6, x=-500), now)
+        timeline.add(snapshot(6, x=-500))
         assert x_of(timeline, now) == before
 
     def test_who_has_just_come_appears_and_who_has_left_vanishes(self) -> None:
-        timeline = Timeline()
-        timeline.add(Snapshot(0, 0, 0, (0.0, 0.0), {1: (1.0, 1.0)}), arrival(0))
-        timeline.add(Snapshot(3, 0, 0, (0.0, 0.0), {2: (2.0, 2.0)}), arrival(3))
+        timeline = new_timeline()
+        timeline.add(Snapshot(0, time_of(0), 0, 0, (0.0, 0.0), {1: (1.0, 1.0)}))
+        timeline.add(Snapshot(3, time_of(3), 0, 0, (0.0, 0.0), {2: (2.0, 2.0)}))
         between = timeline.seen(arrival(1) + DELAY)
         after = timeline.seen(arrival(4) + DELAY)
         assert between is not None
@@ -95,7 +108,7 @@ class TestTimeline:
     def test_what_moves_evenly_is_never_drawn_moving_back(
         self, seed: int, jitter: float, loss: float
     ) -> None:
-        rng, timeline = random.Random(seed), Timeline()
+        rng, timeline = random.Random(seed), new_timeline()
         arrivals = sorted(
             (arrival(tick) + rng.uniform(0, jitter), tick)
             for tick in range(0, 4 * SECOND, TICKS_PER_SNAPSHOT)
@@ -104,41 +117,27 @@ class TestTimeline:
         drawn, now = [], arrival(0)
         while now < arrival(4 * SECOND):
             while arrivals and arrivals[0][0] <= now:
-                when, tick = arrivals.pop(0)
-                timeline.add(snapshot(tick), when)
+                _, tick = arrivals.pop(0)
+                timeline.add(snapshot(tick))
             if timeline.newest is not None:
                 drawn.append(x_of(timeline, now))
             now += TICK
         assert drawn == sorted(drawn)
 
-    def test_jitter_does_not_show(self) -> None:
-        rng, timeline, errors = random.Random(1), Timeline(), []
-        for tick in range(0, 10 * SECOND, 3):
-            late = 0.0 if tick % 30 == 0 else rng.uniform(0, 0.04)
-            timeline.add(snapshot(tick), arrival(tick) + late)
-            if tick > SECOND:
-                now = arrival(tick) + 0.04
-                errors.append(abs(x_of(timeline, now) - (now - arrival(0) - DELAY) / TICK))
-        assert max(errors) < 0.5  # ticks
+    def test_shows_nothing_before_the_servers_clock_is_known(self) -> None:
+        timeline = Timeline()
+        timeline.add(snapshot(0))
+        assert timeline.seen(arrival(10)) is None
 
-
-class TestTickClock:
-    def test_a_first_snapshot_that_came_late_is_forgotten_bit_by_bit(self) -> None:
-        clock = TickClock()
-        clock.note(0, arrival(0) + 0.2)
-        ticks = []
-        for tick in range(3, 3 * SECOND, 3):
-            clock.note(tick, arrival(tick))
-            ticks.append(clock.tick(arrival(tick)) - tick)
-        assert ticks == sorted(ticks)
-        assert ticks[0] < -10
-        assert ticks[-1] == pytest.approx(0.0, abs=0.1)
-
-    def test_after_a_long_pause_of_the_clock_it_is_right_at_once(self) -> None:
-        clock = TickClock()
-        clock.note(0, arrival(0))
-        clock.note(3, arrival(3) - 60.0)
-        assert clock.tick(arrival(3) - 60.0) == pytest.approx(3.0)
+    def test_a_clock_that_is_put_right_moves_nothing_back(self) -> None:
+        timeline = new_timeline()
+        for tick in range(0, SECOND, 3):
+            timeline.add(snapshot(tick))
+        now = arrival(20) + DELAY
+        before = x_of(timeline, now)
+        timeline.set_clock(now, time_of(20) + DELAY, ON_ITS_WAY)  # it was ahead by that
+        assert x_of(timeline, now + ON_ITS_WAY / 2) == before
+        assert x_of(timeline, now + 2 * ON_ITS_WAY) > before
 
 
 HAIR = 1e-9

@@ -32,8 +32,8 @@ MESSAGES = [
     Welcome(8),
     Scores(1, ()),
     Scores(70_000, (Score(2, "Ægir", 65_535), Score(1, "", 0))),
-    Snapshot(90_000, 12, 0, (400.0, 300.0), {}),
-    Snapshot(3, 0, 2, (1.5, 2.25), {1: (14.0, 586.0), 2: (1.5, 2.25)}),
+    Snapshot(90_000, 1500.25, 12, 0, (400.0, 300.0), {}),
+    Snapshot(3, 0.05, 0, 2, (1.5, 2.25), {1: (14.0, 586.0), 2: (1.5, 2.25)}),
 ]
 
 
@@ -63,7 +63,8 @@ def test_any_bytes_are_a_message_or_a_value_error(data: bytes) -> None:
 def _numbers(message: Message) -> list[float]:
     if not isinstance(message, Snapshot):
         return []
-    return [*message.star, *(value for place in message.places.values() for value in place)]
+    places = (value for place in message.places.values() for value in place)
+    return [message.time, *message.star, *places]
 
 
 @pytest.mark.parametrize("message", MESSAGES, ids=repr)
@@ -83,7 +84,7 @@ def test_a_name_is_cut_between_two_letters() -> None:
 
 def test_a_snapshot_of_all_players_fits_in_a_datagram() -> None:
     places = dict.fromkeys(range(MAX_PLAYERS), (1.0, 2.0))
-    assert len(Snapshot(1, 1, 1, (0.0, 0.0), places).encode()) < Packet.MAX_PAYLOAD_SIZE
+    assert len(Snapshot(1, 1.0, 1, 1, (0.0, 0.0), places).encode()) < Packet.MAX_PAYLOAD_SIZE
 
 
 def test_the_scoreboard_begins_with_the_most_points() -> None:

@@ -15,7 +15,7 @@ from support.documents import HEADLESS, ROOT
 from support.patience import PATIENCE
 from support.programs import copied_examples, port_of, readme_commands, running
 
-from mpgameserver import ServerContext, ThreadedServer, UdpClient
+from mpgameserver import ThreadedServer, UdpClient
 from star import look
 from star.game import Game, View
 from star.protocol import Score
@@ -127,7 +127,7 @@ class TestDrawing:
 
 class TestTwoPlayers:
     def test_a_key_moves_the_player_in_both_windows(self) -> None:
-        context = ServerContext(StarServer())
+        context = StarServer().context
         key = context.root_key.getPublicKey()
         with (
             ThreadedServer(context, ("127.0.0.1", 0)) as server,
