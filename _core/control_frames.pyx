@@ -1,8 +1,9 @@
 """Frames of protocol 2 that are not messages, and are sent again until they are acked.
 
-They are few: pieces of the connect or accept data at the start of a session, connection ids, and
-windows. Each is encoded once; the packet that carries it remembers the object. A WINDOW that is
-lost is not sent again as it was, but with the values of then: the endpoint makes another one.
+They are few: pieces of the connect or accept data and of ML-KEM's at the start of a session,
+connection ids, and windows. Each is encoded once; the packet that carries it remembers the object.
+A WINDOW that is lost is not sent again as it was, but with the values of then: the endpoint makes
+another one.
 """
 
 cimport cython
@@ -14,8 +15,7 @@ from mpgameserver._core.frames cimport frame_size, put_frame
 __all__ = ["ControlFrame", "ControlQueue"]
 
 cdef enum:
-    # Bytes of the connect or accept data in one frame, which fits into the least datagram beside an
-    # ACK.
+    # Bytes of the whole in one frame, which fits into the least datagram beside an ACK.
     PIECE_SIZE = 1024
 
 
@@ -38,7 +38,7 @@ cdef class ControlQueue:
         return queue_append(&self._waiting, control_frame(frame))
 
     cdef int add_pieces(self, FrameType kind, bytes whole) except -1:
-        """Queue the pieces of connect or accept data, `kind` being CONNECT or ACCEPT."""
+        """Queue the pieces of what CONNECT, ACCEPT or KEM frames carry, whichever `kind` is."""
         cdef Frame frame
         cdef Py_ssize_t offset
         for offset in range(0, PyBytes_GET_SIZE(whole), PIECE_SIZE):

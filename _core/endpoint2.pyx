@@ -25,7 +25,7 @@ from mpgameserver._core.endpoint2_state cimport (
     speaks,
 )
 from mpgameserver._core.fifo cimport Fifo, queue_pop
-from mpgameserver._core.frames cimport ACCEPT, CONNECT, PATH_DATA_SIZE
+from mpgameserver._core.frames cimport ACCEPT, CONNECT, KEM, PATH_DATA_SIZE
 from mpgameserver._core.receiving2 cimport open_datagram
 from mpgameserver._core.send_limits cimport ANYTHING, Room, SendLimits
 from mpgameserver._core.sending2 cimport (
@@ -58,9 +58,22 @@ cdef class Endpoint2(Endpoint2State):
         """The peer's connect or accept data, None until all of it has come."""
         return self._setup.whole
 
+    def exchange_keys(self, exchange not None):
+        """Mix a secret that is agreed on in KEM frames into the keys, before any other update.
+
+        `exchange` is a `LateDecapsulation` or a `LateEncapsulation`. A server leaves it to the
+        client whether it sends its key; a client has to call this before `send_setup`, and sends
+        its connect data only under a key that depends on the secret.
+        """
+        self._key_exchange = exchange
+        self._control.add_pieces(KEM, exchange.opening)
+
     def send_setup(self, bytes data not None):
         """Queue the connect data of a client, or the accept data of a server."""
-        self._control.add_pieces(ACCEPT if self._is_server else CONNECT, data)
+        if self._key_exchange is not None and not self._is_server and self._kem.whole is None:
+            self._held_setup = data
+        else:
+            self._control.add_pieces(ACCEPT if self._is_server else CONNECT, data)
 
     def open_channel(
         self, int channel, int kind, int priority=0, tuple window=(0, 0), tuple peer_window=(0, 0)

@@ -57,6 +57,7 @@ cdef class Endpoint2State(Endpoint):
         self._acks = AckSchedule()
         self._control = ControlQueue()
         self._setup = SetupPieces()
+        self._kem = SetupPieces()
         self._receivers = [None] * 256
         self._receivers[0] = ChannelReceiver(0, UNORDERED, self._reassembler)
         self._inboxes = [None] * 256

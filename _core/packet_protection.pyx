@@ -92,7 +92,8 @@ cdef class PacketSealer:
     """Seals the packets of one direction.
 
     `secret` is that of the first phase: it has `cipher()`, an AEAD as `Aead` takes it, `iv` of 12
-    bytes, and `next()`, the secret of the next phase. `mask` is the direction's `PacketMask`.
+    bytes, `next()`, the secret of the next phase, and `mixed_with(shared_secret)`, whose `next()`
+    depends on that too. `mask` is the direction's `PacketMask`.
     """
 
     def __cinit__(self, secret, PacketMask mask not None):
@@ -110,6 +111,11 @@ cdef class PacketSealer:
         """Go on to the next key; the owner knows that the peer has acked the current phase."""
         self._take_secret(self._secret.next())
         self.phase += 1
+        return 0
+
+    cpdef int mix(self, bytes shared_secret) except -1:
+        """Have the next key depend on a secret that both sides share."""
+        self._secret = self._secret.mixed_with(shared_secret)
         return 0
 
     cdef bytes seal_frames(
@@ -259,6 +265,12 @@ cdef class PacketOpener:
         self._secret, self._next_secret = self._next_secret, None
         self._phase_start = number
         self.phase += 1
+        return 0
+
+    cpdef int mix(self, bytes shared_secret) except -1:
+        """Have the next key depend on a secret that both sides share."""
+        self._secret = self._secret.mixed_with(shared_secret)
+        self._next = self._next_secret = None  # a forged packet may have claimed the other phase
         return 0
 
     cpdef void forget_previous(self) noexcept:

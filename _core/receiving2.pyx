@@ -72,7 +72,10 @@ from mpgameserver._core.inspection cimport Inspection, begin_inspection, is_skip
 from mpgameserver._core.packet_cipher cimport borrow_buffer, give_back_buffer
 from mpgameserver._core.packet_protection cimport SealedHeader
 from mpgameserver._core.received_packets cimport REMEMBERED_PACKETS
+from mpgameserver._core.sending2 cimport update_key
 from mpgameserver._core.varint cimport Cursor
+
+from mpgameserver.errors import HandshakeError
 
 __all__ = []
 
@@ -191,9 +194,10 @@ cdef bint _inspect_frame(Endpoint2State endpoint, Inspection *found, const Frame
         return endpoint._is_server
     if kind == ACCEPT:
         return not endpoint._is_server
-    if kind == KEM or kind == RETIRE_CONNECTION_ID:
-        # No answer of ours, and no hello, leads to a KEM; the only id is that of this packet.
-        return False
+    if kind == KEM:
+        return _may_exchange_keys(endpoint, frame)
+    if kind == RETIRE_CONNECTION_ID:
+        return False  # the only id is that of this packet
     if kind == WINDOW and endpoint.established and (
         endpoint._receivers[frame.channel] is None
         or (<ChannelReceiver>endpoint._receivers[frame.channel]).order is None
@@ -212,6 +216,14 @@ cdef bint _may_be_early(Endpoint2State endpoint, Inspection *found) noexcept:
     if not endpoint.established:
         found.is_early = True
     return endpoint.established or not endpoint._is_server
+
+
+cdef bint _may_exchange_keys(Endpoint2State endpoint, const Frame *frame) except -1:
+    """Return True for a KEM that was agreed on in the handshake, and that comes before the setup.
+    """
+    if endpoint._key_exchange is None or frame.total != endpoint._key_exchange.peers_size:
+        return False
+    return endpoint._kem.whole is not None or not endpoint._setup.has_begun()
 
 
 cdef bint _inspect_ack(Endpoint2State endpoint, const Frame *frame) except -1:
@@ -279,6 +291,8 @@ cdef int _use_frame(Endpoint2State endpoint, const Frame *frame) except -1:
     elif kind == CONNECT or kind == ACCEPT:
         if not endpoint._setup.add(frame):
             break_rule(endpoint, CLOSE_PROTOCOL)
+    elif kind == KEM:
+        _use_kem(endpoint, frame)
     elif kind == PATH_CHALLENGE:
         endpoint._path_response = PyBytes_FromStringAndSize(<const char *>frame.data, frame.size)
     elif kind == PATH_RESPONSE:
@@ -290,6 +304,27 @@ cdef int _use_frame(Endpoint2State endpoint, const Frame *frame) except -1:
     elif kind == TIME:
         endpoint._time_echo = frame.number
         endpoint._time_received = microseconds(endpoint._now)
+    return 0
+
+
+cdef int _use_kem(Endpoint2State endpoint, const Frame *frame) except -1:
+    """Take a piece of the peer's part of a key exchange; mix the secret in with the last one."""
+    cdef bytes secret, reply
+    cdef bint was_whole = endpoint._kem.whole is not None
+    if not endpoint._kem.add(frame):
+        break_rule(endpoint, CLOSE_PROTOCOL)
+    elif endpoint._kem.whole is not None and not was_whole:
+        try:
+            secret, reply = endpoint._key_exchange.take(endpoint._kem.whole)
+        except HandshakeError:
+            break_rule(endpoint, CLOSE_PROTOCOL)
+            return 0
+        endpoint._sealer.mix(secret)
+        endpoint._opener.mix(secret)
+        endpoint._control.add_pieces(KEM, reply)
+        if not endpoint._is_server:
+            update_key(endpoint)
+            endpoint._control.add_pieces(CONNECT, endpoint._held_setup)
     return 0
 
 

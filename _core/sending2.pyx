@@ -17,6 +17,7 @@ from mpgameserver._core.endpoint2_state cimport (
     CLOSE_KEYS,
     CLOSING_PTOS,
     Endpoint2State,
+    awaits_kem,
     break_rule,
     microseconds,
     next_skip,
@@ -322,20 +323,21 @@ cdef bint renew_key(Endpoint2State endpoint) except -1:
     """Go on to the next key where that is due; return False if no packet can be sealed."""
     cdef bint may_begin
     if endpoint._opener.phase > endpoint._sealer.phase:
-        return _update_key(endpoint)
+        return update_key(endpoint)
     may_begin = (
         endpoint._sealer.phase == endpoint._opener.phase
+        and not awaits_kem(endpoint)
         and endpoint.sent_packets.newest_acked >= endpoint._phase_start
         and endpoint._now >= endpoint._followed_at + CLOSING_PTOS * endpoint.rtt.pto()
     )
     if may_begin and (endpoint._wants_key or endpoint._sealer.sealed >= UPDATE_AFTER):
-        return _update_key(endpoint)
+        return update_key(endpoint)
     if endpoint._sealer.sealed >= MAX_PHASE_PACKETS:
         break_rule(endpoint, CLOSE_KEYS)
     return endpoint.error_code == 0
 
 
-cdef bint _update_key(Endpoint2State endpoint) except -1:
+cdef bint update_key(Endpoint2State endpoint) except -1:
     """Go on to the next key of this side; return True."""
     endpoint._sealer.update()
     endpoint._phase_start = endpoint.sent_packets.newest + 1

@@ -1,4 +1,4 @@
-"""The first data of a session in protocol 2, which comes in CONNECT or ACCEPT frames.
+"""The first data of a session in protocol 2, which comes in CONNECT, ACCEPT or KEM frames.
 
 A piece may be cut anywhere and come twice. One that contradicts what has come, in its total or in a
 byte, was made by a peer that breaks the rules, and is refused while the whole is incomplete.
@@ -16,6 +16,10 @@ __all__ = ["SetupPieces"]
 @cython.no_gc
 cdef class SetupPieces:
     """The pieces of one whole of at most 8,192 bytes."""
+
+    cdef bint has_begun(self) noexcept:
+        """Return True once a piece has come."""
+        return self._data is not None or self.whole is not None
 
     cdef bint add(self, const Frame *piece) except -1:
         """Add a piece that lies within its total; return False if it contradicts an earlier one."""

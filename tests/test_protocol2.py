@@ -19,6 +19,7 @@ from mpgameserver.enums import CloseCode, ConnectFailure, ConnectionStatus
 from mpgameserver.netsim import LinkConditions
 from mpgameserver.server.client import ServerClient
 from mpgameserver.testing import World
+from mpgameserver.wire.protocol2.ml_kem import find_ml_kem
 
 CHANNELS = [Channel("chat"), Channel("position", "latest", priority=1)]
 BAD = LinkConditions(loss=0.1, latency=0.03, jitter=0.01)
@@ -54,6 +55,20 @@ class Game(EventHandler):
             self.positions.append(int(msg))
         else:
             client.send_guaranteed(msg)
+
+
+@pytest.mark.skipif(find_ml_kem() is None, reason="this cryptography has no ML-KEM")
+@pytest.mark.parametrize("seed", range(3))
+def test_keys_come_from_ml_kem_where_no_hello_has_room_for_one_as_well(seed: int) -> None:
+    narrow = LinkConditions(loss=0.2, latency=0.03, max_datagram=1200)
+    world = World(Game().context, narrow, seed)
+    client = world.client(
+        channels=CHANNELS, audience="arena", credential=b"ticket of ada", require_hybrid=True
+    )
+    client.connect(world.address)
+    world.run_until(lambda: client.connected() and client.channel("chat").messages())
+    assert client._connection is not None
+    assert client._connection.endpoint.key_phase[0] == 1
 
 
 @pytest.mark.parametrize("seed", range(3))

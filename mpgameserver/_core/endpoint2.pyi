@@ -2,6 +2,7 @@ from typing import final
 
 from mpgameserver._core.endpoint2_state import Endpoint2State
 from mpgameserver._core.seqnum import SeqNum
+from mpgameserver.wire.protocol2.kem_frames import LateDecapsulation, LateEncapsulation
 
 __all__ = ["Endpoint2"]
 
@@ -15,6 +16,7 @@ class Endpoint2(Endpoint2State):
     def setup(self) -> bytes | None: ...
     @property
     def key_phase(self) -> tuple[int, int]: ...
+    def exchange_keys(self, exchange: LateDecapsulation | LateEncapsulation) -> None: ...
     def send_setup(self, data: bytes) -> None: ...
     def open_channel(
         self,

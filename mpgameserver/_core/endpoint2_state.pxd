@@ -33,7 +33,9 @@ cdef class Endpoint2State(Endpoint):
     cdef PacketOpener _opener
     cdef AckSchedule _acks
     cdef ControlQueue _control
-    cdef SetupPieces _setup
+    cdef SetupPieces _setup, _kem
+    cdef object _key_exchange                 # of KEM frames; None: there are none
+    cdef bytes _held_setup                    # connect data that is not sent before a key is mixed
     cdef list _receivers                      # a ChannelReceiver for each channel, or None
     cdef list _inboxes                        # of a client: a Fifo for each channel, or None
     cdef list _ordered, _early     # receivers of ordered channels; datagrams kept until accepted
@@ -52,6 +54,14 @@ cdef int64_t next_skip(Endpoint2State endpoint, int64_t number) noexcept
 cdef inline bint speaks(Endpoint2State endpoint) noexcept:
     # Return True if silence would make the peer believe that this side is gone.
     return endpoint.error_code == 0 and (endpoint.established or endpoint.received > 0)
+
+cdef inline bint awaits_kem(Endpoint2State endpoint) noexcept:
+    # Return True while no key may be updated: the peer may not have the shared secret yet.
+    return (
+        endpoint._key_exchange is not None
+        and endpoint._opener.phase == 0
+        and not endpoint._setup.has_begun()
+    )
 
 cdef inline bint break_rule(Endpoint2State endpoint, int64_t code) noexcept:
     # Note the code with which the session has to end; return False.

@@ -42,6 +42,7 @@ cdef class PacketSealer:
     cdef unsigned char _iv[NONCE_SIZE]
     cdef int _take_secret(self, object secret) except -1
     cpdef int update(self) except -1
+    cpdef int mix(self, bytes shared_secret) except -1
     cdef bytes seal_frames(
         self, bytes connection_id, int64_t number, int64_t newest_acked,
         const unsigned char *frames, Py_ssize_t size
@@ -68,4 +69,5 @@ cdef class PacketOpener:
     ) except -1
     cdef int _prepare_next(self) except -1
     cdef int _advance_phase(self, int64_t number) except -1
+    cpdef int mix(self, bytes shared_secret) except -1
     cpdef void forget_previous(self) noexcept

@@ -7,6 +7,7 @@ cdef bytes assemble_ack(Endpoint2State endpoint)
 cdef bytes assemble_challenge(Endpoint2State endpoint, bytes challenge, Py_ssize_t size)
 cdef bytes assemble_close(Endpoint2State endpoint)
 cdef bint renew_key(Endpoint2State endpoint) except -1
+cdef bint update_key(Endpoint2State endpoint) except -1
 cdef Room room_for(Endpoint2State endpoint) noexcept
 cdef bint has_more(Endpoint2State endpoint) except -1
 cdef double close_due(Endpoint2State endpoint) noexcept

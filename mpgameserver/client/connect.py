@@ -333,10 +333,10 @@ class Attempt:
             _LOG.exception("the function for the credential has failed")
             self.failure = ConnectFailure.NO_CREDENTIAL
             return
-        if self._key_log is not None:
-            self._key_log.write(answer.connection_id, answer.secrets)
         channels = self._options.channels
-        self._setups.append(SessionSetup(answer, credential, channels, self._timing, now))
+        self._setups.append(
+            SessionSetup(answer, credential, channels, self._timing, now, self._key_log)
+        )
         del self._setups[:-MAX_SETUPS]
 
     def _give_up_setups(self, now: float) -> None:

@@ -121,9 +121,9 @@ class ClientHandshake2:
 
     `now` is the monotonic time and `wall_start` the Unix time, in seconds. `trusted_key` is the
     server's root key; None trusts any key. `audience` is the name of the service that is expected.
-    With `only_version_2` answers in version 1 are dropped, with `require_hybrid` those without a
-    ciphertext of ML-KEM. Without `ml_kem` no encapsulation key is offered. `rng` chooses the
-    candidate of version 1 to evict from a full table, and among RETRYs.
+    With `only_version_2` answers in version 1 are dropped, with `require_hybrid` those that have no
+    ciphertext of ML-KEM and take no key in KEM frames. Without `ml_kem` no encapsulation key is
+    offered. `rng` chooses the candidate of version 1 to evict from a full table, and among RETRYs.
     """
 
     def __init__(
@@ -145,7 +145,7 @@ class ClientHandshake2:
         self.saw_version_1: bool = False
         """True once a server that speaks version 1 only has signed an answer that was dropped."""
         self.saw_no_hybrid: bool = False
-        """True once an answer was dropped because it has no ciphertext."""
+        """True once an answer was dropped because its server does without ML-KEM."""
         self.drop_reason: str | None = None
         """Reason why the last datagram was dropped; None if it was not."""
         self._saw_wrong_key = False
@@ -369,7 +369,8 @@ class ClientHandshake2:
             raise HandshakeError("a ciphertext that was not asked for")
         self._take_verification()
         reply.verify(hello.offer, self._point, self._trusted_key)
-        if self._require_hybrid and not answer.ciphertext:
+        key_to_send = self._kem_key if answer.ciphertext == b"" else None
+        if self._require_hybrid and not answer.ciphertext and key_to_send is None:
             self.saw_no_hybrid = True
             raise ReplyDropped("not hybrid")
         secrets = self._secrets(hello.offer.transcript(reply.form, self._point), answer)
@@ -383,7 +384,7 @@ class ClientHandshake2:
             answer.limits,
             secrets,
             bool(answer.ciphertext),
-            self._kem_key if answer.ciphertext == b"" else None,
+            key_to_send,
         )
 
     def _secrets(self, transcript: bytes, answer: Answer) -> SessionSecrets:

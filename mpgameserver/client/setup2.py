@@ -6,7 +6,7 @@ or closes the session. Nothing else goes over the session before that.
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 
 from mpgameserver._core.endpoint2 import Endpoint2
 from mpgameserver.channels import ChannelTable
@@ -14,6 +14,8 @@ from mpgameserver.client.handshake2 import VerifiedAnswer
 from mpgameserver.connection import CloseReason, Connection, Timing
 from mpgameserver.enums import CloseCode
 from mpgameserver.errors import HandshakeError
+from mpgameserver.transport.keylog import KeyLog
+from mpgameserver.wire.protocol2.kem_frames import LateDecapsulation
 from mpgameserver.wire.protocol2.setup import AcceptData, ChannelKind, ConnectData, Window
 
 __all__ = ["SessionSetup"]
@@ -32,6 +34,7 @@ class SessionSetup:
         channels: ChannelTable,
         timing: Timing,
         now: float,
+        key_log: KeyLog | None = None,
     ) -> None:
         self.path: Hashable = answer.path
         self._channels = channels
@@ -43,6 +46,12 @@ class SessionSetup:
             connection_id=answer.connection_id,
         )
         endpoint.peer_idle_timeout = answer.limits.idle_timeout / 1000
+        if key_log is not None:
+            key_log.write(answer.connection_id, answer.secrets)
+        if answer.key_to_send is not None:
+            endpoint.exchange_keys(
+                LateDecapsulation(answer.key_to_send, _mixed_secret_writer(answer, key_log))
+            )
         endpoint.send_setup(ConnectData(credential, channels.declared).encode())
         self._endpoint = endpoint
         token = int.from_bytes(answer.connection_id, "big")
@@ -106,3 +115,13 @@ class SessionSetup:
                 peer_window=(peers.number, peers.total),
             )
         self.connection.establish(now)
+
+
+def _mixed_secret_writer(answer: VerifiedAnswer, key_log: KeyLog | None) -> Callable[[bytes], None]:
+    """Return what writes the keys to the key log, if there is one, once a secret is mixed in."""
+
+    def write(shared_secret: bytes) -> None:
+        if key_log is not None:
+            key_log.write_mixed(answer.connection_id, answer.secrets, shared_secret)
+
+    return write

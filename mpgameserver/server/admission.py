@@ -63,7 +63,6 @@ class Admission:
             audience=context.audience,
             own_limits=_own_limits(settings),
             ml_kem=find_ml_kem(),
-            takes_kem_frames=False,
             bucket=self.handshakes.bucket,
         )
         self._first = Admission1(owner, self._gate, self.handshakes)

@@ -35,6 +35,7 @@ from mpgameserver.wire.handshake import (
     hello_size,
 )
 from mpgameserver.wire.protocol2.hello import StatelessReset
+from mpgameserver.wire.protocol2.kem_frames import LateEncapsulation
 
 __all__ = ["Admission2"]
 
@@ -207,8 +208,17 @@ class Admission2:
             self._owner.now,
             connection_id=half_open.connection_id,
         )
+        ml_kem = self._handshakes.ml_kem
+        if half_open.awaits_key and ml_kem is not None:
+            endpoint.exchange_keys(
+                LateEncapsulation(ml_kem, lambda secret: self._log_mixed(half_open, secret))
+            )
         token = int.from_bytes(half_open.connection_id, "big")
         return Connection(endpoint, token, self._owner.settings.timing)
+
+    def _log_mixed(self, half_open: HalfOpenSession2, shared_secret: bytes) -> None:
+        if self._key_log is not None:
+            self._key_log.write_mixed(half_open.connection_id, half_open.secrets, shared_secret)
 
     def _refuse(self, half_open: HalfOpenSession2, connection: Connection) -> None:
         """Send a CLOSE, unless that is what the packet was; further packets get the same again."""

@@ -100,7 +100,7 @@ class ServerHandshakes2:
 
     `audience` is the name of this service, `worker` the routing byte of this process, 0 to 82,
     `own_limits` what the clients are told, which may be replaced. Without `ml_kem` a client's
-    encapsulation key is ignored; without `takes_kem_frames` a client cannot send one later.
+    encapsulation key is ignored.
     Public-key work is done at the rate of the `bucket`, which others may share; by default it has
     its own. `rng` chooses whom to evict.
     """
@@ -116,7 +116,6 @@ class ServerHandshakes2:
         worker: int = 0,
         own_limits: PeerLimits = DEFAULT_LIMITS,
         ml_kem: MlKem | None = None,
-        takes_kem_frames: bool = True,
         bucket: TokenBucket | None = None,
         rng: Random | None = None,
         random_bytes: RandomBytes = os.urandom,
@@ -135,7 +134,7 @@ class ServerHandshakes2:
         self._audience = checked_audience(audience)
         self.own_limits: PeerLimits = own_limits
         self._worker, self._random_bytes = worker, random_bytes
-        self._ml_kem, self._takes_kem_frames = ml_kem, takes_kem_frames
+        self.ml_kem: MlKem | None = ml_kem
         self._queue_limit = limits.waiting_hellos
         self._waiting: FairQueue[WaitingHello2] = FairQueue(
             self._queue_limit, limits.waiting_hellos_per_host
@@ -311,9 +310,9 @@ class ServerHandshakes2:
 
         A ciphertext always fits: the key that it answers is longer.
         """
-        if self._ml_kem is not None and encapsulation_key:
-            return self._ml_kem.encapsulate(encapsulation_key)
-        return b"", b"" if self._ml_kem is not None and self._takes_kem_frames else None
+        if self.ml_kem is None:
+            return b"", None
+        return self.ml_kem.encapsulate(encapsulation_key) if encapsulation_key else (b"", b"")
 
     def _free_id(self) -> bytes:
         """Return a connection id that no session has, nor will have when it is promoted."""

@@ -7,7 +7,8 @@ bytes: two sessions may come of one hello, and the id is in each packet to the s
     MPG2_CLIENT_TRAFFIC_SECRET_0 004fd1c7906ab1e2 5ce0...
     MPG2_SERVER_TRAFFIC_SECRET_0 004fd1c7906ab1e2 91b7...
 
-The secrets of later key phases follow from these.
+The secrets of later key phases follow from these; where ML-KEM's secret came in KEM frames, from
+those of phase 1, which have lines of their own.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import os
 from typing import Literal
 
 from mpgameserver.transport.linefile import LineFile, open_named
-from mpgameserver.wire.protocol2.keys import SessionSecrets
+from mpgameserver.wire.protocol2.keys import SessionSecrets, TrafficSecret
 
 __all__ = ["KEY_LOG_LOGGER", "KEY_LOG_VARIABLE", "KeyLog", "open_key_log"]
 
@@ -50,11 +51,24 @@ class KeyLog:
         )
 
     def write(self, connection_id: bytes, secrets: SessionSecrets) -> None:
-        """Append the secrets of a session."""
-        directions = (("CLIENT", secrets.client), ("SERVER", secrets.server))
+        """Append the secrets with which a session begins."""
+        self._write(connection_id, 0, secrets.client, secrets.server)
+
+    def write_mixed(
+        self, connection_id: bytes, secrets: SessionSecrets, shared_secret: bytes
+    ) -> None:
+        """Append the secrets of phase 1, where a secret of KEM frames is mixed into them."""
+        client, server = (
+            traffic.mixed_with(shared_secret).next() for traffic in (secrets.client, secrets.server)
+        )
+        self._write(connection_id, 1, client, server)
+
+    def _write(
+        self, connection_id: bytes, phase: int, client: TrafficSecret, server: TrafficSecret
+    ) -> None:
         lines = "".join(
-            f"MPG2_{sender}_TRAFFIC_SECRET_0 {connection_id.hex()} {traffic.secret.hex()}\n"
-            for sender, traffic in directions
+            f"MPG2_{sender}_TRAFFIC_SECRET_{phase} {connection_id.hex()} {traffic.secret.hex()}\n"
+            for sender, traffic in (("CLIENT", client), ("SERVER", server))
         )
         self._file.append(lines.encode(), MAX_KEY_LOG_BYTES)
 

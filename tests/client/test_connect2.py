@@ -488,6 +488,12 @@ class TestHybrid:
         client = PeerWorld(PeerServer(has_kem=True), require_hybrid=True).connect()
         assert client.protocol == 2
 
+    def test_a_path_on_which_no_hello_has_room_for_the_key(self, seed: int) -> None:
+        narrow = LinkConditions(latency=0.02, loss=0.1, max_datagram=1200)
+        world = PeerWorld(PeerServer(has_kem=True), narrow, seed, require_hybrid=True)
+        assert world.connect().protocol == 2
+        assert 1 in {session.phase for session in world.server.sessions.values()}
+
     def test_a_server_without(self) -> None:
         client = PeerWorld(require_hybrid=True).attempt()
         assert client.failure is ConnectFailure.NOT_HYBRID

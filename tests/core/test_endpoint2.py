@@ -16,11 +16,14 @@ from support.endpoints2 import (
     TICK,
     WINDOW,
     Hand,
+    SecondPeer,
     SessionPair,
     Side,
     accepted,
     new_endpoint2,
 )
+from support.handshaking2 import ML_KEM
+from support.wire2 import keys
 from support.wire2.frames import (
     Accept,
     Ack,
@@ -45,6 +48,8 @@ from support.wire2.frames import (
 from mpgameserver._core.receiving2 import MAX_EARLY_PACKETS
 from mpgameserver.enums import ConnectionStatus
 from mpgameserver.netsim import LinkConditions
+from mpgameserver.wire.protocol2.kem_frames import LateDecapsulation, LateEncapsulation
+from mpgameserver.wire.protocol2.ml_kem import DecapsulationKey
 from mpgameserver.wire.protocol2.setup import ConnectData
 
 PROTOCOL, WINDOW_BROKEN = 1, 7
@@ -453,6 +458,118 @@ class TestKeys:
         side.receive(hand.make(Ping()), 1.0)
         assert of_type(Ack, hand.take(side.datagrams(1.0)))
         assert side.endpoint.key_phase == (1, 1)
+
+
+@pytest.mark.skipif(ML_KEM is None, reason="this cryptography has no ML-KEM")
+class TestKeyExchange:
+    """ML-KEM in KEM frames, which the handshake of these sessions has agreed on."""
+
+    SEED = bytes(range(64))
+
+    def client(self, secrets: list[bytes] | None = None) -> Side:
+        key = DecapsulationKey(keys.kem_private_key(self.SEED))
+        told = (secrets if secrets is not None else []).append
+        return Side(is_server=False, credential=b"who", exchange=LateDecapsulation(key, told))
+
+    def server(self, secrets: list[bytes] | None = None) -> Side:
+        told = (secrets if secrets is not None else []).append
+        return Side(is_server=True, exchange=LateEncapsulation(ML_KEM, told))
+
+    def second_client(self) -> SecondPeer:
+        return SecondPeer(
+            is_server=False, credential=b"who", kem_key=keys.kem_private_key(self.SEED)
+        )
+
+    def second_server(self) -> SecondPeer:
+        return SecondPeer(is_server=True, takes_key=True)
+
+    @pytest.mark.parametrize("ours", ["both", "client", "server"])
+    def test_the_credential_goes_under_a_key_that_depends_on_the_secret(self, ours, seed):
+        pair = SessionPair(
+            LinkConditions(latency=0.02, jitter=0.02, loss=0.3, duplicate=0.2),
+            seed,
+            self.second_client() if ours == "server" else self.client(),
+            self.second_server() if ours == "client" else self.server(),
+        ).open()
+        assert (pair.server if ours != "client" else pair.server.peer).credential == b"who"
+        for side in (pair.client, pair.server):
+            side.say(CHAT, b"hello")
+        pair.run_until(lambda: pair.client.delivered and pair.server.delivered)
+        pair.run(0.5)
+        for side in (pair.client, pair.server):
+            if isinstance(side, Side):
+                assert side.endpoint.key_phase == (1, 1)
+            else:
+                assert side.peer.phase == 1
+
+    def test_both_sides_tell_the_same_secret_once(self, seed):
+        at_client, at_server = [], []
+        SessionPair(
+            LinkConditions(latency=0.02, loss=0.3, duplicate=0.5),
+            seed,
+            self.client(at_client),
+            self.server(at_server),
+        ).open()
+        assert len(at_client) == 1
+        assert at_client == at_server
+
+    def test_later_updates_follow(self):
+        pair = SessionPair(client=self.client(), server=self.server()).open()
+        for phases in ((2, 2), (3, 3)):
+            pair.run(1.0)
+            pair.server.endpoint.request_key_update()
+            pair.run(1.0)
+            assert pair.client.endpoint.key_phase == phases
+
+    def test_no_key_is_updated_before(self):
+        server, hand = self.server(), Hand(is_server=False)
+        server.endpoint.request_key_update()
+        server.receive(hand.make(Ping()), 0.0)
+        for n in range(1, 20):
+            hand.take(server.datagrams(n / 10))
+            server.receive(hand.make(Ping(), hand.ack()), n / 10)
+        assert server.endpoint.key_phase == (0, 0)
+
+    def test_a_client_may_do_without(self):
+        pair = SessionPair(client=Side(is_server=False), server=self.server()).open()
+        pair.server.endpoint.request_key_update()
+        pair.run(1.0)
+        assert pair.client.endpoint.key_phase == (1, 1)
+
+    def test_a_forged_packet_of_the_next_phase_does_no_harm(self):
+        pair = SessionPair(client=self.client(), server=self.server())
+        for datagram in pair.client.datagrams(0.0):
+            forged = bytearray(datagram)
+            for bits in range(8):
+                forged[0] = datagram[0] ^ bits
+                pair.server.receive(bytes(forged), 0.0)
+        pair.open()
+        assert pair.server.endpoint.key_phase[1] == 1
+
+    @pytest.mark.parametrize(
+        ("frame", "reason"),
+        [
+            (Kem(1184, 0, b"\xff" * 1184), "no key at all"),
+            (Kem(1088, 0, b"a"), "another total"),
+        ],
+    )
+    def test_what_is_no_key_ends_the_session(self, frame, reason):
+        side, hand = self.server(), Hand(is_server=False)
+        side.receive(hand.make(frame), 0.0)
+        assert side.endpoint.error_code == PROTOCOL, reason
+
+    def test_pieces_that_contradict_each_other_end_the_session(self):
+        side, hand = self.server(), Hand(is_server=False)
+        side.receive(hand.make(Kem(1184, 0, b"a" * 20)), 0.0)
+        assert side.endpoint.error_code == 0
+        side.receive(hand.make(Kem(1184, 10, b"b" * 20)), 0.0)
+        assert side.endpoint.error_code == PROTOCOL
+
+    def test_a_key_that_comes_behind_the_connect_data_ends_the_session(self):
+        side, hand = self.server(), Hand(is_server=False)
+        side.receive(hand.make(Connect(100, 0, b"a" * 20)), 0.0)
+        side.receive(hand.make(Kem(1184, 0, b"a" * 20)), 0.0)
+        assert side.endpoint.error_code == PROTOCOL
 
 
 class TestTimers:

@@ -6,6 +6,7 @@ A side is the package's endpoint or the second peer, so that each can stand agai
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from typing import Any
 
 from support.wire2 import keys
 from support.wire2.frames import Accept, Ack, Connect, Frame, ack_of, pack_all, unpack_all
@@ -18,6 +19,7 @@ from support.wire2.tables import ConnectData as ConnectTable
 from mpgameserver._core.endpoint2 import Endpoint2
 from mpgameserver.connection import Connection, Timing
 from mpgameserver.netsim import LinkConditions, LinkPair
+from mpgameserver.wire.protocol2.kem_frames import LateDecapsulation, LateEncapsulation
 from mpgameserver.wire.protocol2.keys import TrafficSecret
 from mpgameserver.wire.protocol2.setup import (
     AcceptData,
@@ -68,9 +70,17 @@ def new_endpoint2(is_server: bool = False, now: float = 0.0, max_datagram: int =
 class Side:
     """The package's side of a session, and an owner that does what a client or a server does."""
 
-    def __init__(self, is_server: bool, now: float = 0.0, credential: bytes = b"") -> None:
+    def __init__(
+        self,
+        is_server: bool,
+        now: float = 0.0,
+        credential: bytes = b"",
+        exchange: LateDecapsulation | LateEncapsulation | None = None,
+    ) -> None:
         self.is_server = is_server
         self.endpoint = new_endpoint2(is_server, now)
+        if exchange is not None:
+            self.endpoint.exchange_keys(exchange)
         self.connection = Connection(self.endpoint, 1, Timing())
         self.credential: bytes | None = None
         self.delivered: list[tuple[int, int, bytes]] = []
@@ -159,9 +169,11 @@ class Side:
 class SecondPeer:
     """The second peer, with the same methods."""
 
-    def __init__(self, is_server: bool, credential: bytes = b"") -> None:
+    def __init__(self, is_server: bool, credential: bytes = b"", **kem: Any) -> None:
         side = "server" if is_server else "client"
-        self.peer = Peer2(side, SECRETS, CONNECTION_ID, SECOND_CHANNELS, credential, RESET_TOKEN)
+        self.peer = Peer2(
+            side, SECRETS, CONNECTION_ID, SECOND_CHANNELS, credential, RESET_TOKEN, **kem
+        )
 
     @property
     def is_open(self) -> bool:

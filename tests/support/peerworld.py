@@ -83,7 +83,9 @@ class PeerServer(SecondServer):
         connection_id = b"\0" + os.urandom(7)
         reply, (client, server) = self.answer(datagram, connection_id=connection_id, **fields)
         secrets = {"client": client, "server": server}
-        self.sessions[connection_id] = Peer2("server", secrets, connection_id, self.channels)
+        self.sessions[connection_id] = Peer2(
+            "server", secrets, connection_id, self.channels, takes_key=self.has_kem
+        )
         return reply
 
     def datagrams(self, now: float) -> list[tuple[int, bytes]]:

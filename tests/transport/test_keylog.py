@@ -12,6 +12,7 @@ import pytest
 from support.patience import PATIENCE
 from support.players2 import Player2
 from support.serverworld import Recorder, World
+from support.wire2 import keys
 
 from mpgameserver._core.packet_protection import PacketOpener
 from mpgameserver.client import UdpClient
@@ -40,6 +41,21 @@ def entries(path: Path) -> list[tuple[str, bytes, bytes]]:
     """The label, the session and the secret of each line."""
     fields = [line.split(" ") for line in path.read_text().splitlines()]
     return [(label, bytes.fromhex(session), bytes.fromhex(key)) for label, session, key in fields]
+
+
+def test_where_ml_kem_came_late_the_secrets_of_phase_1_have_lines_of_their_own(
+    tmp_path: Path,
+) -> None:
+    key_log, shared = KeyLog(tmp_path / "keys", "server"), bytes(32)
+    key_log.write(b"8 bytes.", SECRETS)
+    key_log.write_mixed(b"8 bytes.", SECRETS, shared)
+    _, _, client, server = entries(tmp_path / "keys")
+    for (label, session, secret), side, traffic in (
+        (client, "CLIENT", SECRETS.client),
+        (server, "SERVER", SECRETS.server),
+    ):
+        assert (label, session) == (f"MPG2_{side}_TRAFFIC_SECRET_1", b"8 bytes.")
+        assert secret == keys.late_secret(traffic.secret, shared)
 
 
 def test_the_secrets_of_a_session_are_written_once_and_open_its_packets(tmp_path: Path) -> None:

@@ -50,8 +50,8 @@ class TrafficSecret:
         return TrafficSecret(_expand(self.secret, b"next", _SECRET_SIZE))
 
     def mixed_with(self, shared_secret: bytes) -> TrafficSecret:
-        """The secret of the next phase, with the shared secret of ML-KEM in it."""
-        return TrafficSecret(_extract(self.secret, shared_secret)).next()
+        """This secret with that of ML-KEM mixed in: the one to derive the next phase from."""
+        return TrafficSecret(_extract(self.secret, shared_secret))
 
 
 @dataclass(frozen=True)

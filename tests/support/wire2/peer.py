@@ -13,6 +13,7 @@ a message in fragments cut anew.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from support.wire import WireError
 from support.wire2 import keys as schedule
@@ -24,6 +25,7 @@ from support.wire2.frames import (
     Connect,
     Fragment,
     Frame,
+    Kem,
     Message,
     Padding,
     PathChallenge,
@@ -52,6 +54,9 @@ from support.wire2.tables import (
     unpack_accept_data,
     unpack_connect_data,
 )
+
+if TYPE_CHECKING:  # old releases of cryptography are without it
+    from cryptography.hazmat.primitives.asymmetric.mlkem import MLKEM768PrivateKey
 
 RESEND_AFTER = 0.35
 REMEMBERED_PACKETS = 8192
@@ -118,7 +123,9 @@ class Incoming:
 class Peer2:
     """One side of a session. `now` is in seconds, and never goes back.
 
-    `secrets` are secret_0 of the client and of the server. A server has no credential.
+    `secrets` are secret_0 of the client and of the server. A server has no credential. `kem_key` is
+    the private key whose public half a client sends in KEM frames; a server that takes one has
+    `takes_key`.
     """
 
     def __init__(
@@ -129,6 +136,8 @@ class Peer2:
         channels: list[Channel],
         credential: bytes = b"",
         reset_token: bytes = bytes(16),
+        kem_key: MLKEM768PrivateKey | None = None,
+        takes_key: bool = False,
     ) -> None:
         other = "client" if side == "server" else "server"
         self.delivered: list[tuple[int, int, bytes]] = []
@@ -163,8 +172,15 @@ class Peer2:
         self._replies: list[Frame] = []
         self._owes_ack = False
         self._newest_acked = 0
-        if side == "client":
-            self._send_pieces(Connect, pack_connect_data(ConnectData(credential, channels, {})))
+        self._secrets, self._kem_key = secrets, kem_key
+        self._session.has_empty_kem = takes_key or kem_key is not None
+        self._kem = Pieces()
+        self._late_secret: bytes | None = None
+        self._connect = pack_connect_data(ConnectData(credential, channels, {}))
+        if kem_key is not None:
+            self._send_pieces(Kem, kem_key.public_key().public_bytes_raw())
+        elif side == "client":
+            self._send_pieces(Connect, self._connect)
 
     @property
     def is_done(self) -> bool:
@@ -208,7 +224,8 @@ class Peer2:
 
     def update_key(self) -> None:
         """Seal under the next key from now on."""
-        self._secret, self._n = schedule.next_secret(self._secret), self._n + 1
+        late, self._late_secret = self._late_secret, None
+        self._secret, self._n = late or schedule.next_secret(self._secret), self._n + 1
 
     def packet_of(self, *frames: Frame) -> bytes:
         """Return the next packet with any frames: for tests that break a rule."""
@@ -341,6 +358,8 @@ class Peer2:
                 self._use_ack(frame)
             case Connect() | Accept():
                 self._use_setup(frame)
+            case Kem():
+                self._use_kem(frame)
             case Close():
                 if self.closed is None:
                     self.closed, self._outgoing = (frame.code, frame.shown), []
@@ -367,6 +386,23 @@ class Peer2:
                     self._outgoing.remove(item)
                     if item.frame is None:
                         self.acked.append((item.channel, item.data))
+
+    def _use_kem(self, frame: Kem) -> None:
+        """Take a piece of the other side's key or ciphertext."""
+        whole = self._kem.add(frame)
+        if whole is None:
+            return
+        if self._kem_key is not None:
+            secret = self._kem_key.decapsulate(whole)
+        else:
+            secret, ciphertext = schedule.encapsulate(whole)
+            self._send_pieces(Kem, ciphertext)
+        other = "client" if self._side == "server" else "server"
+        self._receiving.expect(schedule.late_secret(self._secrets[other], secret))
+        self._late_secret = schedule.late_secret(self._secrets[self._side], secret)
+        if self._kem_key is not None:
+            self.update_key()
+            self._send_pieces(Connect, self._connect)
 
     def _use_setup(self, frame: Connect | Accept) -> None:
         """Take a piece of what the session begins with."""

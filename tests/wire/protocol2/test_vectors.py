@@ -254,7 +254,7 @@ def test_the_mark_of_a_downgrade(vector):
 
 def test_what_is_mixed_in_later():
     secret = TrafficSecret(bytes(range(32)))
-    mixed = secret.mixed_with(hexed(VECTORS["kem"], "secret"))
+    mixed = secret.mixed_with(hexed(VECTORS["kem"], "secret")).next()
     assert mixed.secret == late_secret(secret.secret, hexed(VECTORS["kem"], "secret"))
 
 
