@@ -25,6 +25,7 @@ wait for losses to show, so every `COPY_INTERVAL` a packet with copies of unacke
 
 cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
+from cpython.list cimport PyList_GET_ITEM, PyList_GET_SIZE
 from libc.math cimport INFINITY
 from libc.stdint cimport INT64_MAX, uint32_t
 
@@ -128,8 +129,8 @@ cdef class ChannelQueues(Outbox):
 
     cdef ChannelSender _sender(self, int channel):
         """Return an open channel, or None."""
-        if 0 <= channel < len(self._channels):
-            return <ChannelSender>self._channels[channel]
+        if 0 <= channel < PyList_GET_SIZE(self._channels):
+            return <ChannelSender>PyList_GET_ITEM(self._channels, channel)
         return None
 
     cdef ChannelSender _sender_of(self, OutgoingMessage message):

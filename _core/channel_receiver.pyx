@@ -56,6 +56,8 @@ cdef class ChannelReceiver:
         cdef int64_t length = _length(frame), known
         if self._is_over(frame.number):
             return IGNORED
+        if frame.type == MESSAGE and self._is_simple() and not self._reassembler.has_begun():
+            return TAKEN
         known = self._length_of(frame.number)
         if known != UNKNOWN and known != length:
             return MALFORMED
@@ -114,12 +116,30 @@ cdef class ChannelReceiver:
         `next_ready` has further ones, and is called until it has none.
         """
         cdef bytes message
+        if frame.type == MESSAGE and self._is_simple():
+            return self._take_simple(frame)
         if self._is_over(frame.number):
             return None
         message = self._add_fragment(frame, now) if frame.type == FRAGMENT else self._whole(frame)
         if self.kind == UNORDERED:
             self._newest = max(self._newest, frame.number)
         return None if message is None else self._complete(frame.number, message)
+
+    cdef bint _is_simple(self) noexcept:
+        """Return True while a channel delivers any MESSAGE that it has not delivered."""
+        return self.kind == UNORDERED and not self._incomplete
+
+    cdef bytes _take_simple(self, const Frame *frame):
+        """Return the message of a MESSAGE, or None if it was delivered before."""
+        cdef bytes message = PyBytes_FromStringAndSize(<const char *>frame.data, frame.size)
+        if self._delivered is None:
+            self._delivered = DuplicateFilter(CHANNEL_FILTER_WIDTH)
+        if frame.number <= self._newest - CHANNEL_FILTER_WIDTH or (
+            not self._delivered.insert(frame.number)
+        ):
+            return None
+        self._newest = max(self._newest, frame.number)
+        return message
 
     cdef bytes next_ready(self):
         """Return the next message that waited for the one before, or None."""

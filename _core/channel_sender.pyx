@@ -31,6 +31,9 @@ from mpgameserver._core.varint cimport MAX_VARINT
 
 __all__ = ["ChannelSender"]
 
+cdef enum:
+    MOST_HEAD = 10    # bytes of a MESSAGE before its data if it is the last frame, at most
+
 # Seconds: half of the 10 in which a sender must send something of each incomplete message.
 cdef double OVERDUE = 5.0
 
@@ -214,7 +217,6 @@ cdef class ChannelSender:
 
     cdef bint _may_begin(self, OutgoingMessage message) except -1:
         """Return True if a message can have the next number."""
-        cdef OutgoingMessage oldest
         if self.newest == MAX_VARINT:
             return False
         if self.kind == SEQUENCED:
@@ -223,17 +225,28 @@ cdef class ChannelSender:
             if not self._in_fragments.completed:
                 return False
             self._in_fragments = None
-        oldest = _oldest_unacked(self)
-        if oldest is not None and self.newest + 1 - oldest.number >= MESSAGE_SPAN:
+        if not self.number_is_free():
             return False
         return self.kind != ORDERED or (
             self.newest < self.granted_number
             and self._total + message.size <= self.granted_total
         )
 
+    cdef bint number_is_free(self) except -1:
+        """Return True if the next number is within the span of the oldest unacked message."""
+        cdef OutgoingMessage oldest
+        while self._unacked.count:
+            oldest = queue_front(&self._unacked)
+            if not oldest.completed:
+                return self.newest + 1 - oldest.number < MESSAGE_SPAN
+            queue_pop(&self._unacked)
+        return True
+
     cdef bint _needs_fragments(self, OutgoingMessage message) noexcept:
         """Return True for a message that no packet carries."""
         cdef int64_t number = message.number if message.number else self.newest + 1
+        if message.size + MOST_HEAD <= self._limits.payload_limit:  # nearly always
+            return False
         return message_size(message, number, True) > self._limits.payload_limit
 
     cdef bint has_something(self) except -1:
@@ -392,14 +405,3 @@ cdef bint _has_message(ChannelSender sender) except -1:
         and not sender._needs_fragments(message)
         and sender._may_begin(message)
     )
-
-
-cdef OutgoingMessage _oldest_unacked(ChannelSender sender):
-    """Return the oldest message that may still be retransmitted, or None."""
-    cdef OutgoingMessage message
-    while sender._unacked.count:
-        message = queue_front(&sender._unacked)
-        if not message.completed:
-            return message
-        queue_pop(&sender._unacked)
-    return None

@@ -176,7 +176,7 @@ cdef class Endpoint:
         self.inbox_share.charge(-(PyBytes_GET_SIZE(item[1]) + ITEM_COST))
         return item
 
-    def take_messages(self):
+    cpdef list take_messages(self):
         """Take all messages received, as a list of (SeqNum, bytes), in order of arrival."""
         cdef list messages
         try:

@@ -9,7 +9,7 @@ The peer breaks a rule: `error_code` says which code closes the session, which i
 cimport cython
 from cpython.bytes cimport PyBytes_GET_SIZE
 from libc.math cimport INFINITY
-from libc.stdint cimport int64_t, int8_t
+from libc.stdint cimport int8_t, int64_t, uint8_t
 
 from mpgameserver._core.ack_frequency cimport ACK_EVERY
 from mpgameserver._core.acks2 cimport find_lost
@@ -22,6 +22,7 @@ from mpgameserver._core.endpoint2_state cimport (
     CLOSING_PTOS,
     Endpoint2State,
     break_rule,
+    receiver_of,
     speaks,
 )
 from mpgameserver._core.fifo cimport Fifo, queue_pop
@@ -91,7 +92,8 @@ cdef class Endpoint2(Endpoint2State):
             raise ValueError(f"channel {channel} is open")
         self._queue.open(channel, kind, priority, peer_window[0], peer_window[1])
         self._receivers[channel] = receiver
-        self._inboxes[channel] = Fifo()
+        if not self._is_server:  # which has one inbox for all
+            self._inboxes[channel] = Fifo()
         if receiver.order is not None:
             self._ordered.append(receiver)
 
@@ -156,11 +158,14 @@ cdef class Endpoint2(Endpoint2State):
             _on_taken(self, item[2], item[1])
         return item
 
-    def take_messages(self):
+    cpdef list take_messages(self):
         """Take all messages received, of the game's channels too on a server."""
-        cdef list messages = []
-        while self._inbox.count:
-            messages.append(self.take_message())
+        cdef list messages = Endpoint.take_messages(self)
+        cdef tuple item
+        if self._is_server and self._ordered:
+            for item in messages:
+                if len(item) > 2:
+                    _on_taken(self, item[2], item[1])
         return messages
 
     cpdef tuple take_channel_message(self, int channel):
@@ -276,7 +281,7 @@ cdef Fifo _inbox_of(Endpoint2 endpoint, int channel):
 
 cdef int _on_taken(Endpoint2 endpoint, int channel, bytes message) except -1:
     """Note that the game has taken a message, which may make a WINDOW due."""
-    cdef ChannelReceiver receiver = endpoint._receivers[channel]
+    cdef ChannelReceiver receiver = receiver_of(endpoint, <uint8_t>channel)
     if receiver.order is not None:
         receiver.order.on_taken(PyBytes_GET_SIZE(message))
         endpoint._windows_due |= receiver.order.is_window_due()

@@ -60,7 +60,7 @@ cdef class Endpoint2State(Endpoint):
         self._kem = SetupPieces()
         self._receivers = [None] * 256
         self._receivers[0] = ChannelReceiver(0, UNORDERED, self._reassembler)
-        self._inboxes = [None] * 256
+        self._inboxes = None if is_server else [None] * 256
         self._ordered = []
         self._early = []
         self._close_text = b""

@@ -1,11 +1,18 @@
 """The queue of the compiled modules: first in, first out."""
 
 from cpython.mem cimport PyMem_Free, PyMem_Malloc
-from cpython.ref cimport Py_DECREF, Py_INCREF
+from cpython.ref cimport Py_DECREF
 
 cimport cython
 
 __all__ = ["Fifo"]
+
+cdef extern from *:
+    """
+    static inline PyObject *mpg_handed_over(PyObject *item) { return item; }
+    """
+    # A reference that is the caller's now.
+    object mpg_handed_over(PyObject *item)
 
 cdef enum:
     FIRST_ROOM = 4
@@ -13,7 +20,7 @@ cdef enum:
     MOST_ROOM = 1 << 30    # far more than the limits on messages allow
 
 
-cdef int _grow(Queue *queue) except -1:
+cdef int queue_grow(Queue *queue) except -1:
     """Double the capacity, and move the first item to the front."""
     cdef uint32_t i, room = max(queue.room * 2, <uint32_t>FIRST_ROOM)
     cdef PyObject **items
@@ -31,26 +38,17 @@ cdef int _grow(Queue *queue) except -1:
     return 0
 
 
-cdef int queue_append(Queue *queue, object item) except -1:
-    if queue.count == queue.room:
-        _grow(queue)
-    queue.items[(queue.first + queue.count) & (queue.room - 1)] = <PyObject *>item
-    Py_INCREF(item)
-    queue.count += 1
-    return 0
-
-
 cdef object queue_pop(Queue *queue):
     """Take the first item. Raises IndexError if there is none."""
+    cdef PyObject *item
     if queue.count == 0:
         raise IndexError("the queue is empty")
-    item = <object>queue.items[queue.first]
+    item = queue.items[queue.first]
     queue.first = (queue.first + 1) & (queue.room - 1)
     queue.count -= 1
-    Py_DECREF(item)  # the queue's; `item` has its own
     if queue.count == 0 and queue.room > <uint32_t>KEPT_ROOM:
         queue_clear(queue)
-    return item
+    return mpg_handed_over(item)
 
 
 cdef list queue_pop_all(Queue *queue):

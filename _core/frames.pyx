@@ -27,7 +27,6 @@ cdef enum:
     LENGTH_BIT = 0x10     # of the type of a MESSAGE or FRAGMENT
     FRAGMENT_BIT = 0x20
     CHANNEL_BIT = 0x40
-    CHANNEL_MASK = 0x0F
 
 
 class FrameFields(NamedTuple):

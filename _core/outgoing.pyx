@@ -169,18 +169,6 @@ cdef OutgoingFragment cut_fragment(
     return fragment
 
 
-cdef Py_ssize_t message_size(
-    OutgoingMessage message, int64_t number, bint is_last
-) noexcept:
-    """Return the bytes of a message's frame if it is a MESSAGE with that number."""
-    cdef Frame frame
-    frame.type = MESSAGE
-    frame.channel = message.channel
-    frame.number = number
-    frame.size = message.size
-    return frame_size(&frame, is_last)
-
-
 cdef int fill_frame(object part, Frame *frame) except -1:
     """Describe a part as a frame, whose data lies in the message.
 

@@ -42,6 +42,7 @@ from mpgameserver._core.endpoint2_state cimport (
     Endpoint2State,
     break_rule,
     microseconds,
+    receiver_of,
 )
 from mpgameserver._core.fifo cimport Fifo, queue_append
 from mpgameserver._core.frames cimport (
@@ -68,7 +69,13 @@ from mpgameserver._core.frames cimport (
     take_frame,
     take_range,
 )
-from mpgameserver._core.inspection cimport Inspection, begin_inspection, is_skipped, skip_frame
+from mpgameserver._core.inspection cimport (
+    KEPT_FRAMES,
+    Inspection,
+    begin_inspection,
+    is_skipped,
+    skip_frame,
+)
 from mpgameserver._core.packet_cipher cimport borrow_buffer, give_back_buffer
 from mpgameserver._core.packet_protection cimport SealedHeader
 from mpgameserver._core.received_packets cimport REMEMBERED_PACKETS
@@ -135,7 +142,7 @@ cdef DropReason _use(
     endpoint.last_number = number
     endpoint.path_response = None
     _note_phase(endpoint)
-    _use_all(endpoint, &found, frames, size)
+    _use_all(endpoint, &found, frames + size)
     if endpoint.error_code:
         return MALFORMED
     if found.lacks == ACCEPTED:
@@ -169,17 +176,21 @@ cdef bint _inspect(
     """Check the frames of a packet; return False if one breaks a rule, which ends the session.
     """
     cdef Cursor cursor
-    cdef Frame frame
+    cdef Frame further
+    cdef Frame *frame
     begin_inspection(found)
     endpoint._reassembler.begin_packet()
     cursor.next, cursor.end = frames, frames + size
     while cursor.next < cursor.end:
-        if not take_frame(&cursor, &frame) or not _inspect_frame(endpoint, found, &frame):
+        frame = &found.kept[found.frames] if found.frames < KEPT_FRAMES else &further
+        if not take_frame(&cursor, frame) or not _inspect_frame(endpoint, found, frame):
             return break_rule(endpoint, CLOSE_PROTOCOL)
         if endpoint.error_code:
             return False
         found.demand |= ack_demand(frame.type)
         found.frames += 1
+        if found.frames <= KEPT_FRAMES:
+            found.rest = cursor.next
     return True
 
 
@@ -199,8 +210,8 @@ cdef bint _inspect_frame(Endpoint2State endpoint, Inspection *found, const Frame
     if kind == RETIRE_CONNECTION_ID:
         return False  # the only id is that of this packet
     if kind == WINDOW and endpoint.established and (
-        endpoint._receivers[frame.channel] is None
-        or (<ChannelReceiver>endpoint._receivers[frame.channel]).order is None
+        receiver_of(endpoint, frame.channel) is None
+        or receiver_of(endpoint, frame.channel).order is None
     ):
         return False
     if kind == NEW_CONNECTION_ID and endpoint._is_server:
@@ -239,7 +250,7 @@ cdef bint _inspect_ack(Endpoint2State endpoint, const Frame *frame) except -1:
 cdef bint _inspect_message(
     Endpoint2State endpoint, Inspection *found, const Frame *frame
 ) except -1:
-    cdef ChannelReceiver receiver = endpoint._receivers[frame.channel]
+    cdef ChannelReceiver receiver = receiver_of(endpoint, frame.channel)
     cdef int fate
     if not endpoint.established:
         return _may_be_early(endpoint, found)
@@ -260,19 +271,23 @@ cdef bint _inspect_message(
 
 
 cdef int _use_all(
-    Endpoint2State endpoint, Inspection *found, const unsigned char *frames, Py_ssize_t size
+    Endpoint2State endpoint, Inspection *found, const unsigned char *end
 ) except -1:
     """Use the frames for which there is room; behind an end only those of the end."""
     cdef Cursor cursor
-    cdef Frame frame
-    cdef int i = 0
+    cdef Frame further
+    cdef Frame *frame
+    cdef int i
     endpoint.repeated_messages += found.repeated
-    cursor.next, cursor.end = frames, frames + size
-    while cursor.next < cursor.end and endpoint.error_code == 0:
-        take_frame(&cursor, &frame)
+    cursor.next, cursor.end = found.rest, end
+    for i in range(found.frames):
+        if endpoint.error_code:
+            break
+        frame = &found.kept[i] if i < KEPT_FRAMES else &further
+        if i >= KEPT_FRAMES:
+            take_frame(&cursor, frame)
         if not is_skipped(found, i):
-            _use_frame(endpoint, &frame)
-        i += 1
+            _use_frame(endpoint, frame)
     return 0
 
 
@@ -339,7 +354,7 @@ cdef int _use_close(Endpoint2State endpoint, const Frame *frame) except -1:
 
 
 cdef int _use_message(Endpoint2State endpoint, const Frame *frame) except -1:
-    cdef ChannelReceiver receiver = endpoint._receivers[frame.channel]
+    cdef ChannelReceiver receiver = receiver_of(endpoint, frame.channel)
     cdef bytes message = receiver.take(frame, endpoint._heard_for)
     cdef int64_t number
     endpoint.messages_received += 1

@@ -18,6 +18,7 @@ from mpgameserver._core.fifo cimport (
 from mpgameserver._core.frames cimport FRAGMENT_UNIT
 from mpgameserver._core.outgoing cimport OutgoingFragment, message_size
 from mpgameserver._core.turns cimport FRAGMENTS, NEW, REPEATED, take_turn, whose_turn
+from mpgameserver._core.varint cimport MAX_VARINT
 
 __all__ = ["UnorderedSender"]
 
@@ -82,7 +83,14 @@ cdef class UnorderedSender(ChannelSender):
     cdef object next(self, Py_ssize_t room, bint alone, double now):
         """Take the next part, of at most `room` bytes; None if none fits or there is none."""
         cdef uint32_t kinds = self._kinds(), tried = 0
+        cdef OutgoingMessage message
         cdef int kind
+        if kinds == 1 << NEW and self._retransmissions.count == 0:  # nearly always
+            message = self._next_short(room, alone)
+            if message is not None:
+                take_turn(&self._turns, NEW, message.size, alone)
+                return message
+            kinds = self._kinds()
         while kinds & ~tried:
             kind = whose_turn(&self._turns, kinds & ~tried)
             part = self._take(kind, room, alone, now)
@@ -131,7 +139,7 @@ cdef class UnorderedSender(ChannelSender):
         cdef OutgoingMessage message
         while self._lane.waiting.count:
             message = queue_front(&self._lane.waiting)
-            if not self._may_begin(message):
+            if not self.number_is_free() or self.newest == MAX_VARINT:
                 return None
             if message_size(message, self.newest + 1, True) <= room:
                 self._begin(message, False)

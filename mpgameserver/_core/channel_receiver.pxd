@@ -35,6 +35,8 @@ cdef class ChannelReceiver:
     cdef bytes take(self, const Frame *frame, double now)
     cdef bytes next_ready(self)
     cpdef list arriving(self)
+    cdef bint _is_simple(self) noexcept
+    cdef bytes _take_simple(self, const Frame *frame)
     cpdef int clear(self) except -1
     cdef bint _is_over(self, int64_t number) except -1
     cdef int64_t _length_of(self, int64_t number) except -2

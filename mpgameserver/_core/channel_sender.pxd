@@ -55,6 +55,7 @@ cdef class ChannelSender:
     cdef list take_all(self)
     cdef MessageLane *_lane_of(self, OutgoingMessage message) except NULL
     cdef bint _may_begin(self, OutgoingMessage message) except -1
+    cdef bint number_is_free(self) except -1
     cdef bint _needs_fragments(self, OutgoingMessage message) noexcept
     cdef int _begin(self, OutgoingMessage message, bint in_fragments) except -1
     cdef OutgoingMessage _next_whole(self, Queue *queue, Py_ssize_t room, bint alone)

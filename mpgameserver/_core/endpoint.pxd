@@ -61,6 +61,7 @@ cdef class Endpoint:
     cpdef void end_drain(self) noexcept
     cpdef void close(self) except *
     cpdef tuple take_message(self)
+    cpdef list take_messages(self)
     cpdef list take_completed(self)
     cpdef void on_datagram_sent(self, uint32_t size, double now)
     cdef int enter(self) except -1

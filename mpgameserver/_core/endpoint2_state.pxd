@@ -1,8 +1,10 @@
 # What the modules of an endpoint of protocol 2 share: its state, and what they say of it.
-from libc.stdint cimport int64_t, uint64_t
+from cpython.list cimport PyList_GET_ITEM
+from libc.stdint cimport int64_t, uint8_t, uint64_t
 
 from mpgameserver._core.ack_schedule cimport AckSchedule
 from mpgameserver._core.channel_queues cimport ChannelQueues
+from mpgameserver._core.channel_receiver cimport ChannelReceiver
 from mpgameserver._core.control_frames cimport ControlQueue
 from mpgameserver._core.endpoint cimport PING_INTERVAL, Endpoint
 from mpgameserver._core.grid_reassembly cimport GridReassembler
@@ -37,7 +39,7 @@ cdef class Endpoint2State(Endpoint):
     cdef object _key_exchange                 # of KEM frames; None: there are none
     cdef bytes _held_setup                    # connect data that is not sent before a key is mixed
     cdef list _receivers                      # a ChannelReceiver for each channel, or None
-    cdef list _inboxes                        # of a client: a Fifo for each channel, or None
+    cdef list _inboxes             # of a client: a Fifo for each channel, or None; else None
     cdef list _ordered, _early     # receivers of ordered channels; datagrams kept until accepted
     cdef bytes _outgoing_id, _path_response, _close_text
     cdef Py_ssize_t _incoming_id_size, _frames_limit
@@ -50,6 +52,10 @@ cdef class Endpoint2State(Endpoint):
     cdef bint _wants_key, _windows_due, _close_acked
 
 cdef int64_t next_skip(Endpoint2State endpoint, int64_t number) noexcept
+
+cdef inline ChannelReceiver receiver_of(Endpoint2State endpoint, uint8_t channel):
+    # The list has a place for every channel, so no index is checked.
+    return <ChannelReceiver>PyList_GET_ITEM(endpoint._receivers, channel)
 
 cdef inline bint speaks(Endpoint2State endpoint) noexcept:
     # Return True if silence would make the peer believe that this side is gone.

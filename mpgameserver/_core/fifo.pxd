@@ -4,6 +4,7 @@
 # The owner calls `queue_clear` when it is deallocated.
 
 from cpython.object cimport PyObject
+from cpython.ref cimport Py_INCREF
 from libc.stdint cimport uint32_t
 
 cdef struct Queue:
@@ -15,7 +16,15 @@ cdef inline object queue_front(const Queue *queue):
     assert queue.count
     return <object>queue.items[queue.first]
 
-cdef int queue_append(Queue *queue, object item) except -1
+cdef inline int queue_append(Queue *queue, object item) except -1:
+    if queue.count == queue.room:
+        queue_grow(queue)
+    queue.items[(queue.first + queue.count) & (queue.room - 1)] = <PyObject *>item
+    Py_INCREF(item)
+    queue.count += 1
+    return 0
+
+cdef int queue_grow(Queue *queue) except -1
 cdef object queue_pop(Queue *queue)
 cdef list queue_pop_all(Queue *queue)
 cdef void queue_clear(Queue *queue)

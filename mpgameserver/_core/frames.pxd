@@ -1,5 +1,4 @@
 # The frames of a packet of protocol 2: one struct, read from bytes and written to them.
-
 from libc.stdint cimport int64_t, uint8_t
 
 from mpgameserver._core.varint cimport Cursor
@@ -32,6 +31,7 @@ cpdef enum:
     PATH_DATA_SIZE = 8
     CONNECTION_ID_SIZE = 8
     RESET_TOKEN_SIZE = 16
+    CHANNEL_MASK = 0x0F        # the channels that fit into the type of a message
 
 # Not every type uses every field:
 #                        number          total         offset       data

@@ -31,6 +31,7 @@ FRAGMENT_UNIT: Final[int]
 PATH_DATA_SIZE: Final[int]
 CONNECTION_ID_SIZE: Final[int]
 RESET_TOKEN_SIZE: Final[int]
+CHANNEL_MASK: Final[int]
 
 class FrameFields(NamedTuple):
     type: int

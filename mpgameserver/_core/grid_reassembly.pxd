@@ -54,6 +54,10 @@ cdef class GridReassembler:
     cdef int64_t _claimed_bytes, _claimed_cost
 
     cpdef void begin_packet(self) noexcept
+    cdef inline bint has_begun(self) noexcept:
+        # True if the packet begins a message, so far.
+        return self._begun is not None
+
     cdef dict begun_on(self, uint8_t channel)
     cdef int note_begun(self, uint8_t channel, int64_t number, int64_t length) except -1
     cdef bint claim_message(self, int64_t total) noexcept

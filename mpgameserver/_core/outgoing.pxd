@@ -2,7 +2,8 @@
 
 from libc.stdint cimport int8_t, int64_t, uint8_t, uint32_t, uint64_t
 
-from mpgameserver._core.frames cimport Frame
+from mpgameserver._core.frames cimport CHANNEL_MASK, Frame
+from mpgameserver._core.varint cimport varint_size
 
 cdef class OutgoingGrid:
     # Of a message in fragments: which units wait to be sent, and which are acked.
@@ -49,7 +50,13 @@ cdef OutgoingGrid new_grid(uint32_t size)
 cdef OutgoingFragment cut_fragment(
     OutgoingMessage message, uint32_t first, uint32_t units, Py_ssize_t room
 )
-cdef Py_ssize_t message_size(OutgoingMessage message, int64_t number, bint is_last) noexcept
+cdef inline Py_ssize_t message_size(
+    OutgoingMessage message, int64_t number, bint is_last
+) noexcept:
+    # The bytes of a message's frame if it is a MESSAGE with that number.
+    cdef Py_ssize_t size = 1 + (message.channel > CHANNEL_MASK) + varint_size(number)
+    return size + message.size + (0 if is_last else varint_size(message.size))
+
 cdef int fill_frame(object part, Frame *frame) except -1
 cdef bint is_fragment(object part) noexcept
 cdef bint is_reliable_unacked(object part) noexcept

@@ -29,10 +29,12 @@ cdef inline Py_ssize_t varint_size(int64_t value) noexcept nogil:
 cdef inline unsigned char *put_varint(unsigned char *out, int64_t value) noexcept nogil:
     # Write a value from 0 to MAX_VARINT in the fewest bytes; return where the next byte goes.
     cdef Py_ssize_t size = varint_size(value), i
+    if size == 1:
+        out[0] = <unsigned char>value
+        return out + 1
     for i in range(size):
         out[i] = <unsigned char>(value >> 8 * (size - 1 - i))
-    if size > 1:
-        out[0] |= 0x40 if size == 2 else 0x80 if size == 4 else 0xC0
+    out[0] |= 0x40 if size == 2 else 0x80 if size == 4 else 0xC0
     return out + size
 
 
@@ -41,6 +43,10 @@ cdef inline bint take_varint(Cursor *cursor, int64_t *value) noexcept nogil:
     cdef Py_ssize_t size, i
     if cursor.next == cursor.end:
         return False
+    if cursor.next[0] < 0x40:
+        value[0] = cursor.next[0]
+        cursor.next += 1
+        return True
     size = <Py_ssize_t>1 << (cursor.next[0] >> 6)
     if size > bytes_left(cursor):
         return False
