@@ -12,8 +12,10 @@ by the update still open under the previous key, until the owner forgets it.
 
 cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from libc.stdint cimport uint32_t, uint64_t
 from libc.string cimport memcpy
 
+from mpgameserver._core.bigendian cimport put32
 from mpgameserver._core.packet_cipher cimport BUFFER_SIZE, borrow_buffer, give_back_buffer
 from mpgameserver._core.packet_header cimport TAG_SIZE
 from mpgameserver._core.varint cimport MAX_VARINT
@@ -47,10 +49,14 @@ cdef inline int64_t expand_number(
 cdef inline void make_nonce(
     unsigned char *nonce, const unsigned char *iv, int64_t number
 ) noexcept nogil:
-    cdef int i
-    memcpy(nonce, iv, NONCE_SIZE)
-    for i in range(8):
-        nonce[NONCE_SIZE - 1 - i] ^= <unsigned char>(number >> 8 * i)
+    cdef uint64_t word, last
+    put32(nonce + NONCE_SIZE - 8, <uint32_t>(number >> 32))
+    put32(nonce + NONCE_SIZE - 4, <uint32_t>number)
+    memcpy(&word, nonce + NONCE_SIZE - 8, 8)
+    memcpy(&last, iv + NONCE_SIZE - 8, 8)
+    word ^= last
+    memcpy(nonce, iv, NONCE_SIZE - 8)
+    memcpy(nonce + NONCE_SIZE - 8, &word, 8)
 
 
 @cython.final

@@ -90,9 +90,11 @@ cdef bytes assemble(Endpoint2State endpoint, Room room):
     """Build the next packet from what is due and fits, or return None."""
     cdef FrameWriter packet
     cdef unsigned char ranges[16 * MAX_ACK_RANGES + 16]
-    cdef Frame ack = _ack_frame(endpoint, ranges)
+    cdef Frame ack
     cdef Py_ssize_t ack_size = 0
+    ack.number = 0
     if endpoint._acks.waiting:
+        ack = _ack_frame(endpoint, ranges)
         ack_size = frame_size(&ack, False)
     begin_frames(&packet, endpoint._frames_limit)
     try:
@@ -102,7 +104,9 @@ cdef bytes assemble(Endpoint2State endpoint, Room room):
             return None
         if not packet.is_ack_eliciting and _wants_ping(endpoint, &ack):
             _write_ping(endpoint, &packet)
-        if ack.number and (ack_size or packet.size == 0):
+        if packet.size == 0 and ack_size == 0:
+            ack = _ack_frame(endpoint, ranges)
+        if ack.number:
             _write_ack(endpoint, &packet, &ack)
         if packet.size == 0:
             _write_ping(endpoint, &packet)
