@@ -61,7 +61,7 @@ NOT_RUN = {
     r"pyinstaller |python -m nuitka ": "takes a game that is to be frozen: test_freezing.py",
     r".* \| python -m pstats \.venv/": "needs the profile build: test_packaging.py",
     r"tshark -i any ": "listens to the machine's network, which takes root",
-    r"tshark .* -r capture": "needs a capture: test_wireshark.py",
+    r"tshark .* -r capture": "needs a capture: test_wireshark.py, test_wireshark2.py",
     r"jq ": "needs jq: test_jq_counts_the_reasons_of_a_trace",
 }
 """Commands that are not run with their page: how they begin, and why."""

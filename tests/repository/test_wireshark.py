@@ -2,26 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
-import shutil
-import struct
 import subprocess
 from pathlib import Path
-from typing import Any
 
 import pytest
 from support.serverworld import World
+from support.tshark import PREFIX, ROOT, SCRIPT, Flight, find_tshark, layers, pcap
 
 from mpgameserver._core.packet_header import decode_header, encode_header
 from mpgameserver.enums import PacketType
 
-ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "seeing.md"
-SCRIPT = ROOT / "docs" / "wireshark" / "mpgameserver.lua"
-LINKTYPE_RAW = 101
-PREFIX = "mpgameserver."
 
 pytestmark = pytest.mark.extra
 
@@ -29,42 +22,17 @@ pytestmark = pytest.mark.extra
 @pytest.fixture(scope="module")
 def tshark() -> str:
     """The program, where it is installed and runs Lua."""
-    program = shutil.which("tshark")
-    if program is None:
-        pytest.skip("no tshark: apt-get install tshark")
-    version = subprocess.run([program, "--version"], capture_output=True, text=True, check=True)
-    if "with Lua" not in version.stdout:
-        pytest.skip("this tshark was built without Lua")
-    return program
+    return find_tshark()
 
 
 def capture(datagrams: list[bytes], port: int = 1474, cut: int = 65535) -> bytes:
-    """A pcap file with UDP datagrams over IPv4, of each `cut` bytes at most."""
-    parts = [struct.pack("<IHHiIII", 0xA1B2C3D4, 2, 4, 0, 0, cut, LINKTYPE_RAW)]
-    for place, datagram in enumerate(datagrams):
-        udp = struct.pack("!HHHH", 50000, port, 8 + len(datagram), 0) + datagram
-        host = bytes((127, 0, 0, 1))
-        ip = struct.pack("!BBHHHBBH", 0x45, 0, 20 + len(udp), 0, 0, 64, 17, 0) + host + host
-        kept = (ip + udp)[:cut]
-        parts.append(struct.pack("<IIII", place, 0, len(kept), len(ip + udp)) + kept)
-    return b"".join(parts)
-
-
-def dissect(program: str, folder: Path, data: bytes) -> list[dict[str, Any]]:
-    """The dissector's fields of each packet, without the prefix; {} where it took none."""
-    file = folder / "capture.pcap"
-    file.write_bytes(data)
-    command = [program, "-n", "-X", f"lua_script:{SCRIPT}", "-r", str(file), "-T", "json"]
-    ran = subprocess.run(
-        command, capture_output=True, text=True, check=True, env={"HOME": str(folder)}
-    )
-    assert "Lua" not in ran.stderr.replace("Running as user", ""), ran.stderr
-    layers = [packet["_source"]["layers"] for packet in json.loads(ran.stdout)]
-    return [flat(packet.get("mpgameserver", {})) for packet in layers]
+    """A capture of datagrams to a port, of each `cut` bytes at most."""
+    host = "127.0.0.1"
+    return pcap((Flight((host, 50000), (host, port), each) for each in datagrams), cut)
 
 
 def test_the_page_reads_a_capture(tshark: str, tmp_path: Path) -> None:
-    [command] = re.findall(r"^tshark .*-r capture.*$", PAGE.read_text(), re.M)
+    [command, _] = re.findall(r"^tshark .*-r capture.*$", PAGE.read_text(), re.M)
     disconnect = encode_header(False, 1_700_000_000, PacketType.DISCONNECT, 9, 2, 0, 0, 0)
     keep_alive = encode_header(False, 1_700_000_000, PacketType.KEEP_ALIVE, 10, 2, 0, 0, 0)
     datagrams = [header + bytes(16) for header in (keep_alive, disconnect, keep_alive)]
@@ -82,16 +50,6 @@ def test_the_page_reads_a_capture(tshark: str, tmp_path: Path) -> None:
     assert line.split()[0] == "2"
 
 
-def flat(tree: dict[str, Any]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for name, value in tree.items():
-        if isinstance(value, dict):
-            found |= flat(value)
-        else:
-            found[name.removeprefix(PREFIX)] = value
-    return found
-
-
 def test_every_datagram_of_a_session_is_read_as_the_codec_reads_it(
     tshark: str, tmp_path: Path
 ) -> None:
@@ -104,7 +62,7 @@ def test_every_datagram_of_a_session_is_read_as_the_codec_reads_it(
     player.connection.disconnect(world.now)
     world.run(0.2)
     datagrams = player.sent + [datagram for datagram, _ in world.sent]
-    seen = dissect(tshark, tmp_path, capture(datagrams, port=40000))
+    seen = layers(tshark, tmp_path, capture(datagrams, port=40000))
     assert len(seen) == len(datagrams)
     assert {int(fields["type"]) for fields in seen} == set(PacketType) - {PacketType.UNKNOWN}
     for fields, datagram in zip(seen, datagrams, strict=True):
@@ -122,7 +80,7 @@ def test_every_datagram_of_a_session_is_read_as_the_codec_reads_it(
 def test_ack_bits_are_told_as_numbers_across_the_wrap(tshark: str, tmp_path: Path) -> None:
     bits = 1 << 31 | 1 << 29 | 1
     header = encode_header(True, 1_700_000_000, PacketType.KEEP_ALIVE, 9, 2, bits, 0, 0)
-    [fields] = dissect(tshark, tmp_path, capture([header + bytes(16)]))
+    [fields] = layers(tshark, tmp_path, capture([header + bytes(16)]))
     assert fields["acked"] == "1 65534 65505"
     assert "2023" in fields["time"] or fields["time"].startswith("1700000000")
 
@@ -136,7 +94,7 @@ def test_what_does_not_fit_is_marked_or_left_to_others(tshark: str, tmp_path: Pa
         header[:19],
         b"GET / HTTP/1.1\r\n\r\n" * 2,
     ]
-    short, odd, *others = dissect(tshark, tmp_path, capture(datagrams))
+    short, odd, *others = layers(tshark, tmp_path, capture(datagrams))
     assert "bad_size" in short
     assert ("bad_type" in odd, "bad_size" in odd) == (True, False)
     assert others == [{}, {}]
@@ -144,7 +102,7 @@ def test_what_does_not_fit_is_marked_or_left_to_others(tshark: str, tmp_path: Pa
 
 def test_a_capture_of_the_beginnings_only_has_the_headers(tshark: str, tmp_path: Path) -> None:
     header = encode_header(False, 1_700_000_000, PacketType.APP, 9, 2, 0, 30, 1)
-    [fields] = dissect(tshark, tmp_path, capture([header + bytes(46)], cut=28 + 20))
+    [fields] = layers(tshark, tmp_path, capture([header + bytes(46)], cut=28 + 20))
     assert (fields["seq"], fields["ack"]) == ("9", "2")
     assert "bad_size" not in fields
 
