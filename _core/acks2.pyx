@@ -14,7 +14,8 @@ from mpgameserver._core.frames cimport (
     begin_ranges,
     take_range,
 )
-from mpgameserver._core.sent_window cimport ACK_ELICITING, SentWindow
+from mpgameserver._core.rtt cimport LOSS_MARGIN
+from mpgameserver._core.sent_window cimport ACK_ELICITING, PACKET_THRESHOLD, SentWindow
 
 __all__ = []
 
@@ -90,13 +91,23 @@ cdef int _on_contents_acked(Endpoint2State endpoint, object contents) except -1:
     return 0 if contents is None else endpoint._queue.on_packet_acked(contents)
 
 
+cdef double loss_delay_of(Endpoint2State endpoint):
+    """Return the age at which a packet is lost if a later one was acked.
+
+    What it exceeds the round-trip time by doubles, up to the round-trip time, with the number of
+    later packets that show a loss: a path that reorders by count does so by time as well.
+    """
+    cdef double widened = endpoint.sent_packets.reordering / <double>PACKET_THRESHOLD
+    return endpoint.rtt.loss_delay(min(widened * LOSS_MARGIN, 1.0))
+
+
 cdef int find_lost(Endpoint2State endpoint) except -1:
     """Send again what was in lost packets, as far as it is to be."""
     cdef int64_t number
     cdef bint probed = False
     while True:
         number = endpoint.sent_packets.pop_lost(
-            endpoint._now, endpoint.rtt.loss_delay(), endpoint.send_limits.pto()
+            endpoint._now, loss_delay_of(endpoint), endpoint.send_limits.pto()
         )
         if number == 0:
             break

@@ -224,7 +224,7 @@ cdef class Endpoint:
         self.rate_bins.on_received(<uint32_t>size, self._now)
         return 0
 
-    cdef double loss_time(self):
+    cdef double loss_time(self, double loss_delay):
         """Return when the oldest packet in flight is lost unless it is acked; infinity if none is.
         """
         cdef int64_t oldest = self.sent_packets.oldest_undecided
@@ -233,7 +233,7 @@ cdef class Endpoint:
             return INFINITY
         delay = self.send_limits.pto()
         if oldest < self.sent_packets.newest_acked:
-            delay = min(delay, self.rtt.loss_delay())
+            delay = loss_delay
         return self.sent_packets.packet(oldest).sent_at + delay
 
     cdef double next_chance(self, Room room) except? -1.0:

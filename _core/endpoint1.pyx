@@ -200,7 +200,7 @@ cdef class Endpoint1(Endpoint):
         cdef bint probed = False
         while True:
             number = self.sent_packets.pop_lost(
-                self._now, self.rtt.loss_delay(), self.send_limits.pto()
+                self._now, _loss_delay(self), self.send_limits.pto()
             )
             if number == 0:
                 break
@@ -232,7 +232,8 @@ cdef class Endpoint1(Endpoint):
             when = min(when, self._ack_due_at)
         if room == ANYTHING and self._queue.has_more():
             return self._now
-        return min(when, min(self.loss_time(), self.next_chance(room)))
+        when = min(when, self.loss_time(_loss_delay(self)))
+        return min(when, self.next_chance(room))
 
     # -- out --------------------------------------------------------------------------------
 
@@ -527,6 +528,11 @@ cdef class Endpoint1(Endpoint):
 
     cpdef bint ack_is_due(self) noexcept:
         return self._unacked >= ACK_EVERY
+
+
+cdef double _loss_delay(Endpoint1 endpoint):
+    """Return the age at which a packet is lost if a later one was acked."""
+    return min(endpoint.rtt.loss_delay(), endpoint.send_limits.pto())
 
 
 cdef bint _wants_trial(Endpoint1 endpoint) noexcept:

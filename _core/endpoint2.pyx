@@ -12,7 +12,7 @@ from libc.math cimport INFINITY
 from libc.stdint cimport int8_t, int64_t, uint8_t
 
 from mpgameserver._core.ack_frequency cimport ACK_EVERY
-from mpgameserver._core.acks2 cimport find_lost
+from mpgameserver._core.acks2 cimport find_lost, loss_delay_of
 from mpgameserver._core.budget cimport ITEM_COST
 from mpgameserver._core.channel_receiver cimport ChannelReceiver
 from mpgameserver._core.drop_reason cimport REASON_COUNT, DropReason
@@ -246,7 +246,8 @@ cdef class Endpoint2(Endpoint2State):
         room = room_for(self)
         if room == ANYTHING and has_more(self):
             return self._now
-        return min(when, min(self.loss_time(), self.next_chance(room)))
+        when = min(when, self.loss_time(loss_delay_of(self)))
+        return min(when, self.next_chance(room))
 
     # -- in and out -------------------------------------------------------------------------------
 

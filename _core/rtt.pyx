@@ -12,6 +12,7 @@ from mpgameserver._core.ack_frequency cimport MAX_ACK_DELAY_MS
 __all__ = ["Rtt"]
 
 cdef double INITIAL_PTO = 0.25  # before any sample: twice a transatlantic round trip
+cdef double LOSS_MARGIN = 0.125
 cdef double GRANULARITY = 0.010         # a delay of one frame is not a loss
 
 
@@ -36,12 +37,12 @@ cdef class Rtt:
         self.rttvar += (fabs(self.srtt - rtt) - self.rttvar) / 4
         self.srtt += (rtt - self.srtt) / 8
 
-    cpdef double loss_delay(self):
+    cpdef double loss_delay(self, double margin=LOSS_MARGIN):
         """Return the age at which a packet is lost if a later one was acked.
 
-        That is 9/8 of the round-trip time (RFC 9002 section 6.1.2).
+        That is 9/8 of the round-trip time (RFC 9002 section 6.1.2), or 1 + `margin` of it.
         """
-        return max(max(self.srtt, self.latest_rtt) * 9 / 8, GRANULARITY)
+        return max(max(self.srtt, self.latest_rtt) * (1 + margin), GRANULARITY)
 
     cpdef double pto(self):
         """Return the age at which a packet is lost if no later one was acked.

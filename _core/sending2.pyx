@@ -71,6 +71,8 @@ cdef enum:
     # Packets in flight below which no number is skipped: who acks what it has not received gains
     # nothing then, and a game's sessions in virtual time do not depend on chance.
     SKIP_SPAN = 16
+    MANY_WAITING = 32      # so that those sent within the next round trip are fewer than 127
+    TWO_BYTES = 129        # packets from one that take a number of two bytes
 
 cdef double LEAST_ROUND_TRIP = MAX_ACK_DELAY_MS / 1000.0     # of `wants_ping`
 
@@ -318,9 +320,19 @@ cdef bytes _seal(Endpoint2State endpoint, FrameWriter *packet):
         endpoint.sent_packets.skip_number(endpoint._now)
         endpoint._skip_at = next_skip(endpoint, number)
     return endpoint._sealer.seal_frames(
-        endpoint._outgoing_id, number, endpoint.sent_packets.newest_acked,
-        packet.buffer, packet.size,
+        endpoint._outgoing_id, number, _told_from(endpoint, number), packet.buffer, packet.size
     )
+
+
+cdef int64_t _told_from(Endpoint2State endpoint, int64_t number) noexcept:
+    """Return the number from which on the peer must be able to tell a packet number.
+
+    One byte tells no more than 127 later packets apart, and jitter lets more of them overtake a
+    packet of a side that sends fast: such a side writes at least two.
+    """
+    cdef int64_t newest_acked = endpoint.sent_packets.newest_acked
+    endpoint._sends_fast |= number - newest_acked > MANY_WAITING
+    return min(newest_acked, number - TWO_BYTES) if endpoint._sends_fast else newest_acked
 
 
 cdef bint renew_key(Endpoint2State endpoint) except -1:
@@ -382,8 +394,9 @@ cdef bytes assemble_challenge(Endpoint2State endpoint, bytes challenge, Py_ssize
     """Return a datagram of `size` bytes, if that is not too small, with a PATH_CHALLENGE."""
     cdef FrameWriter packet
     cdef Frame frame
+    cdef int64_t number = endpoint.sent_packets.newest + 1
     cdef Py_ssize_t filled = size - 1 - PyBytes_GET_SIZE(endpoint._outgoing_id) - TAG_SIZE
-    filled -= number_size(endpoint.sent_packets.newest + 1, endpoint.sent_packets.newest_acked)
+    filled -= number_size(number, _told_from(endpoint, number))
     begin_frames(&packet, endpoint._frames_limit)
     try:
         begin_frame(&frame, PATH_CHALLENGE)

@@ -31,7 +31,6 @@ __all__ = ["SentWindow"]
 cdef double LATE_ACK = 4.0
 
 cdef enum:
-    PACKET_THRESHOLD = 3   # RFC 9002 section 6.1.1: later packets acked that show a loss
     FIRST_SENT_SLOTS = ACK_BITS
     FIRST_NEWLY_ACKED = ACK_BITS + 1  # what an ack of protocol 1 reports at most
     # A peer that acks what it has not received does so near the newest packets; those sent around
@@ -297,8 +296,8 @@ cdef class SentWindow:
         """Return the number of the next lost packet, once each, or 0 if there is none.
 
         A packet is lost if `reordering` later ones were acked, if any later one was acked and it
-        was sent `loss_delay` seconds ago (RFC 9002 section 6.1), if it was sent `pto` seconds ago,
-        or if it took a former path.
+        was sent `loss_delay` seconds ago (RFC 9002 section 6.1), if none was and it was sent `pto`
+        seconds ago, or if it took a former path.
         """
         cdef SentPacket *packet
         cdef int64_t number
@@ -310,8 +309,7 @@ cdef class SentWindow:
             packet = self.packet(number)
             if not (
                 number + self.reordering <= self.newest_acked
-                or (number < self.newest_acked and now >= packet.sent_at + loss_delay)
-                or now >= packet.sent_at + pto
+                or now >= packet.sent_at + (loss_delay if number < self.newest_acked else pto)
                 or number < self.path_start
             ):
                 return 0

@@ -66,7 +66,7 @@ cdef class Endpoint:
     cpdef void on_datagram_sent(self, uint32_t size, double now)
     cdef int enter(self) except -1
     cdef int on_packet_accepted(self, Py_ssize_t size, double now) except -1
-    cdef double loss_time(self)
+    cdef double loss_time(self, double loss_delay)
     cdef double next_chance(self, Room room) except? -1.0
     cdef bint copies_messages(self) except -1
     cdef double copy_interval(self) noexcept

@@ -50,6 +50,7 @@ cdef class Endpoint2State(Endpoint):
     cdef double _close_sent_at, _close_first_at
     cdef int64_t _close_packet                # the newest with a CLOSE; 0: none
     cdef bint _wants_key, _windows_due, _close_acked
+    cdef bint _sends_fast                     # many packets have waited for an ack at once
 
 cdef int64_t next_skip(Endpoint2State endpoint, int64_t number) noexcept
 

@@ -5,6 +5,7 @@ from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t
 
 cdef enum:
     MAX_SENT_SLOTS = 32768  # packets per second at the highest rate of protocol 1
+    PACKET_THRESHOLD = 3    # RFC 9002 section 6.1.1: later packets acked that show a loss
 
 cdef enum SentFlag:
     ACK_ELICITING = 1

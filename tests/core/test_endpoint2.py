@@ -43,6 +43,7 @@ from support.wire2.frames import (
     Time,
     TimeReply,
     Window,
+    ack_of,
 )
 
 from mpgameserver._core.receiving2 import MAX_EARLY_PACKETS
@@ -570,6 +571,43 @@ class TestKeyExchange:
         side.receive(hand.make(Connect(100, 0, b"a" * 20)), 0.0)
         side.receive(hand.make(Kem(1184, 0, b"a" * 20)), 0.0)
         assert side.endpoint.error_code == PROTOCOL
+
+
+class TestReordering:
+    def test_a_packet_that_hundreds_of_others_overtake_still_opens(self):
+        """Its number is sent in two bytes: one would be taken for that of a later packet."""
+        pair = SessionPair(LinkConditions(latency=0.01)).open()
+        pair.client.say(0, bytes(2_000_000))
+        pair.run_until(lambda: pair.is_done)
+        pair.run(0.5)
+        pair.client.say(0, b"overtaken")
+        (late,) = pair.client.datagrams(pair.now)
+        pair.client.say(0, bytes(400_000))
+        others = pair.client.datagrams(pair.now)
+        assert len(others) > 128
+        for datagram in [*others, late]:
+            pair.server.receive(datagram, pair.now)
+        assert pair.server.drops == []
+        assert b"overtaken" in [message for _, _, message in pair.server.delivered]
+
+    def test_what_comes_late_again_and_again_is_not_sent_again(self):
+        """The round trip is 0.1 s; of two packets the first is acked 0.05 s after the second."""
+        side, hand = accepted(is_server=True)
+        sent_again = []
+        for now in range(1, 9):
+            before = side.endpoint.send_queue.retransmitted
+            side.say(0, b"late")
+            hand.take(side.datagrams(now))
+            late = max(hand.read)
+            side.say(0, b"early")
+            hand.take(side.datagrams(now + 0.001))
+            for after, numbers in ((0.1, {max(hand.read)}), (0.15, {late, max(hand.read)})):
+                side.receive(hand.make(ack_of(numbers, 0)), now + after)
+                hand.take(side.datagrams(now + after + 0.02))
+            side.receive(hand.make(hand.ack()), now + 0.3)
+            sent_again.append(side.endpoint.send_queue.retransmitted - before)
+        assert sent_again[0] > 0
+        assert sent_again[-1] == 0
 
 
 class TestTimers:

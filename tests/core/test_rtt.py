@@ -55,6 +55,7 @@ def test_the_delays_follow_from_the_estimate(samples):
     reorder = max(9 / 8 * max(estimate.srtt, samples[-1]), 0.010)
     probe = estimate.srtt + max(4 * estimate.rttvar, 0.010) + 0.025
     assert estimate.loss_delay() == pytest.approx(reorder)
+    assert estimate.loss_delay(1.0) == max(2 * max(estimate.srtt, samples[-1]), 0.010)
     assert estimate.pto() == pytest.approx(probe)
 
 

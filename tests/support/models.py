@@ -217,8 +217,7 @@ class SentModel:
             later = self.newest_acked - packet.number
             if not (
                 later >= self.reordering
-                or (later > 0 and now >= packet.sent_at + loss_delay)
-                or now >= packet.sent_at + pto
+                or now >= packet.sent_at + (loss_delay if later > 0 else pto)
             ):
                 break
             packet.lost = True
