@@ -94,6 +94,8 @@ class Condition:
     """Bytes; of no effect with a handshake."""
     gap: float = 0.0
     """Not 0: 0 to 64 messages at once, then none for 0.001 to 1 of so many seconds."""
+    has_one_path: bool = False
+    """In protocol 2: no move and no key update disturbs the talk."""
 
 
 def yojimbo(messages: int) -> Iterator[Condition]:
@@ -123,6 +125,12 @@ def game_networking_sockets(seconds: float) -> Iterator[Condition]:
             name = f"{group} {rate // 1000} kB/s {loss:.0%} {latency * 1000:.0f} ms {reorder:.0%}"
             yield Condition(f"{name} bulk", link, BULK, seconds=seconds)
             yield Condition(f"{name} game", link, GAME, seconds=seconds, per_frame=1)
+
+
+def reordered(seconds: float) -> Iterator[Condition]:
+    """No loss, and 30 % of the packets reordered: what is sent again is sent for nothing."""
+    link = LinkConditions(rate=2_000_000, latency=0.05, reorder=0.3, reorder_delay=0.04)
+    yield Condition("30% reordered, nothing else", link, BULK, seconds=seconds, has_one_path=True)
 
 
 def bad_times(seconds: float) -> Iterator[Condition]:

@@ -6,17 +6,19 @@ message that reaches the wrong session, or a session of the same client that cam
 
 from __future__ import annotations
 
-import logging
 import random
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from soak.channeltalk import Conversation
 from soak.conditions import GAME
+from soak.errorlog import ErrorLog
 from soak.figures import Figures
 from soak.soakpair import FRAME, WALL_START
 from soak.talk import Talk
-from support.recordingaead import recorded_sessions
+from support.recordingaead import Seals, recorded_sessions
+from support.recordingaead2 import Seals2
 from support.turns import turn
 
 from mpgameserver._core.packet import size_limits
@@ -78,6 +80,19 @@ class Member:
         self._attempt = ClientHandshake(key.getPublicKey(), now, WALL_START + now)
         self._attempt.add_path("path", now, limits.payload, limits.datagram)
 
+    def _receive_reply(self, datagram: bytes, now: float) -> None:
+        assert self._attempt is not None
+        session = self._attempt.receive("path", datagram, now)
+        if session is not None:
+            self.connection = Connection(session.endpoint, session.token, Timing())
+            self._attempt = None
+
+    def _attempts(self, now: float) -> list[bytes]:
+        """Return what the attempt to connect sends now."""
+        if self._attempt is None:
+            return []
+        return [datagram for _, datagram in self._attempt.datagrams(now)]
+
     def leave(self, now: float, disconnects: bool) -> None:
         """End the session; the server may not be told."""
         assert self.connection is not None
@@ -92,18 +107,14 @@ class Member:
         for datagram in self.link.down.receive(now):
             if self.connection is not None:
                 self.connection.receive(datagram, now)
-            elif self._attempt is not None:
-                session = self._attempt.receive("path", datagram, now)
-                if session is not None:
-                    self.connection = Connection(session.endpoint, session.token, Timing())
-                    self._attempt = None
+            elif not self.is_away:
+                self._receive_reply(datagram, now)
         return self.connection is not None and not was_connected
 
     def send(self, now: float) -> None:
         """Let leave what should."""
-        if self._attempt is not None:
-            for _, datagram in self._attempt.datagrams(now):
-                self.link.up.send(datagram, now)
+        for datagram in self._attempts(now):
+            self.link.up.send(datagram, now)
         if self.connection is not None:
             self.connection.advance(now)
             while (datagram := self.connection.next_datagram(now)) is not None:
@@ -120,25 +131,51 @@ class Crowd(EventHandler):
 
     def __init__(self, condition: CrowdCondition, seed: int) -> None:
         self.now = 0.0
-        self.up: dict[int, Talk] = {}
+        self.up: dict[int, Talk | Conversation] = {}
         """The messages of clients, by the token of the session."""
-        self.down: dict[int, Talk] = {}
+        self.down: dict[int, Talk | Conversation] = {}
         self.figures: list[ConnectionStats] = []
         """Of the sessions that are over, from both sides."""
         self._seconds = condition.seconds
         self._seed = f"{seed}/{condition.name}"
         self._rng = random.Random(f"{self._seed}/stay")
         self._key = EllipticCurvePrivateKey.new()
-        self._engine = ServerEngine(ServerContext(self, self._key))
-        members = (Member(n, condition.link, f"{self._seed}/{n}") for n in range(condition.clients))
+        self._engine = ServerEngine(self._context())
+        members = (
+            self._member(n, condition.link, f"{self._seed}/{n}") for n in range(condition.clients)
+        )
         self._members = {member.address: member for member in members}
-        self._log = _ErrorLog()
+        self._log = ErrorLog()
+
+    # -- what depends on the protocol --------------------------------------------------------
+
+    def _context(self) -> ServerContext:
+        return ServerContext(self, self._key)
+
+    def _member(self, number: int, link: LinkConditions, seed: str) -> Member:
+        return Member(number, link, seed)
+
+    def _talk_down(self, client: ServerClient, seed: str) -> Talk | Conversation:
+        return Talk(client.send, GAME, seed)
+
+    def _talk_up(self, connection: Connection, seed: str) -> Talk | Conversation:
+        return Talk(connection.send, GAME, seed)
+
+    def _is_listening(self, token: int) -> bool:
+        """Return True if the client of a session may be told something."""
+        return not self.down[token].has_ended
+
+    def _read(self, connection: Connection) -> None:
+        """Check what has arrived at a client."""
+        for _, message in connection.endpoint.take_messages():
+            self.down[connection.token].take(message)
 
     # -- the server's side ------------------------------------------------------------------
 
     def connect(self, client: ServerClient) -> None:
         """Begin to talk to a client."""
-        self.down[client.token] = Talk(client.send, GAME, f"{self._seed}/down {len(self.down)}")
+        seed = f"{self._seed}/down {len(self.down)}"
+        self.down[client.token] = self._talk_down(client, seed)
 
     def disconnect(self, client: ServerClient) -> None:
         """A session is over, which must be because its client has left."""
@@ -174,7 +211,7 @@ class Crowd(EventHandler):
                 self._frame_of(member)
             if act == self._act:
                 for client in self._engine.clients:
-                    if not self.down[client.token].has_ended:
+                    if self._is_listening(client.token):
                         self.down[client.token].say()
             for datagram, address in turn(self._engine, self.now):
                 self._members[address].link.down.send(datagram, self.now)
@@ -199,7 +236,7 @@ class Crowd(EventHandler):
         if member.receive(self.now):
             assert member.connection is not None
             token = member.connection.token
-            self.up[token] = Talk(member.connection.send, GAME, f"{self._seed}/up {len(self.up)}")
+            self.up[token] = self._talk_up(member.connection, f"{self._seed}/up {len(self.up)}")
             member.acts_at = self.now + self._rng.expovariate(1 / STAY)
         member.send(self.now)
         if member.connection is not None:
@@ -212,46 +249,26 @@ class Crowd(EventHandler):
 
     def _collect(self, connection: Connection) -> None:
         """Read what has arrived at a client, and call what is settled."""
-        for _, message in connection.endpoint.take_messages():
-            self.down[connection.token].take(message)
+        self._read(connection)
         for callback, acked in connection.take_completed():
             callback(acked)
 
 
-class _ErrorLog(logging.Handler):
-    """Raises what was logged as an error while it was in place."""
-
-    def __init__(self) -> None:
-        super().__init__(logging.ERROR)
-        self._records: list[logging.LogRecord] = []
-
-    def __enter__(self) -> None:
-        logging.getLogger("mpgameserver").addHandler(self)
-
-    def __exit__(self, *error: object) -> None:
-        logging.getLogger("mpgameserver").removeHandler(self)
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self._records.append(record)
-
-    def check(self) -> None:
-        """AssertionError with the first line that was logged, if any was."""
-        for record in self._records:
-            cause = record.exc_info[1] if record.exc_info else None
-            raise AssertionError(f"logged: {record.getMessage()}: {cause!r}") from cause
-
-
 def soak_crowd(condition: CrowdCondition, seed: int) -> Figures:
     """Run one condition; raises AssertionError, which names it, as `soak` does."""
-    began = time.perf_counter()
     with recorded_sessions() as seals:
-        crowd = Crowd(condition, seed)
-        try:
-            crowd.run()
-        except AssertionError as error:
-            raise AssertionError(
-                f"{condition.name}, seed {seed}, at {crowd.now:.3f} s: {error}"
-            ) from error
+        return run_crowd(Crowd(condition, seed), condition, seed, seals)
+
+
+def run_crowd(crowd: Crowd, condition: CrowdCondition, seed: int, seals: Seals | Seals2) -> Figures:
+    """Let a crowd play, and return its figures."""
+    began = time.perf_counter()
+    try:
+        crowd.run()
+    except AssertionError as error:
+        raise AssertionError(
+            f"{condition.name}, seed {seed}, at {crowd.now:.3f} s: {error}"
+        ) from error
     talks = (*crowd.up.values(), *crowd.down.values())
     return Figures(
         name=f"{condition.name}, {len(crowd.up)} sessions",

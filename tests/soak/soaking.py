@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import random
 import time
+from collections.abc import Sequence
 
+from soak.channeltalk import Conversation
 from soak.conditions import Condition
 from soak.figures import Figures
+from soak.servedpair import ServedPair
 from soak.soakpair import FRAME, SoakPair
 from soak.talk import ConnectionTalk
 from support.recordingaead import Seals, recorded_sessions
+from support.recordingaead2 import Seals2
 
 from mpgameserver.connection import Connection
 from mpgameserver.netsim import LinkPair
@@ -29,6 +33,9 @@ DAMAGE = {"misdirected", "authentication failed", "out of window", "unexpected"}
 among them is "malformed": to a connection, a hello of its handshake that comes late is."""
 OVERFLOWS = {"inbox full", "reassembly full"}
 
+AnyPair = SoakPair | ServedPair
+AnyTalk = ConnectionTalk | Conversation
+
 
 def soak(condition: Condition, seed: int) -> Figures:
     """Run one condition.
@@ -46,13 +53,25 @@ def soak(condition: Condition, seed: int) -> Figures:
         ]
         started = pair.now
         try:
-            _talk(pair, talks, condition, random.Random(f"{name}/pauses"))
-            _finish(pair, talks)
-            _check_connections(pair, condition, seals)
+            talk_all(pair, talks, condition, random.Random(f"{name}/pauses"))
+            finish(pair, talks)
+            check_connections(pair, condition, seals)
         except AssertionError as error:
             raise AssertionError(
                 f"{condition.name}, seed {seed}, at {pair.now:.3f} s: {error}"
             ) from error
+    return figures_of(condition, pair, talks, seals, started, time.perf_counter() - began)
+
+
+def figures_of(
+    condition: Condition,
+    pair: AnyPair,
+    talks: Sequence[AnyTalk],
+    seals: Seals | Seals2,
+    started: float,
+    wall: float,
+) -> Figures:
+    """Return the row of a run, in which the talk began at `started`."""
     stats = [
         ConnectionStats.of(connection.endpoint, pair.now)
         for connection in (pair.client, pair.server)
@@ -66,7 +85,7 @@ def soak(condition: Condition, seed: int) -> Figures:
         retransmitted=sum(s.retransmitted for s in stats),
         duplicates=sum(s.repeated_messages + s.drops["repeated"] for s in stats),
         virtual=pair.now - started,
-        wall=time.perf_counter() - began,
+        wall=wall,
     )
 
 
@@ -79,8 +98,8 @@ def _connect(condition: Condition, seed: int, seals: Seals) -> SoakPair:
     )
 
 
-def _talk(
-    pair: SoakPair, talks: list[ConnectionTalk], condition: Condition, pauses: random.Random
+def talk_all(
+    pair: AnyPair, talks: Sequence[AnyTalk], condition: Condition, pauses: random.Random
 ) -> None:
     """Say all that is to be said."""
     end, progress, moved_at, next_at = pair.now + condition.seconds, 0, pair.now, pair.now
@@ -99,7 +118,7 @@ def _talk(
 
 
 def _say(
-    talk: ConnectionTalk, connection: Connection, condition: Condition, pauses: random.Random
+    talk: AnyTalk, connection: Connection, condition: Condition, pauses: random.Random
 ) -> None:
     left = condition.messages - talk.said
     if condition.per_frame is not None or condition.gap:
@@ -112,7 +131,7 @@ def _say(
         left -= 1
 
 
-def _finish(pair: SoakPair, talks: list[ConnectionTalk]) -> None:
+def finish(pair: AnyPair, talks: Sequence[AnyTalk]) -> None:
     """Wait until all is over, and for what is still in flight then; check that all is there."""
     limit = pair.now + PATIENCE
     while any(talk.open for talk in talks):
@@ -125,13 +144,14 @@ def _finish(pair: SoakPair, talks: list[ConnectionTalk]) -> None:
         talk.check()
 
 
-def _step_and_look(pair: SoakPair, talks: list[ConnectionTalk], limit: float) -> None:
+def _step_and_look(pair: AnyPair, talks: Sequence[AnyTalk], limit: float) -> None:
     pair.step(limit)
     for talk in talks:
         talk.look()
 
 
-def _check_connections(pair: SoakPair, condition: Condition, seals: Seals) -> None:
+def check_connections(pair: AnyPair, condition: Condition, seals: Seals | Seals2) -> None:
+    """Check that nothing was dropped that should not be, and nothing opened twice."""
     link = condition.link
     is_damaging = bool(link.corrupt or link.truncate or link.replay)
     connections = (pair.client, pair.server)

@@ -49,9 +49,11 @@ class Send(Protocol):
 class Talk:
     """One direction. Any breach of what was promised of a message is an AssertionError."""
 
+    lap = LAP
+
     def __init__(self, send: Send, kinds: Sequence[Kind], seed: str) -> None:
         rng = random.Random(seed)
-        chosen = rng.choices(kinds, [kind.weight for kind in kinds], k=LAP)
+        chosen = rng.choices(kinds, [kind.weight for kind in kinds], k=self.lap)
         self._lap = [(rng.randint(kind.smallest, kind.largest), kind.mode) for kind in chosen]
         self._first_place = rng.randrange(PLACES)
         self._send = send
@@ -76,7 +78,7 @@ class Talk:
     def say(self) -> None:
         """Queue the next message."""
         index = self.said
-        mode = self._lap[index % LAP][1]
+        mode = self._lap[index % self.lap][1]
         callback: Callable[[bool], None] = partial(self._on_settled, index)
         self._send(self._message(index), mode, callback)
         self._arrived.append(0)
@@ -101,11 +103,11 @@ class Talk:
                 assert self._arrived[index], f"message {index} was lost"
 
     def _is_reliable(self, index: int) -> bool:
-        return self._lap[index % LAP][1] == RetryMode.RETRY_ON_TIMEOUT
+        return self._lap[index % self.lap][1] == RetryMode.RETRY_ON_TIMEOUT
 
     def _message(self, index: int) -> bytes:
         place = (self._first_place + index) % PLACES
-        size = self._lap[index % LAP][0]
+        size = self._lap[index % self.lap][0]
         return INDEX.pack(index) + DATA[place : place + size - INDEX.size]
 
     def _on_settled(self, index: int, acked: bool) -> None:
@@ -113,9 +115,12 @@ class Talk:
         self._called[index] = CALLED_TRUE if acked else CALLED_FALSE
         self.settled += 1
         if acked:
-            assert self._arrived[index], f"message {index}: True, but it did not arrive"
+            self._check_acked(index)
         elif not self.has_ended:
             assert not self._is_reliable(index), f"message {index}: reliable, but False"
+
+    def _check_acked(self, index: int) -> None:
+        assert self._arrived[index], f"message {index}: True, but it did not arrive"
 
 
 class ConnectionTalk(Talk):
