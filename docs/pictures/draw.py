@@ -2,17 +2,19 @@
 
 What they show has happened. The timelines and the plot are of two connections that talk over the
 package's seeded link in virtual time (`talks`); each timeline carries its times as its description,
-and the tests hold them against a new run. The players of the star examples (`starplayers`,
-`starpyglet`) are in virtual time, too. The terminals (`terminal`) show the demo, the monitor and
-the examples (`exampleruns`) in real time, so their numbers differ a little each time that they are
-drawn.
+and the tests hold them against a new run, as well as the picture of the channels (`kinds`). The
+players of the star examples (`starplayers`, `starpyglet`) are in virtual time, too. The terminals
+(`terminal`) show the demo, the monitor and the examples (`exampleruns`) in real time, so their
+numbers differ a little each time that they are drawn.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
 
+import drawkinds
 import exampleruns
+import kinds
 import matplotlib as mpl
 import pygame
 import starplayers
@@ -139,6 +141,8 @@ def main() -> None:
             assert set(told.callbacks) == set(MESSAGES)
             name = f"{mode.name.lower().replace('_', '-')}.svg"
             save(draw_talk(told, latency), name, told.to_json())
+        run = kinds.run()
+        save(drawkinds.draw_kinds(run), "channel-kinds.svg", run.to_json())
     play_for(300.0).plot().savefig(HERE / "stats-plot.png", dpi=90, metadata={"Software": None})
 
 

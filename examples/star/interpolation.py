@@ -28,7 +28,7 @@ class Timeline:
     def __init__(self) -> None:
         self._snapshots: list[Snapshot] = []
         self._server_ahead: float | None = None
-        """What the server's clock shows more than this computer's when a snapshot comes."""
+        """The server's time at which a snapshot that comes now was taken, less the time here."""
         self._drawn = 0.0
 
     @property

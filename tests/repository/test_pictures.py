@@ -53,11 +53,16 @@ def talks() -> ModuleType:
     return load("talks")
 
 
-def drawn(mode: RetryMode) -> Talk:
-    """The caption of a mode's picture."""
-    svg = (PICTURES / f"{mode.name.lower().replace('_', '-')}.svg").read_text()
+def caption(name: str) -> Talk:
+    """The description that a picture carries: the times of all that happens in it."""
+    svg = (PICTURES / f"{name}.svg").read_text()
     found: Talk = json.loads(DESCRIPTION.findall(svg)[0].replace("&quot;", '"'))
     return found
+
+
+def drawn(mode: RetryMode) -> Talk:
+    """The caption of a mode's picture."""
+    return caption(mode.name.lower().replace("_", "-"))
 
 
 def departures(talk: Talk, text: str) -> list[float]:
@@ -112,6 +117,42 @@ def test_retry_on_timeout_is_repeated_when_the_loss_is_known() -> None:
     assert rode == departures(talk, "C")[0]
     assert all(acked for _, acked in talk["callbacks"].values())
     assert set(talk["handled"]) == set("ABC")
+
+
+class TestKinds:
+    """The picture of the four kinds of channels."""
+
+    @pytest.fixture
+    def run(self) -> Talk:
+        return caption("channel-kinds")
+
+    def test_shows_what_happens_in_a_new_run(self, run: Talk) -> None:
+        assert run == json.loads(load("kinds").run().to_json())
+
+    def test_has_messages_that_are_lost_and_one_that_is_late_on_every_channel(
+        self, run: Talk
+    ) -> None:
+        for kind in run["handled"]:
+            first: dict[str, float | None] = {}
+            for flight in run["flights"]:
+                for text in flight["messages"].get(kind, []):
+                    first.setdefault(text, flight["arrived"])
+            assert [text for text, arrived in first.items() if arrived is None] == ["2", "6"]
+            assert first["5"] < first["4"]  # type: ignore[operator]
+
+    def test_shows_what_each_kind_is_for(self, run: Talk) -> None:
+        handled = {kind: [text for text, _ in told] for kind, told in run["handled"].items()}
+        assert handled == {
+            "ordered": ["1", "2", "3", "4", "5", "6"],
+            "latest": ["1", "3", "5", "6"],
+            "sequenced": ["1", "3", "5"],
+            "unordered": ["1", "3", "5", "2", "4", "6"],
+        }
+
+    def test_is_on_the_page_with_the_order_for_those_who_cannot_see(self) -> None:
+        page = (ROOT / "docs" / "channels.md").read_text()
+        [text] = re.findall(r"^!\[(.*)\]\(pictures/channel-kinds\.svg\)$", page, re.M)
+        assert text.endswith("on the unordered one 1, 3, 5, 2, 4 and 6.")
 
 
 def lines_of(name: str) -> list[str]:
