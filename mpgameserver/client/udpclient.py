@@ -91,9 +91,9 @@ class UdpClient:
         channels: the channels of the game, the same as the server's.
         credential: what shows the server who the player is, at most 1,024 bytes; or a function that
             returns it, called for each session that is tried, from `update`. Its argument is 32
-            bytes that this session alone has and the server knows, too: a credential that is bound
-            to them, by a signature, say, is good in this session only. Without
-            `server_public_key` you do not know who reads it.
+            bytes that this session alone has, which the server knows as `ServerClient.binding`: a
+            credential that is bound to them, by a signature, say, is good in this session only.
+            Without `server_public_key` you do not know who reads it.
         audience: the name of the service, at most 40 bytes of UTF-8; only a server with the same
             replies.
         require_hybrid: refuse a session whose keys do not also come from ML-KEM-768, which protects

@@ -55,12 +55,22 @@ class ServerClient:
     """
 
     def __init__(
-        self, session: Session, addr: tuple[str, int], channels: ChannelTable = _NO_CHANNELS
+        self,
+        session: Session,
+        addr: tuple[str, int],
+        channels: ChannelTable = _NO_CHANNELS,
+        binding: bytes = b"",
     ) -> None:
         self.addr = addr
         """(host, port); an IPv4 client is shown as such by a server for both, too."""
         self.identity: Any = None
         """The result of the handler's `authenticate`; None if it has none."""
+        self.binding: bytes = binding
+        """32 bytes that this session alone has; empty in protocol 1.
+
+        The client's function for its credential was called with the same bytes: `authenticate` can
+        require a credential that proves something about them, a signature, say.
+        """
         self._session = session
         self._channels = channels
         self._groups: set[Membership] = set()

@@ -268,14 +268,15 @@ class ServerEngine:
                 half_open.client_point,
                 self,
                 half_open.connection_id,
-            )
+            ),
+            half_open.secrets.export,
         )
 
-    def _add(self, session: Session) -> None:
+    def _add(self, session: Session, binding: bytes = b"") -> None:
         self._established += 1
         self._limit(session)
         session.client = ServerClient(
-            session, plain_address(session.address), self.context.channels
+            session, plain_address(session.address), self.context.channels, binding
         )
         self.sessions.add(session)
         self.budgets.add(session)

@@ -1,7 +1,8 @@
-"""The recipes and the other pieces of the page about channels, as they stand, in virtual time."""
+"""The recipes of the page about channels, and one of the server page, in virtual time."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -25,18 +26,20 @@ PAGE = ROOT / "docs" / "channels.md"
 DEAD = LinkConditions(loss=1.0)
 
 
-def pieces() -> list[Block]:
+def pieces(page: Path = PAGE) -> list[Block]:
     """The blocks that are no programs of their own."""
-    return [block for block in blocks(PAGE) if block.language == "python" and not block.name]
+    return [block for block in blocks(page) if block.language == "python" and not block.name]
 
 
-def piece(name: str) -> dict[str, Any]:
+def piece(name: str, page: Path = PAGE) -> dict[str, Any]:
     """Run the one block that defines a name, and return what it defines."""
     [block] = [
-        each for each in pieces() if f"def {name}(" in each.text or f"class {name}(" in each.text
+        each
+        for each in pieces(page)
+        if f"def {name}(" in each.text or f"class {name}(" in each.text
     ]
     defined: dict[str, Any] = {}
-    exec(compile(block.text, f"{PAGE}:{block.line}", "exec"), defined)
+    exec(compile(block.text, f"{page}:{block.line}", "exec"), defined)
     return defined
 
 
@@ -164,6 +167,24 @@ def test_both_sides_show_how_far_a_map_is() -> None:
     assert len(drawn) > 10
     assert drawn == sorted(drawn)
     assert 0 < drawn[0] < drawn[-1] < 1
+
+
+def test_a_credential_that_is_bound_to_its_session_is_of_no_use_in_another() -> None:
+    recipe = piece("credential", ROOT / "docs" / "server.md")
+    world = World(recipe["Game"]())
+    copied: list[bytes] = []
+
+    def credential(binding: bytes) -> bytes:
+        copied.append(recipe["credential"](binding))
+        return copied[-1]
+
+    ann = world.connect(credential=credential)
+    assert world.server_client(ann).identity == "ann"
+    for useless in (copied[0], b"", b"bob " + copied[0]):
+        thief = world.client(credential=useless)
+        thief.connect(world.address)
+        world.run(1)
+        assert thief.failure is ConnectFailure.REJECTED
 
 
 def test_every_piece_of_the_page_was_run() -> None:

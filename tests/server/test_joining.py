@@ -11,7 +11,7 @@ from support.wire2.frames import Accept, Close, Connect, Message, Ping
 from support.wire2.tables import LATEST, ORDERED, UNORDERED
 from support.wire2.tables import Channel as Row
 
-from mpgameserver import Channel
+from mpgameserver import Channel, testing
 from mpgameserver.enums import ConnectionStatus
 from mpgameserver.errors import RefusedError
 from mpgameserver.netsim import LinkConditions
@@ -235,6 +235,26 @@ class TestAccepting:
         assert world.handler.reasons == ["closed by client"] * 5
         world.run(6)
         assert is_forgotten(world)
+
+
+class TestBinding:
+    """A credential can be bound to its session, by bytes that both sides have."""
+
+    def test_the_client_is_asked_for_its_credential_with_the_bytes_that_the_server_has(
+        self,
+    ) -> None:
+        handler = Doorkeeper()
+        world = testing.World(handler)
+        for _ in range(2):
+            world.connect(credential=lambda binding: binding)
+        bindings = [client.binding for client in world.clients]
+        assert handler.shown == bindings
+        assert [len(each) for each in bindings] == [32, 32]
+        assert bindings[0] != bindings[1]
+
+    def test_in_protocol_1_there_are_none(self) -> None:
+        world = World()
+        assert world.client_of(world.join()).binding == b""
 
 
 class TestRefusing:
