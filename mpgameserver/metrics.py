@@ -131,7 +131,8 @@ class MetricsServer:
 
 
 def _sessions(figures: ServerFigures) -> Iterator[Metric]:
-    yield _gauge("clients", "Sessions.", figures.stats.clients)
+    protocols: _Labelled = dict(figures.stats.protocols)
+    yield _gauge("clients", "Sessions, by protocol.", protocols, "protocol")
     trips = {"0.5": figures.latency_median, "0.99": figures.latency_p99}
     yield _gauge(
         "latency_seconds",
@@ -146,12 +147,9 @@ def _sessions(figures: ServerFigures) -> Iterator[Metric]:
     yield _gauge(
         "waiting_sessions", "Sessions waiting for their turn.", figures.stats.waiting_sessions
     )
-    yield _counter(
-        "sessions_ended",
-        "Sessions ended because they held too much or did not ack, by reason.",
-        {"stalled": figures.stats.sessions_stalled, "evicted": figures.stats.sessions_evicted},
-        "reason",
-    )
+    ends: _Labelled = dict(figures.stats.ends)
+    yield _counter("sessions_ended", "Sessions that have ended, by reason.", ends, "reason")
+    yield _counter("moves", "Changes of address of clients.", figures.stats.moves)
     yield _gauge("events_running", "Coroutine events in progress.", figures.events_running)
     yield _gauge("events_waiting", "Events waiting for coroutine events.", figures.events_waiting)
     yield _gauge("events_waiting_bytes", "Bytes of those.", figures.events_waiting_bytes)
@@ -215,6 +213,7 @@ def _handshakes(figures: ServerFigures) -> Iterator[Metric]:
     yield _counter("hellos_answered", "Handshakes begun.", stats.hellos_answered)
     yield _counter("answers_repeated", "Replies repeated.", stats.answers_repeated)
     yield _counter("retries", "Hellos that were asked for a cookie.", stats.retries)
+    yield _counter("resets", "Sealed packets answered with a stateless reset.", stats.resets)
     yield _counter("key_exchanges", "Session keys computed.", stats.key_exchanges)
     yield _counter("handshakes_proved", "Handshakes that became sessions.", stats.handshakes_proved)
     yield _counter("handshakes_evicted", "Handshakes evicted.", stats.handshakes_evicted)

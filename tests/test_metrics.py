@@ -81,7 +81,7 @@ def test_a_running_server_is_read_over_http(
     assert samples["mpgameserver_drops_total"] == {("no session",): 1}
     assert samples["mpgameserver_datagrams_total"] == {("in",): 1, ("out",): 0}
     assert samples["mpgameserver_bytes_total"] == {("in",): 5, ("out",): 0}
-    assert samples["mpgameserver_clients"] == {(): 0}
+    assert samples["mpgameserver_clients"] == {("1",): 0, ("2",): 0}
     assert samples["mpgameserver_uptime_seconds"][()] > 0
 
 
@@ -93,10 +93,14 @@ def test_without_a_server_it_is_not_up(
 
 
 def test_no_figure_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each number has a value of its own, which is found again in what is told."""
+    """Each number has a value of its own, which is found again in what is told.
+
+    The clients are told by protocol.
+    """
+    labelled = ("drops", "send_errors", "protocols", "ends")
     names = [f.name for f in fields(ServerFigures) if f.name not in ("stats", "connections")]
     numbers = {name: 1000.0 + place for place, name in enumerate(names)}
-    counts = [f.name for f in fields(ServerStats) if f.name not in ("drops", "send_errors")]
+    counts = [f.name for f in fields(ServerStats) if f.name not in (*labelled, "clients")]
     stats = {name: 2000 + place for place, name in enumerate(counts)}
     figures = ServerFigures(
         **numbers,
@@ -104,11 +108,13 @@ def test_no_figure_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
             **stats,
             drops={"authentication failed": 3000, "busy": 3001},
             send_errors={"EPERM": 3002},
+            protocols={"1": 3003, "2": 3004},
+            ends={"timeout": 3005},
         ),
     )
     samples = [s for family in everything(figures, monkeypatch) for s in family.samples]
     told = {sample.value for sample in samples}
-    assert told == {1, *numbers.values(), *stats.values(), 3000, 3001, 3002}
+    assert told == {1, *numbers.values(), *stats.values(), *range(3000, 3006)}
 
 
 def test_there_is_no_latency_before_the_first_client(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -151,7 +157,9 @@ def expressions() -> list[tuple[str, str]]:
 def test_every_expression_of_the_dashboard_names_what_is_exported(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    figures = ServerFigures(latency_median=0.1, latency_p99=0.2, stats=ServerStats(drops={"x": 1}))
+    figures = ServerFigures(
+        latency_median=0.1, latency_p99=0.2, stats=ServerStats(drops={"x": 1}, ends={"x": 1})
+    )
     labels: dict[str, set[str]] = {}
     quantiles = set()
     for family in everything(figures, monkeypatch):

@@ -266,6 +266,6 @@ def test_figures_of_another_version_are_told(
 
 
 def test_what_a_watcher_leaves_unread_is_bounded_and_a_minute_of_it_fits() -> None:
-    listed = ConnectionFigures("[2001:db8::1]:50000", 1e6 / 3, 1 / 3, *[1 << 40] * 6)
+    listed = ConnectionFigures("[2001:db8::1]:50000", 2, 1e6 / 3, 1 / 3, *[1 << 40] * 6)
     figures = ServerFigures(connections=(listed,) * MAX_CONNECTIONS_LISTED)
     assert 60 * len(figures.to_bytes()) < MAX_CHANNEL_QUEUE

@@ -46,6 +46,7 @@ class MonitorView:
             self._queues(),
             self._drops(),
             *self._send_errors(),
+            *self._sessions(),
             self._connections(),
         ]
 
@@ -63,7 +64,7 @@ class MonitorView:
         load = _share(sum(spent), self._since("uptime"))
         trips = [milliseconds(t) for t in (self._now.latency_median, self._now.latency_p99)]
         caption = (
-            f"up {self._now.uptime:.0f} s, {self._now.stats.clients} clients, "
+            f"up {self._now.uptime:.0f} s, {self._clients()}, "
             f"{self._rate('ticks'):.0f} ticks/s, load {load:.0%}, "
             f"{self._rate('datagrams_received'):,.0f} datagrams/s in, "
             f"{self._rate('datagrams_sent'):,.0f} out, latency {trips[0]} ms, p99 {trips[1]}"
@@ -75,6 +76,12 @@ class MonitorView:
         rows.append(("all", f"{_share(1000 * sum(spent), ticks):.3f}"))
         style = "bold red" if load > HIGH_LOAD else "bold"
         return Table(("tick", "ms"), rows, Cell(caption, style))
+
+    def _clients(self) -> str:
+        """The number of clients; and of those of them that speak protocol 1, if any."""
+        of_protocol_1 = self._now.stats.protocols.get("1", 0)
+        more = f" ({of_protocol_1} by protocol 1)" if of_protocol_1 else ""
+        return f"{self._now.stats.clients} clients{more}"
 
     def _traffic(self) -> Table:
         rows = [
@@ -115,32 +122,39 @@ class MonitorView:
         return Table(("waiting", ""), rows, "")
 
     def _drops(self) -> Table:
-        before, seconds = _drops(self._before), self._since("uptime")
         drops = sorted(_drops(self._now).items(), key=lambda drop: -drop[1])
-        rows = [
-            (reason, f"{_share(count - before.get(reason, 0), seconds):,.1f}", f"{count:,}")
-            for reason, count in drops
-        ]
+        rows = self._counts(dict(drops), _drops(self._before))
         return Table(("dropped", "per s", "in all"), rows or [("nothing", "", "")], "")
 
     def _send_errors(self) -> list[Table]:
         """No table while there are none: they are rare."""
-        before, seconds = self._before.stats.send_errors, self._since("uptime")
-        rows = [
-            (name, f"{_share(count - before.get(name, 0), seconds):,.1f}", f"{count:,}")
-            for name, count in sorted(self._now.stats.send_errors.items())
-        ]
+        now, before = self._now.stats.send_errors, self._before.stats.send_errors
+        rows = self._counts(dict(sorted(now.items())), before)
         return [Table(("cannot send", "per s", "in all"), rows, "")] if rows else []
+
+    def _sessions(self) -> list[Table]:
+        """No table before the first session has ended or moved."""
+        now = sorted(_changes(self._now).items(), key=lambda change: -change[1])
+        rows = self._counts(dict(now), _changes(self._before))
+        return [Table(("sessions", "per s", "in all"), rows, "")] if rows else []
+
+    def _counts(self, now: dict[str, int], before: dict[str, int]) -> list[tuple[str, str, str]]:
+        """The rows of a table of counters: since the snapshot before, and in all."""
+        seconds = self._since("uptime")
+        return [
+            (name, f"{_share(count - before.get(name, 0), seconds):,.1f}", f"{count:,}")
+            for name, count in now.items()
+        ]
 
     def _connections(self) -> Table:
         listed = self._now.connections
         left_out = self._now.stats.clients - len(listed)
         columns = (
-            *("client", "for s", "trip ms", "sent", "received"),
+            *("client", "protocol", "for s", "trip ms", "sent", "received"),
             *("lost", "resent", "dropped", "queued kB"),
         )
         more = f"and {left_out:,} with shorter round trips" if left_out > 0 else ""
-        spare = ("dropped", "resent", "for s", "queued kB", "received")
+        spare = ("dropped", "resent", "protocol", "for s", "queued kB", "received")
         return Table(columns, list(map(_connection_row, listed)), more, spare=spare)
 
 
@@ -154,6 +168,12 @@ def _drops(figures: ServerFigures) -> dict[str, int]:
     return figures.stats.drops | {reason: count for reason, count in messages.items() if count}
 
 
+def _changes(figures: ServerFigures) -> dict[str, int]:
+    """Why sessions have ended, and how often one went on from another address."""
+    moves = {"changed address": figures.stats.moves} if figures.stats.moves else {}
+    return figures.stats.ends | moves
+
+
 def _loss(share: float) -> str:
     style = "red" if share > BAD_LOSS else "yellow" if share > NOTABLE_LOSS else ""
     return Cell(f"{share:.1%}", style)
@@ -162,6 +182,7 @@ def _loss(share: float) -> str:
 def _connection_row(figures: ConnectionFigures) -> Sequence[str]:
     return (
         figures.address,
+        f"{figures.protocol}",
         f"{figures.connected_for:,.0f}",
         milliseconds(figures.latency or None),
         f"{figures.sent:,}",

@@ -79,6 +79,11 @@ class Admission:
         self._gate.is_closed = True
         self.clear()
 
+    @property
+    def resets(self) -> int:
+        """The number of stateless resets that were sent."""
+        return self._second.resets
+
     # -- datagrams --------------------------------------------------------------------------
 
     def receive(self, datagram: bytes, address: SocketAddress, kind: int, wall_now: float) -> bool:

@@ -85,6 +85,8 @@ class Admission2:
         self._handshakes = handshakes
         self._tokens = tokens
         self._key_log = key_log
+        self.resets: int = 0
+        """Stateless resets sent."""
         self._resets = TokenBucket(RESETS_PER_SECOND, RESETS_AT_ONCE)
 
     # -- hellos -----------------------------------------------------------------------------
@@ -167,6 +169,7 @@ class Admission2:
         if connection_id in closed:
             reply = closed.receive(connection_id, datagram, now)
         elif self._may_reset(connection_id, address):
+            self.resets += 1
             reply = StatelessReset(self._tokens.of(connection_id)).encode()
         else:
             reply = None

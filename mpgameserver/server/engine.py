@@ -61,6 +61,7 @@ REFUSED_DELAY = 0.01
 must not make the loop spin."""
 
 _LOG = logging.getLogger("mpgameserver.server")
+_CODES = frozenset(CloseCode)
 _Result = TypeVar("_Result")
 
 
@@ -70,6 +71,19 @@ def _nothing() -> None:
 
 def _no_address() -> SocketAddress:
     return ("", 0)
+
+
+def _is_of_protocol_2(session: Session) -> bool:
+    return bool(session.connection_id)
+
+
+def _end_of(session: Session, reason: DisconnectReason) -> str:
+    """Return how the end of a session counts: one of few words, whatever a client has sent."""
+    said = session.connection.close_reason
+    if reason is not DisconnectReason.CLIENT or said is None or not said[0]:
+        return reason.value
+    code = said[0]
+    return f"{reason.value}: {CloseCode(code).name}" if code in _CODES else reason.value
 
 
 class ServerEngine:
@@ -121,7 +135,9 @@ class ServerEngine:
         self._is_inherited = False
         self._is_at_handshakes = True
         self._last_tick = self._next_tick = float("inf")
-        self._established = self._stalled = self._evicted = self._messages_refused = 0
+        self._established = self._messages_refused = 0
+        self._of_protocol_2 = self._moves = 0
+        self._ends: Counter[str] = Counter()
         self._is_closed = False
         self.handover: HandOver = HandOver(context.wake)
         self.slow_events: SlowEventLog = SlowEventLog(self.dispatcher.calls.read)
@@ -158,6 +174,10 @@ class ServerEngine:
         first, second = self.admission.handshakes, self.admission.handshakes2
         return ServerStats(
             clients=len(self.sessions),
+            protocols={
+                "1": len(self.sessions) - self._of_protocol_2,
+                "2": self._of_protocol_2,
+            },
             joining=len(self.joining),
             half_open=self.half_open,
             waiting_hellos=len(first.waiting) + second.waiting,
@@ -171,8 +191,9 @@ class ServerEngine:
             + first.waiting.evicted
             + second.half_open.evicted,
             waiting_sessions=self.dispatcher.waiting,
-            sessions_stalled=self._stalled,
-            sessions_evicted=self._evicted,
+            ends=dict(self._ends),
+            moves=self._moves,
+            resets=self.admission.resets,
             send_errors=self.send_errors(),
             messages_refused=self._messages_refused,
             drops=dict(self.drops),
@@ -219,6 +240,7 @@ class ServerEngine:
         self.budgets.remove(session)
         self.sessions.move(session, address)
         self.budgets.add(session)
+        self._moves += 1
         session.client.addr = plain_address(address)
         cast(Endpoint2, session.connection.endpoint).on_path_changed()
         self._log.moved(self.now, former, address)
@@ -279,6 +301,7 @@ class ServerEngine:
             session, plain_address(session.address), self.context.channels, binding
         )
         self.sessions.add(session)
+        self._of_protocol_2 += _is_of_protocol_2(session)
         self.budgets.add(session)
         self.joining.begin(session)
         self.dispatcher.mark_dirty(session)
@@ -297,6 +320,7 @@ class ServerEngine:
             if self._observer is not None:
                 self._observer.ended(session)
             self.sessions.remove(session)
+            self._of_protocol_2 -= _is_of_protocol_2(session)
 
     def drop(self, reason: str, address: SocketAddress) -> None:
         """Count and log a dropped datagram, and notify the observer."""
@@ -437,14 +461,12 @@ class ServerEngine:
         largest = self.budgets.largest_reassembly(session)
         if largest is None:
             return False
-        self._evicted += 1
         self._end_for(largest, DisconnectReason.EVICTED)
         largest.connection.endpoint.reassembler.clear()
         return True
 
     def give_up(self, session: Session) -> None:
         """End a session that acks nothing although much is queued for it."""
-        self._stalled += 1
         self._end_for(session, DisconnectReason.STALLED)
 
     def _end_for(self, session: Session, reason: DisconnectReason) -> None:
@@ -475,6 +497,7 @@ class ServerEngine:
         self.budgets.remove(session)
         self.dispatcher.timers.cancel(session)
         reason, seconds = session.end(), self.now - session.connected_at
+        self._ends[_end_of(session, reason)] += 1
         if session.is_announced:
             self._log_access(session, f"disconnect {reason.value} after {seconds:.3f} s")
             self._log.left(self.now, session.address, reason.value, seconds)

@@ -236,6 +236,7 @@ def _figures_of(session: Session, now: float) -> ConnectionFigures:
     connection, endpoint = session.connection, session.connection.endpoint
     return ConnectionFigures(
         address=format_address(session.client.addr),
+        protocol=endpoint.protocol,
         connected_for=now - session.connected_at,
         latency=connection.latency,
         sent=endpoint.sent,

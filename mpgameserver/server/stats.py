@@ -17,6 +17,8 @@ class ServerStats:
 
     clients: int = 0
     """Sessions, including those that are about to end."""
+    protocols: dict[str, int] = field(default_factory=lambda: {"1": 0, "2": 0})
+    """Those of them that speak protocol "1" and "2"."""
     joining: int = 0
     """Those of them whose clients are not admitted yet: they have yet to say who they are, or
     `authenticate` has yet to decide. They have no `connect` event yet."""
@@ -43,10 +45,15 @@ class ServerStats:
     waiting_sessions: int = 0
     """Sessions with more messages than one turn has room for: above 0 if the handler is too
     slow."""
-    sessions_stalled: int = 0
-    """Sessions ended because they acked nothing of what was queued for them."""
-    sessions_evicted: int = 0
-    """Sessions ended because incomplete messages needed room, and theirs held the most."""
+    ends: dict[str, int] = field(default_factory=dict)
+    """Sessions that have ended, those of clients that were not admitted included, by the value of
+    their `DisconnectReason`. If it was not the game that made a client of protocol 2 close its
+    session, the `CloseCode` follows, as in "closed by client: PROTOCOL"."""
+    moves: int = 0
+    """Times that a client of protocol 2 has changed its address."""
+    resets: int = 0
+    """Stateless resets sent to clients of protocol 2 whose session is not here: above 0 after a
+    restart."""
     send_errors: dict[str, int] = field(default_factory=dict)
     """Datagrams that the system refused to send, by the name of the error, such as "EPERM"."""
     messages_refused: int = 0
@@ -65,8 +72,12 @@ class ServerStats:
     def __repr__(self) -> str:
         """The statistics that are not 0, by name."""
         counts = {each.name: getattr(self, each.name) for each in fields(self)}
-        shown = ", ".join(f"{name}={count!r}" for name, count in counts.items() if count)
+        shown = ", ".join(f"{name}={count!r}" for name, count in counts.items() if _total(count))
         return f"ServerStats({shown})"
+
+
+def _total(counts: int | dict[str, int]) -> int:
+    return sum(counts.values()) if isinstance(counts, dict) else counts
 
 
 @dataclass(frozen=True)
@@ -74,6 +85,7 @@ class ConnectionFigures:
     """A snapshot of a session; counts are of its whole life."""
 
     address: str
+    protocol: int
     connected_for: float
     """Seconds since the handshake."""
     latency: float

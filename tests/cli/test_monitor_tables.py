@@ -10,7 +10,7 @@ from mpgameserver.cli.display import Cell, PlainDisplay, RichDisplay, Table
 from mpgameserver.cli.monitor_tables import MonitorView
 from mpgameserver.server.stats import ConnectionFigures, ServerFigures, ServerStats
 
-CONNECTION = ConnectionFigures("192.0.2.1:5000", 12.0, 0.0512, 200, 100, 20, 7, 3, 4500)
+CONNECTION = ConnectionFigures("192.0.2.1:5000", 2, 12.0, 0.0512, 200, 100, 20, 7, 3, 4500)
 BEFORE = ServerFigures(
     uptime=10.0,
     ticks=600,
@@ -19,7 +19,11 @@ BEFORE = ServerFigures(
     send_seconds=3.0,
     datagrams_received=1000,
     bytes_received=50_000,
-    stats=ServerStats(drops={"authentication failed": 3}, send_errors={"EPERM": 10}),
+    stats=ServerStats(
+        ends={"closed by client": 5},
+        drops={"authentication failed": 3},
+        send_errors={"EPERM": 10},
+    ),
 )
 NOW = ServerFigures(
     uptime=12.0,
@@ -42,7 +46,10 @@ NOW = ServerFigures(
     latency_p99=0.25,
     stats=ServerStats(
         clients=40,
+        protocols={"1": 3, "2": 37},
         half_open=2,
+        ends={"timeout": 1, "closed by client": 9},
+        moves=4,
         drops={"authentication failed": 5, "busy": 9},
         send_errors={"EPERM": 30},
     ),
@@ -96,7 +103,7 @@ def test_the_last_eight_snapshots_are_kept_as_sparklines() -> None:
 
 @pytest.mark.parametrize(("timeouts", "style"), [(0, ""), (2, "yellow"), (20, "red")])
 def test_a_client_that_loses_much_stands_out(timeouts: int, style: str) -> None:
-    client = ConnectionFigures("192.0.2.1:5000", 12.0, 0.05, 100, 100, timeouts, 0, 0, 0)
+    client = ConnectionFigures("192.0.2.1:5000", 2, 12.0, 0.05, 100, 100, timeouts, 0, 0, 0)
     [*_, connections] = MonitorView().take(ServerFigures(connections=(client,)))
     lost = connections.rows[0][connections.columns.index("lost")]
     assert isinstance(lost, Cell)
@@ -121,18 +128,34 @@ def test_drops_are_told_with_their_reasons_the_most_frequent_first(
     ]
 
 
+def test_what_became_of_sessions_is_told_once_there_is_any(tables: dict[str, Table]) -> None:
+    assert tables["sessions"].rows == [
+        ("closed by client", "2.0", "9"),
+        ("changed address", "2.0", "4"),
+        ("timeout", "0.5", "1"),
+    ]
+    columns = [table.columns[0] for table in MonitorView().take(ServerFigures())]
+    assert "sessions" not in columns
+
+
 def test_the_listed_connections_have_a_row_each(tables: dict[str, Table]) -> None:
     table = tables["client"]
-    row = ("192.0.2.1:5000", "12", "51.2", "200", "100", "10.0%", "7", "3", "4.5")
+    row = ("192.0.2.1:5000", "2", "12", "51.2", "200", "100", "10.0%", "7", "3", "4.5")
     assert table.rows == [row]
     assert len(table.columns) == len(row)
     assert table.caption == "and 39 with shorter round trips"
 
 
+def test_protocol_1_is_told_while_anybody_speaks_it() -> None:
+    stats = ServerStats(clients=2, protocols={"1": 0, "2": 2})
+    loop, *_ = MonitorView().take(ServerFigures(stats=stats))
+    assert "2 clients, " in loop.caption
+
+
 def test_one_line_says_the_most_important(tables: dict[str, Table]) -> None:
     assert tables["tick"].caption == (
-        "up 12 s, 40 clients, 60 ticks/s, load 21%, 1,000 datagrams/s in, 200 out, "
-        "latency 40.0 ms, p99 250"
+        "up 12 s, 40 clients (3 by protocol 1), 60 ticks/s, load 21%, "
+        "1,000 datagrams/s in, 200 out, latency 40.0 ms, p99 250"
     )
 
 

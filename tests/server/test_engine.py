@@ -700,6 +700,7 @@ class TestFigures:
         world.serve([(b"nonsense", ADDRESS), (world.players[0].sent[0], ADDRESS)])
         assert world.context.stats == ServerStats(
             clients=2,
+            protocols={"1": 2, "2": 0},
             hellos_answered=2,
             key_exchanges=2,
             handshakes_proved=2,

@@ -81,7 +81,7 @@ class TestReassembly:
             hold(KeyHolder(world, f"2001:db8:0:{host:x}00::1", 5000), 8)
         hold(KeyHolder(world, "2001:db8:2::1", 5000), 4)
         assert longest.address in {client.addr for client in world.engine.clients}
-        assert world.engine.stats.sessions_evicted >= 1
+        assert world.engine.stats.ends["evicted"] >= 1
 
     def test_when_all_is_taken_the_largest_of_the_largest_host_pays(self) -> None:
         world = World(limits=SMALL)
@@ -101,7 +101,7 @@ class TestReassembly:
         assert world.handler.messages == [bytes(50_000)]
         assert [client.addr for (client,) in world.handler.named("disconnect")] == [largest.address]
         assert world.handler.reasons == ["evicted"]
-        assert world.engine.stats.sessions_evicted == 1
+        assert world.engine.stats.ends["evicted"] == 1
         assert world.engine.drops["reassembly full"] == 0
 
     def test_who_holds_the_most_is_refused_and_stays(self) -> None:
@@ -267,7 +267,7 @@ class TestAClientThatAcksNothing:
         [(client,)] = world.handler.named("disconnect")
         assert client.reason is DisconnectReason.STALLED
         assert client.reason.value == "stalled"
-        assert world.engine.stats.sessions_stalled == 1
+        assert world.engine.stats.ends["stalled"] == 1
         assert world.engine.budgets.send_queues == 0
         assert world.sent[-1][0][12] == wire.DISCONNECT
 
