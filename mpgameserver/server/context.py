@@ -148,7 +148,7 @@ class ServerContext:
             limits=_checked_limits(Limits() if limits is None else limits)
         )
         self.access_log: AccessLog | None = None
-        self.trace = open_trace(None)
+        self.trace: PacketTrace | None = open_trace(None, of_server=True)
         self.key_log: KeyLog | None = open_key_log(None, "server")
         self.meter: ServerMeter | None = None
         self._settings_lock = threading.RLock()  # a finalizer or a signal may come within a setter
@@ -371,7 +371,7 @@ class ServerContext:
         Raises:
             OSError: the file cannot be written; nothing has changed.
         """
-        self.trace = None if path is None else PacketTrace(path)
+        self.trace = None if path is None else PacketTrace(path, of_server=True)
 
     def setKeyLog(self, path: str | os.PathLike[str] | None) -> None:
         """Append the keys of each session of protocol 2 to a file, for Wireshark.

@@ -13,6 +13,7 @@ import os
 import time
 from typing import Any
 
+from mpgameserver._core.frames import CONNECTION_ID_SIZE
 from mpgameserver._core.packet_header import decode_header
 from mpgameserver._core.packet_protection import SEALED
 from mpgameserver.enums import PacketIdentifier, PacketType
@@ -35,11 +36,14 @@ _KINDS = {bytes([kind]): kind.name for kind in Kind}
 class PacketTrace:
     """Appends lines to a file, each whole in one write: several traces may share it.
 
+    `of_server` is True for the trace of a server.
+
     Raises OSError if the file cannot be written. A later error, or a file that has
     `MAX_TRACE_BYTES`, whoever wrote them, ends the trace with a line in the log.
     """
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
+    def __init__(self, path: str | os.PathLike[str], *, of_server: bool = False) -> None:
+        self._of_server = of_server
         self._file = LineFile(path, "packet trace", _LOG)  # who communicates with whom
 
     def sent(self, datagram: bytes, local: SocketAddress, peer: SocketAddress) -> None:
@@ -80,7 +84,8 @@ class PacketTrace:
         if reason is not None:
             line["reason"] = reason
         if datagram is not None:
-            line |= {"size": len(datagram), "header": _header(datagram)}
+            to_server = self._of_server == (direction == "in")
+            line |= {"size": len(datagram), "header": _header(datagram, to_server)}
         self._file.append(json.dumps(line, separators=(",", ":")).encode() + b"\n", MAX_TRACE_BYTES)
 
 
@@ -101,24 +106,22 @@ class PathTrace:
         self._trace.arrived(datagram, self._local, self._peer, reason)
 
 
-def open_trace(path: str | os.PathLike[str] | None) -> PacketTrace | None:
+def open_trace(
+    path: str | os.PathLike[str] | None, *, of_server: bool = False
+) -> PacketTrace | None:
     """Open a trace in a file, by default the one that `TRACE_VARIABLE` names, if any.
 
     Raises OSError if the file cannot be written; it names the variable if that named the file.
     """
-    return open_named(path, TRACE_VARIABLE, PacketTrace)
+    return open_named(path, TRACE_VARIABLE, lambda chosen: PacketTrace(chosen, of_server=of_server))
 
 
-def _header(datagram: bytes) -> dict[str, Any] | None:
-    """Return the fields of the header; None if the datagram has none.
-
-    Of protocol 2 there is the type alone: all else is masked, or the same in every packet.
-    """
+def _header(datagram: bytes, to_server: bool) -> dict[str, Any] | None:
+    """Return the fields of the header; None if the datagram has none."""
     try:
         fields = decode_header(datagram)
     except PacketError:
-        kind = _type_of_protocol_2(datagram)
-        return None if kind is None else {"type": kind}
+        return _header_of_protocol_2(datagram, to_server)
     identifier = PacketIdentifier.TO_CLIENT if fields.from_server else PacketIdentifier.TO_SERVER
     known = fields.packet_type in PacketType.__members__.values()
     return {
@@ -133,11 +136,13 @@ def _header(datagram: bytes) -> dict[str, Any] | None:
     }
 
 
-def _type_of_protocol_2(datagram: bytes) -> str | None:
+def _header_of_protocol_2(datagram: bytes, to_server: bool) -> dict[str, Any] | None:
+    """Return the type, and the connection id where there is one: all else is masked."""
     if not datagram:
         return None
     if SEALED <= datagram[0] < 2 * SEALED:
-        return "SEALED"
+        connection_id = datagram[1 : 1 + CONNECTION_ID_SIZE]
+        return {"type": "SEALED"} | ({"connection_id": connection_id.hex()} if to_server else {})
     if datagram[0] == HANDSHAKE_FORM and datagram[2:3] in _KINDS:
-        return _KINDS[datagram[2:3]]
+        return {"type": _KINDS[datagram[2:3]]}
     return None

@@ -89,6 +89,24 @@ def test_both_sides_of_a_session_are_traced(tmp_path: Path) -> None:
     assert {line["peer"] for line in here} == {line["local"] for line in there}
 
 
+def test_what_is_sealed_to_the_server_has_its_connection_id(tmp_path: Path) -> None:
+    """On both sides, and only there: the datagrams to a client have none."""
+    of_client, of_server = tmp_path / "client", tmp_path / "server"
+    context = ServerContext(echo())
+    context.setTrace(of_server)
+    talk(context, UdpClient(context.root_key.getPublicKey(), trace=of_client))
+    ids = {}
+    for path, up in ((of_client, "out"), (of_server, "in")):
+        sealed = [line for line in lines(path) if (line["header"] or {}).get("type") == "SEALED"]
+        ids[path] = {line["header"]["connection_id"] for line in sealed if line["direction"] == up}
+        assert not any(
+            "connection_id" in line["header"] for line in sealed if line["direction"] != up
+        )
+    [connection_id] = ids[of_client]
+    assert ids[of_server] == {connection_id}
+    assert len(bytes.fromhex(connection_id)) == 8
+
+
 def test_no_payload_and_no_key_is_written(tmp_path: Path) -> None:
     path = tmp_path / "trace"
     context = ServerContext(echo())
@@ -98,7 +116,8 @@ def test_no_payload_and_no_key_is_written(tmp_path: Path) -> None:
     fields = {"identifier", "time", "seq", "ack", "type", "length", "count", "ack_bits"}
     for line in lines(path):
         assert line.keys() <= allowed
-        assert line["header"] is None or line["header"].keys() in (fields, {"type"})
+        allowed_here = (fields, {"type"}, {"type", "connection_id"})
+        assert line["header"] is None or line["header"].keys() in allowed_here
     assert SECRET.decode() not in path.read_text()
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
