@@ -13,7 +13,17 @@ from typing import Any
 import pytest
 from support.players2 import ChannelRecorder, Player2
 from support.serverworld import World
-from support.tshark import CLIENT, ROOT, SERVER, Flight, Reading, find_tshark, pcap, readings
+from support.tshark import (
+    CLIENT,
+    ROOT,
+    SCRIPT,
+    SERVER,
+    Flight,
+    Reading,
+    find_tshark,
+    pcap,
+    readings,
+)
 from support.wire2 import handshake, keys
 from support.wire2.frames import (
     Accept,
@@ -48,6 +58,7 @@ from support.wire2.tables import (
 from mpgameserver import channels, testing
 from mpgameserver.server import ServerContext
 from mpgameserver.server.engine import ServerEngine
+from mpgameserver.wire.protocol2.ml_kem import find_ml_kem
 
 pytestmark = pytest.mark.extra
 
@@ -133,16 +144,17 @@ class Captured(World):
 
 
 class CapturedGame(testing.World):
-    """The same for the package's own clients."""
+    """The same for the package's own clients; datagrams above `most` bytes do not arrive."""
 
-    def __init__(self, folder: Path, context: ServerContext) -> None:
+    def __init__(self, folder: Path, context: ServerContext, most: int = 65535) -> None:
+        self.most = most
         self.flights: list[Flight] = []
         self.log = folder / "keys"
         context.setKeyLog(self.log)
         super().__init__(context)
 
     def _serve(self, arrivals: Iterable[tuple[bytes, Any]]) -> None:
-        arrived = list(arrivals)
+        arrived = [each for each in arrivals if len(each[0]) <= self.most]
         self.flights += [Flight(address, SERVER, datagram) for datagram, address in arrived]
         super()._serve(arrived)
 
@@ -258,6 +270,25 @@ def test_both_sides_go_on_under_other_keys(tshark: str, tmp_path: Path) -> None:
         assert set(updates) == {0, 1, 2, 3, 4}
     said = [bytes.fromhex(each) for packet in found for each in packet.fields["message"]]
     assert said == [b"under key %d" % i for i in range(4)]
+
+
+def test_a_session_whose_keys_were_mixed_with_those_of_ml_kem_is_read(
+    tshark: str, tmp_path: Path
+) -> None:
+    """As where no hello with room for a key gets through: then it comes in KEM frames."""
+    if find_ml_kem() is None:
+        pytest.skip("this release of cryptography has no ML-KEM")
+    handler = ChannelRecorder()
+    game = CapturedGame(tmp_path, ServerContext(handler), most=1200)
+    client = game.connect()
+    client.send(b"under mixed keys")
+    game.run(0.5)
+    found = readings(tshark, tmp_path, game.flights, *ALL_FIELDS, key_log=game.log)
+    assert "KEM" in frames(found)
+    assert not any(each.fields["unopened"] or each.fields["malformed"] for each in found)
+    [message] = [each for each in found if each.fields["message"]]
+    assert bytes.fromhex(message.fields["message"][0]) == b"under mixed keys"
+    assert message.fields["key_updates"] == ["1"]
 
 
 CONNECT_DATA = pack_connect_data(ConnectData(b"who I am", DECLARED, {}))
@@ -529,6 +560,23 @@ def test_any_bytes_are_no_error(tshark: str, tmp_path: Path) -> None:
     assert len(found) == len(flights)
     assert len(opened(found)) > 1000
     assert len(readings(tshark, tmp_path, flights, "frame", key_log=pair.log, cut=60)) == len(found)
+
+
+def test_an_error_in_the_script_would_be_seen(tshark: str, tmp_path: Path) -> None:
+    """Or none of these tests would fail at one."""
+    pair = Pair(tmp_path)
+    script = tmp_path / "broken.lua"
+    text = SCRIPT.read_text()
+    assert "local function read_ack(r, fields)\n" in text
+    script.write_text(
+        text.replace(
+            "local function read_ack(r, fields)\n",
+            "local function read_ack(r, fields)\n    local broken = nil + 1\n",
+        )
+    )
+    flights = [pair.client.seals(Ack(0, ((1, 1),)))]
+    with pytest.raises(AssertionError, match="Lua Error"):
+        readings(tshark, tmp_path, flights, "frame", key_log=pair.log, script=script)
 
 
 def frame_bytes(rng: random.Random) -> bytes:

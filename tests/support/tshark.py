@@ -55,12 +55,17 @@ def pcap(flights: Iterable[Flight], cut: int = 65535) -> bytes:
 
 
 def run_tshark(
-    program: str, folder: Path, data: bytes, *options: str, key_log: Path | None = None
+    program: str,
+    folder: Path,
+    data: bytes,
+    *options: str,
+    key_log: Path | None = None,
+    script: Path = SCRIPT,
 ) -> str:
     """Read a capture with the dissector; what is printed. Fails at an error in the script."""
     file = folder / "capture.pcap"
     file.write_bytes(data)
-    command = [program, "-n", "-X", f"lua_script:{SCRIPT}", "-r", str(file), *options]
+    command = [program, "-n", "-X", f"lua_script:{script}", "-r", str(file), *options]
     if key_log is not None:
         command += ["-o", f"{PREFIX}keylog_file:{key_log}"]
     ran = subprocess.run(
@@ -105,6 +110,7 @@ def readings(
     key_log: Path | None = None,
     cut: int = 65535,
     options: Iterable[str] = (),
+    script: Path = SCRIPT,
 ) -> list[Reading]:
     """The packets of a capture, with these fields of the dissector."""
     command = ["-T", "fields", "-E", f"aggregator={SEPARATOR}", *options]
@@ -112,7 +118,8 @@ def readings(
         command += ["-e", name]
     for name in names:
         command += ["-e", PREFIX + name]
-    printed = run_tshark(program, folder, pcap(flights, cut), *command, key_log=key_log)
+    data = pcap(flights, cut)
+    printed = run_tshark(program, folder, data, *command, key_log=key_log, script=script)
     found = []
     for line in printed.split("\n")[:-1]:
         info, protocol, expert, *values = line.split("\t")
