@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import logging
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -167,6 +168,22 @@ class TestSending:
         server_client.send(MESSAGE, callback=bar.ended, on_progress=bar.moved)
         world.run(1)
         assert bar.calls == [(False,)]
+
+    def test_a_message_of_another_thread_is_told_of_on_the_handlers(self, world: World) -> None:
+        server_client = world.server_client(world.connect())
+        threads: list[int] = []
+
+        def send() -> None:
+            server_client.send_guaranteed(
+                MESSAGE, on_progress=lambda *_: threads.append(threading.get_ident())
+            )
+
+        sender = threading.Thread(target=send)
+        sender.start()
+        sender.join()
+        world.run(5)
+        assert len(threads) > 5
+        assert set(threads) == {threading.get_ident()}
 
     def test_what_it_raises_is_logged_and_harms_nothing(
         self, world: World, caplog: pytest.LogCaptureFixture

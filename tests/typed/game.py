@@ -94,7 +94,10 @@ class Game(EventHandler):
         assert_type(client.close_reason, CloseReason | None)
         chat = client.channel("chat")
         assert_type(chat, ServerChannel)
-        chat.send(b"welcome", callback=self.settled)
+        chat.send(b"welcome", callback=self.settled, on_progress=self.moved)
+        assert_type(chat.arriving, list[tuple[int, int]])
+        assert_type(client.arriving, list[tuple[int, int]])
+        assert_type(client.binding, bytes)
         client.log.info("%d play", len(self.scores))
 
     def disconnect(self, client: ServerClient) -> None:
@@ -115,6 +118,9 @@ class Game(EventHandler):
 
     def settled(self, acked: bool) -> None:
         logging.info("acked: %s", acked)
+
+    def moved(self, done: int, total: int) -> None:
+        logging.info("%d of %d bytes", done, total)
 
 
 class SlowGame(EventHandler):
@@ -261,7 +267,7 @@ def play_on_channels() -> None:
         require_hybrid=True,
     )
     chat = client.channel("chat")
-    chat.send(b"hello", lambda acked: print(acked))
+    chat.send(b"hello", lambda acked: print(acked), on_progress=lambda done, total: print(done))
     client.channel("events").send(bytearray(b"jump"), retry=RetryMode.NONE)
     for message in chat.messages():
         assert_type(message, bytes)
