@@ -3,8 +3,9 @@
 from libc.stdint cimport int64_t, uint32_t
 
 from mpgameserver._core.ack_frequency cimport MAX_ACK_DELAY_MS
+from mpgameserver._core.channel_receiver cimport receiver_at
 from mpgameserver._core.control_frames cimport ControlFrame
-from mpgameserver._core.endpoint2_state cimport Endpoint2State, ping_interval, receiver_of
+from mpgameserver._core.endpoint2_state cimport Endpoint2State, ping_interval
 from mpgameserver._core.frames cimport (
     CLOSE,
     WINDOW,
@@ -139,6 +140,6 @@ cdef int _on_contents_lost(Endpoint2State endpoint, object contents, int64_t num
 
 cdef int _on_window_lost(Endpoint2State endpoint, ControlFrame window) except -1:
     if not window.is_acked:
-        receiver_of(endpoint, window.channel).order.on_window_lost()
+        receiver_at(endpoint._receivers, window.channel).order.on_window_lost()
         endpoint._windows_due = True
     return 0

@@ -14,7 +14,7 @@ from libc.stdint cimport int8_t, int64_t, uint8_t
 from mpgameserver._core.ack_frequency cimport ACK_EVERY
 from mpgameserver._core.acks2 cimport find_lost, loss_delay_of
 from mpgameserver._core.budget cimport ITEM_COST
-from mpgameserver._core.channel_receiver cimport ChannelReceiver
+from mpgameserver._core.channel_receiver cimport ChannelReceiver, receiver_at
 from mpgameserver._core.drop_reason cimport REASON_COUNT, DropReason
 from mpgameserver._core.endpoint cimport Endpoint
 from mpgameserver._core.endpoint2_state cimport (
@@ -22,7 +22,6 @@ from mpgameserver._core.endpoint2_state cimport (
     CLOSING_PTOS,
     Endpoint2State,
     break_rule,
-    receiver_of,
     speaks,
 )
 from mpgameserver._core.fifo cimport Fifo, queue_pop
@@ -282,7 +281,7 @@ cdef Fifo _inbox_of(Endpoint2 endpoint, int channel):
 
 cdef int _on_taken(Endpoint2 endpoint, int channel, bytes message) except -1:
     """Note that the game has taken a message, which may make a WINDOW due."""
-    cdef ChannelReceiver receiver = receiver_of(endpoint, <uint8_t>channel)
+    cdef ChannelReceiver receiver = receiver_at(endpoint._receivers, <uint8_t>channel)
     if receiver.order is not None:
         receiver.order.on_taken(PyBytes_GET_SIZE(message))
         endpoint._windows_due |= receiver.order.is_window_due()

@@ -20,6 +20,7 @@ from mpgameserver._core.channel_receiver cimport (
     NO_ROOM,
     WINDOW_BROKEN,
     ChannelReceiver,
+    receiver_at,
 )
 from mpgameserver._core.drop_reason cimport (
     ACCEPTED,
@@ -42,7 +43,6 @@ from mpgameserver._core.endpoint2_state cimport (
     Endpoint2State,
     break_rule,
     microseconds,
-    receiver_of,
 )
 from mpgameserver._core.fifo cimport Fifo, queue_append
 from mpgameserver._core.frames cimport (
@@ -210,8 +210,8 @@ cdef bint _inspect_frame(Endpoint2State endpoint, Inspection *found, const Frame
     if kind == RETIRE_CONNECTION_ID:
         return False  # the only id is that of this packet
     if kind == WINDOW and endpoint.established and (
-        receiver_of(endpoint, frame.channel) is None
-        or receiver_of(endpoint, frame.channel).order is None
+        receiver_at(endpoint._receivers, frame.channel) is None
+        or receiver_at(endpoint._receivers, frame.channel).order is None
     ):
         return False
     if kind == NEW_CONNECTION_ID and endpoint._is_server:
@@ -250,7 +250,7 @@ cdef bint _inspect_ack(Endpoint2State endpoint, const Frame *frame) except -1:
 cdef bint _inspect_message(
     Endpoint2State endpoint, Inspection *found, const Frame *frame
 ) except -1:
-    cdef ChannelReceiver receiver = receiver_of(endpoint, frame.channel)
+    cdef ChannelReceiver receiver = receiver_at(endpoint._receivers, frame.channel)
     cdef int fate
     if not endpoint.established:
         return _may_be_early(endpoint, found)
@@ -354,7 +354,7 @@ cdef int _use_close(Endpoint2State endpoint, const Frame *frame) except -1:
 
 
 cdef int _use_message(Endpoint2State endpoint, const Frame *frame) except -1:
-    cdef ChannelReceiver receiver = receiver_of(endpoint, frame.channel)
+    cdef ChannelReceiver receiver = receiver_at(endpoint._receivers, frame.channel)
     cdef bytes message = receiver.take(frame, endpoint._heard_for)
     cdef int64_t number
     endpoint.messages_received += 1

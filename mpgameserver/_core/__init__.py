@@ -39,6 +39,7 @@ try:
         frame_writer,
         frames,
         grid_reassembly,
+        hello_heads,
         lanes,
         message,
         message_rate,

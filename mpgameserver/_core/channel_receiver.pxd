@@ -1,5 +1,6 @@
 # The receiving side of one channel of a session of protocol 2.
 
+from cpython.list cimport PyList_GET_ITEM
 from libc.stdint cimport int64_t, uint8_t, uint64_t
 
 from mpgameserver._core.duplicate_filter cimport DuplicateFilter
@@ -48,3 +49,7 @@ cdef class ChannelReceiver:
     cdef bytes _complete(self, int64_t number, bytes message)
     cdef int _discard(self, int64_t newest) except -1
     cdef int _read(self, bytes data, Frame *frame) except -1
+
+cdef inline ChannelReceiver receiver_at(list receivers, uint8_t channel):
+    # That of a list with a place for every channel; None: the channel is not open.
+    return <ChannelReceiver>PyList_GET_ITEM(receivers, channel)

@@ -1,10 +1,8 @@
 # What the modules of an endpoint of protocol 2 share: its state, and what they say of it.
-from cpython.list cimport PyList_GET_ITEM
-from libc.stdint cimport int64_t, uint8_t, uint64_t
+from libc.stdint cimport int64_t, uint64_t
 
 from mpgameserver._core.ack_schedule cimport AckSchedule
 from mpgameserver._core.channel_queues cimport ChannelQueues
-from mpgameserver._core.channel_receiver cimport ChannelReceiver
 from mpgameserver._core.control_frames cimport ControlQueue
 from mpgameserver._core.endpoint cimport PING_INTERVAL, Endpoint
 from mpgameserver._core.grid_reassembly cimport GridReassembler
@@ -53,10 +51,6 @@ cdef class Endpoint2State(Endpoint):
     cdef bint _sends_fast                     # many packets have waited for an ack at once
 
 cdef int64_t next_skip(Endpoint2State endpoint, int64_t number) noexcept
-
-cdef inline ChannelReceiver receiver_of(Endpoint2State endpoint, uint8_t channel):
-    # The list has a place for every channel, so no index is checked.
-    return <ChannelReceiver>PyList_GET_ITEM(endpoint._receivers, channel)
 
 cdef inline bint speaks(Endpoint2State endpoint) noexcept:
     # Return True if silence would make the peer believe that this side is gone.

@@ -34,7 +34,7 @@ from mpgameserver.wire.handshake import (
     decode_clear_packet,
     hello_size,
 )
-from mpgameserver.wire.protocol2.hello import StatelessReset
+from mpgameserver.wire.protocol2.hello import HelloForm, StatelessReset
 from mpgameserver.wire.protocol2.kem_frames import LateEncapsulation
 
 __all__ = ["Admission2"]
@@ -93,10 +93,14 @@ class Admission2:
 
     def receive_hello2(self, datagram: bytes, address: SocketAddress) -> None:
         """Process a handshake packet of protocol 2."""
+        if self._retry(datagram, HelloForm.VERSION_2, address):
+            return
         self._reply(address, lambda: self._take(self._handshakes.read_hello2(datagram), address))
 
     def receive_offer(self, datagram: bytes, address: SocketAddress) -> bool:
         """Process a hello of version 1 with an offer; False if it is one to answer in version 1."""
+        if self._retry(datagram, HelloForm.VERSION_1, address):
+            return True
         try:
             hello = self._read_offer(datagram, address)
         except ProtocolError:
@@ -105,6 +109,16 @@ class Admission2:
         if hello is not None:
             self._reply(address, lambda: self._take(hello, address))
         return hello is not None
+
+    def _retry(self, datagram: bytes, form: HelloForm, address: SocketAddress) -> bool:
+        """Send a RETRY where there is load and the hello has no cookie; False: it is to be read."""
+        if self._gate.may_bar(address):
+            return False
+        retry = self._handshakes.retry_now(datagram, form, address, self._owner.now)
+        if retry is None:
+            return False
+        self._owner.queue_reply(retry, address)
+        return True
 
     def _read_offer(self, datagram: bytes, address: SocketAddress) -> ReceivedHello | None:
         message = decode_clear_packet(datagram, PacketType.CLIENT_HELLO).message

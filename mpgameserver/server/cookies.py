@@ -10,10 +10,11 @@ from __future__ import annotations
 import hmac
 import os
 from hashlib import blake2s
+from socket import AF_INET, inet_pton
 
-from mpgameserver.transport.address import IpAddress
+from mpgameserver.transport.address import IpAddress, SocketAddress, host_of
 
-__all__ = ["EPOCH_SECONDS", "Cookies", "cookie_address"]
+__all__ = ["EPOCH_SECONDS", "Cookies", "cookie_address", "cookie_place"]
 
 EPOCH_SECONDS = 10
 """A cookie holds for one to two of these: longer than any round trip, too short to hoard them."""
@@ -25,6 +26,16 @@ _COOKIE_SIZE = 1 + _HASH_SIZE
 def cookie_address(host: IpAddress, port: int) -> bytes:
     """The address of a client as it goes into the hash: 4 or 16 bytes, and 2 of the port."""
     return host.packed + port.to_bytes(2, "big")
+
+
+def cookie_place(address: SocketAddress) -> bytes:
+    """The same for an address as a socket reports it, without an object where it is of IPv4."""
+    try:
+        packed = inet_pton(AF_INET, address[0])
+    except OSError:
+        return cookie_address(host_of(address), address[1])
+    port: int = address[1]
+    return packed + port.to_bytes(2, "big")
 
 
 class Cookies:
@@ -59,7 +70,7 @@ class Cookies:
     def _of_epoch(self, epoch: int, address: bytes, client_point: bytes) -> bytes:
         message = epoch.to_bytes(8, "big") + address + client_point
         digest = blake2s(message, key=self._secret).digest()
-        return bytes([epoch % 256]) + digest[:_HASH_SIZE]
+        return b"%c%b" % (epoch & 0xFF, digest[:_HASH_SIZE])
 
 
 def _epoch_at(now: float) -> int:

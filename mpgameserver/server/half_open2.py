@@ -95,6 +95,10 @@ class HalfOpenTable2:
         """Return the one with a connection id, or None."""
         return self._by_id.get(connection_id)
 
+    def has_client(self, client_point: bytes) -> bool:
+        """Return True if a hello with this client key has opened one."""
+        return client_point in self._by_client
+
     def all(self) -> tuple[HalfOpenSession2, ...]:
         """Return all of them, the oldest first."""
         return tuple(self._all.values())

@@ -25,14 +25,20 @@ from mpgameserver._core.frames import CONNECTION_ID_SIZE
 from mpgameserver.bounds.token_bucket import TokenBucket
 from mpgameserver.crypto import EllipticCurvePrivateKey
 from mpgameserver.server.blocklist import BlockList
-from mpgameserver.server.cookies import Cookies, cookie_address
+from mpgameserver.server.cookies import Cookies, cookie_address, cookie_place
 from mpgameserver.server.fair_queue import FairQueue
 from mpgameserver.server.half_open import remove_where
 from mpgameserver.server.half_open2 import HalfOpenSession2, HalfOpenTable2
 from mpgameserver.server.handshakes import BURST_SECONDS, HelloRefused
 from mpgameserver.server.hello_load import HelloLoad
 from mpgameserver.server.limits import Limits
-from mpgameserver.transport.address import IpAddress, SocketAddress, host_groups
+from mpgameserver.transport.address import (
+    IpAddress,
+    SocketAddress,
+    hello_payload_over,
+    host_groups,
+)
+from mpgameserver.wire.handshake import hello_size
 from mpgameserver.wire.protocol2.hello import (
     ANY_WORKER,
     HELLO_ID_SIZE,
@@ -44,12 +50,13 @@ from mpgameserver.wire.protocol2.hello import (
     ClientHello2,
     HelloForm,
     Offer,
-    Retry,
     ServerHello2,
     checked_audience,
     find_offer,
+    hello_heads,
     point_of,
     public_key_of,
+    retry_datagram,
     transcript_hash,
 )
 from mpgameserver.wire.protocol2.keys import SessionSecrets
@@ -60,6 +67,9 @@ __all__ = ["ReceivedHello", "ServerHandshakes2", "WaitingHello2"]
 
 HALF_OPEN_TIMEOUT = 5.0
 """Seconds from the answer to the first packet that opens; docs/protocol2.md has the figure."""
+
+_IPV4_PLACE = 6
+"""Bytes of the address and the port of a client of IPv4, as they go into a cookie."""
 
 RandomBytes = Callable[[int], bytes]
 
@@ -132,6 +142,7 @@ class ServerHandshakes2:
         self._root_key, self._root_point = root_key, point_of(root_key.getPublicKey())
         self._sessions, self._cookies = sessions, cookies
         self._audience = checked_audience(audience)
+        self._heads = hello_heads(audience, worker)
         self.own_limits: PeerLimits = own_limits
         self._worker, self._random_bytes = worker, random_bytes
         self.ml_kem: MlKem | None = ml_kem
@@ -176,6 +187,32 @@ class ServerHandshakes2:
 
     # -- hellos -----------------------------------------------------------------------------
 
+    def retry_now(
+        self, datagram: bytes, form: HelloForm, address: SocketAddress, now: float
+    ) -> bytes | None:
+        """Return a RETRY for a hello without a cookie that holds, while there is load; or None.
+
+        None leaves the datagram to be read and to `receive`, which would return the same RETRY, at
+        ten times the cost. Nothing is kept but counts.
+        """
+        if not self._load.is_high(now):
+            return None
+        place = cookie_place(address)
+        if form == HelloForm.VERSION_2:
+            head = self._heads.read2(datagram)
+        else:
+            head = self._heads.read1(datagram, _least_hello1(place))
+        if head is None:
+            return None
+        client_point, hello_id, cookie = head
+        if self._sessions.has_client_point(client_point) or self.half_open.has_client(client_point):
+            return None
+        if self._cookies.holds(cookie, place, client_point, now):
+            return None
+        self._load.note(now)
+        self.retries += 1
+        return retry_datagram(form, hello_id, self._cookies.make(place, client_point, now))
+
     def receive(
         self, hello: ReceivedHello, address: SocketAddress, host: IpAddress, now: float
     ) -> bytes | None:
@@ -219,7 +256,7 @@ class ServerHandshakes2:
     def _retry(self, hello: ReceivedHello, place: bytes, now: float) -> bytes:
         self.retries += 1
         cookie = self._cookies.make(place, hello.client_point, now)
-        return Retry(hello.form, hello.offer.random[:HELLO_ID_SIZE], cookie).encode()
+        return retry_datagram(hello.form, hello.offer.random[:HELLO_ID_SIZE], cookie)
 
     def _queue(self, waiting: WaitingHello2) -> None:
         (party, _), *wider = host_groups(waiting.host)
@@ -350,6 +387,11 @@ class ServerHandshakes2:
 def _received(form: HelloForm, client_point: bytes, cookie: bytes, offer: Offer) -> ReceivedHello:
     transcript = offer.transcript(form, client_point)
     return ReceivedHello(form, client_point, cookie, offer, transcript)
+
+
+def _least_hello1(place: bytes) -> int:
+    """Return the bytes of the message that a hello of version 1 from an address has at least."""
+    return hello_size(hello_payload_over(len(place) > _IPV4_PLACE))
 
 
 def _burst(limits: Limits) -> float:

@@ -10,6 +10,7 @@ Sockets report the scope as a separate number; in text it follows a "%".
 from __future__ import annotations
 
 import socket
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Any
 
@@ -26,6 +27,7 @@ __all__ = [
     "SocketAddress",
     "format_address",
     "hello_payload",
+    "hello_payload_over",
     "host_and_port",
     "host_groups",
     "host_of",
@@ -102,8 +104,17 @@ def host_of(address: SocketAddress) -> IpAddress:
 
 def hello_payload(host: IpAddress) -> int:
     """Return the largest message of a server's MTU, which determines the size of a hello."""
-    header = IPV6_UDP_HEADER if isinstance(host, IPv6Address) else IPV4_UDP_HEADER
-    return size_limits(Packet.MTU, header).payload
+    return hello_payload_over(isinstance(host, IPv6Address))
+
+
+def hello_payload_over(is_ipv6: bool) -> int:
+    """The same for a family."""
+    return _payload_at(Packet.MTU, IPV6_UDP_HEADER if is_ipv6 else IPV4_UDP_HEADER)
+
+
+@lru_cache(maxsize=8)
+def _payload_at(mtu: int, header: int) -> int:
+    return size_limits(mtu, header).payload
 
 
 def host_groups(host: IpAddress) -> tuple[tuple[bytes, int], ...]:

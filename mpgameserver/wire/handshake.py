@@ -46,6 +46,7 @@ from mpgameserver.wire.tagged import TaggedReader, encode_bytes, encode_integer
 
 __all__ = [
     "CLEAR_OVERHEAD",
+    "CLIENT_HELLO_START",
     "HELLO_FILLER_START",
     "HELLO_MESSAGE_START",
     "PROTOCOL_VERSION",
@@ -65,7 +66,7 @@ __all__ = [
 ]
 
 PROTOCOL_VERSION = 1
-_VERSION = encode_integer(PROTOCOL_VERSION)
+VERSION_FIELD = encode_integer(PROTOCOL_VERSION)
 SALT_SIZE = 16
 
 _NUMBER_SIZE = 2
@@ -76,14 +77,14 @@ HELLO_MESSAGE_START = HEADER_SIZE + _NUMBER_SIZE
 _FROM_SERVER = {PacketType.CLIENT_HELLO: False, PacketType.SERVER_HELLO: True}
 
 _CLIENT_HELLO_TAG = bytes.fromhex("0082")
-_CLIENT_HELLO_START = (
+CLIENT_HELLO_START = (
     _CLIENT_HELLO_TAG
     + encode_bytes(bytes(PUBLIC_KEY_SIZE)).removesuffix(bytes(PUBLIC_KEY_SIZE))
     + PUBLIC_KEY_PREFIX
 )
-_CLIENT_KEY_START = len(_CLIENT_HELLO_START) - len(PUBLIC_KEY_PREFIX)
+_CLIENT_KEY_START = len(CLIENT_HELLO_START) - len(PUBLIC_KEY_PREFIX)
 _CLIENT_KEY_END = _CLIENT_KEY_START + PUBLIC_KEY_SIZE
-HELLO_FILLER_START = _CLIENT_KEY_END + len(_VERSION)
+HELLO_FILLER_START = _CLIENT_KEY_END + len(VERSION_FIELD)
 """Bytes of a CLIENT_HELLO before the filler, which version 1 ignores."""
 _SERVER_HELLO_TAG = bytes.fromhex("0083")
 _CHALLENGE_RESP_START = bytes.fromhex("0084000301")
@@ -202,7 +203,7 @@ class ClientHello:
 
         The filler begins with `filler_start`. Raises ValueError for a size that does not hold it.
         """
-        start = _CLIENT_HELLO_TAG + encode_bytes(self.public_key_der) + _VERSION + filler_start
+        start = _CLIENT_HELLO_TAG + encode_bytes(self.public_key_der) + VERSION_FIELD + filler_start
         if size < len(start):
             raise ValueError(f"a CLIENT_HELLO takes at least {len(start)} bytes, not {size}")
         return start + random_bytes(size - len(start))
@@ -221,9 +222,9 @@ class ClientHello:
             raise HandshakeError(
                 f"a CLIENT_HELLO of {len(message)} bytes, {minimum_size} are needed"
             )
-        if not message.startswith(_CLIENT_HELLO_START):
+        if not message.startswith(CLIENT_HELLO_START):
             raise HandshakeError("not a P-256 public key in DER behind the tag of a CLIENT_HELLO")
-        if not message.startswith(_VERSION, _CLIENT_KEY_END):
+        if not message.startswith(VERSION_FIELD, _CLIENT_KEY_END):
             version = TaggedReader(message[_CLIENT_KEY_END:]).integer()
             raise HandshakeError(f"protocol version {version}, not {PROTOCOL_VERSION}")
         return cls(message[_CLIENT_KEY_START:_CLIENT_KEY_END])

@@ -25,6 +25,7 @@ from mpgameserver.server.half_open2 import MAX_PER_ADDRESS_WITHOUT_COOKIE
 from mpgameserver.server.handshakes2 import HALF_OPEN_TIMEOUT, WaitingHello2
 from mpgameserver.server.limits import Limits
 from mpgameserver.transport.address import host_of
+from mpgameserver.wire.protocol2.hello import HelloForm
 from mpgameserver.wire.protocol2.limits import PeerLimits
 
 SEED = bytes(range(64))
@@ -444,6 +445,86 @@ class TestFlood:
         held = server.handshakes.half_open.all()
         assert sum(each.address[0] == ADDRESS[0] for each in held) == 20
         assert any(each.client_point == client.point for each in held)
+
+
+def retry_now(server: Server, datagram: bytes, form: int, address=ADDRESS) -> bytes | None:
+    return server.handshakes.retry_now(datagram, HelloForm(form), address, 0.0)
+
+
+def with_crc(datagram: bytes, form: int) -> bytes:
+    """A hello whose checksum is right again, so that what else is wrong with it shows."""
+    if form == 2:
+        return datagram
+    return datagram[:-4] + zlib.crc32(datagram[:-4]).to_bytes(4, "big")
+
+
+class TestRetryAtOnce:
+    """The answer to a flood, which is not read as a hello that may be answered is."""
+
+    @ON_BOTH
+    @pytest.mark.parametrize("cookie", [b"", bytes(17)], ids=["no cookie", "a wrong one"])
+    @pytest.mark.parametrize("address", [ADDRESS, ("2001:db8::1", 5000, 0, 0)], ids=["4", "6"])
+    def test_it_is_the_retry_that_the_whole_hello_gets(self, client, form, cookie, address):
+        server, datagram = loaded(), client.datagram(form, cookie)
+        retry = retry_now(server, datagram, form, address)
+        assert is_retry(retry)
+        assert retry == server.receive(datagram, 0.0, address)
+        assert len(server.handshakes.half_open) == server.handshakes.waiting == 0
+
+    def test_a_hello_with_an_encapsulation_key_gets_one(self):
+        assert is_retry(retry_now(loaded(), SecondClient(kem_seed=SEED).datagram(1), 1))
+
+    @ON_BOTH
+    def test_none_is_told_without_load(self, server, client, form):
+        assert retry_now(server, client.datagram(form), form) is None
+
+    @ON_BOTH
+    def test_a_cookie_that_holds_is_for_the_whole_hello(self, client, form):
+        server = loaded()
+        cookie = client.cookie(retry_now(server, client.datagram(form), form))
+        assert retry_now(server, client.datagram(form, cookie), form) is None
+        assert is_retry(retry_now(server, client.datagram(form, cookie), form, OTHER_ADDRESS))
+
+    @ON_BOTH
+    def test_a_client_that_was_answered_gets_its_answer_again(self, server, client, form):
+        answer = server.answer(client.datagram(form))
+        flood(server, 100, 0.0)
+        assert retry_now(server, client.datagram(form), form) is None
+        assert server.receive(client.datagram(form), 0.0) == answer
+
+    def test_a_hello_of_an_open_session_gets_none(self, server, client):
+        reply = client.read(server.answer(client.datagram()))
+        server.receive(sealed(client.secrets(reply)[0], reply.parts.connection_id), 0.0)
+        flood(server, 100, 0.0)
+        assert retry_now(server, client.datagram(), 2) is None
+
+    @ON_BOTH
+    def test_hellos_to_others_and_of_other_versions_get_none(self, form):
+        server = loaded()
+        for other in (SecondClient(audience="other"), SecondClient(versions=b"\3")):
+            assert retry_now(server, other.datagram(form), form) is None
+        assert retry_now(server, SecondClient().datagram(2, routing=1), 2) is None
+
+    def test_a_hello_of_version_1_that_is_shorter_than_its_family_asks_gets_none(self, client):
+        datagram = client.datagram(1)
+        short = datagram[:13] + (len(datagram) - 25).to_bytes(2, "big") + datagram[15:-5]
+        short = with_crc(short + bytes(4), 1)
+        assert retry_now(loaded(), short, 1) is None
+        assert is_retry(retry_now(loaded(), short, 1, ("2001:db8::1", 5000, 0, 0)))
+
+    @ON_BOTH
+    def test_damaged_hellos_get_none_that_the_whole_hello_would_not_get(self, form, seed):
+        rng, asked = random.Random(seed), 0
+        server = loaded()
+        for kem_seed in (None, SEED):
+            whole = SecondClient(kem_seed=kem_seed).datagram(form, bytes(17))
+            for each in [*prefixes(whole[:400]), *(mutated(rng, whole) for _ in range(500))]:
+                datagram = with_crc(each, form)
+                retry = retry_now(server, datagram, form)
+                if retry is not None:
+                    asked += 1
+                    assert retry == server.receive(datagram, 0.0)
+        assert asked > 0
 
 
 @ON_BOTH

@@ -136,6 +136,7 @@ def instances(kind: type, values: list[object]) -> Iterator[object]:
         (1.0,),
         (1,),
         (1, 1, GridReassembler(), 8, 1000),
+        (b"game", 0, bytes(8), bytes(3)),
         (Share(), 8, 1000),
         (session_cipher(KEY),),
         (session_cipher(KEY), False, 0.0, 1.7e9),

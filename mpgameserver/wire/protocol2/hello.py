@@ -22,6 +22,7 @@ from cryptography.hazmat.primitives.asymmetric.utils import (
 )
 
 from mpgameserver._core.frames import CONNECTION_ID_SIZE, RESET_TOKEN_SIZE
+from mpgameserver._core.hello_heads import HelloHeads
 from mpgameserver.crypto import (
     PUBLIC_KEY_PREFIX,
     PUBLIC_KEY_SIZE,
@@ -29,7 +30,13 @@ from mpgameserver.crypto import (
     EllipticCurvePublicKey,
 )
 from mpgameserver.errors import HandshakeError, InvalidSignature
-from mpgameserver.wire.handshake import HELLO_FILLER_START, HELLO_MESSAGE_START, WrongKeyError
+from mpgameserver.wire.handshake import (
+    CLIENT_HELLO_START,
+    HELLO_FILLER_START,
+    HELLO_MESSAGE_START,
+    VERSION_FIELD,
+    WrongKeyError,
+)
 from mpgameserver.wire.protocol2.fields import FieldReader, bytes8, bytes16, extension_block
 from mpgameserver.wire.protocol2.limits import DEFAULT_LIMITS, LEAST_DATAGRAM, PeerLimits
 
@@ -54,9 +61,11 @@ __all__ = [
     "checked_audience",
     "find_offer",
     "has_offer",
+    "hello_heads",
     "offer_filler",
     "point_of",
     "public_key_of",
+    "retry_datagram",
     "transcript_hash",
 ]
 
@@ -189,6 +198,13 @@ def has_offer(datagram: bytes) -> bool:
     return datagram.startswith(_OFFER_MAGIC, _OFFER_START)
 
 
+def hello_heads(audience: str, worker: int) -> HelloHeads:
+    """Return what reads hellos to a service, and to a worker or any, without an `Offer`."""
+    return HelloHeads(
+        audience.encode(), worker, CLIENT_HELLO_START[:-1], VERSION_FIELD + _OFFER_MAGIC
+    )
+
+
 def find_offer(filler: bytes) -> tuple[bytes, Offer] | None:
     """The cookie and the offer at the start of a hello's filler; None if it has no offer.
 
@@ -251,13 +267,7 @@ class Retry:
 
     def encode(self) -> bytes:
         """The datagram."""
-        return (
-            _head(Kind.RETRY)
-            + bytes([self.form])
-            + self.hello_id
-            + bytes([self.routing])
-            + bytes8(self.cookie)
-        )
+        return retry_datagram(self.form, self.hello_id, self.cookie, self.routing)
 
     @classmethod
     def decode(cls, datagram: bytes) -> Retry:
@@ -270,6 +280,13 @@ class Retry:
         if not cookie or (routing > LAST_WORKER and routing != ANY_WORKER):
             raise HandshakeError(f"a RETRY with {len(cookie)} bytes of cookie, to {routing}")
         return cls(form, hello_id, cookie, routing)
+
+
+def retry_datagram(
+    form: HelloForm, hello_id: bytes, cookie: bytes, routing: int = ANY_WORKER
+) -> bytes:
+    """The datagram of a RETRY."""
+    return b"%b%c%b%c%c%b" % (_RETRY_HEAD, form, hello_id, routing, len(cookie), cookie)
 
 
 @dataclass(frozen=True)
@@ -464,3 +481,6 @@ def _checked_cookie(cookie: bytes) -> bytes:
     if len(cookie) > MAX_COOKIE_SIZE:
         raise HandshakeError(f"a cookie of {len(cookie)} bytes")
     return cookie
+
+
+_RETRY_HEAD = _head(Kind.RETRY)
