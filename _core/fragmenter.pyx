@@ -90,6 +90,8 @@ cdef class Reassembly:
 
     cdef int add(self, uint16_t index, const unsigned char *data, Py_ssize_t size) except -1:
         """Add a fragment that was not received before."""
+        if index < self.count:
+            self._usual = size
         if index == self._next:
             self._make_room(size + self._size_behind(index))
             self._append(data, size)
@@ -111,13 +113,18 @@ cdef class Reassembly:
         return <bytes>self._start
 
     cdef tuple estimate(self):
-        """Return (bytes received, bytes in all); the second is taken from the fragments so far."""
+        """Return (bytes received, bytes in all), at least 1 of these.
+
+        The missing fragments are taken to be as long as those so far: all but the last are.
+        """
+        cdef Py_ssize_t usual
         cdef Py_ssize_t fragments = self._next - 1
         cdef Py_ssize_t received
         if self._later is not None:
             fragments += len(self._later)
         received = self.cost - fragments * ITEM_COST
-        return received, max(received * self.count // fragments, 1) if fragments else 1
+        usual = self._usual if self._usual else received
+        return received, max(received + (self.count - fragments) * usual, 1)
 
     cdef Py_ssize_t _size_behind(self, uint32_t index) except -1:
         """Return the total size of the fragments received that directly follow `index`."""

@@ -29,6 +29,7 @@ cdef bint read_fragment_header(
 cdef class Reassembly:
     cdef PyObject *_start        # the message up to the first missing fragment; NULL: nothing
     cdef Py_ssize_t _size, _room  # bytes used and allocated
+    cdef Py_ssize_t _usual        # bytes of a fragment that is not the last; 0: none has come
     cdef uint32_t _next          # index of the first missing fragment
     cdef dict _later             # later fragments: index -> bytes; None until there is one
     cdef uint16_t count

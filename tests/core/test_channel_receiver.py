@@ -319,6 +319,37 @@ class TestTotals:
         assert receiver.receive(Part(3, bytes(36), 100, 64)) == [bytes(100)]
 
 
+class TestArriving:
+    """The incomplete messages, with what has come of each."""
+
+    @pytest.mark.parametrize("kind", KINDS)
+    def test_they_are_in_the_order_of_their_numbers(self, kind: ChannelKind) -> None:
+        receiver = Receiver(kind)
+        for number, total in ((3, 300), (1, 100), (2, 200)):
+            receiver.receive(Part(number, bytes(64), total, 0))
+        assert receiver.channel.arriving() == [(64, 100), (64, 200), (64, 300)]
+
+    def test_a_byte_that_comes_twice_counts_once(self) -> None:
+        receiver = Receiver(UNORDERED)
+        receiver.receive(Part(1, bytes(128), 300, 0))
+        receiver.receive(Part(1, bytes(236), 300, 64))
+        assert receiver.channel.arriving() == []  # it is complete
+        receiver.receive(Part(2, bytes(128), 300, 0))
+        receiver.receive(Part(2, bytes(128), 300, 64))
+        assert receiver.channel.arriving() == [(192, 300)]
+
+    def test_what_a_newer_one_has_overtaken_is_not_among_them(self) -> None:
+        receiver = Receiver(LATEST)
+        receiver.receive(Part(1, bytes(64), 300, 0))
+        receiver.receive(message(2))
+        assert receiver.channel.arriving() == []
+
+    def test_one_that_waits_for_its_turn_is_not_among_them(self) -> None:
+        receiver = Receiver(ORDERED)
+        receiver.receive(message(2))
+        assert receiver.channel.arriving() == []
+
+
 class TestOrder:
     def test_messages_wait_for_a_gap_and_are_charged_while_they_wait(self):
         receiver = Receiver(ORDERED)

@@ -269,6 +269,39 @@ class TestReassembler:
             Reassembler().add(message, 1, 0.0)
 
 
+class TestArriving:
+    """The incomplete messages, with what has come of each and an estimate of the rest."""
+
+    @pytest.mark.parametrize("numbers", [(7, 8, 9), (65534, 65535, 1)])
+    def test_they_are_in_the_order_of_their_numbers_across_the_wrap(self, numbers):
+        reassembler = Reassembler()
+        for place in (2, 0, 1):
+            data = bytes(100 * (place + 1))
+            reassembler.add(piece(numbers[place], 1, 10, data), place + 1, 0.0)
+        assert reassembler.arriving() == [(100, 1000), (200, 2000), (300, 3000)]
+
+    @pytest.mark.parametrize("last", [40, 130])
+    def test_the_estimate_is_wrong_by_the_last_fragment_alone(self, last):
+        reassembler = Reassembler()
+        reassembler.add(piece(1, 2, 4, bytes(100)), 1, 0.0)
+        assert reassembler.arriving() == [(100, 400)]
+        reassembler.add(piece(1, 4, 4, bytes(last)), 2, 0.0)
+        assert reassembler.arriving() == [(100 + last, 300 + last)]
+        reassembler.add(piece(1, 1, 4, bytes(100)), 3, 0.0)
+        assert reassembler.arriving() == [(200 + last, 300 + last)]
+
+    def test_the_last_one_alone_is_taken_for_one_of_them(self):
+        reassembler = Reassembler()
+        reassembler.add(piece(1, 4, 4, bytes(40)), 1, 0.0)
+        assert reassembler.arriving() == [(40, 160)]
+
+    def test_there_is_a_byte_of_what_came_without_any(self):
+        """A peer may send empty fragments, and a game divides by the bytes in all."""
+        reassembler = Reassembler()
+        reassembler.add(piece(1, 2, 3), 1, 0.0)
+        assert reassembler.arriving() == [(0, 1)]
+
+
 class TestSharedBudget:
     def test_what_one_holds_leaves_less_for_the_others(self):
         budget = Budget(3 * (100 + ITEM_COST))
