@@ -78,18 +78,24 @@ cdef int _on_newly_acked(Endpoint2State endpoint) except -1:
                 endpoint.send_limits.on_delivery(endpoint._now)
             contents = endpoint.sent_packets.take_contents(number)
             if contents is not None:
-                _on_contents_acked(endpoint, contents)
+                _on_contents_acked(
+                    endpoint, contents, endpoint.sent_packets.packet(number).sent_at
+                )
     return 0
 
 
-cdef int _on_contents_acked(Endpoint2State endpoint, object contents) except -1:
+cdef int _on_contents_acked(
+    Endpoint2State endpoint, object contents, double sent_at
+) except -1:
     cdef ControlFrame frame
     if type(contents) is tuple:
         for frame in <list>(<tuple>contents)[0]:
             frame.is_acked = True
             endpoint._close_acked |= frame.type == CLOSE
         contents = (<tuple>contents)[1]
-    return 0 if contents is None else endpoint._queue.on_packet_acked(contents)
+    if contents is None:
+        return 0
+    return endpoint._queue.on_packet_acked(contents, sent_at, endpoint._now)
 
 
 cdef double loss_delay_of(Endpoint2State endpoint):

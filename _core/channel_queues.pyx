@@ -356,12 +356,15 @@ cdef class ChannelQueues(Outbox):
                 _supersede(self, sender)
         return 0
 
-    cpdef int on_packet_acked(self, object contents) except -1:
-        """Use the ack of a packet that carried a part, or a list of parts."""
+    cpdef int on_packet_acked(self, object contents, double sent_at=0.0, double now=0.0) except -1:
+        """Use the ack of a packet that carried a part, or a list of parts.
+
+        The packet was sent at `sent_at`, and the ack has come `now`.
+        """
         if type(contents) is not list:
-            return _on_part_acked(self, contents)
+            return _on_part_acked(self, contents, sent_at, now)
         for part in <list>contents:
-            _on_part_acked(self, part)
+            _on_part_acked(self, part, sent_at, now)
         return 0
 
     cpdef int on_packet_lost(self, object contents, int64_t packet_number) except -1:
@@ -661,14 +664,24 @@ cdef int _supersede(ChannelQueues queues, ChannelSender sender) except -1:
     return 0
 
 
-cdef int _on_part_acked(ChannelQueues queues, object part) except -1:
+cdef int _on_part_acked(
+    ChannelQueues queues, object part, double sent_at, double now
+) except -1:
     cdef OutgoingFragment fragment
     cdef OutgoingMessage message
+    cdef ChannelSender sender
     if type(part) is not OutgoingFragment:
         return queues._complete(<OutgoingMessage?>part, True)
     fragment = part
     message = fragment.message
     if message is None or message.grid is None:
+        return 0
+    if message.grid.restarts(sent_at, now):
+        sender = queues._sender_of(message)
+        queues._limits.slow_down()
+        sender.add_lost(message)
+        queues._activate(sender)
+    if not message.grid.counts(sent_at):
         return 0
     message.grid.on_acked(fragment.offset // FRAGMENT_UNIT, _units(fragment.size))
     return queues._complete(message, True) if message.grid.unacked == 0 else 0

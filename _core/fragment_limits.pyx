@@ -5,6 +5,9 @@ that a few long messages, which take long, never keep a short one waiting, and m
 keep a long one from being begun. Within a size, those that had to wait are begun in that order,
 whichever their channels are.
 
+Where the path is so slow that a receiver gives up what is not, fewer are begun: half as many after
+each such message, and one more after as many as there may be.
+
 A message holds its room until it is wholly acked. One that was given up may be incomplete at the
 receiver until that gives it up, too, and holds its room as long.
 """
@@ -33,6 +36,9 @@ cdef inline int _size_class(uint32_t size) noexcept:
 cdef class FragmentLimits:
     """The messages that are begun in fragments, and those that wait for room."""
 
+    def __cinit__(self):
+        self._most = SHORT_MESSAGES
+
     def __dealloc__(self):
         cdef int size_class
         for size_class in range(SIZE_CLASSES):
@@ -51,7 +57,7 @@ cdef class FragmentLimits:
             queue_pop(&begun.claims)
             self.has_changed = True
         if (begun.claims.count == 0 or first is message) and (
-            begun.messages < MOST_MESSAGES[size_class]
+            begun.messages < min(<double>MOST_MESSAGES[size_class], self._most)
             and begun.size + message.size <= MOST_BYTES[size_class]
         ):
             return True
@@ -77,7 +83,12 @@ cdef class FragmentLimits:
             message.holds_room = False
             begun.messages -= 1
             begun.size -= message.size
+            self._most = min(self._most + 1 / self._most, <double>SHORT_MESSAGES)
             self.has_changed = self.has_changed or begun.claims.count > 0
+
+    cdef void slow_down(self) noexcept:
+        """Begin fewer messages: the receiver may have given one up, of which nothing had come."""
+        self._most = max(self._most / 2, 1.0)
 
     cdef int give_up(self, OutgoingMessage message) except -1:
         """Let a message hold its room until the receiver has given it up."""

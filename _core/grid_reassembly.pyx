@@ -244,6 +244,8 @@ cdef class GridReassembler:
     cpdef double expire(self, double now) except? -1.0:
         """Give up messages of which no fragment has come for `INCOMPLETE_TIMEOUT` seconds.
 
+        Those of ordered channels are kept.
+
         Returns when the next one expires, or infinity.
         """
         cdef GridMessage oldest
@@ -251,7 +253,11 @@ cdef class GridReassembler:
             oldest = next(iter(self._by_age))
             if now < oldest._last_arrival + INCOMPLETE_TIMEOUT:
                 return oldest._last_arrival + INCOMPLETE_TIMEOUT
+            if oldest._is_ordered:  # it is in its channel's window, and nothing may be left out
+                self._by_age.pop(oldest)
+                self._by_age[oldest] = None
+                oldest._last_arrival = now
+                continue
             self.discarded += 1
-            self.is_order_broken |= oldest._is_ordered
             self.discard(oldest)
         return INFINITY

@@ -10,14 +10,19 @@ for all that its packet carried, however the message has been cut since.
 cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from cpython.mem cimport PyMem_Calloc, PyMem_Free
+from libc.string cimport memset
 
 from mpgameserver._core.frames cimport FRAGMENT, FRAGMENT_UNIT, MESSAGE, frame_size
+from mpgameserver._core.grid_reassembly cimport INCOMPLETE_TIMEOUT
 from mpgameserver._core.message cimport RETRY_ON_TIMEOUT
 
 __all__ = ["OutgoingFragment", "OutgoingGrid", "OutgoingMessage"]
 
 cdef enum:
     WORD = 64    # bits
+
+# Seconds: the receiver keeps an incomplete message for longer after each fragment.
+cdef double KEPT = INCOMPLETE_TIMEOUT - 5.0
 
 
 cdef inline bint _has(const uint64_t *bits, uint32_t unit) noexcept:
@@ -81,6 +86,26 @@ cdef class OutgoingGrid:
             if _has(self._waiting, unit):
                 _unset(self._waiting, unit)
                 self.waiting -= 1
+
+    cdef bint restarts(self, double sent_at, double now) noexcept:
+        """Note the ack of a fragment that was sent at some time.
+
+        If the receiver may have given the message up before it came, all of it waits again: return
+        True then.
+        """
+        cdef bint is_late = self.unacked < self._units and now > self._arrived + KEPT
+        if is_late:
+            memset(self._waiting, 0, 2 * (self._acked - self._waiting) * sizeof(uint64_t))
+            self.waiting = 0
+            self.unacked = self._units
+            self._kept_since = sent_at
+            self.on_lost(0, self._units)
+        self._arrived = max(self._arrived, sent_at)
+        return is_late
+
+    cdef bint counts(self, double sent_at) noexcept:
+        """Return True if a fragment that was sent then is not one that was given up."""
+        return sent_at >= self._kept_since
 
     cdef void on_acked(self, uint32_t first, uint32_t count) noexcept:
         cdef uint32_t unit

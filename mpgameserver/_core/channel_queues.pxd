@@ -39,7 +39,7 @@ cdef class ChannelQueues(Outbox):
     cdef object next_message(self, Py_ssize_t room, double now, double repeat_interval)
     cdef object next_redundant(self, Py_ssize_t room, double now, double interval)
     cdef bint on_part_sent(self, object part, int64_t packet_number, double now) except -1
-    cpdef int on_packet_acked(self, object contents) except -1
+    cpdef int on_packet_acked(self, object contents, double sent_at=*, double now=*) except -1
     cpdef int on_packet_lost(self, object contents, int64_t packet_number) except -1
     cpdef int expire(self, double now, double timeout) except -1
     cpdef bint has_more(self) except -1

@@ -29,10 +29,12 @@ cdef class FragmentLimits:
     cdef Py_ssize_t payload_limit    # bytes of frames; what takes more is sent in fragments
     cdef bint has_changed            # one that was refused may be begun now
     cdef BegunMessages _begun[SIZE_CLASSES]
+    cdef double _most                # messages of each size, which the path serves in time
     cdef Queue _given_up             # by when something was last sent of each
     cdef bint admits(self, OutgoingMessage message) except -1
     cdef void hold(self, OutgoingMessage message) noexcept
     cdef void release(self, OutgoingMessage message) noexcept
+    cdef void slow_down(self) noexcept
     cdef int give_up(self, OutgoingMessage message) except -1
     cdef int expire(self, double now) except -1
     cdef double next_timer(self) except? -1.0

@@ -42,7 +42,6 @@ cdef class GridMessage:
 cdef class GridReassembler:
     cdef readonly Share share       # charged for incomplete messages, and for what channels keep
     cdef readonly int64_t discarded        # messages that were given up
-    cdef readonly bint is_order_broken     # one of them was of an ordered channel
     cdef readonly int64_t held_bytes       # the totals of the incomplete messages
     cdef dict _by_age               # GridMessage -> None; the longest without a fragment is first
     cdef GridMessage _newest        # the last of them

@@ -12,6 +12,8 @@ cdef class OutgoingGrid:
     cdef uint32_t _units
     cdef uint32_t waiting, unacked     # units
     cdef uint32_t _first_waiting    # none waits below
+    cdef double _arrived            # the newest acked fragment was sent then
+    cdef double _kept_since         # what was sent before may have been given up
 
     cdef uint32_t waiting_run(self, uint32_t most, uint32_t *first) noexcept
     cdef uint32_t unacked_run(
@@ -19,6 +21,8 @@ cdef class OutgoingGrid:
     ) noexcept
     cdef uint32_t acked_bytes(self, uint32_t size) noexcept
     cdef void on_sent(self, uint32_t first, uint32_t count) noexcept
+    cdef bint restarts(self, double sent_at, double now) noexcept
+    cdef bint counts(self, double sent_at) noexcept
     cdef void on_acked(self, uint32_t first, uint32_t count) noexcept
     cdef void on_lost(self, uint32_t first, uint32_t count) noexcept
 

@@ -432,6 +432,62 @@ def test_no_more_is_begun_than_a_receiver_holds(size, most):
     assert not {frame.channel for frame in pair.packets[-1].frames} <= begun
 
 
+def given_up_midway() -> tuple[ChannelPair, list[Packet], bytes]:
+    """A message of which the receiver has given up the first half, with the packets of the rest."""
+    pair, message = ChannelPair(), bytes(range(250)) * 16
+    pair.add(message, name="it")
+    first, *others = pair.send_all()
+    assert pair.receive(first)
+    pair.now = 0.1
+    pair.ack(first)
+    pair.now = 0.2 + INCOMPLETE_TIMEOUT
+    pair.reassembler.expire(pair.now)
+    assert pair.reassembler.discarded == 1
+    for packet in others:
+        pair.lose(packet)
+    return pair, pair.send_all(), message
+
+
+def test_a_message_that_the_receiver_may_have_given_up_is_sent_again_as_a_whole():
+    """Its path was too slow, or has lost all that was sent of it for half a minute."""
+    pair, others, message = given_up_midway()
+    for packet in others:
+        assert pair.receive(packet)
+        pair.ack(packet)
+    assert pair.outcomes["it"] == []
+    pair.run()
+    assert pair.outcomes["it"] == [True]
+    assert pair.delivered[0] == [message]
+
+
+def test_an_ack_of_what_came_before_it_was_given_up_counts_no_more():
+    pair, others, message = given_up_midway()
+    late = pair.packets[1]
+    for packet in others:
+        assert pair.receive(packet)
+        pair.ack(packet)
+    pair.ack(late)
+    assert pair.outcomes["it"] == []
+    pair.run()
+    assert pair.delivered[0] == [message]
+
+
+def test_on_a_path_that_is_too_slow_fewer_messages_are_begun():
+    """One fragment in 3 s: of the 40 that a fast path would begin, each would get one in 120 s."""
+    pair = ChannelPair()
+    pair.delay = 0.0
+    for n in range(100):
+        pair.add(numbered(0, n, 3000), name=n)
+    while any(outcome != [True] for outcome in pair.outcomes.values()):
+        packet = pair.send()
+        if packet is not None and pair.receive(packet):
+            pair.ack(packet)
+        pair.now += 3.0
+        pair.reassembler.expire(pair.now)
+        assert pair.now < 3 * 3600
+    assert len(pair.delivered[0]) == 100
+
+
 def test_those_that_wait_for_room_are_begun_in_turn():
     """A long message is not kept waiting by shorter ones that would fit before it."""
     pair = ChannelPair(dict.fromkeys((1, 2, 3), ORDERED))

@@ -184,7 +184,7 @@ class ChannelPair:
             packet.is_acked = True
             for frame in packet.frames:
                 self.ledger.on_acked(frame)
-            self.queues.on_packet_acked(packet.contents)
+            self.queues.on_packet_acked(packet.contents, packet.sent_at, self.now)
             self.complete()
 
     def lose(self, packet: Packet) -> None:
