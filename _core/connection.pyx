@@ -205,8 +205,8 @@ cdef class Connection:
             self._end(_disconnected)
         elif self.endpoint.was_reset and self.is_live:
             self._end(_dropped)  # the server does not know the session any more
-        elif not self.is_live and reason == ACCEPTED and self.endpoint.protocol == 2:
-            self._owes_disconnect = True  # the reply to the peer's CLOSE was lost
+        elif not self.is_live and self.endpoint.owes_close(reason == ACCEPTED, now):
+            self._owes_disconnect = True
         return None if reason == ACCEPTED else DROP_REASONS[<int>reason - 1]
 
     cpdef void advance(self, double now) except *:

@@ -94,6 +94,13 @@ cdef class Endpoint:
         """
         return INFINITY
 
+    cdef bint owes_close(self, bint accepted, double now) noexcept:
+        """Return True if a packet that came after the end is to be told of it.
+
+        It was `accepted` or not.
+        """
+        return False
+
     cpdef bytes abort(self, double now):
         """Close at once, and return a datagram that tells the peer.
 

@@ -17,13 +17,7 @@ from mpgameserver._core.budget cimport ITEM_COST
 from mpgameserver._core.channel_receiver cimport ChannelReceiver, receiver_at
 from mpgameserver._core.drop_reason cimport REASON_COUNT, DropReason
 from mpgameserver._core.endpoint cimport Endpoint
-from mpgameserver._core.endpoint2_state cimport (
-    CLOSE_PROTOCOL,
-    CLOSING_PTOS,
-    Endpoint2State,
-    break_rule,
-    speaks,
-)
+from mpgameserver._core.endpoint2_state cimport CLOSING_PTOS, Endpoint2State, speaks
 from mpgameserver._core.fifo cimport Fifo, queue_pop
 from mpgameserver._core.frames cimport ACCEPT, CONNECT, KEM, PATH_DATA_SIZE
 from mpgameserver._core.receiving2 cimport open_datagram
@@ -48,7 +42,8 @@ cdef class Endpoint2(Endpoint2State):
 
     `own_secret` and `peer_secret` are the traffic secrets of what this side and the peer seal, each
     a `TrafficSecret`. `connection_id` has 8 bytes. `max_datagram` is the size of the largest
-    datagram to send, in bytes, at least 1,200. Raises ValueError for other values.
+    datagram to send, in bytes, at least 1,200. `sealed_before` packets were sealed under the first
+    key already. Raises ValueError for other values.
     """
 
     # -- the start --------------------------------------------------------------------------------
@@ -196,6 +191,13 @@ cdef class Endpoint2(Endpoint2State):
             and self._now >= self._close_first_at + CLOSING_PTOS * self.rtt.pto()
         )
 
+    cdef bint owes_close(self, bint accepted, double now) noexcept:
+        cdef bint asks = accepted or self._asks_for_close
+        self._asks_for_close = False
+        if self.disconnect_received:
+            return accepted
+        return asks and not self._close_acked and now >= self._close_sent_at + self.rtt.pto()
+
     cpdef bytes abort(self, double now):
         self._now = max(self._now, now)
         self.close()
@@ -224,8 +226,6 @@ cdef class Endpoint2(Endpoint2State):
             self._queue.expire(self._now, self.message_timeout)
             if self._reassembler.share.held:
                 self._reassembler.expire(self._heard_for)
-                if self._reassembler.is_order_broken:
-                    break_rule(self, CLOSE_PROTOCOL)
             if self._now >= self._forget_at:
                 self._forget_at = INFINITY
                 self._opener.forget_previous()

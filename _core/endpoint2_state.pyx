@@ -33,7 +33,7 @@ cdef class Endpoint2State(Endpoint):
 
     def __cinit__(
         self, own_secret, peer_secret, bint is_server, double now, bytes connection_id not None, *,
-        Py_ssize_t max_datagram=LEAST_DATAGRAM,
+        Py_ssize_t max_datagram=LEAST_DATAGRAM, int64_t sealed_before=0,
     ):
         if PyBytes_GET_SIZE(connection_id) != CONNECTION_ID_SIZE:
             raise ValueError(f"a connection id of {len(connection_id)} bytes")
@@ -50,6 +50,7 @@ cdef class Endpoint2State(Endpoint):
             max_datagram - 1 - PyBytes_GET_SIZE(self._outgoing_id) - MAX_NUMBER_SIZE - TAG_SIZE
         )
         self._sealer = PacketSealer(own_secret, own_secret.mask())
+        self._sealer.sealed = sealed_before
         self._opener = PacketOpener(peer_secret, peer_secret.mask())
         self.received_packets = ReceivedPackets()
         self.send_queue = self._queue = ChannelQueues(self._frames_limit - ACK_SPACE)

@@ -42,7 +42,6 @@ from mpgameserver._core.endpoint2_state cimport (
     CLOSING_PTOS,
     Endpoint2State,
     break_rule,
-    microseconds,
 )
 from mpgameserver._core.fifo cimport Fifo, queue_append
 from mpgameserver._core.frames cimport (
@@ -79,6 +78,7 @@ from mpgameserver._core.inspection cimport (
 from mpgameserver._core.packet_cipher cimport borrow_buffer, give_back_buffer
 from mpgameserver._core.packet_protection cimport SealedHeader
 from mpgameserver._core.received_packets cimport REMEMBERED_PACKETS
+from mpgameserver._core.rounding cimport microseconds
 from mpgameserver._core.sending2 cimport update_key
 from mpgameserver._core.varint cimport Cursor
 
@@ -102,7 +102,7 @@ cdef DropReason open_datagram(
     cdef unsigned char *frames
     cdef Py_ssize_t size
     cdef int64_t newest = endpoint.received_packets.newest()
-    if endpoint.error_code:
+    if endpoint.error_code and not endpoint._close_packet:
         return UNEXPECTED
     if not endpoint._opener.unmask(datagram, endpoint._incoming_id_size, newest, &header):
         endpoint.was_reset = endpoint.was_reset or _is_reset(endpoint, datagram)
@@ -116,9 +116,31 @@ cdef DropReason open_datagram(
             if endpoint._dropped[<int>NOT_AUTHENTIC] + 1 >= MAX_FORGED:
                 break_rule(endpoint, CLOSE_KEYS)
             return NOT_AUTHENTIC
+        if endpoint.error_code:
+            return _use_closing(endpoint, header.number, frames, frames + size)
         return _use(endpoint, header.number, frames, size, datagram, now)
     finally:
         give_back_buffer(frames)
+
+
+cdef DropReason _use_closing(
+    Endpoint2State endpoint, int64_t number, const unsigned char *frames, const unsigned char *end
+) except? REASON_COUNT:
+    """Use of a packet behind the CLOSE for a broken rule only what says that it has arrived.
+
+    Any other asks for the CLOSE again (RFC 9000 section 10.2.1), once: it may be a replay.
+    """
+    cdef Cursor cursor
+    cdef Frame frame
+    endpoint.received_packets.enter(number)
+    cursor.next, cursor.end = frames, end
+    while cursor.next < cursor.end and take_frame(&cursor, &frame):
+        if frame.type == CLOSE:
+            endpoint._close_acked = True
+        elif frame.type == ACK and _inspect_ack(endpoint, &frame):
+            apply_ack(endpoint, &frame)
+    endpoint._asks_for_close = True
+    return UNEXPECTED
 
 
 cdef bint _is_reset(Endpoint2State endpoint, bytes datagram) except -1:

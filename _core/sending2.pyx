@@ -19,7 +19,6 @@ from mpgameserver._core.endpoint2_state cimport (
     Endpoint2State,
     awaits_kem,
     break_rule,
-    microseconds,
     next_skip,
     ping_interval,
     speaks,
@@ -59,6 +58,7 @@ from mpgameserver._core.frames cimport (
 from mpgameserver._core.outgoing cimport fill_frame, is_fragment
 from mpgameserver._core.packet_header cimport TAG_SIZE
 from mpgameserver._core.packet_protection cimport MAX_PHASE_PACKETS, number_size
+from mpgameserver._core.rounding cimport microseconds
 from mpgameserver._core.send_limits cimport ANYTHING, MESSAGES, NOTHING, Room
 from mpgameserver._core.send_queue cimport MAX_REDUNDANT_BYTES
 from mpgameserver._core.sent_window cimport MAX_SENT_SLOTS
@@ -72,6 +72,7 @@ cdef enum:
     # nothing then, and a game's sessions in virtual time do not depend on chance.
     SKIP_SPAN = 16
     MANY_WAITING = 32      # so that those sent within the next round trip are fewer than 127
+    CLOSE_RESERVE = 128    # packets of a key that are left for CLOSEs: they last for 3 s
     TWO_BYTES = 129        # packets from one that take a number of two bytes
 
 cdef double LEAST_ROUND_TRIP = MAX_ACK_DELAY_MS / 1000.0     # of `wants_ping`
@@ -348,7 +349,7 @@ cdef bint renew_key(Endpoint2State endpoint) except -1:
     )
     if may_begin and (endpoint._wants_key or endpoint._sealer.sealed >= UPDATE_AFTER):
         return update_key(endpoint)
-    if endpoint._sealer.sealed >= MAX_PHASE_PACKETS:
+    if endpoint._sealer.sealed >= MAX_PHASE_PACKETS - CLOSE_RESERVE:
         break_rule(endpoint, CLOSE_KEYS)
     return endpoint.error_code == 0
 

@@ -46,6 +46,7 @@ cdef class Endpoint:
     cpdef double next_timer(self) except? -1.0
     cpdef bint ack_is_due(self) noexcept
     cpdef bint disconnect_acked(self) noexcept
+    cdef bint owes_close(self, bint accepted, double now) noexcept
     cpdef bytes abort(self, double now)
     cdef int set_close(self, int64_t code, bytes text) except -1
     cdef int send_on(self, int channel, bytes data, int8_t retry, object callback) except -1

@@ -9,7 +9,6 @@ from mpgameserver._core.grid_reassembly cimport GridReassembler
 from mpgameserver._core.packet_protection cimport PacketOpener, PacketSealer
 from mpgameserver._core.peer_clock cimport PeerClock
 from mpgameserver._core.received_packets cimport ReceivedPackets
-from mpgameserver._core.rounding cimport floor_integer
 from mpgameserver._core.setup_pieces cimport SetupPieces
 
 cdef enum:
@@ -47,7 +46,7 @@ cdef class Endpoint2State(Endpoint):
     cdef double _followed_at, _forget_at
     cdef double _close_sent_at, _close_first_at
     cdef int64_t _close_packet                # the newest with a CLOSE; 0: none
-    cdef bint _wants_key, _windows_due, _close_acked
+    cdef bint _wants_key, _windows_due, _close_acked, _asks_for_close
     cdef bint _sends_fast                     # many packets have waited for an ack at once
 
 cdef int64_t next_skip(Endpoint2State endpoint, int64_t number) noexcept
@@ -73,6 +72,3 @@ cdef inline bint break_rule(Endpoint2State endpoint, int64_t code) noexcept:
 cdef inline double ping_interval(Endpoint2State endpoint) noexcept:
     # Return after which time without a sample a PING is due, within the peer's patience.
     return min(PING_INTERVAL, endpoint.peer_idle_timeout / 3)
-
-cdef inline int64_t microseconds(double now) noexcept:
-    return max(floor_integer(now * 1e6), <int64_t>0)

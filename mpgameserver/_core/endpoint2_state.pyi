@@ -22,6 +22,7 @@ class Endpoint2State(Endpoint):
         connection_id: bytes,
         *,
         max_datagram: int = 1200,
+        sealed_before: int = 0,
     ) -> Self: ...
     @property
     def connection_id(self) -> bytes: ...

@@ -12,3 +12,6 @@ cdef inline int64_t floor_integer(double value) noexcept nogil:
     if -limit <= value <= limit:
         return <int64_t>floor(value)
     return <int64_t>(limit if value > 0 else -limit)
+
+cdef inline int64_t microseconds(double now) noexcept nogil:
+    return max(floor_integer(now * 1e6), <int64_t>0)

@@ -47,7 +47,8 @@ from support.wire2.frames import (
 )
 
 from mpgameserver._core.receiving2 import MAX_EARLY_PACKETS
-from mpgameserver.enums import ConnectionStatus
+from mpgameserver._core.session import Session
+from mpgameserver.enums import ConnectionStatus, DisconnectReason
 from mpgameserver.netsim import LinkConditions
 from mpgameserver.wire.protocol2.kem_frames import LateDecapsulation, LateEncapsulation
 from mpgameserver.wire.protocol2.ml_kem import DecapsulationKey
@@ -571,6 +572,47 @@ class TestKeyExchange:
         side.receive(hand.make(Connect(100, 0, b"a" * 20)), 0.0)
         side.receive(hand.make(Kem(1184, 0, b"a" * 20)), 0.0)
         assert side.endpoint.error_code == PROTOCOL
+
+
+class TestKeyLimit:
+    """Of 2^23 packets that one key may seal."""
+
+    LIMIT = 1 << 23
+
+    def worn(self, left: int, is_server: bool = False) -> tuple[Side, Hand]:
+        """A side that may seal so many packets, and a peer that never acks what it has sent."""
+        side = Side(is_server, sealed_before=self.LIMIT - left)
+        return side, Hand(not is_server)
+
+    def test_half_of_it_is_enough_to_go_on_to_the_next_one(self):
+        pair = SessionPair(client=Side(is_server=False, sealed_before=self.LIMIT // 2 - 20)).open()
+        for _ in range(30):
+            pair.client.say(0, b"text")
+            pair.run(0.1)
+        assert pair.client.endpoint.key_phase == pair.server.endpoint.key_phase == (1, 1)
+        assert pair.client.closed is None
+
+    def test_a_side_whose_peer_lets_it_not_update_closes_with_keys(self):
+        side, hand = self.worn(left=150)
+        found: list[Frame] = []
+        for n in range(400):
+            found += hand.take(side.datagrams(n * 0.02))
+            side.receive(hand.make(Ping()), n * 0.02)
+        assert side.closed == (8, "")
+        assert set(of_type(Close, found)) == {Close(8, b"")}
+        assert side.connection.status == ConnectionStatus.DROPPED
+        assert 10 < len(hand.read) <= 150
+
+    def test_the_servers_reason_says_so(self):
+        class Owner:
+            now = 0.0
+
+        side, hand = self.worn(left=100, is_server=True)
+        side.receive(hand.make(Ping()), 0.0)
+        side.datagrams(0.0)
+        side.datagrams(0.1)
+        session = Session(side.connection, ("192.0.2.1", 5000), b"", Owner(), CONNECTION_ID)
+        assert session.end() == DisconnectReason.KEY_LIMIT
 
 
 class TestReordering:

@@ -10,11 +10,12 @@ import pytest
 from support import wire
 from support.handshaking2 import ML_KEM, SecondClient, addresses
 from support.players2 import Player2
-from support.serverworld import ROOT_KEY, World
+from support.serverworld import DEAD, ROOT_KEY, World
 from support.wire2 import handshake
-from support.wire2.frames import Close, Ping
+from support.wire2.frames import Close, Message, Ping
 
 from mpgameserver.enums import PacketType
+from mpgameserver.netsim import LinkPair
 from mpgameserver.server.admission2 import RESETS_AT_ONCE, RESETS_PER_SECOND
 from mpgameserver.server.context import ServerContext
 from mpgameserver.server.limits import Limits
@@ -295,6 +296,65 @@ class TestClosing:
         player.peer.receive(reply)
         assert player.peer._newest_acked == player.peer._session.newest_sent
         assert server.say(b"\x08" + player.connection_id + bytes(40), address=player.address) == []
+
+    def broken(self) -> tuple[Server, Player2]:
+        """A session that was closed for a broken rule, with a CLOSE that was lost."""
+        server = Server()
+        player = Player2(server).join()
+        server.run(1.0)
+        player.is_held, player.links = True, LinkPair(DEAD)
+        server.say(player.peer.packet_of(Message(0, 0, b"")), address=player.address)
+        server.run(0.2)
+        assert server.handler.reasons == ["protocol violated"]
+        return server, player
+
+    def test_what_comes_after_a_close_for_a_broken_rule_is_answered_with_it(self) -> None:
+        """At most once in a probe timeout (RFC 9000 section 10.2.1)."""
+        server, player = self.broken()
+        server.run(1.0)
+        packets = [player.peer.packet_of(Ping()) for _ in range(20)]
+        [again] = server.say(*packets, address=player.address)
+        player.peer.receive(again)
+        assert player.closed == (1, "")
+
+    def test_a_packet_that_breaks_a_rule_again_is_answered_with_it_too(self) -> None:
+        server, player = self.broken()
+        server.run(1.0)
+        packet = player.peer.packet_of(Message(0, 0, b""))
+        assert len(server.say(packet, address=player.address)) == 1
+
+    def test_no_replay_nor_forgery_is(self) -> None:
+        server, player = self.broken()
+        server.run(1.0)
+        packet = player.peer.packet_of(Ping())
+        assert len(server.say(packet, address=player.address)) == 1
+        server.run(1.0)
+        sealed = [datagram for datagram in player.sent if 8 <= datagram[0] < 16]
+        forged = packet[:-1] + bytes([packet[-1] ^ 1])
+        assert server.say(packet, forged, *sealed, address=("10.7.7.7", 7)) == []
+
+    def test_nor_is_the_ack_of_it(self) -> None:
+        server, player = self.broken()
+        server.run(1.0)
+        [closing] = server.say(player.peer.packet_of(Ping()), address=player.address)
+        player.peer.receive(closing)
+        for _ in range(5):
+            server.run(0.2)
+            for datagram in player.peer.datagrams(server.now):
+                assert server.say(datagram, address=player.address) == []
+
+    def test_what_comes_after_a_kick_at_once_is_answered_too(self) -> None:
+        server = Server()
+        player = Player2(server).join()
+        server.run(1.0)
+        player.is_held, player.links = True, LinkPair(DEAD)
+        server.context.setBlockList([player.address[0]])
+        server.run(0.1)
+        server.context.setBlockList([])
+        server.run(1.0)
+        assert len(server.engine.sessions) == 0
+        packets = [player.peer.packet_of(Ping()) for _ in range(20)]
+        assert len(server.say(*packets, address=player.address)) == 1
 
     def test_those_that_are_kept_are_bounded(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("mpgameserver.server.closed.MAX_CLOSED", 3)

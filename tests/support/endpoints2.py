@@ -54,7 +54,9 @@ RELIABLE = (0, CHAT, LOOT)
 RESET_TOKEN = b"t" * 16
 
 
-def new_endpoint2(is_server: bool = False, now: float = 0.0, max_datagram: int = 1200) -> Endpoint2:
+def new_endpoint2(
+    is_server: bool = False, now: float = 0.0, max_datagram: int = 1200, sealed_before: int = 0
+) -> Endpoint2:
     """An endpoint at the start of a session."""
     own, other = ("server", "client") if is_server else ("client", "server")
     return Endpoint2(
@@ -64,6 +66,7 @@ def new_endpoint2(is_server: bool = False, now: float = 0.0, max_datagram: int =
         now,
         connection_id=CONNECTION_ID,
         max_datagram=max_datagram,
+        sealed_before=sealed_before,
     )
 
 
@@ -76,9 +79,10 @@ class Side:
         now: float = 0.0,
         credential: bytes = b"",
         exchange: LateDecapsulation | LateEncapsulation | None = None,
+        sealed_before: int = 0,
     ) -> None:
         self.is_server = is_server
-        self.endpoint = new_endpoint2(is_server, now)
+        self.endpoint = new_endpoint2(is_server, now, sealed_before=sealed_before)
         if exchange is not None:
             self.endpoint.exchange_keys(exchange)
         self.connection = Connection(self.endpoint, 1, Timing())
