@@ -2,15 +2,15 @@
 --
 --     tshark -X lua_script:mpgameserver.lua -r capture.pcapng -Y mpgameserver
 --
--- Protocol 1: the clear header; what is sealed stays sealed. docs/protocol.md has the format.
--- Protocol 2: handshakes, and with a key log (-o mpgameserver.keylog_file:keys.txt) all frames.
--- docs/protocol2.md has the format. Wireshark's Lua has no ciphers, so they are here: SHA-256,
--- AES-128 and GCM, slow but enough to look at packets.
+-- Headers and handshakes of both protocols; with a key log (-o mpgameserver.keylog_file:keys.txt)
+-- all messages and frames. docs/protocol.md and docs/protocol2.md have the formats. Wireshark's Lua
+-- has no ciphers, so they are here: SHA-256, AES-128 and GCM, slow but enough to look at packets.
 --
 -- It runs on the Lua of any Wireshark: 5.1 to 5.4.
 
 local HEADER_SIZE, TAG_SIZE, CRC_SIZE, NUMBER_SIZE = 20, 16, 4, 2
 local FILLER_START, OFFER_MAGIC = 101, "MPGOFFER" -- in a hello of version 1
+local TAGGED_INTEGERS, TAGGED_BYTES = { [3] = 1, [4] = 2, [5] = 4, [6] = 8 }, 14
 local RECEIVERS = { FSOS = "server", FSOC = "client" }
 local TYPES = {
     [1] = "CLIENT_HELLO",
@@ -117,6 +117,12 @@ add("uint64", "received_at", "Received, in microseconds")
 add("uint64", "left_at", "Left, in microseconds")
 add("bytes", "reserved", "Reserved frame")
 add("bytes", "credential", "Credential")
+
+-- Messages of protocol 1.
+add("uint8", "message_type", "Message type", base.DEC, TYPES)
+add("uint16", "fragment_of", "Fragmented message")
+add("uint16", "fragment_index", "Fragment")
+add("uint16", "fragment_count", "Fragments")
 
 protocol.fields = {}
 for _, field in pairs(f) do
@@ -449,15 +455,18 @@ local MOST_SEARCHES = 4 -- packets that do not open on which much is tried
 local MOST_IN_RUN, MOST_IN_DATAGRAM, FIRST_DATAGRAM = 128, 1472, 1200
 local NEAR = 4096 -- how far the first number of a run may be from the largest before it
 local MOST_SESSIONS_ON_PATH = 8
+local MOST_KEYS = 256 -- of protocol 1 that are tried on a path whose SERVER_HELLO was not captured
 local LEAST_SEALED = { client = 27, server = 19 }
 local ID_SIZE = 8
 
 local logged, log_offset = {}, 0 -- secrets by connection id in hexadecimal, side and phase
-local sessions, paths, opened = {}, {}, {}
+local session_keys = { by_salt = {}, in_order = {} } -- those of protocol 1
+local sessions, paths, opened, paths_1 = {}, {}, {}, {}
 
 local function forget()
     logged, log_offset = {}, 0
-    sessions, paths, opened = {}, {}, {}
+    session_keys = { by_salt = {}, in_order = {} }
+    sessions, paths, opened, paths_1 = {}, {}, {}, {}
 end
 protocol.init = forget
 protocol.prefs_changed = forget
@@ -468,7 +477,21 @@ local function unhex(digits)
     end))
 end
 
+local function take_session_key(salt, key)
+    salt = salt:lower()
+    if #salt == 32 and #key == 32 and not session_keys.by_salt[salt] then
+        local cipher = gcm_key(unhex(key))
+        session_keys.by_salt[salt] = cipher
+        table.insert(session_keys.in_order, cipher)
+    end
+end
+
 local function take_line(line)
+    local salt, key = line:match("^MPG1_SESSION_KEY (%x+) (%x+)%s*$")
+    if salt then
+        take_session_key(salt, key)
+        return
+    end
     local side, phase, id, secret = line:match("^MPG2_(%u+)_TRAFFIC_SECRET_(%d%d?) (%x+) (%x+)%s*$")
     if not side or #id ~= 2 * ID_SIZE or #secret ~= 64 then
         return
@@ -760,7 +783,7 @@ end
 -- Each of these returns a value, where it begins, counted from 0, and how many bytes it has.
 function Reader:take(size)
     local start = self.at
-    if size > #self.bytes - start + 1 then
+    if size < 0 or size > #self.bytes - start + 1 then
         error(BROKEN)
     end
     self.at = start + size
@@ -1437,27 +1460,176 @@ local function dissect_offer(tvb, start, tree)
     end
 end
 
-local function dissect_body(tvb, offset, tree)
-    local length, body = tvb(offset + 13, 2):uint(), offset + HEADER_SIZE
-    if is_clear(tvb, offset) then
-        if length >= NUMBER_SIZE then
-            tree:add(f.message_seq, tvb(body, NUMBER_SIZE))
+local function read_tagged_integer(r)
+    local size = TAGGED_INTEGERS[(r:uint(2))]
+    if not size then
+        error(BROKEN)
+    end
+    return (r:uint(size))
+end
+
+local function read_tagged_bytes(r)
+    if r:uint(2) ~= TAGGED_BYTES then
+        error(BROKEN)
+    end
+    return (r:take(read_tagged_integer(r)))
+end
+
+-- The path of a datagram, of which a client and a server have one each.
+local function path_1_of(tvb, offset, pinfo)
+    local is_up = RECEIVERS[tvb(offset, 4):string()] == "server"
+    local path = is_up and path_of(pinfo.src, pinfo.src_port, pinfo.dst, pinfo.dst_port)
+        or path_of(pinfo.dst, pinfo.dst_port, pinfo.src, pinfo.src_port)
+    paths_1[path] = paths_1[path] or { salts = {}, searches = MOST_SEARCHES }
+    return paths_1[path]
+end
+
+-- Notes the salt of a SERVER_HELLO: the key log tells the keys by it.
+local function note_salt(hello, path)
+    reads(function()
+        local r = reader(hello)
+        r:take(2)
+        read_tagged_bytes(r)
+        local signed = reader(read_tagged_bytes(r))
+        read_tagged_bytes(signed)
+        table.insert(path.salts, 1, tostring(ByteArray.new(read_tagged_bytes(signed), true)):lower())
+        path.salts[MOST_SESSIONS_ON_PATH + 1] = nil
+    end)
+end
+
+-- The keys that are known to belong here, the likeliest first: that of the last packet, and those
+-- whose SERVER_HELLO was seen.
+local function keys_on(path)
+    local found = { path.key }
+    for _, salt in ipairs(path.salts) do
+        found[#found + 1] = session_keys.by_salt[salt]
+    end
+    return found
+end
+
+-- In a capture that began later, the newest keys of the log.
+local function keys_to_search(path)
+    local found, all = {}, session_keys.in_order
+    if path.searches > 0 and not path.key then
+        path.searches = path.searches - 1
+        for i = #all, math.max(1, #all - MOST_KEYS), -1 do
+            found[#found + 1] = all[i]
         end
-        if length > NUMBER_SIZE then
-            tree:add(f.hello, tvb(body + NUMBER_SIZE, length - NUMBER_SIZE))
+    end
+    return found
+end
+
+-- The payload of a sealed datagram; false if none of the keys opens it.
+local function open_1(bytes, path)
+    read_key_log()
+    local header, nonce = bytes:sub(1, HEADER_SIZE), bytes:sub(1, 12)
+    local sealed, tag = bytes:sub(HEADER_SIZE + 1, -TAG_SIZE - 1), bytes:sub(-TAG_SIZE)
+    for _, find in ipairs({ keys_on, keys_to_search }) do
+        for _, key in ipairs(find(path)) do
+            local plain = open(key, nonce, header, sealed, tag, 0, 1, 1)
+            if plain then
+                path.key = key
+                return plain
+            end
         end
-        dissect_offer(tvb, body + NUMBER_SIZE + FILLER_START, tree)
-        tree:add(f.crc, tvb(body + length, CRC_SIZE))
+    end
+    return false
+end
+
+local function read_content(r, fields, kind, size)
+    if TYPES[kind] == "APP_FRAGMENT" then
+        read_uint(r, fields, "fragment_of", 2)
+        read_uint(r, fields, "fragment_index", 2)
+        read_uint(r, fields, "fragment_count", 2)
+        read_bytes(r, fields, "fragment", size - 6)
     else
-        if length > 0 then
-            tree:add(f.sealed, tvb(body, length))
-        end
-        tree:add(f.tag, tvb(body + length, TAG_SIZE))
+        read_bytes(r, fields, "message", size)
     end
 end
 
+-- The messages of a payload; the last one is marked where it is none.
+local function messages_of(plain, kind, count)
+    local r, found = reader(plain), {}
+    local function read_one(message)
+        local size = #plain - NUMBER_SIZE
+        if count > 1 then
+            size = r:uint(2)
+        end
+        read_uint(r, message.fields, "message_seq", NUMBER_SIZE)
+        if count > 1 then
+            message.kind = read_uint(r, message.fields, "message_type", 1)
+        end
+        read_content(r, message.fields, message.kind, size)
+    end
+    while #found < count do
+        local message = { kind = kind, start = r.at - 1, fields = {} }
+        message.is_broken = not reads(read_one, message)
+        message.size = r.at - 1 - message.start
+        found[#found + 1] = message
+        if message.is_broken then
+            break
+        end
+    end
+    return found
+end
+
+local function dissect_payload(plain, kind, count, tree)
+    if #plain == 0 then
+        return
+    end
+    local tvb = ByteArray.new(plain, true):tvb("Messages")
+    for _, message in ipairs(messages_of(plain, kind, count)) do
+        local name = TYPES[message.kind] or "invalid"
+        local range = message.size > 0 and tvb(message.start, message.size) or tvb(0, 1)
+        local item = tree:add(f.frame, range, name)
+        add_fields(item, tvb, 0, message.fields)
+        if message.is_broken then
+            item:add_proto_expert_info(malformed)
+        end
+    end
+end
+
+local function dissect_sealed_1(tvb, offset, length, pinfo, tree)
+    local bytes = tvb(offset, HEADER_SIZE + length + TAG_SIZE):raw()
+    local key = pinfo.number .. " " .. bytes:sub(-TAG_SIZE)
+    local path = path_1_of(tvb, offset, pinfo)
+    if opened[key] == nil then
+        opened[key] = open_1(bytes, path)
+    end
+    if length > 0 then
+        tree:add(f.sealed, tvb(offset + HEADER_SIZE, length))
+    end
+    tree:add(f.tag, tvb(offset + HEADER_SIZE + length, TAG_SIZE))
+    if opened[key] then
+        local kind, count = tvb(offset + 12, 1):uint(), tvb(offset + 15, 1):uint()
+        dissect_payload(opened[key], kind, count, tree)
+    elseif #keys_on(path) > 0 then
+        tree:add_proto_expert_info(unopened)
+    end
+end
+
+local function dissect_body(tvb, offset, pinfo, tree)
+    local length, body = tvb(offset + 13, 2):uint(), offset + HEADER_SIZE
+    if not is_clear(tvb, offset) then
+        dissect_sealed_1(tvb, offset, length, pinfo, tree)
+        return
+    end
+    if length >= NUMBER_SIZE then
+        tree:add(f.message_seq, tvb(body, NUMBER_SIZE))
+    end
+    if length > NUMBER_SIZE then
+        local hello = tvb(body + NUMBER_SIZE, length - NUMBER_SIZE)
+        tree:add(f.hello, hello)
+        if TYPES[tvb(offset + 12, 1):uint()] == "SERVER_HELLO" then
+            note_salt(hello:raw(), path_1_of(tvb, offset, pinfo))
+        end
+    end
+    dissect_offer(tvb, body + NUMBER_SIZE + FILLER_START, tree)
+    tree:add(f.crc, tvb(body + length, CRC_SIZE))
+end
+
 -- One of the datagrams; `is_last` when none of the capture follows it.
-local function dissect_datagram(tvb, offset, is_last, tree)
+local function dissect_datagram(tvb, offset, is_last, pinfo, tree)
     local there, whole, past = tvb:captured_len(), tvb:reported_len(), said_end(tvb, offset)
     local shown = math.min(past, there)
     local subtree = tree:add(
@@ -1469,14 +1641,14 @@ local function dissect_datagram(tvb, offset, is_last, tree)
     if past > whole or (is_last and past < whole and there == whole) then
         subtree:add_proto_expert_info(bad_size)
     elseif past <= there then
-        dissect_body(tvb, offset, subtree)
+        dissect_body(tvb, offset, pinfo, subtree)
     end
 end
 
-local function dissect_protocol_1(tvb, tree)
+local function dissect_protocol_1(tvb, pinfo, tree)
     local places = beginnings(tvb)
     for place, offset in ipairs(places) do
-        dissect_datagram(tvb, offset, place == #places, tree)
+        dissect_datagram(tvb, offset, place == #places, pinfo, tree)
     end
     local info = summary(tvb, 0)
     if #places > 1 then
@@ -1490,7 +1662,7 @@ end
 function protocol.dissector(tvb, pinfo, tree)
     local info
     if is_header(tvb, 0) then
-        info = dissect_protocol_1(tvb, tree)
+        info = dissect_protocol_1(tvb, pinfo, tree)
     elseif is_handshake(tvb) then
         info = dissect_handshake(tvb, pinfo, tree)
     elseif is_sealed(tvb) then

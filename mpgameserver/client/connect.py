@@ -134,6 +134,7 @@ class Attempt:
             only_version_2=options.only_version_2,
             require_hybrid=options.require_hybrid,
             ml_kem=find_ml_kem(),
+            key_log=key_log,
         )
         self._setups: list[SessionSetup] = []
         """Those that may still be accepted; CONNECT is sent in the last one."""

@@ -26,6 +26,7 @@ from mpgameserver.client.candidates import Candidate, CandidateTable
 from mpgameserver.crypto import EllipticCurvePrivateKey, EllipticCurvePublicKey
 from mpgameserver.enums import PacketType
 from mpgameserver.errors import ProtocolError
+from mpgameserver.transport.keylog import KeyLog
 from mpgameserver.wire.handshake import (
     CLEAR_OVERHEAD,
     ClientHello,
@@ -81,7 +82,8 @@ class ClientHandshake:
 
     `now` is the monotonic time and `wall_start` the Unix time, in seconds. `trusted_key` is the
     server's root key; None trusts any key. `rng` chooses the candidate to evict from a full table,
-    `private_key` is the client's ephemeral key, a new one by default.
+    `private_key` is the client's ephemeral key, a new one by default. `key_log` gets the key of
+    each candidate.
     """
 
     def __init__(
@@ -91,6 +93,7 @@ class ClientHandshake:
         wall_start: float,
         rng: Random | None = None,
         private_key: EllipticCurvePrivateKey | None = None,
+        key_log: KeyLog | None = None,
     ) -> None:
         self.saw_wrong_key: bool = False
         """True once a reply arrived that was signed by another root key."""
@@ -104,6 +107,7 @@ class ClientHandshake:
         self._hello_messages: dict[tuple[int, bytes], bytes] = {}
         self._paths: dict[Hashable, _Path] = {}
         self._candidates = CandidateTable(rng or SystemRandom())
+        self._key_log = key_log
         self._last_response_number = 0
         self._verifications = self._trials = 0
 
@@ -274,4 +278,6 @@ class ClientHandshake:
 
     def _candidate(self, path: _Path, hello: ServerHello, hello_seq: int) -> Candidate:
         key = session_key(self._private_key, hello.ephemeral_key(), hello.salt)
+        if self._key_log is not None:
+            self._key_log.write_protocol_1(hello.salt, key)
         return Candidate(path.key, hello.signed, session_cipher(key), hello.token, hello_seq)

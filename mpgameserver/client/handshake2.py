@@ -27,6 +27,7 @@ from mpgameserver.client.handshake import (
 from mpgameserver.crypto import EllipticCurvePrivateKey, EllipticCurvePublicKey
 from mpgameserver.enums import PacketType
 from mpgameserver.errors import HandshakeError, ProtocolError
+from mpgameserver.transport.keylog import KeyLog
 from mpgameserver.wire.handshake import (
     HELLO_FILLER_START,
     ServerHello,
@@ -123,7 +124,8 @@ class ClientHandshake2:
     server's root key; None trusts any key. `audience` is the name of the service that is expected.
     With `only_version_2` answers in version 1 are dropped, with `require_hybrid` those that have no
     ciphertext of ML-KEM and take no key in KEM frames. Without `ml_kem` no encapsulation key is
-    offered. `rng` chooses the candidate of version 1 to evict from a full table, and among RETRYs.
+    offered. `key_log` gets the keys of sessions of version 1. `rng` chooses the candidate of
+    version 1 to evict from a full table, and among RETRYs.
     """
 
     def __init__(
@@ -136,6 +138,7 @@ class ClientHandshake2:
         only_version_2: bool = False,
         require_hybrid: bool = False,
         ml_kem: MlKem | None = None,
+        key_log: KeyLog | None = None,
         rng: Random | None = None,
         random_bytes: RandomBytes = os.urandom,
     ) -> None:
@@ -162,7 +165,7 @@ class ClientHandshake2:
         self._require_hybrid = require_hybrid
         self._rng = rng or SystemRandom()
         self._version_1 = ClientHandshake(
-            trusted_key, now, wall_start, self._rng, self._private_key
+            trusted_key, now, wall_start, self._rng, self._private_key, key_log
         )
         self._paths: dict[Hashable, _Path] = {}
         self._due_again: list[tuple[Hashable, HelloForm]] = []

@@ -83,8 +83,8 @@ class UdpClient:
             middle.
         trace: a file to which a line is appended for each datagram; by default, the one that the
             environment variable MPGAMESERVER_TRACE names, if it is set.
-        key_log: a file to which the keys of each session of protocol 2 are appended, for Wireshark:
-            whoever reads it reads the sessions. By default, the one that the environment variable
+        key_log: a file to which the keys of each session are appended, for Wireshark: whoever reads
+            it reads the sessions. By default, the one that the environment variable
             MPGAMESERVER_KEYLOG names, if it is set.
         minimum_protocol: 2 refuses servers that speak protocol 1 only. What only protocol 2 has
             (the parameters below) makes it 2.

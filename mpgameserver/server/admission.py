@@ -53,7 +53,7 @@ class Admission:
         self._gate = Gate(owner, log)
         settings = owner.settings
         self.handshakes: ServerHandshakes = ServerHandshakes(
-            context.root_key, owner.sessions, settings.limits
+            context.root_key, owner.sessions, settings.limits, context.key_log
         )
         self.handshakes2: ServerHandshakes2 = ServerHandshakes2(
             context.root_key,

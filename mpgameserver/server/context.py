@@ -374,7 +374,7 @@ class ServerContext:
         self.trace = None if path is None else PacketTrace(path, of_server=True)
 
     def setKeyLog(self, path: str | os.PathLike[str] | None) -> None:
-        """Append the keys of each session of protocol 2 to a file, for Wireshark.
+        """Append the keys of each session to a file, for Wireshark.
 
         Whoever reads the file reads the sessions. It takes effect for servers that are made from
         now on. Until it is called, the file is the one that the environment variable

@@ -31,6 +31,7 @@ from mpgameserver.transport.address import (
     host_of,
     limits_towards,
 )
+from mpgameserver.transport.keylog import KeyLog
 from mpgameserver.wire.handshake import (
     ClientHello,
     ServerHello,
@@ -99,10 +100,13 @@ class HalfOpenSession:
         """True once the ECDH exchange is done, so that a CHALLENGE_RESP can be verified."""
         return self._aead is not None
 
-    def exchange(self) -> None:
+    def exchange(self, key_log: KeyLog | None = None) -> None:
         """Derive the session's key: public-key work, deferred until there is a CHALLENGE_RESP."""
         client_key = ClientHello(self.client_key_der).public_key()
-        self._aead = session_cipher(session_key(self.private_key, client_key, self._salt))
+        key = session_key(self.private_key, client_key, self._salt)
+        if key_log is not None:
+            key_log.write_protocol_1(self._salt, key)
+        self._aead = session_cipher(key)
 
     def establish(self, datagram: bytes, now: float) -> Endpoint1 | None:
         """Return the session's endpoint if the datagram is the CHALLENGE_RESP, else None.

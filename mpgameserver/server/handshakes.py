@@ -31,6 +31,7 @@ from mpgameserver.server.hello_queue import WaitingHello, WaitingHellos
 from mpgameserver.server.limits import Limits
 from mpgameserver.server.sessions import SessionTable
 from mpgameserver.transport.address import IpAddress, SocketAddress, hello_payload
+from mpgameserver.transport.keylog import KeyLog
 from mpgameserver.wire.handshake import (
     ClientHello,
     ServerHello,
@@ -68,10 +69,17 @@ class EstablishedSession:
 
 
 class ServerHandshakes:
-    """Answers hellos with the server's root key, and verifies challenge responses."""
+    """Answers hellos with the server's root key, and verifies challenge responses.
+
+    `key_log` gets each key that is derived.
+    """
 
     def __init__(
-        self, root_key: EllipticCurvePrivateKey, sessions: SessionTable, limits: Limits
+        self,
+        root_key: EllipticCurvePrivateKey,
+        sessions: SessionTable,
+        limits: Limits,
+        key_log: KeyLog | None = None,
     ) -> None:
         self.half_open: HalfOpenTable = HalfOpenTable(limits)
         self.waiting: WaitingHellos = WaitingHellos(limits)
@@ -81,7 +89,7 @@ class ServerHandshakes:
         """Replies that were repeated, without public-key work."""
         self.exchanges: int = 0
         """Session keys derived, each with public-key work."""
-        self._root_key = root_key
+        self._root_key, self._key_log = root_key, key_log
         self._sessions = sessions
         self._limits = limits
         self.bucket: TokenBucket = TokenBucket(limits.handshake_rate, _burst(limits))
@@ -223,7 +231,7 @@ class ServerHandshakes:
             if len(without_key) <= 1:
                 del self._responses[address]
             if without_key:
-                without_key[0].exchange()
+                without_key[0].exchange(self._key_log)
                 self.exchanges += 1
                 return address, self._try(without_key[0], datagram, now)
             self._disconnects.pop(address, None)

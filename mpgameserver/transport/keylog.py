@@ -1,14 +1,16 @@
-"""The key log: the secrets of sessions of protocol 2, for Wireshark. Whoever reads it reads them.
+"""The key log: the keys of sessions, for Wireshark. Whoever reads it reads them.
 
 A line is in the form of an SSLKEYLOGFILE (RFC 9850): a label, what the session is told by, and a
-secret, in hexadecimal. The session is told by its connection id instead of the client's random
-bytes: two sessions may come of one hello, and the id is in each packet to the server.
+secret, in hexadecimal. In protocol 2 the session is told by its connection id instead of the
+client's random bytes: two sessions may come of one hello, and the id is in each packet to the
+server. In protocol 1, whose packets have none, it is the salt of the SERVER_HELLO.
 
     MPG2_CLIENT_TRAFFIC_SECRET_0 004fd1c7906ab1e2 5ce0...
     MPG2_SERVER_TRAFFIC_SECRET_0 004fd1c7906ab1e2 91b7...
+    MPG1_SESSION_KEY 8bd3f9d1a5c40c2f6d12a77e3e07b951 d07e...
 
-The secrets of later key phases follow from these; where ML-KEM's secret came in KEM frames, from
-those of phase 1, which have lines of their own.
+In protocol 2 the secrets of later key phases follow from these; where ML-KEM's secret came in KEM
+frames, from those of phase 1, which have lines of their own.
 """
 
 from __future__ import annotations
@@ -50,8 +52,13 @@ class KeyLog:
             self._file.path,
         )
 
+    def write_protocol_1(self, salt: bytes, key: bytes) -> None:
+        """Append the key that a handshake of protocol 1 may lead to."""
+        line = f"MPG1_SESSION_KEY {salt.hex()} {key.hex()}\n"
+        self._file.append(line.encode(), MAX_KEY_LOG_BYTES)
+
     def write(self, connection_id: bytes, secrets: SessionSecrets) -> None:
-        """Append the secrets with which a session begins."""
+        """Append the secrets with which a session of protocol 2 begins."""
         self._write(connection_id, 0, secrets.client, secrets.server)
 
     def write_mixed(

@@ -1,15 +1,27 @@
-"""The dissector for Wireshark reads headers as the codec does; needs tshark."""
+"""The dissector for Wireshark and protocol 1: headers, and with a key log the messages."""
 
 from __future__ import annotations
 
 import os
+import random
 import re
 import subprocess
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from support.serverworld import World
-from support.tshark import PREFIX, ROOT, SCRIPT, Flight, find_tshark, layers, pcap
+from support.tshark import (
+    PREFIX,
+    ROOT,
+    SCRIPT,
+    Captured,
+    Flight,
+    find_tshark,
+    layers,
+    pcap,
+    readings,
+)
 
 from mpgameserver._core.packet_header import decode_header, encode_header
 from mpgameserver.enums import PacketType
@@ -137,3 +149,70 @@ def test_a_run_that_was_captured_as_one_long_datagram_is_read_as_several(
     assert beginning == ["9", "1000", "", info]
     [first_two] = fields([run], cut=28 + 1036 + 20)
     assert first_two[:3] == ["9,10", "1000,1000", ""]
+
+
+NAMES = ("frame", "message", "fragment", "unopened", "malformed", "message_seq", "fragment_count")
+
+
+def spoken(folder: Path) -> Captured:
+    """A session with short, many and long messages both ways."""
+    world = Captured(folder)
+    player = world.join()
+    world.client_of(player).send(b"downwards", -1)
+    for text in (b"one", b"two", b"three", b""):
+        player.send(text)
+    player.send(bytes(5000))
+    world.run(0.5)
+    player.connection.disconnect(world.now)
+    world.run(0.2)
+    return world
+
+
+def test_with_a_key_log_the_messages_are_read(tshark: str, tmp_path: Path) -> None:
+    world = spoken(tmp_path)
+    found = readings(tshark, tmp_path, world.flights, *NAMES, key_log=world.log)
+    assert not any(each.fields["unopened"] or each.fields["malformed"] for each in found)
+    names = {name for each in found for name in each.fields["frame"]}
+    assert names == {"CHALLENGE_RESP", "APP", "APP_FRAGMENT", "KEEP_ALIVE", "DISCONNECT"}
+    messages = [bytes.fromhex(message) for each in found for message in each.fields["message"]]
+    assert {b"downwards", b"one", b"two", b"three"} <= set(messages)
+    together = next(each for each in found if b"two".hex() in each.fields["message"])
+    assert together.fields["frame"] == ["APP", "APP_FRAGMENT", "APP", "APP", "APP"]
+    parts = [part for each in found for part in each.fields["fragment"]]
+    assert len(bytes.fromhex("".join(parts))) == 5000
+    assert {count for each in found for count in each.fields["fragment_count"]} == {"5"}
+
+
+def test_so_they_are_in_a_capture_that_began_later(tshark: str, tmp_path: Path) -> None:
+    world = spoken(tmp_path)
+    later = [each for each in world.flights if each.datagram[12] > PacketType.SERVER_HELLO]
+    with world.log.open("a") as log:
+        log.writelines(f"MPG1_SESSION_KEY {i:032x} {i:032x}\n" for i in range(20))
+    found = readings(tshark, tmp_path, later, *NAMES, key_log=world.log)
+    assert any(b"three".hex() in each.fields["message"] for each in found)
+
+
+def test_with_another_key_log_nothing_is_read(tshark: str, tmp_path: Path) -> None:
+    world = spoken(tmp_path)
+    label, salt, _ = world.log.read_text().split()
+    world.log.write_text(f"{label} {salt} {'0' * 32}\n")
+    found = readings(tshark, tmp_path, world.flights, *NAMES, key_log=world.log)
+    assert not any(each.fields["frame"] for each in found)
+    sealed = [each.datagram[12] > PacketType.SERVER_HELLO for each in world.flights]
+    assert [bool(each.fields["unopened"]) for each in found] == sealed
+
+
+def test_any_payload_under_the_key_is_no_error(tshark: str, tmp_path: Path) -> None:
+    rng = random.Random("dissector")
+    world = spoken(tmp_path)
+    _, _, key = world.log.read_text().split()
+    flights = list(world.flights)
+    for _ in range(1000):
+        payload = rng.choice((rng.randbytes(rng.randrange(40)), bytes(rng.randrange(9))))
+        kind, count = rng.choice((3, 4, 5, 6, 7, 99)), rng.choice((0, 1, 2, 3, 255))
+        header = encode_header(False, 1_700_000_000, kind, 9, 2, 0, len(payload), count)
+        sealed = AESGCM(bytes.fromhex(key)).encrypt(header[:12], payload, header)
+        flights.append(Flight(*world.flights[0][:2], header + sealed))
+    found = readings(tshark, tmp_path, flights, *NAMES, key_log=world.log)
+    assert sum(bool(each.fields["malformed"]) for each in found) > 300
+    assert not any(each.fields["unopened"] for each in found)

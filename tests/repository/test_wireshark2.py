@@ -12,12 +12,12 @@ from typing import Any
 
 import pytest
 from support.players2 import ChannelRecorder, Player2
-from support.serverworld import World
 from support.tshark import (
     CLIENT,
     ROOT,
     SCRIPT,
     SERVER,
+    Captured,
     Flight,
     Reading,
     find_tshark,
@@ -57,7 +57,6 @@ from support.wire2.tables import (
 
 from mpgameserver import channels, testing
 from mpgameserver.server import ServerContext
-from mpgameserver.server.engine import ServerEngine
 from mpgameserver.wire.protocol2.ml_kem import find_ml_kem
 
 pytestmark = pytest.mark.extra
@@ -118,29 +117,6 @@ class Pair:
         self.client, self.server = Side("client", 1), Side("server", 2)
         self.log = folder / "keys"
         self.log.write_text(self.client.key_log + self.server.key_log)
-
-
-class Captured(World):
-    """A `World` with a key log, whose datagrams are captured as they pass."""
-
-    def __init__(self, folder: Path, **options: Any) -> None:
-        self.flights: list[Flight] = []
-        super().__init__(ChannelRecorder(), **options)
-        self.log = folder / "keys"
-        self.context.setKeyLog(self.log)
-        self.engine = ServerEngine(self.context)
-        self.engine.start(self.now)
-
-    def serve(self, arrivals: Iterable[tuple[bytes, tuple[Any, ...]]] = ()) -> None:
-        arrived = list(arrivals)
-        self.flights += [Flight(address, SERVER, datagram) for datagram, address in arrived]
-        super().serve(arrived)
-
-    def _send(self) -> bool:
-        before = len(self.sent)
-        is_done = super()._send()
-        self.flights += [Flight(SERVER, address, each) for each, address in self.sent[before:]]
-        return is_done
 
 
 class CapturedGame(testing.World):
@@ -247,7 +223,7 @@ def test_a_later_phase_may_have_a_line_of_its_own(tshark: str, tmp_path: Path) -
 
 
 def test_both_sides_go_on_under_other_keys(tshark: str, tmp_path: Path) -> None:
-    world = Captured(tmp_path, channels=[channels.Channel("chat")])
+    world = Captured(tmp_path, ChannelRecorder(), channels=[channels.Channel("chat")])
     player = Player2(world, [Channel(1, 1, (1024, 1 << 20), "chat")])
     player.address = CLIENT
     player.join()
@@ -390,7 +366,7 @@ def test_pieces_of_the_connect_data_are_shown_as_a_whole(tshark: str, tmp_path: 
 
 
 def test_the_handshake_is_read_without_keys(tshark: str, tmp_path: Path) -> None:
-    world = Captured(tmp_path, audience="chess")
+    world = Captured(tmp_path, ChannelRecorder(), audience="chess")
     player = Player2(world, forms=(1, 2), audience="chess")
     player.join()
     retry = handshake.pack_retry(handshake.Retry(1, bytes(8), 9, b"cookie"))
@@ -445,7 +421,7 @@ def test_without_the_keys_nothing_is_opened(tshark: str, tmp_path: Path, content
 
 def handshake_flights(folder: Path) -> list[Flight]:
     """A hello and its answer, of another session on the same path."""
-    world = Captured(folder)
+    world = Captured(folder, ChannelRecorder())
     player = Player2(world, address=CLIENT)
     player.is_held = True
     world.run(0.5)
@@ -507,7 +483,7 @@ def test_a_run_that_was_captured_as_one_datagram_is_read_as_several(
 
 
 def test_a_second_pass_shows_the_same(tshark: str, tmp_path: Path) -> None:
-    world = Captured(tmp_path)
+    world = Captured(tmp_path, ChannelRecorder())
     player = Player2(world)
     player.join()
     world.run(0.5)

@@ -12,6 +12,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+from support.serverworld import World
+
+from mpgameserver.server.engine import ServerEngine
+from mpgameserver.server.handler import EventHandler
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = ROOT / "docs" / "wireshark" / "mpgameserver.lua"
@@ -131,3 +135,26 @@ def readings(
         }
         found.append(Reading(info, protocol, fields))
     return found
+
+
+class Captured(World):
+    """A `World` with a key log, whose datagrams are captured as they pass."""
+
+    def __init__(self, folder: Path, handler: EventHandler | None = None, **options: Any) -> None:
+        self.flights: list[Flight] = []
+        super().__init__(handler, **options)
+        self.log = folder / "keys"
+        self.context.setKeyLog(self.log)
+        self.engine = ServerEngine(self.context)
+        self.engine.start(self.now)
+
+    def serve(self, arrivals: Iterable[tuple[bytes, tuple[Any, ...]]] = ()) -> None:
+        arrived = list(arrivals)
+        self.flights += [Flight(address, SERVER, datagram) for datagram, address in arrived]
+        super().serve(arrived)
+
+    def _send(self) -> bool:
+        before = len(self.sent)
+        is_done = super()._send()
+        self.flights += [Flight(SERVER, address, each) for each, address in self.sent[before:]]
+        return is_done

@@ -1,4 +1,4 @@
-"""The key log: the secrets of sessions of protocol 2, off by default and loud."""
+"""The key log: the keys of sessions, off by default and loud."""
 
 from __future__ import annotations
 
@@ -9,13 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from support.patience import PATIENCE
 from support.players2 import Player2
-from support.serverworld import Recorder, World
+from support.serverworld import ROOT_KEY, Recorder, World
 from support.wire2 import keys
 
 from mpgameserver._core.packet_protection import PacketOpener
 from mpgameserver.client import UdpClient
+from mpgameserver.client.handshake import ClientHandshake
 from mpgameserver.server import ServerContext
 from mpgameserver.server.engine import ServerEngine
 from mpgameserver.testing import World as GameWorld
@@ -74,6 +76,24 @@ def test_the_secrets_of_a_session_are_written_once_and_open_its_packets(tmp_path
     before = path.read_text()
     world.run(0.5)
     assert path.read_text() == before
+
+
+def test_both_sides_write_the_same_key_of_a_session_of_protocol_1(tmp_path: Path) -> None:
+    """As with a client or a server that was published before protocol 2."""
+    logs = tmp_path / "of client", tmp_path / "of server"
+    world = LoggedWorld(logs[1])
+    player = world.player()
+    player.handshake = ClientHandshake(
+        ROOT_KEY.getPublicKey(), world.now, world.wall_now, key_log=KeyLog(logs[0], "client")
+    )
+    player.handshake.add_path("path", world.now, 1434, 1472)
+    world.run(1.0)
+    [(label, salt, key)] = entries(logs[1])
+    assert label == "MPG1_SESSION_KEY"
+    assert salt in world.sent[0][0]
+    sealed = player.sent[-1]
+    AESGCM(key).decrypt(sealed[:12], sealed[20:], sealed[:20])
+    assert entries(logs[0]) == [(label, salt, key)]
 
 
 def test_a_hello_that_opens_no_packet_leaves_no_key(tmp_path: Path) -> None:
