@@ -31,7 +31,7 @@ from mpgameserver.client.resolver import Resolver
 from mpgameserver.client.setup2 import SessionSetup
 from mpgameserver.connection import CloseReason, Connection, Timing
 from mpgameserver.crypto import EllipticCurvePublicKey
-from mpgameserver.enums import ConnectFailure
+from mpgameserver.enums import CloseCode, ConnectFailure
 from mpgameserver.transport.address import (
     format_address,
     host_and_port,
@@ -45,7 +45,7 @@ from mpgameserver.transport.trace import PacketTrace
 from mpgameserver.wire.packet import Packet
 from mpgameserver.wire.protocol2.ml_kem import find_ml_kem
 
-__all__ = ["Attempt", "server_address"]
+__all__ = ["NO_REASON", "Attempt", "server_address"]
 
 ADDRESS_INTERVAL = 0.25
 """Seconds before the next address of a name is tried as well."""
@@ -61,6 +61,7 @@ path that drops nothing for its size."""
 
 _LOG = logging.getLogger("mpgameserver.client")
 _NOT_AUTHENTIC = "authentication failed"
+NO_REASON = CloseReason(CloseCode.CLOSED, "")
 
 
 def server_address(addr: object) -> tuple[str, int]:
@@ -202,7 +203,9 @@ class Attempt:
         self._has_sent = self._has_sent or not error
         self._has_failed_to_send = self._has_failed_to_send or bool(error)
 
-    def send_disconnects(self, kept: ConnectedSocket | None = None) -> None:
+    def send_disconnects(
+        self, kept: ConnectedSocket | None = None, reason: CloseReason = NO_REASON
+    ) -> None:
         """Disconnect any session that a server may have of this attempt, except that of `kept`.
 
         Otherwise the player would stay on the server until the idle timeout. A forked process
@@ -215,10 +218,10 @@ class Attempt:
         with contextlib.suppress(OSError):  # closed by something else: the server is not notified
             for path, datagram in self._handshake.abort(self._now):
                 self._send(path, datagram, self._now)
-            self._give_up_setups(self._now)
+            self._give_up_setups(self._now, reason)
             if self._established is not None and self._established[0] is not kept:
                 sock, connection = self._established
-                disconnect = connection.abort(self._now)
+                disconnect = connection.abort(self._now, *reason)
                 if disconnect is not None:
                     sock.send(disconnect)
 
@@ -340,10 +343,10 @@ class Attempt:
         )
         del self._setups[:-MAX_SETUPS]
 
-    def _give_up_setups(self, now: float) -> None:
+    def _give_up_setups(self, now: float, reason: CloseReason) -> None:
         setups, self._setups = self._setups, []
         for setup in setups:
-            for datagram in setup.close(now):
+            for datagram in setup.close(now, *reason):
                 self._send_setup(setup, datagram, now)
 
     def _send_setup(self, setup: SessionSetup, datagram: bytes, now: float) -> None:

@@ -25,7 +25,7 @@ from mpgameserver._core.pump import ClientPump
 from mpgameserver._core.seqnum import SeqNum
 from mpgameserver.channels import Channel
 from mpgameserver.client.channel import ClientChannel
-from mpgameserver.client.connect import Attempt, server_address
+from mpgameserver.client.connect import NO_REASON, Attempt, server_address
 from mpgameserver.client.network import SYSTEM, Network
 from mpgameserver.client.options import Credential, SessionOptions
 from mpgameserver.client.silence import Silence
@@ -595,11 +595,11 @@ class UdpClient:
         self._send_errors = sock.errors.counts
         self._pump = ClientPump(connection, sock.datagrams, on_drop, sock.observer)
 
-    def _end_attempt(self, succeeded: bool) -> None:
+    def _end_attempt(self, succeeded: bool, reason: CloseReason = NO_REASON) -> None:
         self._callbacks.complete_attempt(succeeded)
         attempt, self._attempt = self._attempt, None
         if attempt is not None:
-            attempt.send_disconnects(self._socket)
+            attempt.send_disconnects(self._socket, reason)
             attempt.close(self._socket)
 
     def _write(self, now: float) -> None:
@@ -647,7 +647,7 @@ class UdpClient:
 
     def _begin_disconnect(self, reason: CloseReason) -> None:
         if self._attempt is not None:
-            self._end_attempt(False)
+            self._end_attempt(False, reason)
         elif self._connection is not None:
             self._connection.disconnect(self._network.now(), *reason)
 

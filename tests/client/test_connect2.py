@@ -351,6 +351,14 @@ class TestSetup:
         assert world.server.session.closed == (0, "")
         assert world.client.failure is None
 
+    def test_the_game_may_say_why_it_aborts_it(self) -> None:
+        world = PeerWorld(Pausing())
+        world.client.connect(ADDRESS, world.outcomes.append)
+        world.run(0.5)
+        world.client.disconnect(4001, "back to the menu")
+        world.run(0.1)
+        assert world.server.session.closed == (4001, "back to the menu")
+
     def test_one_that_vanishes_after_its_first_packet_is_tried_again(self) -> None:
         """After the idle timeout, by a hello: a server that was replaced has no session."""
         world = PeerWorld(Pausing())
