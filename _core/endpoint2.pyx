@@ -19,14 +19,22 @@ from mpgameserver._core.drop_reason cimport REASON_COUNT, DropReason
 from mpgameserver._core.endpoint cimport Endpoint
 from mpgameserver._core.endpoint2_state cimport CLOSING_PTOS, Endpoint2State, speaks
 from mpgameserver._core.fifo cimport Fifo, queue_pop
-from mpgameserver._core.frames cimport ACCEPT, CONNECT, KEM, PATH_DATA_SIZE
+from mpgameserver._core.frames cimport (
+    ACCEPT,
+    CONNECT,
+    KEM,
+    PATH_CHALLENGE,
+    PATH_DATA_SIZE,
+    PATH_RESPONSE,
+    FrameType,
+)
 from mpgameserver._core.receiving2 cimport open_datagram
 from mpgameserver._core.send_limits cimport ANYTHING, Room, SendLimits
 from mpgameserver._core.sending2 cimport (
     assemble,
     assemble_ack,
-    assemble_challenge,
     assemble_close,
+    assemble_probe,
     close_due,
     has_more,
     renew_key,
@@ -113,14 +121,21 @@ cdef class Endpoint2(Endpoint2State):
         """
         if PyBytes_GET_SIZE(challenge) != PATH_DATA_SIZE:
             raise ValueError(f"a challenge of {len(challenge)} bytes")
-        self.enter()
-        try:
-            self._now = max(self._now, now)
-            if self.error_code or not renew_key(self):
-                return None
-            return assemble_challenge(self, challenge, size)
-        finally:
-            self._is_entered = False
+        return _probe(self, PATH_CHALLENGE, challenge, size, now)
+
+    def answer_path(self, Py_ssize_t size, double now):
+        """Return a packet with the PATH_RESPONSE that is due, filled up to `size` bytes in all.
+
+        It is for the address that the challenge came from, and is not sent to that of the session
+        any more. Returns None if none is due, or while no packet can be sealed.
+        """
+        cdef bytes response = self._path_response
+        self._path_response = None
+        return None if response is None else _probe(self, PATH_RESPONSE, response, size, now)
+
+    def ignore_challenge(self):
+        """Leave the last PATH_CHALLENGE without an answer."""
+        self._path_response = None
 
     def on_path_changed(self):
         """Begin anew on another path: what is in flight is lost, and nothing is known of it."""
@@ -286,3 +301,15 @@ cdef int _on_taken(Endpoint2 endpoint, int channel, bytes message) except -1:
         receiver.order.on_taken(PyBytes_GET_SIZE(message))
         endpoint._windows_due |= receiver.order.is_window_due()
     return 0
+
+
+cdef bytes _probe(Endpoint2 endpoint, FrameType kind, bytes data, Py_ssize_t size, double now):
+    """Return a packet for another address than the session's, or None."""
+    endpoint.enter()
+    try:
+        endpoint._now = max(endpoint._now, now)
+        if endpoint.error_code or not renew_key(endpoint):
+            return None
+        return assemble_probe(endpoint, kind, data, size)
+    finally:
+        endpoint._is_entered = False

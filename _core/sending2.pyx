@@ -43,7 +43,6 @@ from mpgameserver._core.frames cimport (
     CONNECT,
     MAX_ACK_RANGES,
     PADDING,
-    PATH_CHALLENGE,
     PATH_RESPONSE,
     PING,
     TIME,
@@ -51,6 +50,7 @@ from mpgameserver._core.frames cimport (
     WINDOW,
     AckRange,
     Frame,
+    FrameType,
     begin_frame,
     frame_size,
     put_ranges,
@@ -391,8 +391,13 @@ cdef bytes assemble_ack(Endpoint2State endpoint):
         end_frames(&packet)
 
 
-cdef bytes assemble_challenge(Endpoint2State endpoint, bytes challenge, Py_ssize_t size):
-    """Return a datagram of `size` bytes, if that is not too small, with a PATH_CHALLENGE."""
+cdef bytes assemble_probe(
+    Endpoint2State endpoint, FrameType kind, bytes data, Py_ssize_t size
+):
+    """Return a datagram of `size` bytes, if that is not too small, for another address.
+
+    `kind` is PATH_CHALLENGE or PATH_RESPONSE.
+    """
     cdef FrameWriter packet
     cdef Frame frame
     cdef int64_t number = endpoint.sent_packets.newest + 1
@@ -400,9 +405,9 @@ cdef bytes assemble_challenge(Endpoint2State endpoint, bytes challenge, Py_ssize
     filled -= number_size(number, _told_from(endpoint, number))
     begin_frames(&packet, endpoint._frames_limit)
     try:
-        begin_frame(&frame, PATH_CHALLENGE)
-        frame.data = <const unsigned char *>PyBytes_AS_STRING(challenge)
-        frame.size = PyBytes_GET_SIZE(challenge)
+        begin_frame(&frame, kind)
+        frame.data = <const unsigned char *>PyBytes_AS_STRING(data)
+        frame.size = PyBytes_GET_SIZE(data)
         write_frame(&packet, &frame)
         packet.is_ack_eliciting = True
         begin_frame(&frame, PADDING)

@@ -228,6 +228,7 @@ class ServerEngine:
     def on_other_address(self, session: Session, address: SocketAddress, size: int) -> None:
         """Note a packet of a session of protocol 2 that came from elsewhere: it may have moved."""
         if host_of(address) in self.settings.blocklist:
+            cast(Endpoint2, session.connection.endpoint).ignore_challenge()
             return
         if self.paths.on_packet(session, address, size, self.now):
             former = session.address

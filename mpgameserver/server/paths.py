@@ -49,6 +49,11 @@ class _Candidate:
     )
     """The last ones, and when they were sent."""
 
+    @property
+    def allowed(self) -> int:
+        """The bytes that may be sent there now."""
+        return AMPLIFICATION * self.received - self.sent
+
 
 @dataclass
 class _SessionPaths:
@@ -93,6 +98,7 @@ class Paths:
             return True
         candidate = self._candidate(paths, address, endpoint.last_is_newest, now)
         if candidate is None:
+            endpoint.ignore_challenge()
             return False
         candidate.last_packet = now
         candidate.received += size
@@ -100,6 +106,7 @@ class Paths:
         answered = any(response == data for _, data in candidate.challenges)
         if answered and endpoint.last_number > session.home_newest:
             return True
+        self._answer(endpoint, address, candidate, now)
         self._challenge(endpoint, address, candidate, now)
         return False
 
@@ -114,21 +121,33 @@ class Paths:
             candidate = paths.candidates[address] = _Candidate(now)
         return candidate
 
+    def _answer(
+        self, endpoint: Endpoint2, address: SocketAddress, candidate: _Candidate, now: float
+    ) -> None:
+        """Answer a challenge on the path on which it came (RFC 9000, section 8.2.2)."""
+        datagram = endpoint.answer_path(self._probe_size(candidate), now)
+        if datagram is not None and len(datagram) <= candidate.allowed:
+            candidate.sent += len(datagram)
+            self._send(datagram, address)
+
+    @staticmethod
+    def _probe_size(candidate: _Candidate) -> int:
+        """Return the size that a packet to a candidate is filled up to: as on any path, if it may.
+
+        Where that is not allowed yet, it stays small.
+        """
+        return LEAST_DATAGRAM if candidate.allowed >= LEAST_DATAGRAM else 0
+
     def _challenge(
         self, endpoint: Endpoint2, address: SocketAddress, candidate: _Candidate, now: float
     ) -> None:
-        """Send a challenge, unless enough were sent lately; as large as a datagram may have to be.
-
-        Where that is not allowed yet, a small one.
-        """
+        """Send a challenge, unless enough were sent lately."""
         sent = candidate.challenges
         if len(sent) == MAX_CHALLENGES and now < sent[0][0] + endpoint.rtt.pto():
             return
-        allowed = AMPLIFICATION * candidate.received - candidate.sent
         data = self._random_bytes(PATH_DATA_SIZE)
-        size = LEAST_DATAGRAM if allowed >= LEAST_DATAGRAM else 0
-        datagram = endpoint.challenge_path(data, size, now)
-        if datagram is not None and len(datagram) <= allowed:
+        datagram = endpoint.challenge_path(data, self._probe_size(candidate), now)
+        if datagram is not None and len(datagram) <= candidate.allowed:
             sent.append((now, data))
             candidate.sent += len(datagram)
             self._send(datagram, address)

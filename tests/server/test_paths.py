@@ -8,7 +8,16 @@ from ipaddress import ip_address
 import pytest
 from support.players2 import Player2
 from support.serverworld import Recorder, World
-from support.wire2.frames import Message, Ping
+from support.wire2.frames import (
+    Frame,
+    Message,
+    Padding,
+    PathChallenge,
+    PathResponse,
+    Ping,
+    unpack_all,
+)
+from support.wire2.packets import open_packet
 
 from mpgameserver.enums import RetryMode
 from mpgameserver.netsim import LinkConditions
@@ -20,6 +29,15 @@ STRANGER = ("203.0.113.9", 666)
 
 def to(address: tuple[object, ...], world: World, since: int = 0) -> list[bytes]:
     return [datagram for datagram, place in world.sent[since:] if place == address]
+
+
+def frames_to(player: Player2, datagram: bytes) -> list[Frame]:
+    """Return the frames of a sealed packet to a player, which need not have got it."""
+    peer = player.peer
+    packet = open_packet(
+        datagram, peer._receiving, peer._their_mask_key, b"", peer._received.newest
+    )
+    return unpack_all(packet.payload)
 
 
 class TestMoves:
@@ -80,6 +98,50 @@ class TestMoves:
         player.peer.say(0, b"back")
         world.run(0.05)
         assert session.address == home
+
+
+class TestAnswers:
+    """A challenge of the client is answered where it came from (RFC 9000, section 8.2.2)."""
+
+    CHALLENGE = b"8 bytes!"
+
+    def answered(self, world: World, player: Player2, since: int) -> set[tuple[object, ...]]:
+        """Return where the answer went, and check that there is one for each address."""
+        places = []
+        for datagram, place in world.sent[since:]:
+            places += [
+                place
+                for each in frames_to(player, datagram)
+                if each == PathResponse(self.CHALLENGE)
+            ]
+        assert len(places) == len(set(places))
+        return set(places)
+
+    def challenge(self, world: World, address: tuple[str, int], *others: Frame) -> set[object]:
+        player = Player2(world).join()
+        world.run(1)
+        player.is_held, since = True, len(world.sent)
+        packet = player.peer.packet_of(PathChallenge(self.CHALLENGE), *others)
+        world.serve([(packet, address or player.address)])
+        world.run(0.5)
+        found = self.answered(world, player, since)
+        return {"home" if place == player.address else place for place in found}
+
+    def test_from_the_sessions_address(self):
+        assert self.challenge(World(), ()) == {"home"}
+
+    def test_from_elsewhere(self):
+        assert self.challenge(World(), ELSEWHERE) == {ELSEWHERE}
+
+    def test_not_beyond_three_times_what_came_from_there(self):
+        world = World()
+        self.challenge(world, ELSEWHERE, *[Padding()] * 300)
+        assert 0 < sum(len(each) for each in to(ELSEWHERE, world)) <= 3 * 400
+
+    def test_from_a_host_that_is_blocked_there_is_none(self):
+        world = World()
+        world.context.setBlockList([ELSEWHERE[0]])
+        assert self.challenge(world, ELSEWHERE) == set()
 
 
 class TestStrangers:
