@@ -71,6 +71,9 @@ ALL_FIELDS = (
 )
 
 
+DECODE_AS = ("-d", f"udp.port=={SERVER[1]},mpgameserver")
+
+
 @pytest.fixture(scope="module")
 def tshark() -> str:
     """The program, where it is installed and runs Lua."""
@@ -445,6 +448,16 @@ def test_a_capture_may_begin_in_the_middle(tshark: str, tmp_path: Path) -> None:
     assert {each.fields["key_updates"][0] for each in found} == {"3"}
 
 
+def test_what_is_known_of_nothing_is_shown_where_it_is_asked_for(
+    tshark: str, tmp_path: Path
+) -> None:
+    flights = [Side("client").seals(Ping()), Side("server").seals(Ping())]
+    unasked = readings(tshark, tmp_path, flights, "version")
+    assert not any(each.fields["version"] for each in unasked)
+    asked = readings(tshark, tmp_path, flights, "version", options=DECODE_AS)
+    assert [each.info for each in asked] == ["sealed, 27 bytes", "sealed, 19 bytes"]
+
+
 def test_a_client_that_moves_is_followed(tshark: str, tmp_path: Path) -> None:
     pair = Pair(tmp_path)
     flights = [
@@ -535,7 +548,11 @@ def test_any_bytes_are_no_error(tshark: str, tmp_path: Path) -> None:
     found = readings(tshark, tmp_path, flights, *ALL_FIELDS, key_log=pair.log)
     assert len(found) == len(flights)
     assert len(opened(found)) > 1000
-    assert len(readings(tshark, tmp_path, flights, "frame", key_log=pair.log, cut=60)) == len(found)
+    for options, cut in (((), 60), (DECODE_AS, 65535), (DECODE_AS, 50)):
+        again = readings(
+            tshark, tmp_path, flights, "frame", key_log=pair.log, cut=cut, options=options
+        )
+        assert len(again) == len(found)
 
 
 def test_an_error_in_the_script_would_be_seen(tshark: str, tmp_path: Path) -> None:
