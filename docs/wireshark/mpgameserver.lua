@@ -477,6 +477,12 @@ local function unhex(digits)
     end))
 end
 
+local function hex(bytes)
+    return (bytes:gsub(".", function(each)
+        return string.format("%02x", each:byte())
+    end))
+end
+
 local function take_session_key(salt, key)
     salt = salt:lower()
     if #salt == 32 and #key == 32 and not session_keys.by_salt[salt] then
@@ -550,7 +556,8 @@ local function session_of(id)
 end
 
 local function path_of(client, client_port, server, server_port)
-    return string.format("%s %d %s %d", tostring(client), client_port, tostring(server), server_port)
+    local ends = { tostring(client), client_port, tostring(server), server_port }
+    return table.concat(ends, " ")
 end
 
 -- A path may have had several sessions, of one port: the newest comes first.
@@ -634,7 +641,7 @@ end
 -- The phases under whose keys a packet may open, the likeliest first.
 local function phases(direction, bit_of_phase, number)
     local current = direction.phase
-    local found = {}
+    local found
     if current % 2 == bit_of_phase then
         found = { current }
     elseif number < direction.phase_start then
@@ -929,7 +936,8 @@ local FRAMES = {
         local code, start, size, shown = r:varint()
         put(fields, "code", start, size, shown)
         frame.note = CODES[code] or string.format("%.0f", code)
-        put(fields, "code_name", start, size, CODES[code] or (code < 256 and "reserved" or "game's"))
+        local name = CODES[code] or (code < 256 and "reserved" or "game's")
+        put(fields, "code_name", start, size, name)
         read_bytes(r, fields, "text", (r:varint()))
         if not r:is_at_end() then
             error(BROKEN)
@@ -1090,7 +1098,7 @@ local function learn(session, plain)
             if WHOLES[frame.name] then
                 wholes[#wholes + 1] = take_piece(session, frame)
             elseif frame.new_id then
-                sessions[tostring(ByteArray.new(frame.new_id, true)):lower()] = session
+                sessions[hex(frame.new_id)] = session
             end
         end
     end
@@ -1103,7 +1111,8 @@ local TEXTS = { audience = true, text = true, channel_name = true }
 
 local function add_fields(tree, tvb, base, fields)
     for _, entry in ipairs(fields) do
-        local range, item = tvb(base + entry.start, entry.size), nil
+        local range = tvb(base + entry.start, entry.size)
+        local item
         if entry.value ~= nil then
             item = tree:add(f[entry.name], range, entry.value)
         elseif TEXTS[entry.name] then
@@ -1212,7 +1221,7 @@ end
 -- Datagrams of protocol 2 -------------------------------------------------------------------------
 
 local function id_at(tvb, offset)
-    return tostring(tvb(offset, ID_SIZE):bytes()):lower()
+    return hex(tvb(offset, ID_SIZE):raw())
 end
 
 -- The sessions that a sealed packet may belong to, the likeliest first, and the side that sent it.
@@ -1445,7 +1454,8 @@ end
 
 -- The offer of protocol 2, if the filler of the hello that begins there has one.
 local function dissect_offer(tvb, start, tree)
-    if tvb:captured_len() < start + #OFFER_MAGIC or tvb(start, #OFFER_MAGIC):raw() ~= OFFER_MAGIC then
+    local size = #OFFER_MAGIC
+    if tvb:captured_len() < start + size or tvb(start, size):raw() ~= OFFER_MAGIC then
         return
     end
     local r, fields = reader(tvb:raw(), start + #OFFER_MAGIC + 1), {}
@@ -1492,7 +1502,7 @@ local function note_salt(hello, path)
         read_tagged_bytes(r)
         local signed = reader(read_tagged_bytes(r))
         read_tagged_bytes(signed)
-        table.insert(path.salts, 1, tostring(ByteArray.new(read_tagged_bytes(signed), true)):lower())
+        table.insert(path.salts, 1, hex(read_tagged_bytes(signed)))
         path.salts[MOST_SESSIONS_ON_PATH + 1] = nil
     end)
 end
