@@ -1251,20 +1251,24 @@ end
 local function open_captured(tvb, pinfo)
     local bytes = tvb:raw()
     local key = pinfo.number .. " " .. bytes:sub(-TAG_SIZE)
-    if not opened[key] then
-        read_key_log() -- a later phase may have a line of its own by now
-        local candidates, side = find_sessions(tvb, pinfo)
-        local run, session
-        if tvb:captured_len() == tvb:reported_len() then
-            run, session = open_first_time(candidates, side, bytes)
-        end
-        for _, packet in ipairs(run or {}) do
-            packet.wholes = packet.plain and learn(session, packet.plain)
-        end
-        session = session or candidates[1]
-        opened[key] = { run = run, session = session, side = session and side }
+    if opened[key] then
+        return opened[key]
     end
-    return opened[key]
+    read_key_log() -- a later phase may have a line of its own by now
+    local candidates, side = find_sessions(tvb, pinfo)
+    local run, session
+    if tvb:captured_len() == tvb:reported_len() then
+        run, session = open_first_time(candidates, side, bytes)
+    end
+    for _, packet in ipairs(run or {}) do
+        packet.wholes = packet.plain and learn(session, packet.plain)
+    end
+    session = session or candidates[1]
+    local found = { run = run, session = session, side = session and side }
+    if session and mask_of(session, side) then -- else its keys may come yet
+        opened[key] = found
+    end
+    return found
 end
 
 local function dissect_protocol_2(tvb, pinfo, tree)
@@ -1603,16 +1607,20 @@ local function dissect_sealed_1(tvb, offset, length, pinfo, tree)
     local bytes = tvb(offset, HEADER_SIZE + length + TAG_SIZE):raw()
     local key = pinfo.number .. " " .. bytes:sub(-TAG_SIZE)
     local path = path_1_of(tvb, offset, pinfo)
-    if opened[key] == nil then
-        opened[key] = open_1(bytes, path)
+    local plain = opened[key]
+    if plain == nil then
+        plain = open_1(bytes, path)
+        if #keys_on(path) > 0 then -- else its key may come yet
+            opened[key] = plain
+        end
     end
     if length > 0 then
         tree:add(f.sealed, tvb(offset + HEADER_SIZE, length))
     end
     tree:add(f.tag, tvb(offset + HEADER_SIZE + length, TAG_SIZE))
-    if opened[key] then
+    if plain then
         local kind, count = tvb(offset + 12, 1):uint(), tvb(offset + 15, 1):uint()
-        dissect_payload(opened[key], kind, count, tree)
+        dissect_payload(plain, kind, count, tree)
     elseif #keys_on(path) > 0 then
         tree:add_proto_expert_info(unopened)
     end
