@@ -37,6 +37,7 @@ from mpgameserver._core.sending2 cimport (
     assemble_probe,
     close_due,
     has_more,
+    has_replies,
     renew_key,
     room_for,
 )
@@ -253,7 +254,7 @@ cdef class Endpoint2(Endpoint2State):
         cdef Room room
         if self._queue.is_drained():
             return min(when, close_due(self))
-        if self._acks.at_once:
+        if self._acks.at_once or has_replies(self):
             return self._now
         if speaks(self):
             when = min(when, self._last_sent + self.keep_alive_interval)

@@ -103,6 +103,8 @@ cdef bytes assemble(Endpoint2State endpoint, Room room):
     try:
         if room != NOTHING:
             _fill(endpoint, &packet, room == MESSAGES, ack_size)
+        else:
+            _write_replies(endpoint, &packet)
         if packet.size == 0 and not _must_speak(endpoint):
             return None
         if not packet.is_ack_eliciting and _wants_ping(endpoint, &ack):
@@ -362,9 +364,14 @@ cdef bint update_key(Endpoint2State endpoint) except -1:
     return True
 
 
+cdef bint has_replies(Endpoint2State endpoint) noexcept:
+    """Return True if an answer is due, which leaves whatever is in flight: it is never acked."""
+    return endpoint._path_response is not None or endpoint._time_echo >= 0
+
+
 cdef bint has_more(Endpoint2State endpoint) except -1:
     """Return True if there is something to send now that no timer has to call for."""
-    if endpoint._path_response is not None or endpoint._time_echo >= 0:
+    if has_replies(endpoint):
         return True
     if not endpoint._control.is_empty():
         return True

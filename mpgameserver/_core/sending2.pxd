@@ -12,5 +12,6 @@ cdef bytes assemble_close(Endpoint2State endpoint)
 cdef bint renew_key(Endpoint2State endpoint) except -1
 cdef bint update_key(Endpoint2State endpoint) except -1
 cdef Room room_for(Endpoint2State endpoint) noexcept
+cdef bint has_replies(Endpoint2State endpoint) noexcept
 cdef bint has_more(Endpoint2State endpoint) except -1
 cdef double close_due(Endpoint2State endpoint) noexcept

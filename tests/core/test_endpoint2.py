@@ -295,6 +295,18 @@ class TestReplies:
         assert of_type(PathResponse, frames) == [PathResponse(b"2" * 8)]
         assert of_type(TimeReply, frames) == [TimeReply(7, 2_000_000, 2_000_000)]
 
+    def test_they_are_answered_while_as_much_is_in_flight_as_may_be(self):
+        """A client that has moved has lost the acks of what is in flight, and must not wait."""
+        side, hand = accepted()
+        for size in (1_000_000, *[900] * 1000):
+            side.say(0, bytes(size))
+        while side.datagrams(1.0):
+            pass
+        side.receive(hand.make(PathChallenge(b"1" * 8), Time(5)), 1.0)
+        frames = hand.take(side.datagrams(1.0))
+        assert of_type(PathResponse, frames) == [PathResponse(b"1" * 8)]
+        assert of_type(TimeReply, frames) == [TimeReply(5, 1_000_000, 1_000_000)]
+
     def test_a_reserved_frame_is_skipped_and_acked(self):
         side, hand = accepted()
         side.receive(hand.make(Reserved(90, b"unknown"), Message(0, 1, b"hello")), 1.0)
