@@ -8,6 +8,7 @@ import socket
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -196,3 +197,15 @@ def test_a_connection_that_is_lost_while_a_channel_is_awaited(server: PeerServer
                 await anext(client.channel("chat"))
 
     run(main())
+
+
+def test_the_keys_of_a_session_are_logged_where_it_is_asked_for(
+    server: PeerServer, tmp_path: Path
+) -> None:
+    async def main() -> None:
+        async with joined(server, channels=CHANNELS, key_log=tmp_path / "keys"):
+            pass
+
+    run(main())
+    labels = [line.split()[0] for line in (tmp_path / "keys").read_text().splitlines()]
+    assert labels == ["MPG2_CLIENT_TRAFFIC_SECRET_0", "MPG2_SERVER_TRAFFIC_SECRET_0"]
