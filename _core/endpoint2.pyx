@@ -15,6 +15,7 @@ from mpgameserver._core.ack_frequency cimport ACK_EVERY
 from mpgameserver._core.acks2 cimport find_lost, loss_delay_of
 from mpgameserver._core.budget cimport ITEM_COST
 from mpgameserver._core.channel_receiver cimport ChannelReceiver, receiver_at
+from mpgameserver._core.connection_ids cimport OwnIds
 from mpgameserver._core.drop_reason cimport REASON_COUNT, DropReason
 from mpgameserver._core.endpoint cimport Endpoint
 from mpgameserver._core.endpoint2_state cimport CLOSING_PTOS, Endpoint2State, speaks
@@ -26,7 +27,10 @@ from mpgameserver._core.frames cimport (
     PATH_CHALLENGE,
     PATH_DATA_SIZE,
     PATH_RESPONSE,
+    RETIRE_CONNECTION_ID,
+    Frame,
     FrameType,
+    begin_frame,
 )
 from mpgameserver._core.receiving2 cimport open_datagram
 from mpgameserver._core.send_limits cimport ANYTHING, Room, SendLimits
@@ -108,6 +112,15 @@ cdef class Endpoint2(Endpoint2State):
         for datagram in early:
             self.receive(datagram, now)
 
+    def issue_ids(self, source not None):
+        """Issue further connection ids to a client that is accepted; `source` as for `OwnIds`."""
+        self._own_ids = OwnIds(self.connection_id, source)
+        self._own_ids.issue(self._control)
+
+    def stop_issuing_ids(self):
+        """Forget the source of ids: the session has ended."""
+        self._own_ids = None
+
     # -- paths ------------------------------------------------------------------------------------
 
     @property
@@ -139,7 +152,12 @@ cdef class Endpoint2(Endpoint2State):
         self._path_response = None
 
     def on_path_changed(self):
-        """Begin anew on another path: what is in flight is lost, and nothing is known of it."""
+        """Begin anew on another path: what is in flight is lost, and nothing is known of it.
+
+        A client goes on under another connection id, where it has one.
+        """
+        if self.peer_ids is not None:
+            _change_id(self)
         self.sent_packets.on_path_changed()
         self.send_limits = SendLimits()
         self.send_limits.trust_receiver()
@@ -286,6 +304,18 @@ cdef class Endpoint2(Endpoint2State):
     cdef DropReason take_datagram(self, bytes datagram, double now) except? REASON_COUNT:
         """Open a datagram, and use its frames."""
         return open_datagram(self, datagram, now)
+
+
+cdef int _change_id(Endpoint2 endpoint) except -1:
+    """Use the next id that the server has issued, if any, and retire the former one."""
+    cdef Frame frame
+    cdef int64_t former = endpoint.peer_ids.move()
+    if former >= 0:
+        endpoint._outgoing_id = endpoint.peer_ids.current
+        begin_frame(&frame, RETIRE_CONNECTION_ID)
+        frame.number = former
+        endpoint._control.add(&frame)
+    return 0
 
 
 cdef Fifo _inbox_of(Endpoint2 endpoint, int channel):

@@ -11,6 +11,7 @@ from libc.math cimport INFINITY
 from libc.stdint cimport int64_t
 
 from mpgameserver._core.channel_receiver cimport UNORDERED, ChannelReceiver
+from mpgameserver._core.connection_ids cimport PeerIds
 from mpgameserver._core.frames cimport CONNECTION_ID_SIZE
 from mpgameserver._core.packet_header cimport TAG_SIZE
 from mpgameserver._core.packet_protection cimport MAX_NUMBER_SIZE
@@ -46,6 +47,7 @@ cdef class Endpoint2State(Endpoint):
         self._is_server = is_server
         self._incoming_id_size = CONNECTION_ID_SIZE if is_server else 0
         self._outgoing_id = b"" if is_server else connection_id
+        self.peer_ids = None if is_server else PeerIds(connection_id)
         self._frames_limit = (
             max_datagram - 1 - PyBytes_GET_SIZE(self._outgoing_id) - MAX_NUMBER_SIZE - TAG_SIZE
         )

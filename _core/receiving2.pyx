@@ -145,8 +145,10 @@ cdef DropReason _use_closing(
 
 cdef bint _is_reset(Endpoint2State endpoint, bytes datagram) except -1:
     """Return True for a stateless reset with the token that the server has given."""
-    return endpoint.reset_token is not None and compare_digest(
-        datagram, RESET_HEAD + endpoint.reset_token
+    return (
+        endpoint.peer_ids is not None
+        and endpoint.peer_ids.token is not None
+        and compare_digest(datagram, RESET_HEAD + endpoint.peer_ids.token)
     )
 
 
@@ -164,7 +166,7 @@ cdef DropReason _use(
     endpoint.last_number = number
     endpoint.path_response = None
     _note_phase(endpoint)
-    _use_all(endpoint, &found, frames + size)
+    _use_all(endpoint, &found, frames + size, datagram)
     if endpoint.error_code:
         return MALFORMED
     if found.lacks == ACCEPTED:
@@ -230,7 +232,8 @@ cdef bint _inspect_frame(Endpoint2State endpoint, Inspection *found, const Frame
     if kind == KEM:
         return _may_exchange_keys(endpoint, frame)
     if kind == RETIRE_CONNECTION_ID:
-        return False  # the only id is that of this packet
+        # A session for which no id was issued has only that of this packet.
+        return endpoint._own_ids is not None and endpoint.established
     if kind == WINDOW and endpoint.established and (
         receiver_at(endpoint._receivers, frame.channel) is None
         or receiver_at(endpoint._receivers, frame.channel).order is None
@@ -293,7 +296,7 @@ cdef bint _inspect_message(
 
 
 cdef int _use_all(
-    Endpoint2State endpoint, Inspection *found, const unsigned char *end
+    Endpoint2State endpoint, Inspection *found, const unsigned char *end, bytes datagram
 ) except -1:
     """Use the frames for which there is room; behind an end only those of the end."""
     cdef Cursor cursor
@@ -309,11 +312,11 @@ cdef int _use_all(
         if i >= KEPT_FRAMES:
             take_frame(&cursor, frame)
         if not is_skipped(found, i):
-            _use_frame(endpoint, frame)
+            _use_frame(endpoint, frame, datagram)
     return 0
 
 
-cdef int _use_frame(Endpoint2State endpoint, const Frame *frame) except -1:
+cdef int _use_frame(Endpoint2State endpoint, const Frame *frame, bytes datagram) except -1:
     cdef FrameType kind = frame.type
     if kind == ACK:
         return apply_ack(endpoint, frame)
@@ -330,6 +333,11 @@ cdef int _use_frame(Endpoint2State endpoint, const Frame *frame) except -1:
             break_rule(endpoint, CLOSE_PROTOCOL)
     elif kind == KEM:
         _use_kem(endpoint, frame)
+    elif kind == NEW_CONNECTION_ID:
+        if not endpoint.peer_ids.add(frame):
+            break_rule(endpoint, CLOSE_PROTOCOL)
+    elif kind == RETIRE_CONNECTION_ID:
+        _use_retire(endpoint, frame, datagram)
     elif kind == PATH_CHALLENGE:
         endpoint._path_response = PyBytes_FromStringAndSize(<const char *>frame.data, frame.size)
     elif kind == PATH_RESPONSE:
@@ -362,6 +370,17 @@ cdef int _use_kem(Endpoint2State endpoint, const Frame *frame) except -1:
         if not endpoint._is_server:
             update_key(endpoint)
             endpoint._control.add_pieces(CONNECT, endpoint._held_setup)
+    return 0
+
+
+cdef int _use_retire(Endpoint2State endpoint, const Frame *frame, bytes datagram) except -1:
+    """Retire an id, and issue another one for it."""
+    if endpoint._own_ids is None:  # the session has ended
+        return 0
+    if not endpoint._own_ids.retire(frame.number, datagram):
+        break_rule(endpoint, CLOSE_PROTOCOL)
+    else:
+        endpoint._own_ids.issue(endpoint._control)
     return 0
 
 

@@ -11,13 +11,12 @@ from libc.stdint cimport int64_t, uint32_t
 
 from mpgameserver._core.ack_frequency cimport MAX_ACK_DELAY_MS
 from mpgameserver._core.channel_receiver cimport ChannelReceiver
-from mpgameserver._core.control_frames cimport ControlFrame, control_frame
+from mpgameserver._core.control_frames cimport ControlFrame, control_frame, is_piece
 from mpgameserver._core.endpoint2_state cimport (
     ACK_SPACE,
     CLOSE_KEYS,
     CLOSING_PTOS,
     Endpoint2State,
-    awaits_kem,
     break_rule,
     next_skip,
     ping_interval,
@@ -37,10 +36,8 @@ from mpgameserver._core.frame_writer cimport (
     write_message,
 )
 from mpgameserver._core.frames cimport (
-    ACCEPT,
     ACK,
     CLOSE,
-    CONNECT,
     MAX_ACK_RANGES,
     PADDING,
     PATH_RESPONSE,
@@ -141,13 +138,12 @@ cdef int _fill(
 
 cdef bint _write_control(Endpoint2State endpoint, FrameWriter *packet) except -1:
     """Write control frames; return True if one is a piece of the connect or accept data."""
-    cdef ControlFrame frame = endpoint._control.take(room_left(packet))
-    cdef bint is_setup = False
+    cdef ControlFrame frame = endpoint._control.take(room_left(packet), None)
+    cdef bint is_setup = frame is not None and is_piece(frame.type)
     while frame is not None:
         write_encoded(packet, frame.encoded)
         remember_control(packet, frame)
-        is_setup |= frame.type == CONNECT or frame.type == ACCEPT
-        frame = endpoint._control.take(room_left(packet))
+        frame = endpoint._control.take(room_left(packet), frame)
     return is_setup
 
 
@@ -338,6 +334,15 @@ cdef int64_t _told_from(Endpoint2State endpoint, int64_t number) noexcept:
     return min(newest_acked, number - TWO_BYTES) if endpoint._sends_fast else newest_acked
 
 
+cdef bint _awaits_kem(Endpoint2State endpoint) noexcept:
+    """Return True while no key may be updated: the peer may not have the shared secret yet."""
+    return (
+        endpoint._key_exchange is not None
+        and endpoint._opener.phase == 0
+        and not endpoint._setup.has_begun()
+    )
+
+
 cdef bint renew_key(Endpoint2State endpoint) except -1:
     """Go on to the next key where that is due; return False if no packet can be sealed."""
     cdef bint may_begin
@@ -345,7 +350,7 @@ cdef bint renew_key(Endpoint2State endpoint) except -1:
         return update_key(endpoint)
     may_begin = (
         endpoint._sealer.phase == endpoint._opener.phase
-        and not awaits_kem(endpoint)
+        and not _awaits_kem(endpoint)
         and endpoint.sent_packets.newest_acked >= endpoint._phase_start
         and endpoint._now >= endpoint._followed_at + CLOSING_PTOS * endpoint.rtt.pto()
     )

@@ -25,6 +25,7 @@ try:
         channel_sender,
         congestion,
         connection,
+        connection_ids,
         control_frames,
         datagrams,
         dispatcher,

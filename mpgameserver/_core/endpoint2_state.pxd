@@ -3,6 +3,7 @@ from libc.stdint cimport int64_t, uint64_t
 
 from mpgameserver._core.ack_schedule cimport AckSchedule
 from mpgameserver._core.channel_queues cimport ChannelQueues
+from mpgameserver._core.connection_ids cimport OwnIds, PeerIds
 from mpgameserver._core.control_frames cimport ControlQueue
 from mpgameserver._core.endpoint cimport PING_INTERVAL, Endpoint
 from mpgameserver._core.grid_reassembly cimport GridReassembler
@@ -21,7 +22,7 @@ cdef enum:
 cdef class Endpoint2State(Endpoint):
     cdef readonly ReceivedPackets received_packets
     cdef public double peer_idle_timeout      # seconds
-    cdef public bytes reset_token             # of the server; None: not known yet
+    cdef readonly PeerIds peer_ids            # None at a server
     cdef readonly bytes connection_id
     cdef readonly PeerClock clock             # of the server; None at a server
     cdef readonly int64_t last_number         # of the last packet that was accepted
@@ -32,6 +33,7 @@ cdef class Endpoint2State(Endpoint):
     cdef PacketOpener _opener
     cdef AckSchedule _acks
     cdef ControlQueue _control
+    cdef OwnIds _own_ids                      # of a server; None: it issues no further ones
     cdef SetupPieces _setup, _kem
     cdef object _key_exchange                 # of KEM frames; None: there are none
     cdef bytes _held_setup                    # connect data that is not sent before a key is mixed
@@ -54,14 +56,6 @@ cdef int64_t next_skip(Endpoint2State endpoint, int64_t number) noexcept
 cdef inline bint speaks(Endpoint2State endpoint) noexcept:
     # Return True if silence would make the peer believe that this side is gone.
     return endpoint.error_code == 0 and (endpoint.established or endpoint.received > 0)
-
-cdef inline bint awaits_kem(Endpoint2State endpoint) noexcept:
-    # Return True while no key may be updated: the peer may not have the shared secret yet.
-    return (
-        endpoint._key_exchange is not None
-        and endpoint._opener.phase == 0
-        and not endpoint._setup.has_begun()
-    )
 
 cdef inline bint break_rule(Endpoint2State endpoint, int64_t code) noexcept:
     # Note the code with which the session has to end; return False.

@@ -1,6 +1,7 @@
 from typing_extensions import Self, disjoint_base
 
 from mpgameserver._core.channel_queues import ChannelQueues
+from mpgameserver._core.connection_ids import PeerIds
 from mpgameserver._core.endpoint import Endpoint
 from mpgameserver._core.grid_reassembly import GridReassembler
 from mpgameserver._core.peer_clock import PeerClock
@@ -12,7 +13,6 @@ __all__ = ["Endpoint2State"]
 @disjoint_base
 class Endpoint2State(Endpoint):
     peer_idle_timeout: float
-    reset_token: bytes | None
     def __new__(
         cls,
         own_secret: TrafficSecret,
@@ -26,6 +26,8 @@ class Endpoint2State(Endpoint):
     ) -> Self: ...
     @property
     def connection_id(self) -> bytes: ...
+    @property
+    def peer_ids(self) -> PeerIds | None: ...
     @property
     def clock(self) -> PeerClock | None: ...
     @property

@@ -103,7 +103,8 @@ class SessionSetup:
         except HandshakeError as error:
             self.connection.disconnect(now, CloseCode.PROTOCOL, str(error))
             return
-        self._endpoint.reset_token = accepted.reset_token
+        assert self._endpoint.peer_ids is not None  # that of a client
+        self._endpoint.peer_ids.learn_token(accepted.reset_token)
         granted = iter(accepted.windows)
         for row, (_, channel) in zip(self._channels.declared, self._channels, strict=True):
             peers = next(granted) if row.kind is ChannelKind.ORDERED else Window()

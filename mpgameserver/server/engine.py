@@ -34,6 +34,7 @@ from mpgameserver.server.client import ServerClient
 from mpgameserver.server.closed import ClosedSessions
 from mpgameserver.server.context import ServerContext, ServerSettings
 from mpgameserver.server.eventlog import EventLog
+from mpgameserver.server.further_ids import FurtherIds
 from mpgameserver.server.half_open2 import HalfOpenSession2
 from mpgameserver.server.handler import EventHandler
 from mpgameserver.server.handover import MESSAGE_COST, HandOver
@@ -132,6 +133,10 @@ class ServerEngine:
         """The clients that are not admitted yet."""
         self.paths: Paths = Paths(self.queue_reply)
         """The addresses to which sessions of protocol 2 may have moved."""
+        self.ids: FurtherIds = FurtherIds(
+            self.sessions, tokens, self.admission.handshakes2.free_id, lambda: self.now
+        )
+        """The connection ids of sessions of protocol 2 besides the first."""
         self._is_inherited = False
         self._is_at_handshakes = True
         self._last_tick = self._next_tick = float("inf")
@@ -320,6 +325,7 @@ class ServerEngine:
         if session in self.sessions:
             if self._observer is not None:
                 self._observer.ended(session)
+            self.ids.forget(session)
             self.sessions.remove(session)
             self._of_protocol_2 -= _is_of_protocol_2(session)
 
@@ -356,6 +362,7 @@ class ServerEngine:
         self.joining.expire()
         self.closed.expire(self.now)
         self.paths.expire(self.now)
+        self.ids.expire(self.now)
         for function, arguments in self.context.take_calls():
             self.call_event("call_soon_threadsafe", function, *arguments)
         for _, function, arguments in self.handover.take():
@@ -490,10 +497,11 @@ class ServerEngine:
 
     def finish(self, session: Session) -> None:
         """Remove a session that has ended, and call its `disconnect` event if it had `connect`."""
+        connection_ids = self.sessions.ids_of(session)
         self._forget(session)
         self.joining.end(session)
-        if session.connection_id:
-            self.closed.add(session, self.now)
+        if connection_ids:
+            self.closed.add(session, connection_ids, self.now)
             self.paths.forget(session)
         self.budgets.remove(session)
         self.dispatcher.timers.cancel(session)

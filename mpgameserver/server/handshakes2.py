@@ -317,7 +317,7 @@ class ServerHandshakes2:
             self._root_point,
             point_of(private_key.getPublicKey()),
             self._random_bytes(RANDOM_SIZE),
-            self._free_id(),
+            self.free_id(),
             ciphertext,
             self.own_limits,
         )
@@ -351,7 +351,7 @@ class ServerHandshakes2:
             return b"", None
         return self.ml_kem.encapsulate(encapsulation_key) if encapsulation_key else (b"", b"")
 
-    def _free_id(self) -> bytes:
+    def free_id(self) -> bytes:
         """Return a connection id that no session has, nor will have when it is promoted."""
         while True:
             connection_id = bytes([self._worker]) + self._random_bytes(CONNECTION_ID_SIZE - 1)

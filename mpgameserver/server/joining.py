@@ -25,6 +25,7 @@ from mpgameserver.channels import ChannelTable
 from mpgameserver.enums import CloseCode, ConnectionStatus, DisconnectReason
 from mpgameserver.errors import HandshakeError, RefusedError
 from mpgameserver.server.context import ServerSettings
+from mpgameserver.server.further_ids import FurtherIds
 from mpgameserver.server.handler import EventHandler
 from mpgameserver.server.resets import ResetTokens
 from mpgameserver.wire.protocol2.setup import (
@@ -64,6 +65,7 @@ class Owner(Protocol):
     """The part of a server that this uses."""
 
     handler: EventHandler
+    ids: FurtherIds
 
     @property
     def now(self) -> float:
@@ -229,6 +231,7 @@ class Joining:
         token = self._tokens.of(session.connection_id)
         endpoint.send_setup(AcceptData(token, self._channels.windows).encode())
         session.connection.establish(self._owner.now)
+        self._owner.ids.begin(session)
 
     def _refuse(self, session: Session, code: CloseCode, text: str) -> None:
         self.end(session)

@@ -17,12 +17,13 @@ class SessionTable:
     """The sessions, with distinct client keys and tokens.
 
     Those of protocol 1 are found by their address, at most one at each; those of protocol 2 by
-    their connection id, however many share an address.
+    their connection ids, however many share an address.
     """
 
     def __init__(self) -> None:
         self.by_address: dict[SocketAddress, Session] = {}
         self.by_id: dict[bytes, Session] = {}
+        self._ids: dict[Session, list[bytes]] = {}
         self._all: dict[Session, None] = {}
         self._client_points: set[bytes] = set()
         self._tokens: set[int] = set()
@@ -55,8 +56,22 @@ class SessionTable:
         return token in self._tokens
 
     def has_connection_id(self, connection_id: bytes) -> bool:
-        """Return True if a session has this connection id, which is also its token."""
-        return self.has_token(int.from_bytes(connection_id, "big"))
+        """Return True if a session has this connection id, or has a token that looks the same."""
+        return connection_id in self.by_id or self.has_token(int.from_bytes(connection_id, "big"))
+
+    def ids_of(self, session: Session) -> tuple[bytes, ...]:
+        """Return the connection ids of a session; none in protocol 1."""
+        return tuple(self._ids.get(session, ()))
+
+    def add_id(self, session: Session, connection_id: bytes) -> None:
+        """Have a session found by another connection id as well."""
+        self.by_id[connection_id] = session
+        self._ids[session].append(connection_id)
+
+    def drop_id(self, session: Session, connection_id: bytes) -> None:
+        """Have a session found by this connection id no more."""
+        del self.by_id[connection_id]
+        self._ids[session].remove(connection_id)
 
     def no_room(self, host: IpAddress, limits: Limits) -> str | None:
         """Return the limit that forbids another session of a host: "full" or "host full".
@@ -73,7 +88,8 @@ class SessionTable:
     def add(self, session: Session) -> None:
         """Add a session; one of protocol 1 at an address that has none."""
         if session.connection_id:
-            self.by_id[session.connection_id] = session
+            self._ids[session] = []
+            self.add_id(session, session.connection_id)
         else:
             self.by_address[session.address] = session
         self._all[session] = None
@@ -96,7 +112,8 @@ class SessionTable:
             return
         del self._all[session]
         if session.connection_id:
-            del self.by_id[session.connection_id]
+            for connection_id in self._ids.pop(session):
+                del self.by_id[connection_id]
         else:
             del self.by_address[session.address]
         self._client_points.discard(session.client_key[-POINT_SIZE:])

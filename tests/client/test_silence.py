@@ -7,7 +7,7 @@ import pytest
 from mpgameserver import ConnectionStatus, EventHandler, RetryMode
 from mpgameserver.client.silence import FIRST_SILENCE, Silence
 from mpgameserver.netsim import LinkConditions, LinkPair
-from mpgameserver.testing import World
+from mpgameserver.testing import World, _LinkSocket
 
 DEAD = LinkConditions(loss=1.0)
 
@@ -54,6 +54,28 @@ def test_a_game_whose_local_address_is_gone_plays_on(loss, seed):
     assert client.status() is ConnectionStatus.CONNECTED
     assert echo.left == []
     assert ports(client) != [before]
+
+
+def test_nobody_who_sees_both_networks_can_tell_that_it_is_the_same_client(seed, monkeypatch):
+    def send(sock: _LinkSocket, datagram: bytes) -> int:
+        if 8 <= datagram[0] < 16:
+            seen.setdefault(sock.address[1], set()).add(datagram[1:9])
+        return plain_send(sock, datagram)
+
+    seen: dict[int, set[bytes]] = {}
+    plain_send = _LinkSocket.send
+    monkeypatch.setattr(_LinkSocket, "send", send)
+    world = World(Echo(), LinkConditions(latency=0.03), seed)
+    client = world.connect(minimum_protocol=2)
+    for n in range(80):
+        if n in (20, 40, 60):
+            cut(client)
+        client.send(b"%d" % n)
+        world.run(0.1)
+    assert client.status() is ConnectionStatus.CONNECTED
+    assert len(seen) >= 4
+    ids = [connection_id for each in seen.values() for connection_id in each]
+    assert len(ids) == len(set(ids)) == len(seen)
 
 
 def test_a_silent_server_costs_a_few_sockets():

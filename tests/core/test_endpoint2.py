@@ -423,7 +423,7 @@ class TestReset:
 
     def test_a_client_that_gets_its_token_ends_without_a_word(self):
         side, _ = accepted()
-        side.endpoint.reset_token = RESET_TOKEN
+        side.endpoint.peer_ids.learn_token(RESET_TOKEN)
         side.receive(b"\x04\xff\x04" + RESET_TOKEN, 1.0)
         assert side.connection.status is ConnectionStatus.DROPPED
         assert side.datagrams(1.0) == []
@@ -431,7 +431,7 @@ class TestReset:
     @pytest.mark.parametrize("token", [bytes(16), RESET_TOKEN[:-1], RESET_TOKEN + b"t"])
     def test_another_token_is_no_reset(self, token):
         side, _ = accepted()
-        side.endpoint.reset_token = RESET_TOKEN
+        side.endpoint.peer_ids.learn_token(RESET_TOKEN)
         side.receive(b"\x04\xff\x04" + token, 1.0)
         assert side.connection.status is ConnectionStatus.CONNECTED
 

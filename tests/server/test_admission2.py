@@ -10,7 +10,7 @@ import pytest
 from support import wire
 from support.handshaking2 import ML_KEM, SecondClient, addresses
 from support.players2 import Player2
-from support.serverworld import DEAD, ROOT_KEY, World
+from support.serverworld import ADDRESS, DEAD, ROOT_KEY, World
 from support.wire2 import handshake
 from support.wire2.frames import Close, Message, Ping
 
@@ -22,7 +22,6 @@ from mpgameserver.server.limits import Limits
 from mpgameserver.wire.handshake import ServerHello, decode_clear_packet
 from mpgameserver.wire.protocol2.hello import point_of
 
-ADDRESS = ("192.0.2.1", 5000)
 ROOT_POINT = point_of(ROOT_KEY.getPublicKey())
 Arrivals = list[tuple[bytes, tuple[Any, ...]]]
 
@@ -32,12 +31,6 @@ class Server(World):
 
     def __init__(self, limits: Limits | None = None, **options: Any) -> None:
         super().__init__(limits=limits, **options)
-
-    def say(self, *datagrams: bytes, address: tuple[Any, ...] = ADDRESS) -> list[bytes]:
-        """Return the replies to datagrams from an address."""
-        before = len(self.sent)
-        self.serve([(datagram, address) for datagram in datagrams])
-        return [datagram for datagram, to in self.sent[before:] if to == address]
 
     def flood(self, arrivals: Arrivals, seconds: float) -> None:
         """Let so many seconds pass while the datagrams arrive, evenly."""

@@ -70,6 +70,22 @@ def new_endpoint2(
     )
 
 
+class IdSource:
+    """Issues ids for the server of a pair, and remembers them."""
+
+    def __init__(self) -> None:
+        self.issued = [CONNECTION_ID]
+        self.retired: list[bytes] = []
+
+    def issue(self) -> tuple[bytes, bytes]:
+        number = len(self.issued)
+        self.issued.append(CONNECTION_ID[:7] + bytes([number]))
+        return self.issued[-1], bytes([number]) * 16
+
+    def retire(self, connection_id: bytes) -> None:
+        self.retired.append(connection_id)
+
+
 class Side:
     """The package's side of a session, and an owner that does what a client or a server does."""
 
@@ -80,6 +96,8 @@ class Side:
         credential: bytes = b"",
         exchange: LateDecapsulation | LateEncapsulation | None = None,
         sealed_before: int = 0,
+        *,
+        issues_ids: bool = False,
     ) -> None:
         self.is_server = is_server
         self.endpoint = new_endpoint2(is_server, now, sealed_before=sealed_before)
@@ -87,6 +105,7 @@ class Side:
             self.endpoint.exchange_keys(exchange)
         self.connection = Connection(self.endpoint, 1, Timing())
         self.credential: bytes | None = None
+        self.ids = IdSource() if issues_ids else None
         self.delivered: list[tuple[int, int, bytes]] = []
         """The messages received: channel, number and message."""
         self.drops: list[str] = []
@@ -157,6 +176,8 @@ class Side:
                 peer_window=(granted.number, granted.total),
             )
         self.connection.establish(now)
+        if self.ids is not None:
+            self.endpoint.issue_ids(self.ids)
 
     def _read(self) -> None:
         """Take the messages, as a game does that reads at once."""
@@ -278,13 +299,17 @@ class Hand:
         self.read: dict[int, list[Frame]] = {}
         """The frames of each packet that was read, by its number."""
 
-    def make(self, *frames: Frame, number: int | None = None) -> bytes:
-        return self.make_of(pack_all(list(frames)), number)
+    def make(
+        self, *frames: Frame, number: int | None = None, connection_id: bytes = CONNECTION_ID
+    ) -> bytes:
+        return self.make_of(pack_all(list(frames)), number, connection_id)
 
-    def make_of(self, payload: bytes, number: int | None = None) -> bytes:
+    def make_of(
+        self, payload: bytes, number: int | None = None, connection_id: bytes = CONNECTION_ID
+    ) -> bytes:
         """Seal any bytes as the frames of a packet."""
         self.number = self.number + 1 if number is None else number
-        connection_id = CONNECTION_ID if self._side == "client" else b""
+        connection_id = connection_id if self._side == "client" else b""
         sealing = keys.packet_keys(self._phase, self._secret)
         mask = keys.mask_key(SECRETS[self._side])
         return seal(sealing, mask, connection_id, self.number, payload)
@@ -292,11 +317,11 @@ class Hand:
     def update_key(self) -> None:
         self._secret, self._phase = keys.next_secret(self._secret), self._phase + 1
 
-    def take(self, datagrams: Iterable[bytes]) -> list[Frame]:
+    def take(self, datagrams: Iterable[bytes], connection_id: bytes = CONNECTION_ID) -> list[Frame]:
         """Read datagrams, and return all their frames."""
         found = []
+        connection_id = b"" if self._side == "client" else connection_id
         for datagram in datagrams:
-            connection_id = b"" if self._side == "client" else CONNECTION_ID
             packet = open_packet(
                 datagram,
                 self._receiving,
@@ -313,9 +338,11 @@ class Hand:
         return ack_of(set(self.read), 0)
 
 
-def accepted(is_server: bool = False, now: float = 0.0) -> tuple[Side, Hand]:
+def accepted(
+    is_server: bool = False, now: float = 0.0, *, issues_ids: bool = False
+) -> tuple[Side, Hand]:
     """A side whose session is established, with a peer by hand that has acked all so far."""
-    side, hand = Side(is_server, now), Hand(not is_server)
+    side, hand = Side(is_server, now, issues_ids=issues_ids), Hand(not is_server)
     if is_server:
         data = pack_connect_data(ConnectTable(b"", SECOND_CHANNELS, {}))
         opening: Frame = Connect(len(data), 0, data)

@@ -130,6 +130,7 @@ def instances(kind: type, values: list[object]) -> Iterator[object]:
     plausible: list[tuple[object, ...]] = [
         (),
         (KEY,),
+        (KEY, Reader()),
         (repr,),
         (secret, secret.mask()),
         (1472,),

@@ -23,6 +23,9 @@ ROOT_KEY = EllipticCurvePrivateKey.new()
 PERFECT = LinkConditions()
 DEAD = LinkConditions(loss=1.0)
 
+ADDRESS = ("192.0.2.1", 5000)
+"""That of somebody who is no player."""
+
 
 class Recorder(EventHandler):
     """Writes down every event but `update`; `on` says what else an event does."""
@@ -116,6 +119,12 @@ class World(testing.World):
             for player in self.players
             for datagram in player.links.up.receive(self.now)
         )
+
+    def say(self, *datagrams: bytes, address: tuple[Any, ...] = ADDRESS) -> list[bytes]:
+        """Return the replies to datagrams from an address."""
+        before = len(self.sent)
+        self.serve([(datagram, address) for datagram in datagrams])
+        return [datagram for datagram, to in self.sent[before:] if to == address]
 
     def serve(self, arrivals: Iterable[tuple[bytes, tuple[Any, ...]]] = ()) -> None:
         """The turns of the server's loop at one moment: read once, then work and send."""

@@ -27,9 +27,11 @@ from support.wire2.frames import (
     Frame,
     Kem,
     Message,
+    NewConnectionId,
     Padding,
     PathChallenge,
     PathResponse,
+    RetireConnectionId,
     Time,
     TimeReply,
     Window,
@@ -172,6 +174,10 @@ class Peer2:
         self._replies: list[Frame] = []
         self._owes_ack = False
         self._newest_acked = 0
+        self._session.ids[0] = connection_id, b""
+        self._unused: list[int] = []
+        """A client's sequences of ids that it has not used yet."""
+        self._sequence = 0
         self._secrets, self._kem_key = secrets, kem_key
         self._session.has_empty_kem = takes_key or kem_key is not None
         self._kem = Pieces()
@@ -226,6 +232,27 @@ class Peer2:
         """Seal under the next key from now on."""
         late, self._late_secret = self._late_secret, None
         self._secret, self._n = late or schedule.next_secret(self._secret), self._n + 1
+
+    def issue(self, connection_id: bytes, reset_token: bytes) -> None:
+        """Give a client another connection id."""
+        sequence = max(self._session.ids) + 1
+        self._session.ids[sequence] = connection_id, reset_token
+        frame = NewConnectionId(sequence, connection_id, reset_token)
+        self._outgoing.append(Outgoing(frame=frame, missing={0}))
+
+    def change_id(self) -> None:
+        """Go on under the next id, as a client that has another address; retire the former."""
+        self._unused.sort()
+        former, self._sequence = self._sequence, self._unused.pop(0)
+        self._id = self._session.ids[self._sequence][0]
+        self._session.retired.add(former)
+        self._outgoing.append(Outgoing(frame=RetireConnectionId(former), missing={0}))
+
+    @property
+    def connection_ids(self) -> list[bytes]:
+        """The ids that are alive, the one in use included."""
+        session = self._session
+        return [session.ids[each][0] for each in sorted(session.ids.keys() - session.retired)]
 
     def packet_of(self, *frames: Frame) -> bytes:
         """Return the next packet with any frames: for tests that break a rule."""
@@ -328,7 +355,11 @@ class Peer2:
 
     def receive(self, datagram: bytes) -> None:
         """Take a datagram; what does not open is dropped, what breaks a rule ends the session."""
-        own_id = self._id if self._side == "server" else b""
+        own_id, sequence = b"", 0
+        if self._side == "server":
+            by_id = {each: number for number, (each, _) in self._session.ids.items()}
+            own_id = datagram[1:9] if datagram[1:9] in by_id else self._id
+            sequence = by_id[own_id]
         try:
             packet = open_packet(
                 datagram, self._receiving, self._their_mask_key, own_id, self._received.newest
@@ -339,7 +370,7 @@ class Peer2:
         if self._receiving.current.n > self._n:
             self.update_key()
         try:
-            frames = take(packet.payload, self._session)
+            frames = take(packet.payload, self._session, sequence)
         except WireError as error:
             if self.closed is None:
                 self.close(PROTOCOL, str(error))
@@ -358,6 +389,9 @@ class Peer2:
                 self._use_ack(frame)
             case Connect() | Accept():
                 self._use_setup(frame)
+            case NewConnectionId(sequence):
+                if sequence not in self._unused and sequence > self._sequence:
+                    self._unused.append(sequence)
             case Kem():
                 self._use_kem(frame)
             case Close():
