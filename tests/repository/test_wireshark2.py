@@ -471,6 +471,22 @@ def test_a_client_that_moves_is_followed(tshark: str, tmp_path: Path) -> None:
     assert frames(found) == ["PING", "PING", "PATH_CHALLENGE", "PING", "PATH_RESPONSE"]
 
 
+def test_so_is_one_that_goes_on_under_another_connection_id(tshark: str, tmp_path: Path) -> None:
+    world = Captured(tmp_path, ChannelRecorder())
+    player = Player2(world).join()
+    world.run(1.0)
+    assert player.peer is not None
+    player.address = ROAMED
+    player.peer.change_id()
+    player.peer.say(0, b"from elsewhere")
+    world.run(1.0)
+    found = readings(tshark, tmp_path, world.flights, *ALL_FIELDS, key_log=world.log)
+    assert {"NEW_CONNECTION_ID", "RETIRE_CONNECTION_ID", "PATH_CHALLENGE"} <= set(frames(found))
+    assert not any(each.fields["unopened"] or each.fields["malformed"] for each in found)
+    [said] = [each for each in found if b"from elsewhere".hex() in each.fields["message"]]
+    assert said.fields["connection_id"] != [player.connection_id.hex()]
+
+
 def test_packets_out_of_order_around_an_update_are_opened(tshark: str, tmp_path: Path) -> None:
     pair = Pair(tmp_path)
     before = [pair.client.seals(Ping()) for _ in range(6)]
