@@ -29,6 +29,10 @@ class Figure:
     unit: str = "µs"
     at_least: bool = False
     """The target is the least, and not the most."""
+    anchor: str = ""
+    """That from which the target was taken, where it is not this package itself."""
+    command: str = ""
+    """The command that measures this line alone."""
 
     @property
     def judged(self) -> float:

@@ -17,9 +17,11 @@ __all__ = [
     "BULK_SIZE",
     "ENET",
     "OURS",
+    "PROGRAMS",
     "PUBLISHED",
     "QUIC",
     "SEALED",
+    "SECOND",
     "SOCKET",
     "TCP",
     "TUNED",
@@ -29,7 +31,9 @@ __all__ = [
 
 PROGRAMS = Path(__file__).parent / "peers"
 BULK_SIZE = 10_000_000
-OURS, SOCKET, SEALED = "this package", "UDP socket", "UDP socket with AES-GCM"
+OURS, SECOND = "this package", "this package, protocol 2"
+"""The first by protocol 1, which everything here was first measured with, and others speak too."""
+SOCKET, SEALED = "UDP socket", "UDP socket with AES-GCM"
 ENET, QUIC, TCP = "pyenet", "aioquic", "TCP socket"
 PUBLISHED, TUNED = "mpgameserver 0.2.4", "mpgameserver 0.2.4, shortest tick"
 BOTH_WAYS = ("sleep", "spin")
@@ -77,7 +81,10 @@ def libraries() -> dict[str, Library]:
     """All that can be had here."""
     here, bots = sys.executable, ("crowd.py",)
     found = {
-        OURS: Library(here, ("ours.py",), BOTH_WAYS, True, BULK_SIZE, bots, 8192, 4000),
+        OURS: Library(
+            here, ("ours.py", "--protocol-1"), BOTH_WAYS, True, BULK_SIZE, bots, 8192, 4000
+        ),
+        SECOND: Library(here, ("ours.py",), BOTH_WAYS, bulk_size=BULK_SIZE),
         SOCKET: Library(
             here, ("plain.py",), BOTH_WAYS, crowd=("crowd.py", "--plain"), most_players=8192
         ),

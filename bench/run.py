@@ -19,6 +19,7 @@ import crowds
 import frame
 import hotpath
 import memory
+import protocol2
 import versus
 from figures import Figure, spread_text
 from rich.console import Console
@@ -41,6 +42,7 @@ def hot_path(count: int, repetitions: int) -> Iterator[Figure]:
                 "floor": hotpath.floor(hotpath.payload_size(size, messages), count),
                 "none": hotpath.exchange(size, messages, NONE, count),
                 "reliable": hotpath.exchange(size, messages, RELIABLE, count),
+                "second": hotpath.exchange(size, messages, NONE, count, 2),
             },
             repetitions,
         )
@@ -54,6 +56,7 @@ def hot_path(count: int, repetitions: int) -> Iterator[Figure]:
             "NONE",
             found["none"],
         )
+        yield Figure(1, f"{name}, NONE, protocol 2", found["second"], None, seal, found["floor"])
 
 
 def in_flight(count: int, repetitions: int) -> Iterator[Figure]:
@@ -129,6 +132,24 @@ def print_table(console: Console, figures: list[Figure]) -> None:
     console.print(table)
 
 
+def write(path: Path, figures: list[Figure], items: list[int]) -> None:
+    """Write the figures; where only some items were measured, beside the others in the file."""
+    date, dates, kept = datetime.date.today().isoformat(), {}, []
+    if items and path.exists():
+        before = json.loads(path.read_text(encoding="utf-8"))
+        kept = [figure for figure in before["figures"] if figure["item"] not in items]
+        dates = before.get("dates", {}) | dict.fromkeys(map(str, items), date)
+        date = before["date"]
+    found = kept + [figure.as_dict() for figure in figures]
+    results = {
+        "date": date,
+        "dates": dates,
+        "machine": machine(),
+        "figures": sorted(found, key=lambda figure: figure["item"]),
+    }
+    path.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
+
+
 def measures(quick: bool) -> dict[int, list[Callable[[], Iterator[Figure]]]]:
     """By item, what measures it."""
     count, repetitions = (5_000, 5) if quick else (20_000, 15)
@@ -146,6 +167,7 @@ def measures(quick: bool) -> dict[int, list[Callable[[], Iterator[Figure]]]]:
         6: [lambda: in_flight(count, repetitions)],
         7: [lambda: hostile(count, repetitions)],
         8: [lambda: frames(count, repetitions)],
+        9: [lambda: protocol2.rows(quick)],
     }
 
 
@@ -173,12 +195,7 @@ def main() -> int:
     figures = list(measured(arguments.item, arguments.quick, console))
     print_table(console, figures)
     if arguments.out:
-        results = {
-            "date": datetime.date.today().isoformat(),
-            "machine": machine(),
-            "figures": [figure.as_dict() for figure in figures],
-        }
-        arguments.out.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
+        write(arguments.out, figures, arguments.item)
     return 0
 
 

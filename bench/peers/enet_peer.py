@@ -37,7 +37,9 @@ def server(use: str) -> None:
         event = host.service(1000)
         while event.type != enet.EVENT_TYPE_NONE:
             if event.type == enet.EVENT_TYPE_RECEIVE:
-                if not takes(event.packet.data):
+                if event.packet.data.startswith(peer.COUNTED):
+                    event.peer.send(0, enet.Packet(peer.TAKEN, enet.PACKET_FLAG_RELIABLE))
+                elif not takes(event.packet.data):
                     event.peer.send(0, enet.Packet(event.packet.data))
                 elif bulk.is_over():
                     event.peer.send(0, enet.Packet(peer.DONE, enet.PACKET_FLAG_RELIABLE))
@@ -81,6 +83,25 @@ def bulk(port: int, key: str, size: int) -> None:
         link.send(0, enet.Packet(message, enet.PACKET_FLAG_RELIABLE))
     peer.patiently(lambda: host.service(100).type == enet.EVENT_TYPE_RECEIVE)
     peer.tell({"seconds": time.perf_counter() - began})
+    link.disconnect_now()
+
+
+def window(port: int, key: str, count: peer.Echo) -> None:
+    host, link = connected(port)
+    send = enet.PACKET_FLAG_RELIABLE
+    for _ in range(count.outstanding):
+        link.send(0, enet.Packet(peer.COUNTED_MESSAGE, send))
+    host.flush()
+    answers = 0
+    while count.counts(answers):
+        answers = 0
+        event = host.service(100)
+        while event.type != enet.EVENT_TYPE_NONE:
+            if event.type == enet.EVENT_TYPE_RECEIVE:
+                answers += 1
+                link.send(0, enet.Packet(peer.COUNTED_MESSAGE, send))
+            event = host.check_events() or _NOTHING
+        host.flush()
     link.disconnect_now()
 
 
@@ -134,4 +155,4 @@ class Bots(load.Swarm):
             self._connected += 1
 
 
-peer.run(server, echo, bulk, crowd=Bots)
+peer.run(server, echo, bulk, window=window, crowd=Bots)

@@ -1,15 +1,21 @@
-"""This package: each message a `send`, a `handle_message` and an entry of `getMessages`."""
+"""This package: each message a `send`, a `handle_message` and an entry of `getMessages`.
+
+With `--protocol-1` the server knows no other, as one of 0.2.4, and does not say that it could.
+"""
 
 from __future__ import annotations
 
 import base64
 import os
 import select
+import sys
 import time
 
 import peer
 
 from mpgameserver import EventHandler, Limits, RetryMode, ServerContext, UdpClient, UdpServer
+from mpgameserver.server import admission, handshakes
+from mpgameserver.wire.handshake import SALT_SIZE
 
 MOST = 65536
 """Of whatever a server counts: more than any crowd has."""
@@ -27,7 +33,9 @@ class Handler(EventHandler):
         self.bulk = peer.BulkCount()
 
     def handle_message(self, client, seqnum, msg=b""):
-        if not self.bulk.takes(msg):
+        if msg.startswith(peer.COUNTED):
+            client.send_guaranteed(peer.TAKEN)
+        elif not self.bulk.takes(msg):
             client.send(msg)
         elif self.bulk.is_over():
             client.send_guaranteed(peer.DONE)
@@ -66,6 +74,8 @@ def connected(port: int, key: str) -> UdpClient:
         return client.connected()
 
     peer.patiently(done)
+    if client.protocol != PROTOCOL:
+        raise RuntimeError(f"a session of protocol {client.protocol}")
     return client
 
 
@@ -125,12 +135,38 @@ def stream(port: int, key: str, span: float) -> None:
         poll = polling(client)
         client.send_guaranteed(peer.BULK + b"%d" % (1 << 40))
         before, began = client.stats().acked, time.perf_counter()
+        given = 0
         while (elapsed := time.perf_counter() - began) < span:
             while client.pending < 4 << 20:
                 client.send_guaranteed(message)
+                given += len(message)
             client.update()
             poll.poll(1)
-        peer.tell({"seconds": elapsed, "datagrams": client.stats().acked - before})
+        acked, sent = client.stats().acked - before, given - client.pending
+        peer.tell({"seconds": elapsed, "datagrams": acked, "bytes": sent})
 
 
-peer.run(server, echo, bulk, stream)
+def window(port: int, key: str, count: peer.Echo) -> None:
+    with connected(port, key) as client:
+        poll = polling(client)
+        for _ in range(count.outstanding):
+            client.send_guaranteed(peer.COUNTED_MESSAGE)
+        client.update()
+        answers = 0
+        while count.counts(answers):
+            poll.poll(100)
+            client.update()
+            answers = len(client.getMessages())
+            for _ in range(answers):
+                client.send_guaranteed(peer.COUNTED_MESSAGE)
+            if answers:
+                client.update()
+
+
+PROTOCOL = 1 if "--protocol-1" in sys.argv else 2
+if PROTOCOL == 1:
+    sys.argv.remove("--protocol-1")
+    admission.has_offer = lambda _: False
+    admission.Admission.receive_hello2 = lambda *_: None
+    handshakes.downgrade_salt = lambda random_bytes: random_bytes(SALT_SIZE)
+peer.run(server, echo, bulk, stream, window)

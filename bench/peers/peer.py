@@ -3,12 +3,14 @@
     PROGRAM server [USE]                              prints {"port": ..., "key": ...} when it is up
     PROGRAM echo PORT KEY OUTSTANDING SECONDS WAIT    prints {"rate": ..., "p50": ..., "p99": ...}
     PROGRAM bulk PORT KEY BYTES                       prints {"seconds": ..., ...}
-    PROGRAM stream PORT KEY SECONDS                   prints {"seconds": ..., "datagrams": ...}
+    PROGRAM stream PORT KEY SECONDS                   prints {"seconds": ..., "datagrams": ..., ...}
+    PROGRAM window PORT KEY OUTSTANDING SECONDS       prints {"rate": ..., ...}
     PROGRAM crowd WHAT PORT KEY BOTS SECONDS PID      what `load` says of it
 
 The server runs on one core and the client on another. It echoes every message until one begins
 with `BULK`, followed by a number of bytes: it then answers `DONE` when so many have arrived in
-messages that begin with neither. With a USE it is for a crowd and only echoes: "crowd" for one that
+messages that begin with neither. A message that begins with `COUNTED` is answered `TAKEN`, both
+reliably. With a USE it is for a crowd and only echoes: "crowd" for one that
 plays, "idle" for one that only keeps alive, "single" for one bot, where room is made in advance.
 WAIT is "sleep", until something can be read, or "spin". Only the standard library is used here, so
 that every environment can import it.
@@ -28,7 +30,9 @@ from load import Swarm, measure
 
 SERVER_CORE, CLIENT_CORE = 1, 0
 BULK, DONE = b"bulk ", b"done"
+COUNTED, TAKEN = b"count", b"."
 MESSAGE = b"x" * 64
+COUNTED_MESSAGE = COUNTED.ljust(1400, b"x")
 LARGEST = 8 << 20
 """The largest message of a bulk transfer, where the peer has messages."""
 PATIENCE = 10.0
@@ -133,6 +137,7 @@ def run(
     echo: Callable[[int, str, Echo, str], None] | None = None,
     bulk: Callable[[int, str, int], None] | None = None,
     stream: Callable[[int, str, float], None] | None = None,
+    window: Callable[[int, str, Echo], None] | None = None,
     crowd: Callable[[int, str, int], Swarm] | None = None,
 ) -> None:
     """Do what the command line says."""
@@ -153,6 +158,11 @@ def run(
     elif command == "stream" and stream is not None:
         port, key, span = arguments
         stream(int(port), key, float(span))
+    elif command == "window" and window is not None:
+        port, key, outstanding, seconds = arguments
+        count = Echo(int(outstanding), float(seconds))
+        window(int(port), key, count)
+        count.report()
     elif command == "crowd" and crowd is not None:
         what, port, key, bots, seconds, process = arguments
         tell(measure(crowd, what, int(port), key, int(bots), float(seconds), int(process)))

@@ -712,3 +712,47 @@ def test_a_load_may_take_a_twentieth_more_than_on_record(module):
     grown = module("instructions").grown
     assert grown({"a": 1050, "new": 5}, {"a": 1000}) == []
     assert grown({"a": 1051}, {"a": 1000}) == ["a: 1,051 instructions, +5.1%"]
+
+
+@pytest.mark.parametrize("name", ["jitter", "overhead", "reordering", "moves", "replaced"])
+def test_what_does_not_depend_on_the_machine_is_as_protocol_2_was_to_be(module, name):
+    rows = list(module("protocol2").ROWS[name](True))
+    assert rows
+    assert [(row.name, row.result) for row in rows if not row.holds] == []
+    assert {row.command for row in rows} == {f"python bench/protocol2.py {name}"}
+
+
+@pytest.mark.parametrize("form", [1, 2])
+@pytest.mark.parametrize("has_cookie", [False, True])
+def test_each_hello_of_the_flood_is_asked_for_a_cookie(module, form, has_cookie):
+    assert module("hellos").forged(form, has_cookie, 20)() > 0
+
+
+def test_a_run_of_some_items_leaves_the_results_of_the_others(module, tmp_path):
+    run, figures = module("run"), module("figures")
+    spread, path = module("timing").Spread.of([1.0]), tmp_path / "results.json"
+    old, new = (figures.Figure(item, "it", spread, None) for item in (2, 9))
+    run.write(path, [old], [])
+    run.write(path, [new], [9])
+    run.write(path, [new], [9])
+    found = json.loads(path.read_text())
+    assert [figure["item"] for figure in found["figures"]] == [2, 9]
+    assert list(found["dates"]) == ["9"]
+
+
+def test_a_row_that_is_missed_says_by_how_much_and_why(module):
+    report, spread = module("report"), module("timing").Spread.of
+    figure = module("figures").Figure(
+        9, "sustained datagrams of one session", spread([150_000.0]), 200_000.0,
+        unit="/s", at_least=True, anchor="QUIC", command="python bench/protocol2.py rate",
+    )  # fmt: skip
+    *_, row, _ = report._beaten([figure.as_dict()])
+    assert "missed by 25%: a core is busy" in row
+    assert "| QUIC |" in row
+    assert "`python bench/protocol2.py rate`" in row
+
+
+def test_every_row_of_protocol_2_that_a_machine_can_miss_has_a_reason(module):
+    source = (BENCH / "protocol2.py").read_text(encoding="utf-8")
+    for part in module("report").FALLS_SHORT:
+        assert part in source.replace("{name if", ""), part
