@@ -115,8 +115,12 @@ def overhead(quick: bool) -> Iterator[Figure]:
 
 def moves(quick: bool) -> Iterator[Figure]:
     """Changes of address in play; that nothing reliable is lost is checked there."""
-    seeds = range(1 if quick else 5)
-    found = [virtual.quantile(virtual.address_changes(0.1, seed), 0.9) for seed in seeds]
+    times = [
+        passed
+        for seed in range(3 if quick else 10)
+        for passed in virtual.address_changes(0.1, seed)
+    ]
+    found = [virtual.quantile(times, 0.9)]
     name = "address change in play at 10 % loss, p90"
     figure = Figure(ITEM, name, Spread.of(found), 2.0, unit="round trips")
     yield _row("moves", figure, "QUIC: a round trip")
