@@ -5,7 +5,7 @@ from libc.stdint cimport int64_t, uint32_t
 from mpgameserver._core.ack_frequency cimport MAX_ACK_DELAY_MS
 from mpgameserver._core.channel_receiver cimport receiver_at
 from mpgameserver._core.control_frames cimport ControlFrame
-from mpgameserver._core.endpoint2_state cimport Endpoint2State, ping_interval
+from mpgameserver._core.endpoint2_state cimport Endpoint2State, fit_path, ping_interval
 from mpgameserver._core.frames cimport (
     CLOSE,
     WINDOW,
@@ -16,7 +16,7 @@ from mpgameserver._core.frames cimport (
     take_range,
 )
 from mpgameserver._core.rtt cimport LOSS_MARGIN
-from mpgameserver._core.sent_window cimport ACK_ELICITING, PACKET_THRESHOLD, SentWindow
+from mpgameserver._core.sent_window cimport ACK_ELICITING, PACKET_THRESHOLD, PROBE, SentWindow
 
 __all__ = []
 
@@ -76,6 +76,10 @@ cdef int _on_newly_acked(Endpoint2State endpoint) except -1:
         if endpoint.sent_packets.packet(number).flags & ACK_ELICITING:
             if number >= endpoint.sent_packets.path_start:
                 endpoint.send_limits.on_delivery(endpoint._now)
+            if endpoint.sent_packets.packet(number).flags & PROBE and (
+                endpoint.path_mtu.on_probe_acked(number, endpoint._now)
+            ):
+                fit_path(endpoint)
             contents = endpoint.sent_packets.take_contents(number)
             if contents is not None:
                 _on_contents_acked(
@@ -120,15 +124,22 @@ cdef int find_lost(Endpoint2State endpoint) except -1:
             break
         if number < endpoint.sent_packets.path_start:
             pass  # it was sent on another path, of which nothing is to be learned
+        elif endpoint.sent_packets.packet(number).flags & PROBE:
+            endpoint.path_mtu.on_probe_lost(
+                number, number < endpoint.sent_packets.newest_acked, endpoint._now
+            )
         elif number > endpoint.sent_packets.newest_acked:
             probed = True
         else:
             endpoint.send_limits.congestion.on_packet_lost()
+            if endpoint.path_mtu.on_lost(endpoint.sent_packets, number, endpoint._now):
+                fit_path(endpoint)
         contents = endpoint.sent_packets.contents(number)
         if contents is not None:
             _on_contents_lost(endpoint, contents, number)
     if probed:
         endpoint.send_limits.on_pto()
+        endpoint.path_mtu.on_pto(endpoint.sent_packets.newest)
     return 0
 
 

@@ -431,5 +431,8 @@ cdef class Dispatcher:
                 session.connection.endpoint.on_datagram_sent(
                     <uint32_t>PyBytes_GET_SIZE(datagram), self.now
                 )
+                if session.connection.endpoint.has_probed:
+                    session.connection.endpoint.has_probed = False
+                    self.probing = session.connection.endpoint
                 return datagram, session.address
         return None

@@ -127,6 +127,10 @@ cdef class Endpoint:
         """
         return []
 
+    cpdef Py_ssize_t largest_datagram(self) noexcept:
+        """Return how many bytes the datagrams of this side have at most at present."""
+        return 0
+
     cpdef bint ack_is_due(self) noexcept:
         """Return True if an ack should be sent before another datagram is read."""
         return False

@@ -157,6 +157,9 @@ cdef class Endpoint1(Endpoint):
         self._queue.add_control(DISCONNECT, b"")
         return self._assemble(ANYTHING)
 
+    cpdef Py_ssize_t largest_datagram(self) noexcept:
+        return HEADER_SIZE + self._path.body + TAG_SIZE
+
     @property
     def path_is_narrow(self):
         """True once the path was found to drop large datagrams; no more are made.

@@ -18,7 +18,7 @@ from mpgameserver._core.channel_receiver cimport ChannelReceiver, receiver_at
 from mpgameserver._core.connection_ids cimport OwnIds
 from mpgameserver._core.drop_reason cimport REASON_COUNT, DropReason
 from mpgameserver._core.endpoint cimport Endpoint
-from mpgameserver._core.endpoint2_state cimport CLOSING_PTOS, Endpoint2State, speaks
+from mpgameserver._core.endpoint2_state cimport CLOSING_PTOS, Endpoint2State, fit_path, speaks
 from mpgameserver._core.fifo cimport Fifo, queue_pop
 from mpgameserver._core.frames cimport (
     ACCEPT,
@@ -39,6 +39,7 @@ from mpgameserver._core.sending2 cimport (
     assemble_ack,
     assemble_close,
     assemble_probe,
+    assemble_size_probe,
     close_due,
     has_more,
     has_replies,
@@ -55,8 +56,9 @@ cdef class Endpoint2(Endpoint2State):
 
     `own_secret` and `peer_secret` are the traffic secrets of what this side and the peer seal, each
     a `TrafficSecret`. `connection_id` has 8 bytes. `max_datagram` is the size of the largest
-    datagram to send, in bytes, at least 1,200. `sealed_before` packets were sealed under the first
-    key already. Raises ValueError for other values.
+    datagram that the interface takes, in bytes, at least 1,200; the session begins with that and
+    finds out what its path carries. `sealed_before` packets were sealed under the first key
+    already. Raises ValueError for other values.
     """
 
     # -- the start --------------------------------------------------------------------------------
@@ -109,6 +111,7 @@ cdef class Endpoint2(Endpoint2State):
         cdef list early = self._early
         self.established = True
         self._early = []
+        self.path_mtu.start(max(self._now, now))
         for datagram in early:
             self.receive(datagram, now)
 
@@ -151,13 +154,16 @@ cdef class Endpoint2(Endpoint2State):
         """Leave the last PATH_CHALLENGE without an answer."""
         self._path_response = None
 
-    def on_path_changed(self):
+    def on_path_changed(self, Py_ssize_t max_datagram):
         """Begin anew on another path: what is in flight is lost, and nothing is known of it.
 
-        A client goes on under another connection id, where it has one.
+        `max_datagram` is what its interface takes, in bytes. A client goes on under another
+        connection id, where it has one.
         """
         if self.peer_ids is not None:
             _change_id(self)
+        self.path_mtu.on_path_changed(max_datagram, self._now)
+        fit_path(self)
         self.sent_packets.on_path_changed()
         self.send_limits = SendLimits()
         self.send_limits.trust_receiver()
@@ -279,12 +285,16 @@ cdef class Endpoint2(Endpoint2State):
         room = room_for(self)
         if room == ANYTHING and has_more(self):
             return self._now
+        when = min(
+            when, self.path_mtu.next_timer(self.sent_packets, room == ANYTHING, self._now)
+        )
         when = min(when, self.loss_time(loss_delay_of(self)))
         return min(when, self.next_chance(room))
 
     # -- in and out -------------------------------------------------------------------------------
 
     cpdef bytes next_datagram(self, double now):
+        cdef Room room
         self.enter()
         try:
             self._now = max(self._now, now)
@@ -294,9 +304,17 @@ cdef class Endpoint2(Endpoint2State):
                 if self._now >= close_due(self):
                     return assemble_close(self)
                 return assemble_ack(self) if self._acks.due_at <= self._now else None
-            return assemble(self, room_for(self))
+            room = room_for(self)
+            if room == ANYTHING and self.path_mtu.is_due(self.sent_packets, self._now):
+                probe = assemble_size_probe(self)
+                if probe is not None:
+                    return probe
+            return assemble(self, room)
         finally:
             self._is_entered = False
+
+    cpdef Py_ssize_t largest_datagram(self) noexcept:
+        return self.path_mtu.size
 
     cpdef bint ack_is_due(self) noexcept:
         return self._acks.at_once or self._acks.waiting >= ACK_EVERY

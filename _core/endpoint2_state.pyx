@@ -15,11 +15,11 @@ from mpgameserver._core.connection_ids cimport PeerIds
 from mpgameserver._core.frames cimport CONNECTION_ID_SIZE
 from mpgameserver._core.packet_header cimport TAG_SIZE
 from mpgameserver._core.packet_protection cimport MAX_NUMBER_SIZE
+from mpgameserver._core.path_mtu cimport LEAST_DATAGRAM, MOST_DATAGRAM
 
 __all__ = ["Endpoint2State"]
 
 cdef enum:
-    LEAST_DATAGRAM = 1200    # bytes that every path must carry (RFC 9000 section 14)
     LEAST_SKIP = 64          # packets between two numbers that are skipped...
     SKIP_MASK = 1023         # ...and as many more at random, at most
 
@@ -38,7 +38,7 @@ cdef class Endpoint2State(Endpoint):
     ):
         if PyBytes_GET_SIZE(connection_id) != CONNECTION_ID_SIZE:
             raise ValueError(f"a connection id of {len(connection_id)} bytes")
-        if not LEAST_DATAGRAM <= max_datagram <= 0xFFFF:
+        if not LEAST_DATAGRAM <= max_datagram <= MOST_DATAGRAM:
             raise ValueError(f"max_datagram cannot be {max_datagram} bytes")
         self.protocol = 2
         self.begin(now)
@@ -48,9 +48,8 @@ cdef class Endpoint2State(Endpoint):
         self._incoming_id_size = CONNECTION_ID_SIZE if is_server else 0
         self._outgoing_id = b"" if is_server else connection_id
         self.peer_ids = None if is_server else PeerIds(connection_id)
-        self._frames_limit = (
-            max_datagram - 1 - PyBytes_GET_SIZE(self._outgoing_id) - MAX_NUMBER_SIZE - TAG_SIZE
-        )
+        self.path_mtu = PathMtu(max_datagram)
+        self._least_frames = self._frames_limit = _frames_of(self, LEAST_DATAGRAM)
         self._sealer = PacketSealer(own_secret, own_secret.mask())
         self._sealer.sealed = sealed_before
         self._opener = PacketOpener(peer_secret, peer_secret.mask())
@@ -75,6 +74,17 @@ cdef class Endpoint2State(Endpoint):
         self._random = int.from_bytes(os.urandom(8), "big") | 1
         self._skip_at = next_skip(self, 0)
         self.send_limits.trust_receiver()
+
+
+cdef Py_ssize_t _frames_of(Endpoint2State endpoint, Py_ssize_t datagram) noexcept:
+    """Return the bytes of frames that a datagram of so many bytes holds, whatever its number."""
+    return datagram - 1 - PyBytes_GET_SIZE(endpoint._outgoing_id) - MAX_NUMBER_SIZE - TAG_SIZE
+
+
+cdef int fit_path(Endpoint2State endpoint) except -1:
+    """Fill datagrams up to what the path is known to carry now."""
+    endpoint._frames_limit = _frames_of(endpoint, endpoint.path_mtu.size)
+    return endpoint._queue.set_payload_limit(endpoint._frames_limit - ACK_SPACE)
 
 
 cdef int64_t next_skip(Endpoint2State endpoint, int64_t number) noexcept:

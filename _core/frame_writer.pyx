@@ -9,7 +9,7 @@ last frame of the packet loses its length in the end.
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from cpython.ref cimport Py_INCREF, Py_XDECREF
-from libc.string cimport memcpy, memmove
+from libc.string cimport memcpy, memmove, memset
 
 from mpgameserver._core.frames cimport frame_size, put_frame
 from mpgameserver._core.packet_cipher cimport borrow_buffer, give_back_buffer
@@ -69,6 +69,14 @@ cdef void write_encoded(FrameWriter *packet, bytes encoded) noexcept:
     memcpy(packet.buffer + packet.size, PyBytes_AS_STRING(encoded), PyBytes_GET_SIZE(encoded))
     packet.size += PyBytes_GET_SIZE(encoded)
     packet.last_message = -1
+
+
+cdef void write_padding(FrameWriter *packet, Py_ssize_t size) noexcept nogil:
+    """Fill a packet up to `size` bytes with PADDING, whose type is 0."""
+    if packet.size < size:
+        memset(packet.buffer + packet.size, 0, size - packet.size)
+        packet.size = size
+        packet.last_message = -1
 
 
 cdef void finish_frames(FrameWriter *packet) noexcept nogil:

@@ -4,7 +4,8 @@ Replies to a datagram are sent before the next one is read. With a `DatagramSock
 observer, only the handler's own code is Python.
 
 Datagram I/O (`io`) has the methods `receive` or `receive_from`, `queue` and `flush` of a
-`DatagramSocket`. A datagram that it does not take is kept here and sent first next time.
+`DatagramSocket`, and `too_large`. A datagram that it does not take is kept here and sent first next
+time.
 """
 
 cimport cython
@@ -12,6 +13,7 @@ from cpython.bytes cimport PyBytes_GET_SIZE
 from libc.stdint cimport int64_t
 
 from mpgameserver._core.dispatcher cimport MAX_MESSAGES_PER_RECEIVE
+from mpgameserver._core.endpoint2 cimport Endpoint2
 
 from enum import IntEnum
 
@@ -63,6 +65,22 @@ cdef class Pump:
 
     cdef bint _queue(self, object leaving, double now) except -1:
         raise NotImplementedError
+
+    cdef bint _send_probe(
+        self, bytes datagram, tuple address, Endpoint2 endpoint, double now
+    ) except -1:
+        """Send a probe of the path MTU, and tell its endpoint if the interface refuses it.
+
+        Returns False if it was not taken.
+        """
+        self._io.too_large = 0
+        if not self._io.queue(datagram, address):
+            return False
+        self._io.flush()
+        endpoint.has_probed = False
+        if self._io.too_large == PyBytes_GET_SIZE(datagram):
+            endpoint.path_mtu.on_probe_refused(now)
+        return True
 
 
 @cython.final
@@ -123,6 +141,12 @@ cdef class ServerPump(Pump):
         return self._dispatcher.next_datagram(now)
 
     cdef bint _queue(self, object leaving, double now) except -1:
+        cdef Endpoint2 probing = self._dispatcher.probing
+        if probing is not None:
+            if not self._send_probe(leaving[0], leaving[1], probing, now):
+                return False
+            self._dispatcher.probing = None
+            return True
         if self._native is not None:
             return self._native.queue(<bytes?>leaving[0], <tuple?>leaving[1])
         return self._io.queue(leaving[0], leaving[1])
@@ -183,7 +207,9 @@ cdef class ClientPump(Pump):
     cdef bint _queue(self, object leaving, double now) except -1:
         cdef bytes datagram = leaving
         cdef bint is_taken
-        if self._native is not None:
+        if self._connection.endpoint.has_probed:
+            is_taken = self._send_probe(datagram, None, self._connection.endpoint, now)
+        elif self._native is not None:
             is_taken = self._native.queue(datagram)
         else:
             is_taken = self._io.queue(datagram)

@@ -34,12 +34,12 @@ from mpgameserver._core.frame_writer cimport (
     write_encoded,
     write_frame,
     write_message,
+    write_padding,
 )
 from mpgameserver._core.frames cimport (
     ACK,
     CLOSE,
     MAX_ACK_RANGES,
-    PADDING,
     PATH_RESPONSE,
     PING,
     TIME,
@@ -55,10 +55,11 @@ from mpgameserver._core.frames cimport (
 from mpgameserver._core.outgoing cimport fill_frame, is_fragment
 from mpgameserver._core.packet_header cimport TAG_SIZE
 from mpgameserver._core.packet_protection cimport MAX_PHASE_PACKETS, number_size
+from mpgameserver._core.path_mtu cimport datagram_class
 from mpgameserver._core.rounding cimport microseconds
 from mpgameserver._core.send_limits cimport ANYTHING, MESSAGES, NOTHING, Room
 from mpgameserver._core.send_queue cimport MAX_REDUNDANT_BYTES
-from mpgameserver._core.sent_window cimport MAX_SENT_SLOTS
+from mpgameserver._core.sent_window cimport MAX_SENT_SLOTS, PROBE
 
 __all__ = []
 
@@ -104,7 +105,9 @@ cdef bytes assemble(Endpoint2State endpoint, Room room):
             _write_replies(endpoint, &packet)
         if packet.size == 0 and not _must_speak(endpoint):
             return None
-        if not packet.is_ack_eliciting and _wants_ping(endpoint, &ack):
+        if not packet.is_ack_eliciting and (
+            _wants_ping(endpoint, &ack) or endpoint.path_mtu.is_last(endpoint.sent_packets.newest)
+        ):
             _write_ping(endpoint, &packet)
         if packet.size == 0 and ack_size == 0:
             ack = _ack_frame(endpoint, ranges)
@@ -284,6 +287,8 @@ cdef bint _must_speak(Endpoint2State endpoint) noexcept:
     """Return True if an ACK or the keep-alive requires a packet without anything else."""
     if endpoint._acks.due_at <= endpoint._now:
         return True
+    if endpoint.path_mtu.is_last(endpoint.sent_packets.newest):
+        return True
     return speaks(endpoint) and endpoint._now >= endpoint._last_sent + endpoint.keep_alive_interval
 
 
@@ -302,6 +307,7 @@ cdef bint _wants_ping(Endpoint2State endpoint, const Frame *ack) noexcept:
 
 cdef bytes _seal(Endpoint2State endpoint, FrameWriter *packet):
     """Assign the packet number and seal the packet."""
+    cdef bytes datagram
     cdef int64_t number
     cdef bint ack_eliciting = packet.is_ack_eliciting
     finish_frames(packet)
@@ -315,12 +321,15 @@ cdef bytes _seal(Endpoint2State endpoint, FrameWriter *packet):
         )
     endpoint._last_sent = endpoint._now
     endpoint.assembled += 1
+    datagram = endpoint._sealer.seal_frames(
+        endpoint._outgoing_id, number, _told_from(endpoint, number), packet.buffer, packet.size
+    )
+    if packet.size > endpoint._least_frames:
+        endpoint.sent_packets.note_size_class(number, datagram_class(PyBytes_GET_SIZE(datagram)))
     if number >= endpoint._skip_at and endpoint.sent_packets.span() > SKIP_SPAN:
         endpoint.sent_packets.skip_number(endpoint._now)
         endpoint._skip_at = next_skip(endpoint, number)
-    return endpoint._sealer.seal_frames(
-        endpoint._outgoing_id, number, _told_from(endpoint, number), packet.buffer, packet.size
-    )
+    return datagram
 
 
 cdef int64_t _told_from(Endpoint2State endpoint, int64_t number) noexcept:
@@ -406,28 +415,46 @@ cdef bytes assemble_ack(Endpoint2State endpoint):
 cdef bytes assemble_probe(
     Endpoint2State endpoint, FrameType kind, bytes data, Py_ssize_t size
 ):
-    """Return a datagram of `size` bytes, if that is not too small, for another address.
+    """Return a datagram of `size` bytes, if that is not too small, that probes a path.
 
-    `kind` is PATH_CHALLENGE or PATH_RESPONSE.
+    `kind` is PATH_CHALLENGE or PATH_RESPONSE, for another address, or PING.
     """
     cdef FrameWriter packet
     cdef Frame frame
     cdef int64_t number = endpoint.sent_packets.newest + 1
     cdef Py_ssize_t filled = size - 1 - PyBytes_GET_SIZE(endpoint._outgoing_id) - TAG_SIZE
     filled -= number_size(number, _told_from(endpoint, number))
-    begin_frames(&packet, endpoint._frames_limit)
+    begin_frames(&packet, max(filled, endpoint._frames_limit))
     try:
         begin_frame(&frame, kind)
         frame.data = <const unsigned char *>PyBytes_AS_STRING(data)
         frame.size = PyBytes_GET_SIZE(data)
         write_frame(&packet, &frame)
         packet.is_ack_eliciting = True
-        begin_frame(&frame, PADDING)
-        while packet.size < filled:
-            write_frame(&packet, &frame)
+        write_padding(&packet, filled)
         return _seal(endpoint, &packet)
     finally:
         end_frames(&packet)
+
+
+cdef bytes assemble_size_probe(Endpoint2State endpoint):
+    """Return the probe of the path MTU that is due, or None if there is nothing to find out.
+
+    Behind a large packet that may meet a black hole it is a small one, to see what arrives.
+    """
+    cdef int64_t number = endpoint.sent_packets.newest + 1
+    cdef Py_ssize_t size
+    cdef bytes datagram
+    if endpoint.path_mtu.wants_small(endpoint.sent_packets):
+        endpoint.path_mtu.small_after = 0
+        return assemble_probe(endpoint, PING, b"", 0)
+    size = endpoint.path_mtu.take_probe(number, endpoint._now)
+    if size == 0:
+        return None
+    datagram = assemble_probe(endpoint, PING, b"", size)
+    endpoint.sent_packets.packet(number).flags |= PROBE
+    endpoint.has_probed = True
+    return datagram
 
 
 cdef bytes assemble_close(Endpoint2State endpoint):

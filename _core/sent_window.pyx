@@ -107,6 +107,22 @@ cdef class SentWindow:
         self._skipped_count += 1
         return number
 
+    cpdef void note_size_class(self, int64_t number, uint8_t size_class) noexcept:
+        """Record how large the datagram of a packet is, in classes of the protocol's own."""
+        self.packet(number).size_class = size_class
+
+    cpdef int64_t newest_acked_of(self, uint8_t size_class, int64_t after) noexcept:
+        """Return the newest acked packet of at least that class with a number above `after`, or 0.
+        """
+        cdef int64_t number = self.newest_acked
+        cdef SentPacket *packet
+        while number > after and self.remembers(number):
+            packet = self.packet(number)
+            if packet.flags & ACKED and packet.size_class >= size_class:
+                return number
+            number -= 1
+        return 0
+
     cpdef void on_report_sent(self, int64_t newest, uint32_t late) noexcept:
         """Record that the newest packet carries an ACK from `newest` down.
 

@@ -11,6 +11,8 @@
 #endif
 #endif
 
+#define MPG_MODE_OPTIONS 4 /* socket options, at most, that a mode of sending has */
+
 #if !MPG_NATIVE
 #define MPG_RUNS 0
 #define MPG_LOCAL 0
@@ -31,12 +33,15 @@ static int mpg_make_address(mpg_address *a, const char *h, int p, unsigned f, un
 static int mpg_read_address(const mpg_address *a, char *h, int *p, unsigned *f, unsigned *s,
                             char *l)
     { (void)a; (void)h; (void)p; (void)f; (void)s; (void)l; return 0; }
+static int mpg_set_options(int fd, const int *o, int c)
+    { (void)fd; (void)o; (void)c; return 0; }
 static int mpg_spin(int fd, double s) { (void)fd; (void)s; return 0; }
 static int mpg_would_block(int e) { (void)e; return 0; }
 static int mpg_refused(int e) { (void)e; return 0; }
 static int mpg_not_ours(int e) { (void)e; return 0; }
 static int mpg_not_local(int e) { (void)e; return 0; }
 static int mpg_never_runs(int e) { (void)e; return 0; }
+static int mpg_too_large(int e) { (void)e; return 0; }
 static int mpg_error(void) { return 0; }
 #else
 #define __APPLE_USE_RFC_3542 /* or macOS does not declare IPV6_RECVPKTINFO */
@@ -306,6 +311,15 @@ static int mpg_enable_runs(int fd)
 #endif
 }
 
+/* Set options, each a level, a name and a value; true if the system takes them all. */
+static int mpg_set_options(int fd, const int *options, int count)
+{
+    int i, taken = 1;
+    for (i = 0; i < count; i++, options += 3)
+        taken &= setsockopt(fd, options[0], options[1], &options[2], sizeof options[2]) == 0;
+    return taken;
+}
+
 static int mpg_make_peer(mpg_address *a, const char *host, int port, unsigned flow,
                          unsigned scope)
 {
@@ -386,6 +400,8 @@ static int mpg_never_runs(int error)
 {
     return error == EIO || error == ENOSYS || error == EOPNOTSUPP || error == ENOPROTOOPT;
 }
+
+static int mpg_too_large(int error) { return error == EMSGSIZE; }
 
 static int mpg_error(void) { return errno; }
 #endif

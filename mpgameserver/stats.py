@@ -61,6 +61,9 @@ class ConnectionStats:
     """Duplicate messages, which were not delivered again."""
     discarded_messages: int = 0
     """Incomplete messages discarded: their fragments contradicted each other, or stopped coming."""
+    largest_datagram: int = 0
+    """Bytes that the datagrams of this side have at most at present. In protocol 2 that is what the
+    path is known to carry, 1,200 at first."""
     drops: dict[str, int] = field(default_factory=_no_drops)
     """`dropped`, by reason."""
     send_errors: dict[str, int] = field(default_factory=dict)
@@ -99,6 +102,7 @@ class ConnectionStats:
             retransmitted=endpoint.send_queue.retransmitted,
             repeated_messages=endpoint.repeated_messages,
             discarded_messages=endpoint.reassembler.discarded,
+            largest_datagram=endpoint.largest_datagram(),
             drops=endpoint.drops,
             bytes_sent=bytes_sent,
             bytes_recv=bytes_recv,

@@ -124,7 +124,9 @@ class UdpProxy:
             self._address: tuple[str, int] = self._listener.getsockname()[:2]
             # Bound to all addresses, it has to answer from the one that the client spoke to.
             self._datagrams = datagram_socket(
-                self._listener, tells_local=self._address[0] in ("0.0.0.0", "::")
+                self._listener,
+                tells_local=self._address[0] in ("0.0.0.0", "::"),
+                is_relay=True,
             )
             self._selector = opened.enter_context(selectors.DefaultSelector())
             self._selector.register(self._listener, selectors.EVENT_READ, self._read_listener)

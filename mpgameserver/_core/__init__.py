@@ -52,6 +52,7 @@ try:
         packet_cipher,
         packet_header,
         packet_protection,
+        path_mtu,
         peer_clock,
         progress,
         pump,

@@ -3,6 +3,7 @@
 from libc.stdint cimport int64_t, uint8_t
 
 from mpgameserver._core.call_budget cimport CallBudget
+from mpgameserver._core.endpoint2 cimport Endpoint2
 from mpgameserver._core.fifo cimport Fifo
 from mpgameserver._core.session cimport Session
 from mpgameserver._core.timers cimport Timers
@@ -19,6 +20,7 @@ cdef class Dispatcher:
     cdef readonly int64_t turns     # number of times a session was served or asked for a datagram
     cdef readonly CallBudget calls  # the budget for calls of the game's code
     cdef public bint is_muted       # no message is handled any more
+    cdef public Endpoint2 probing   # the last datagram is its probe of the path MTU; or None
     cdef int messages_left          # that may still be read in this turn
     cdef readonly object handler
     cdef public object settings     # in effect until the context has others

@@ -2,6 +2,7 @@ from collections.abc import Callable
 from typing import Any, Protocol, final, type_check_only
 
 from mpgameserver._core.call_budget import CallBudget
+from mpgameserver._core.endpoint2 import Endpoint2
 from mpgameserver._core.fifo import Fifo
 from mpgameserver._core.session import Session
 from mpgameserver._core.timers import Timers
@@ -32,6 +33,7 @@ class Owner(Protocol):
 class Dispatcher:
     settings: ServerSettings
     is_muted: bool
+    probing: Endpoint2 | None
     def __init__(
         self,
         owner: Owner,

@@ -24,12 +24,11 @@ cdef class Endpoint:
     cdef readonly object reassembler          # of the protocol's own class
     cdef readonly Share inbox_share           # charged for unread messages
     cdef public double keep_alive_interval, message_timeout     # seconds
-    cdef public bint established
-    cdef readonly bint disconnect_received
+    cdef public bint established, has_probed  # the last datagram is a probe; the owner resets it
+    cdef readonly bint disconnect_received, was_reset   # protocol 2: the server lost the session
     cdef readonly int64_t error_code          # protocol 2: this side must close with it; 0: none
     cdef readonly object close_code           # protocol 2: of the peer's CLOSE; None before one
     cdef readonly str close_text
-    cdef readonly bint was_reset              # protocol 2: the server has lost the session
     cdef readonly double last_received        # time of the last accepted packet, or the start
     cdef readonly int64_t assembled, sent, received, acked, timeouts   # packets
     cdef readonly int64_t messages_received, repeated_messages   # the latter among the former
@@ -44,6 +43,7 @@ cdef class Endpoint:
     cpdef void advance(self, double now)
     cpdef bytes next_datagram(self, double now)
     cpdef double next_timer(self) except? -1.0
+    cpdef Py_ssize_t largest_datagram(self) noexcept
     cpdef bint ack_is_due(self) noexcept
     cpdef bint disconnect_acked(self) noexcept
     cdef bint owes_close(self, bint accepted, double now) noexcept

@@ -8,6 +8,7 @@ from mpgameserver._core.control_frames cimport ControlQueue
 from mpgameserver._core.endpoint cimport PING_INTERVAL, Endpoint
 from mpgameserver._core.grid_reassembly cimport GridReassembler
 from mpgameserver._core.packet_protection cimport PacketOpener, PacketSealer
+from mpgameserver._core.path_mtu cimport PathMtu
 from mpgameserver._core.peer_clock cimport PeerClock
 from mpgameserver._core.received_packets cimport ReceivedPackets
 from mpgameserver._core.setup_pieces cimport SetupPieces
@@ -25,6 +26,7 @@ cdef class Endpoint2State(Endpoint):
     cdef readonly PeerIds peer_ids            # None at a server
     cdef readonly bytes connection_id
     cdef readonly PeerClock clock             # of the server; None at a server
+    cdef readonly PathMtu path_mtu
     cdef readonly int64_t last_number         # of the last packet that was accepted
     cdef readonly bytes path_response         # in that packet; None: there was none
     cdef ChannelQueues _queue                 # `send_queue`
@@ -41,16 +43,16 @@ cdef class Endpoint2State(Endpoint):
     cdef list _inboxes             # of a client: a Fifo for each channel, or None; else None
     cdef list _ordered, _early     # receivers of ordered channels; datagrams kept until accepted
     cdef bytes _outgoing_id, _path_response, _close_text
-    cdef Py_ssize_t _incoming_id_size, _frames_limit
+    cdef Py_ssize_t _incoming_id_size, _frames_limit, _least_frames
     cdef int64_t _close_code, _time_echo, _time_received    # echo -1: no TIME waits for a reply
     cdef int64_t _skip_at, _phase_start, _opener_phase
     cdef uint64_t _random
-    cdef double _followed_at, _forget_at
-    cdef double _close_sent_at, _close_first_at
+    cdef double _followed_at, _forget_at, _close_sent_at, _close_first_at
     cdef int64_t _close_packet                # the newest with a CLOSE; 0: none
     cdef bint _wants_key, _windows_due, _close_acked, _asks_for_close
     cdef bint _sends_fast                     # many packets have waited for an ack at once
 
+cdef int fit_path(Endpoint2State endpoint) except -1
 cdef int64_t next_skip(Endpoint2State endpoint, int64_t number) noexcept
 
 cdef inline bint speaks(Endpoint2State endpoint) noexcept:

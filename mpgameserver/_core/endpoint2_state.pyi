@@ -4,6 +4,7 @@ from mpgameserver._core.channel_queues import ChannelQueues
 from mpgameserver._core.connection_ids import PeerIds
 from mpgameserver._core.endpoint import Endpoint
 from mpgameserver._core.grid_reassembly import GridReassembler
+from mpgameserver._core.path_mtu import PathMtu
 from mpgameserver._core.peer_clock import PeerClock
 from mpgameserver._core.received_packets import ReceivedPackets
 from mpgameserver.wire.protocol2.keys import TrafficSecret
@@ -30,6 +31,8 @@ class Endpoint2State(Endpoint):
     def peer_ids(self) -> PeerIds | None: ...
     @property
     def clock(self) -> PeerClock | None: ...
+    @property
+    def path_mtu(self) -> PathMtu: ...
     @property
     def last_number(self) -> int: ...
     @property

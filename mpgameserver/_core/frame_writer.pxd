@@ -24,6 +24,7 @@ cdef void end_frames(FrameWriter *packet) noexcept
 cdef void write_frame(FrameWriter *packet, const Frame *frame) noexcept nogil
 cdef void write_message(FrameWriter *packet, const Frame *frame) noexcept nogil
 cdef void write_encoded(FrameWriter *packet, bytes encoded) noexcept
+cdef void write_padding(FrameWriter *packet, Py_ssize_t size) noexcept nogil
 cdef void finish_frames(FrameWriter *packet) noexcept nogil
 cdef int remember_part(FrameWriter *packet, object part) except -1
 cdef int remember_control(FrameWriter *packet, object frame) except -1

@@ -5,6 +5,7 @@ from libc.stdint cimport uint32_t
 from mpgameserver._core.connection cimport Connection
 from mpgameserver._core.datagrams cimport DatagramSocket
 from mpgameserver._core.dispatcher cimport Dispatcher
+from mpgameserver._core.endpoint2 cimport Endpoint2
 
 cdef class Pump:
     cdef DatagramSocket _native     # `_io`, or None if it is of another type
@@ -15,6 +16,9 @@ cdef class Pump:
     cdef int _send_all(self, double now) except -1
     cdef object _next_leaving(self, double now)
     cdef bint _queue(self, object leaving, double now) except -1
+    cdef bint _send_probe(
+        self, bytes datagram, tuple address, Endpoint2 endpoint, double now
+    ) except -1
 
 cdef class ServerPump(Pump):
     cdef Dispatcher _dispatcher

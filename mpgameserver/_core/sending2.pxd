@@ -8,6 +8,7 @@ cdef bytes assemble_ack(Endpoint2State endpoint)
 cdef bytes assemble_probe(
     Endpoint2State endpoint, FrameType kind, bytes data, Py_ssize_t size
 )
+cdef bytes assemble_size_probe(Endpoint2State endpoint)
 cdef bytes assemble_close(Endpoint2State endpoint)
 cdef bint renew_key(Endpoint2State endpoint) except -1
 cdef bint update_key(Endpoint2State endpoint) except -1

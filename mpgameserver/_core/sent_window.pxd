@@ -12,7 +12,7 @@ cdef enum SentFlag:
     ACKED = 2
     LOST = 4
     PING = 8               # its ack yields an RTT sample; its loss is ignored
-    PROBE = 16             # it carried an empty copy of an acked message
+    PROBE = 16             # an empty copy of an acked message, or a probe of the path MTU
 
 cdef union SentNewest:
     int64_t message         # protocol 1: the newest message number sent by then
@@ -52,6 +52,8 @@ cdef class SentWindow:
         self, double now, bint ack_eliciting, object contents
     ) except -1
     cpdef int64_t skip_number(self, double now) except -1
+    cpdef void note_size_class(self, int64_t number, uint8_t size_class) noexcept
+    cpdef int64_t newest_acked_of(self, uint8_t size_class, int64_t after) noexcept
     cpdef void on_report_sent(self, int64_t newest, uint32_t late) noexcept
     cpdef int64_t newest_report_acked(self, uint32_t late) noexcept
     cpdef void on_path_changed(self) noexcept

@@ -36,6 +36,7 @@ from mpgameserver.transport.address import (
     format_address,
     host_and_port,
     host_of,
+    largest_datagram,
     limits_towards,
     plain_address,
 )
@@ -338,8 +339,12 @@ class Attempt:
             self.failure = ConnectFailure.NO_CREDENTIAL
             return
         channels = self._options.channels
+        assert isinstance(answer.path, ConnectedSocket)
+        max_datagram = largest_datagram(host_of(answer.path.address))
         self._setups.append(
-            SessionSetup(answer, credential, channels, self._timing, now, self._key_log)
+            SessionSetup(
+                answer, credential, channels, self._timing, max_datagram, now, self._key_log
+            )
         )
         del self._setups[:-MAX_SETUPS]
 

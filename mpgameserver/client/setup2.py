@@ -16,6 +16,7 @@ from mpgameserver.enums import CloseCode
 from mpgameserver.errors import HandshakeError
 from mpgameserver.transport.keylog import KeyLog
 from mpgameserver.wire.protocol2.kem_frames import LateDecapsulation
+from mpgameserver.wire.protocol2.limits import own_limits
 from mpgameserver.wire.protocol2.setup import AcceptData, ChannelKind, ConnectData, Window
 
 __all__ = ["SessionSetup"]
@@ -25,7 +26,10 @@ CLOSE_COPIES = 3
 
 
 class SessionSetup:
-    """The session of an answer, and whether the server has accepted it."""
+    """The session of an answer, and whether the server has accepted it.
+
+    `max_datagram` is the size of the largest datagram that the interface takes, in bytes.
+    """
 
     def __init__(
         self,
@@ -33,6 +37,7 @@ class SessionSetup:
         credential: bytes,
         channels: ChannelTable,
         timing: Timing,
+        max_datagram: int,
         now: float,
         key_log: KeyLog | None = None,
     ) -> None:
@@ -44,15 +49,17 @@ class SessionSetup:
             False,
             now,
             connection_id=answer.connection_id,
+            max_datagram=max_datagram,
         )
         endpoint.peer_idle_timeout = answer.limits.idle_timeout / 1000
+        endpoint.path_mtu.peer_limit = answer.limits.largest_datagram
         if key_log is not None:
             key_log.write(answer.connection_id, answer.secrets)
         if answer.key_to_send is not None:
             endpoint.exchange_keys(
                 LateDecapsulation(answer.key_to_send, _mixed_secret_writer(answer, key_log))
             )
-        endpoint.send_setup(ConnectData(credential, channels.declared).encode())
+        endpoint.send_setup(ConnectData(credential, channels.declared, own_limits()).encode())
         self._endpoint = endpoint
         token = int.from_bytes(answer.connection_id, "big")
         self.connection: Connection = Connection(endpoint, token, timing)

@@ -41,7 +41,7 @@ from mpgameserver.enums import ConnectFailure, ConnectionStatus, RetryMode
 from mpgameserver.errors import NotConnectedError
 from mpgameserver.reprs import even_unmade
 from mpgameserver.stats import ConnectionStats
-from mpgameserver.transport.address import format_address, plain_address
+from mpgameserver.transport.address import format_address, host_of, largest_datagram, plain_address
 from mpgameserver.transport.keylog import open_key_log
 from mpgameserver.transport.ratelog import LimitedLog
 from mpgameserver.transport.sockets import ConnectedSocket
@@ -573,7 +573,9 @@ class UdpClient:
             return
         _LOG.info("the server is silent: the session goes on from another socket")
         self._close_socket()
-        cast(Endpoint2, connection.endpoint).on_path_changed()
+        cast(Endpoint2, connection.endpoint).on_path_changed(
+            largest_datagram(host_of(sock.address))
+        )
         self._use_socket(sock, connection)
 
     def _update_attempt(self, attempt: Attempt, now: float) -> None:

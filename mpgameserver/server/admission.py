@@ -23,7 +23,7 @@ from mpgameserver.server.handshakes2 import ServerHandshakes2
 from mpgameserver.server.resets import ResetTokens
 from mpgameserver.transport.address import SocketAddress
 from mpgameserver.wire.protocol2.hello import has_offer
-from mpgameserver.wire.protocol2.limits import MAX_IDLE_TIMEOUT, PeerLimits
+from mpgameserver.wire.protocol2.limits import MAX_IDLE_TIMEOUT, PeerLimits, own_limits
 from mpgameserver.wire.protocol2.ml_kem import find_ml_kem
 
 __all__ = ["Admission"]
@@ -158,4 +158,4 @@ class Admission:
 def _own_limits(settings: ServerSettings) -> PeerLimits:
     """Return the limits that clients of protocol 2 are told."""
     milliseconds = min(max(int(settings.timing.idle_timeout * 1000), 1), MAX_IDLE_TIMEOUT)
-    return PeerLimits(idle_timeout=milliseconds)
+    return own_limits(milliseconds)

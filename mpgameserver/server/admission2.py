@@ -26,7 +26,12 @@ from mpgameserver.server.half_open2 import HalfOpenSession2
 from mpgameserver.server.handshakes import HelloRefused
 from mpgameserver.server.handshakes2 import ReceivedHello, ServerHandshakes2
 from mpgameserver.server.resets import ResetTokens
-from mpgameserver.transport.address import SocketAddress, hello_payload, host_of
+from mpgameserver.transport.address import (
+    SocketAddress,
+    hello_payload,
+    host_of,
+    largest_datagram,
+)
 from mpgameserver.transport.keylog import KeyLog
 from mpgameserver.wire.handshake import (
     HELLO_FILLER_START,
@@ -224,6 +229,7 @@ class Admission2:
             True,
             self._owner.now,
             connection_id=half_open.connection_id,
+            max_datagram=largest_datagram(half_open.host),
         )
         ml_kem = self._handshakes.ml_kem
         if half_open.awaits_key and ml_kem is not None:

@@ -52,6 +52,7 @@ from mpgameserver.transport.address import (
     SocketAddress,
     format_address,
     host_of,
+    largest_datagram,
     plain_address,
 )
 
@@ -248,7 +249,9 @@ class ServerEngine:
         self.budgets.add(session)
         self._moves += 1
         session.client.addr = plain_address(address)
-        cast(Endpoint2, session.connection.endpoint).on_path_changed()
+        cast(Endpoint2, session.connection.endpoint).on_path_changed(
+            largest_datagram(host_of(address))
+        )
         self._log.moved(self.now, former, address)
         self._log_access(session, f"moved from {format_address(plain_address(former))}")
         self.dispatcher.mark_dirty(session)

@@ -175,6 +175,7 @@ class Joining:
             row.window for row in data.channels if row.kind is ChannelKind.ORDERED
         )
         endpoint.peer_idle_timeout = data.limits.idle_timeout / 1000
+        endpoint.path_mtu.peer_limit = data.limits.largest_datagram
         return data
 
     # -- what the game says -----------------------------------------------------------------

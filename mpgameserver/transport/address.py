@@ -21,6 +21,7 @@ from mpgameserver._core.packet import (
     size_limits,
 )
 from mpgameserver.wire.packet import Packet
+from mpgameserver.wire.protocol2.limits import LEAST_DATAGRAM
 
 __all__ = [
     "IpAddress",
@@ -31,6 +32,7 @@ __all__ = [
     "host_and_port",
     "host_groups",
     "host_of",
+    "largest_datagram",
     "limits_towards",
     "plain_address",
     "resolve",
@@ -137,6 +139,15 @@ def limits_towards(host: IpAddress) -> SizeLimits:
     if isinstance(host, IPv6Address):
         return size_limits(min(Packet.MTU, IPV6_LEAST_MTU), IPV6_UDP_HEADER)
     return size_limits(Packet.MTU, IPV4_UDP_HEADER)
+
+
+def largest_datagram(host: IpAddress) -> int:
+    """Return the largest datagram of protocol 2 to a host that an interface of the MTU takes.
+
+    At least what every path has to carry. A session finds out how much of it its path carries.
+    """
+    header = IPV6_UDP_HEADER if isinstance(host, IPv6Address) else IPV4_UDP_HEADER
+    return max(size_limits(Packet.MTU, header).datagram, LEAST_DATAGRAM)
 
 
 def plain_address(address: SocketAddress) -> tuple[str, int]:

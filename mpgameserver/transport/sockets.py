@@ -9,10 +9,17 @@ import os
 import socket
 import sys
 
-from mpgameserver._core.datagrams import IS_NATIVE, MAX_READ_ERRORS, RECEIVE_SIZE, DatagramSocket
+from mpgameserver._core.datagrams import (
+    IS_NATIVE,
+    MAX_READ_ERRORS,
+    RECEIVE_SIZE,
+    DatagramSocket,
+    goes_whole,
+)
 from mpgameserver.transport.address import SocketAddress
 from mpgameserver.transport.ratelog import LimitedLog
 from mpgameserver.transport.trace import PacketTrace, PathTrace
+from mpgameserver.wire.protocol2.limits import LEAST_DATAGRAM
 
 __all__ = [
     "ConnectedSocket",
@@ -28,6 +35,7 @@ CLIENT_BUFFER_SIZE = 1 << 20
 _LOG = logging.getLogger("mpgameserver.client")
 _PLATFORM = "freebsd" if sys.platform.startswith("freebsd") else sys.platform
 _REFUSED = (ConnectionRefusedError, ConnectionResetError)  # the second one is Windows'
+_TOO_LARGE = {errno.EMSGSIZE, getattr(errno, "WSAEMSGSIZE", errno.EMSGSIZE)}
 _NOT_OURS = {errno.EBADF, errno.ENOTSOCK}
 _WOULD_BLOCK = {errno.EAGAIN, errno.EWOULDBLOCK, errno.ENOBUFS, errno.EINTR}
 _BUFFERS = (
@@ -39,7 +47,8 @@ _IPV6_MTU = socket.IPPROTO_IPV6, 24  # ipv6(7); the socket module lacks the name
 
 _Option = tuple[int, int, int]
 """Level, name and value for `setsockopt`; the socket module lacks these names."""
-_MAY_FRAGMENT: dict[str, tuple[tuple[_Option, ...], tuple[_Option, ...]]] = {
+_Modes = tuple[tuple[_Option, ...], tuple[_Option, ...]]
+_MAY_FRAGMENT: dict[str, _Modes] = {
     # IP_MTU_DISCOVER = IP_PMTUDISC_DONT (ip(7)); IPV6_MTU_DISCOVER, IPV6_DONTFRAG (ipv6(7)), and
     # IPV6_MTU, because any path takes fragments of that size. A server on "::" serves IPv4, too.
     "linux": (((0, 10, 0),), ((0, 10, 0), (41, 23, 0), (41, 62, 0), (41, 24, 1280))),
@@ -52,6 +61,15 @@ _MAY_FRAGMENT: dict[str, tuple[tuple[_Option, ...], tuple[_Option, ...]]] = {
 With "don't fragment" set, the default on Linux, such a datagram vanishes where ICMP is filtered,
 and a hello of protocol 1 cannot be made smaller.
 """
+_STAYS_WHOLE: dict[str, _Modes] = {
+    # IP_PMTUDISC_PROBE: whatever the kernel has heard of the path's MTU, which may be forged.
+    "linux": (((0, 10, 3),), ((0, 10, 3), (41, 23, 3), (41, 24, 0))),
+    "darwin": (((0, 28, 1),), ((41, 62, 1),)),
+    "freebsd": (((0, 67, 1),), ((41, 62, 1),)),
+    "win32": (((0, 14, 1),), ((41, 14, 1),)),
+}
+"""The same for datagrams of protocol 2, which must not be: a probe would tell a lie."""
+_NO_OPTIONS: _Modes = ((), ())
 
 
 def new_udp_socket(
@@ -67,7 +85,7 @@ def new_udp_socket(
     sock = socket.socket(family, socket.SOCK_DGRAM)
     try:
         sock.setblocking(False)
-        _set_options(sock, _MAY_FRAGMENT.get(_PLATFORM, ((), ()))[family == socket.AF_INET6])
+        _set_options(sock, _modes_of(sock)[0])
         for option, direction, setting in _BUFFERS:
             given = _given_buffer(sock, option, buffer_size)
             if given < buffer_size and (direction, level) not in _told:
@@ -79,6 +97,15 @@ def new_udp_socket(
         sock.close()
         raise
     return sock
+
+
+def _modes_of(sock: socket.socket) -> _Modes:
+    """Return the options for datagrams that may be fragmented, and for those that may not."""
+    over_ipv6 = sock.family == socket.AF_INET6
+    return (
+        _MAY_FRAGMENT.get(_PLATFORM, _NO_OPTIONS)[over_ipv6],
+        _STAYS_WHOLE.get(_PLATFORM, _NO_OPTIONS)[over_ipv6],
+    )
 
 
 def _set_options(sock: socket.socket, options: tuple[_Option, ...]) -> None:
@@ -117,11 +144,14 @@ class PlainSocket:
     That is Windows, where Python cannot tell which local address a datagram was sent to.
     """
 
-    def __init__(self, sock: socket.socket) -> None:
+    def __init__(self, sock: socket.socket, modes: _Modes | None = None) -> None:
         self.refused: bool = False
+        self.too_large: int = 0
         self.send_errors: dict[int, int] = {}
         self.unreported_error: int = 0
         self._socket = sock
+        self._modes = modes
+        self._sends_whole = False
         self._is_closed = False
 
     def receive(self) -> bytes | None:
@@ -150,6 +180,9 @@ class PlainSocket:
         return True
 
     def send(self, datagram: bytes, address: SocketAddress | None = None) -> bool:
+        if not self._admits(goes_whole(datagram), len(datagram)):
+            self.too_large = len(datagram)
+            return True
         try:
             if address is None:
                 self._socket.send(datagram)
@@ -158,8 +191,24 @@ class PlainSocket:
         except _REFUSED:
             self.refused = True
         except OSError as error:
-            return self._note_send_error(error)
+            if self._sends_whole and error.errno in _TOO_LARGE:
+                self.too_large = len(datagram)
+            else:
+                return self._note_send_error(error)
         return True
+
+    def _admits(self, whole: bool, size: int) -> bool:
+        """Let the socket send datagrams whole or not; return False if one must not leave."""
+        if self._modes is None or whole == self._sends_whole:
+            return True
+        try:
+            for option in self._modes[whole]:
+                self._socket.setsockopt(*option)
+        except OSError as error:
+            self._check_descriptor(error)
+            return not whole or size <= LEAST_DATAGRAM
+        self._sends_whole = whole and bool(self._modes[whole])
+        return self._sends_whole or not whole or size <= LEAST_DATAGRAM
 
     def _note_send_error(self, error: OSError) -> bool:
         """Count an error of sending; return False if the datagram must be kept."""
@@ -186,16 +235,20 @@ class PlainSocket:
 
 
 def datagram_socket(
-    sock: socket.socket, *, tells_local: bool = False
+    sock: socket.socket, *, tells_local: bool = False, is_relay: bool = False
 ) -> DatagramSocket | PlainSocket:
     """Return the best datagram I/O that the platform has for a socket; it also closes the socket.
 
-    With `tells_local`, addresses include the local one if the platform reports it. A socket in
-    memory, which has no descriptor, is used through its own methods.
+    With `tells_local`, addresses include the local one if the platform reports it. A relay's
+    datagrams may all be fragmented. A socket in memory, which has no descriptor and fragments
+    nothing, is used through its own methods.
     """
-    if IS_NATIVE and sock.fileno() >= 0:
-        return DatagramSocket(sock, local=tells_local)
-    return PlainSocket(sock)
+    if sock.fileno() < 0:
+        return PlainSocket(sock)
+    modes = None if is_relay else _modes_of(sock)
+    if IS_NATIVE:
+        return DatagramSocket(sock, local=tells_local, modes=modes)
+    return PlainSocket(sock, modes)
 
 
 class SendErrorLog:

@@ -24,6 +24,7 @@ from support.wire2.frames import (
 
 from mpgameserver._core.connection_ids import MAX_CONNECTION_IDS, REMEMBERED_IDS
 from mpgameserver.netsim import LinkConditions
+from mpgameserver.wire.protocol2.limits import LEAST_DATAGRAM
 
 PROTOCOL = 1
 BAD = LinkConditions(latency=0.02, jitter=0.02, loss=0.4, duplicate=0.2)
@@ -55,23 +56,23 @@ class TestAClient:
     def test_goes_on_under_the_next_id_and_retires_the_former(self):
         side, hand = accepted()
         side.receive(hand.make(new_id(2), new_id(1)), 0.0)
-        side.endpoint.on_path_changed()
+        side.endpoint.on_path_changed(LEAST_DATAGRAM)
         assert id_in_use(side) == an_id(1)
         assert side.endpoint.peer_ids.token == bytes([1]) * 16
-        side.endpoint.on_path_changed()
+        side.endpoint.on_path_changed(LEAST_DATAGRAM)
         assert id_in_use(side) == an_id(2)
 
     def test_says_so_until_it_is_acked(self):
         side, hand = accepted()
         side.receive(hand.make(new_id(1)), 0.0)
-        side.endpoint.on_path_changed()
+        side.endpoint.on_path_changed(LEAST_DATAGRAM)
         assert said_under(an_id(1), side, hand, 0.0).count(RetireConnectionId(0)) > 1
         side.receive(hand.make(hand.ack()), 2.0)
         assert RetireConnectionId(0) not in said_under(an_id(1), side, hand, 2.0)
 
     def test_keeps_its_id_where_it_has_no_other(self):
         side, _ = accepted()
-        side.endpoint.on_path_changed()
+        side.endpoint.on_path_changed(LEAST_DATAGRAM)
         assert id_in_use(side) == CONNECTION_ID
 
     def test_has_the_token_of_its_first_id_from_the_accept_data(self):
@@ -84,9 +85,9 @@ class TestAClient:
         side, hand = accepted()
         for _ in range(3):
             side.receive(hand.make(new_id(1)), 0.0)
-        side.endpoint.on_path_changed()
+        side.endpoint.on_path_changed(LEAST_DATAGRAM)
         side.receive(hand.make(new_id(1)), 0.0)
-        side.endpoint.on_path_changed()
+        side.endpoint.on_path_changed(LEAST_DATAGRAM)
         assert side.endpoint.error_code == 0
         assert id_in_use(side) == an_id(1)
 
@@ -115,7 +116,7 @@ class TestAClient:
         side, hand = accepted()
         for sequence in range(1, REMEMBERED_IDS + 3):
             side.receive(hand.make(new_id(sequence)), 0.0)
-            side.endpoint.on_path_changed()
+            side.endpoint.on_path_changed(LEAST_DATAGRAM)
         side.receive(hand.make(new_id(1, number=200)), 0.0)
         assert side.endpoint.error_code == 0
         assert id_in_use(side) == an_id(REMEMBERED_IDS + 2)
@@ -198,7 +199,7 @@ def test_over_a_bad_link_ids_change_and_no_message_is_lost(ours, seed):
         pair.run(0.25)
         if number % 10 == 9:
             if isinstance(client, Side):
-                client.endpoint.on_path_changed()
+                client.endpoint.on_path_changed(LEAST_DATAGRAM)
             elif len(client.peer.connection_ids) > 1:
                 client.peer.change_id()
     pair.run_until(lambda: len(client.delivered) == len(server.delivered) == 40)

@@ -435,6 +435,7 @@ class TestUdpServer:
         class Reluctant:
             def __init__(self, io: Any) -> None:
                 self.receive_from = io.receive_from
+                self.too_large = 0
                 self.queue = lambda *leaving: not next(refusals) and io.queue(*leaving)
                 self.flush = lambda: not next(refusals) and io.flush()
 

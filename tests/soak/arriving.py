@@ -27,6 +27,7 @@ class Arriving:
         self._timing = timing
         self._handshake = ClientHandshake2(key, now, wall_now, only_version_2=True)
         limits = size_limits(Packet.MTU)
+        self._max_datagram = limits.datagram
         self._handshake.add_path("path", now, limits.payload, limits.datagram)
         self._setups: list[SessionSetup] = []
 
@@ -42,7 +43,9 @@ class Arriving:
             return
         answer = self._handshake.receive("path", datagram, now)
         if isinstance(answer, VerifiedAnswer):
-            self._setups.append(SessionSetup(answer, b"", TABLE, self._timing, now))
+            self._setups.append(
+                SessionSetup(answer, b"", TABLE, self._timing, self._max_datagram, now)
+            )
 
     def datagrams(self, now: float) -> list[bytes]:
         """Return what is to be sent now."""

@@ -21,6 +21,7 @@ from mpgameserver.connection import Connection, Timing
 from mpgameserver.netsim import LinkConditions, LinkPair
 from mpgameserver.wire.protocol2.kem_frames import LateDecapsulation, LateEncapsulation
 from mpgameserver.wire.protocol2.keys import TrafficSecret
+from mpgameserver.wire.protocol2.limits import LEAST_DATAGRAM
 from mpgameserver.wire.protocol2.setup import (
     AcceptData,
     ChannelKind,
@@ -55,9 +56,12 @@ RESET_TOKEN = b"t" * 16
 
 
 def new_endpoint2(
-    is_server: bool = False, now: float = 0.0, max_datagram: int = 1200, sealed_before: int = 0
+    is_server: bool = False,
+    now: float = 0.0,
+    max_datagram: int = LEAST_DATAGRAM,
+    sealed_before: int = 0,
 ) -> Endpoint2:
-    """An endpoint at the start of a session."""
+    """An endpoint at the start of a session; it searches for what its path carries up to a size."""
     own, other = ("server", "client") if is_server else ("client", "server")
     return Endpoint2(
         TrafficSecret(SECRETS[own]),
@@ -97,10 +101,11 @@ class Side:
         exchange: LateDecapsulation | LateEncapsulation | None = None,
         sealed_before: int = 0,
         *,
+        max_datagram: int = LEAST_DATAGRAM,
         issues_ids: bool = False,
     ) -> None:
         self.is_server = is_server
-        self.endpoint = new_endpoint2(is_server, now, sealed_before=sealed_before)
+        self.endpoint = new_endpoint2(is_server, now, max_datagram, sealed_before)
         if exchange is not None:
             self.endpoint.exchange_keys(exchange)
         self.connection = Connection(self.endpoint, 1, Timing())
@@ -240,11 +245,16 @@ class SessionPair:
         server: Side | SecondPeer | None = None,
     ) -> None:
         self.now = 0.0
+        self._seed = seed
         self.link = LinkPair(conditions or LinkConditions(), None, seed)
         self.client = client or Side(is_server=False)
         self.server = server or Side(is_server=True)
         self.datagrams: list[bytes] = []
         """All that were sent."""
+
+    def relink(self, conditions: LinkConditions) -> None:
+        """Go on over another link; what is in flight is lost."""
+        self.link = LinkPair(conditions, None, self._seed)
 
     def tick(self, seconds: float = TICK) -> None:
         self.now += seconds
@@ -255,7 +265,6 @@ class SessionPair:
             for datagram in incoming.receive(self.now):
                 side.receive(datagram, self.now)
             for datagram in side.datagrams(self.now):
-                assert len(datagram) <= 1200
                 self.datagrams.append(datagram)
                 outgoing.send(datagram, self.now)
 
@@ -339,10 +348,15 @@ class Hand:
 
 
 def accepted(
-    is_server: bool = False, now: float = 0.0, *, issues_ids: bool = False
+    is_server: bool = False,
+    now: float = 0.0,
+    *,
+    max_datagram: int = LEAST_DATAGRAM,
+    issues_ids: bool = False,
 ) -> tuple[Side, Hand]:
     """A side whose session is established, with a peer by hand that has acked all so far."""
-    side, hand = Side(is_server, now, issues_ids=issues_ids), Hand(not is_server)
+    side = Side(is_server, now, max_datagram=max_datagram, issues_ids=issues_ids)
+    hand = Hand(not is_server)
     if is_server:
         data = pack_connect_data(ConnectTable(b"", SECOND_CHANNELS, {}))
         opening: Frame = Connect(len(data), 0, data)

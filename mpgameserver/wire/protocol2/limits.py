@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from mpgameserver.errors import HandshakeError
+from mpgameserver.wire.packet import Packet
 
-__all__ = ["DEFAULT_LIMITS", "LEAST_DATAGRAM", "MAX_IDLE_TIMEOUT", "PeerLimits"]
+__all__ = ["DEFAULT_LIMITS", "LEAST_DATAGRAM", "MAX_IDLE_TIMEOUT", "PeerLimits", "own_limits"]
 
 LEAST_DATAGRAM = 1200
 """Bytes that every path must carry (RFC 9000, section 14)."""
@@ -50,6 +51,15 @@ class PeerLimits:
 
 DEFAULT_LIMITS = PeerLimits()
 """Those of a side that tells none."""
+
+
+def own_limits(idle_timeout: int = PeerLimits.idle_timeout) -> PeerLimits:
+    """Return the limits of this side; `idle_timeout` is in milliseconds.
+
+    Datagrams of any size are received. The peer is told of more than the default where the MTU
+    says that the network carries them.
+    """
+    return PeerLimits(idle_timeout, max(PeerLimits.largest_datagram, Packet.MAX_SIZE))
 
 
 def _read(extensions: Mapping[int, bytes], kind: int, size: int, default: int) -> int:
