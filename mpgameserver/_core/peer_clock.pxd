@@ -4,7 +4,7 @@ from libc.stdint cimport int64_t
 cdef class PeerClock:
     cdef readonly object offset     # seconds that it is ahead of ours; None: not known yet
     cdef object _asked              # the TIMEs without a reply, in microseconds
-    cdef object _samples            # (round trip, offset) in seconds, the oldest first
+    cdef object _samples            # delays there and back, +- the offset, in microseconds
     cdef double _due_at
 
     cdef bint is_due(self, double now) noexcept
