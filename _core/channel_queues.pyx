@@ -168,7 +168,7 @@ cdef class ChannelQueues(Outbox):
             raise ValueError(f"channel {channel} is not open")
         if data is None or len(data) > sender.largest:
             raise ValueError(
-                f"a message of channel {channel} holds at most {sender.largest} bytes, "
+                f"a message on this channel holds at most {sender.largest} bytes, "
                 f"this one has {None if data is None else len(data)}"
             )
         self.admit(len(data))

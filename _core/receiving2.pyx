@@ -105,8 +105,10 @@ cdef DropReason open_datagram(
     if endpoint.error_code and not endpoint._close_packet:
         return UNEXPECTED
     if not endpoint._opener.unmask(datagram, endpoint._incoming_id_size, newest, &header):
-        endpoint.was_reset = endpoint.was_reset or _is_reset(endpoint, datagram)
-        return MALFORMED
+        if not _is_reset(endpoint, datagram):
+            return MALFORMED
+        endpoint.was_reset = True
+        return ACCEPTED
     if not endpoint.received_packets.is_new(header.number):
         return TOO_OLD if header.number <= newest - REMEMBERED_PACKETS else REPEATED
     frames = borrow_buffer()

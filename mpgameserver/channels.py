@@ -166,7 +166,11 @@ class ChannelTable:
         return tuple(row.window for row in self.declared if row.kind is ChannelKind.ORDERED)
 
     def first_difference(self, others: Sequence[DeclaredChannel]) -> str | None:
-        """Return the first difference from the peer's channels, in words; None if there is none."""
+        """Return what keeps a peer with these channels out, in words; None if nothing does.
+
+        A peer that grants less than this side does is one: else a single client could make a
+        message too long that goes to all.
+        """
         own = {row.channel: row for row in self.declared}
         theirs = {row.channel: row for row in others}
         for number in sorted({*own, *theirs}):
@@ -175,6 +179,11 @@ class ChannelTable:
                 return (
                     f"channel {number} is {_described(ours)} here "
                     f"and {_described(peers)} at the peer"
+                )
+            if peers.window.total < ours.window.total:
+                return (
+                    f"the window of channel {number} {ours.name!r} is {ours.window.total} here "
+                    f"and {peers.window.total} at the peer"
                 )
         return None
 

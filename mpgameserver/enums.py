@@ -42,8 +42,8 @@ class ConnectionStatus(_NamedInt):
     DISCONNECTED = 4
     """Not connected: never was, was closed by either side, or the attempt failed."""
     DROPPED = 5
-    """Nothing arrived from the peer for the idle timeout, or the path drops every datagram as large
-    as a reliable message needs that was already sent."""
+    """Nothing arrived from the peer for the idle timeout, the server has lost the session, or the
+    path drops every datagram as large as a reliable message needs that was already sent."""
 
 
 class RetryMode(_NamedInt):

@@ -100,7 +100,11 @@ def test_an_ordered_channel_grants_its_window_and_no_other_does():
     ("others", "text"),
     [
         ([Channel("chat"), Channel("pose", "latest")], None),
-        ([Channel("chat", window=1, priority=2), Channel("pose", "latest")], None),
+        ([Channel("chat", window=2000, priority=2), Channel("pose", "latest")], None),
+        (
+            [Channel("chat", window=999), Channel("pose", "latest")],
+            "the window of channel 1 'chat' is 1000 here and 999 at the peer",
+        ),
         ([Channel("chat")], "channel 2 is latest 'pose' here and not declared at the peer"),
         (
             [Channel("talk"), Channel("pose", "ordered")],
@@ -117,5 +121,5 @@ def test_an_ordered_channel_grants_its_window_and_no_other_does():
     ],
 )
 def test_the_first_difference_of_two_tables_is_named(others, text):
-    own = ChannelTable([Channel("chat"), Channel("pose", "latest")])
+    own = ChannelTable([Channel("chat", window=1000), Channel("pose", "latest")])
     assert own.first_difference(ChannelTable(others).declared) == text

@@ -96,6 +96,7 @@ def test_a_client_whose_server_has_lost_the_session_learns_it_at_once(seed):
     world._engine.sessions.by_id.clear()  # as in another process, which has the same key
     world.run(0.5)
     assert client.status() is ConnectionStatus.DROPPED
+    assert sum(client.stats().drops.values()) == 0
 
 
 def test_the_silence_that_is_enough_doubles_until_something_is_heard():

@@ -22,7 +22,7 @@ from mpgameserver.server.context import ServerContext
 from mpgameserver.wire.protocol2.setup import AcceptData
 
 CHANNELS = [
-    Channel("chat", window=5000),
+    Channel("chat", window=3000),
     Channel("pose", "latest", priority=1),
     Channel("voice", "sequenced", priority=2),
     Channel("loot", "unordered", priority=-1),
@@ -150,10 +150,10 @@ class TestSending:
     def test_the_windows_that_it_grants_are_in_the_accept_data_byte_for_byte(self) -> None:
         a_world = world()
         player = Player2(a_world, ROWS).join()
-        assert player.peer._may_send == {1: (WINDOW_MESSAGES, 5000)}
+        assert player.peer._may_send == {1: (WINDOW_MESSAGES, 3000)}
         windows = a_world.context.channels.windows
         accepted = AcceptData(bytes(range(16)), windows).encode()
-        assert accepted == bytes(range(16)) + bytes.fromhex("50005388")
+        assert accepted == bytes(range(16)) + bytes.fromhex("50004bb8")
 
     def test_a_message_longer_than_the_peers_window_is_refused(self) -> None:
         a_world = world()

@@ -60,7 +60,7 @@ class Hostility:
             Doorkeeper(),
             limits=Limits(clients=MAX_CLIENTS, clients_per_host=5, half_open=MAX_HALF_OPEN),
             seed=seed,
-            channels=[Channel("chat")],
+            channels=[Channel("chat", window=100_000)],
         )
         self.player = Player2(self.world, CHAT, b"honest!", address=("192.0.2.1", 4000)).join()
         [self.client] = self.world.engine.clients

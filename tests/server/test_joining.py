@@ -149,7 +149,7 @@ def is_forgotten(world: World) -> bool:
 class TestAccepting:
     @pytest.mark.parametrize("forms", [(1,), (2,), (1, 2)])
     def test_a_client_is_accepted_and_plays(self, forms: tuple[int, ...]) -> None:
-        world = World(Doorkeeper(), channels=[Channel("chat")])
+        world = World(Doorkeeper(), channels=[Channel("chat", window=10_000)])
         player = Player2(world, CHAT, b"secret", forms=forms).join()
         world.run(0.1)
         [client] = world.engine.clients
@@ -168,7 +168,7 @@ class TestAccepting:
     @pytest.mark.parametrize("seed", range(4))
     def test_so_it_is_over_a_bad_link_with_the_longest_credential(self, seed: int) -> None:
         bad = LinkConditions(loss=0.2, latency=0.03, jitter=0.02, duplicate=0.1)
-        world = World(Doorkeeper(), bad, seed, channels=[Channel("chat")])
+        world = World(Doorkeeper(), bad, seed, channels=[Channel("chat", window=10_000)])
         player = Player2(world, CHAT, bytes(1024), forms=(1, 2)).join()
         for number in range(20):
             player.peer.say(1, bytes([number]))
@@ -178,7 +178,7 @@ class TestAccepting:
 
     def test_messages_that_leave_right_behind_acceptance_come_in_order(self) -> None:
         greet = lambda client: [client.channel("chat").send(bytes([n])) for n in range(5)]  # noqa: E731
-        world = World(ChannelRecorder(connect=greet), channels=[Channel("chat")])
+        world = World(ChannelRecorder(connect=greet), channels=[Channel("chat", window=10_000)])
         player = Player2(world, CHAT).join()
         world.run(0.3)
         assert player.messages == [(1, bytes([number])) for number in range(5)]
@@ -297,12 +297,16 @@ class TestRefusing:
                 [*CHAT, *[Row(n, UNORDERED, None, f"{n}") for n in range(2, 256)]],
                 "channel 2 is not declared here and unordered '2' at the peer",
             ),
+            (
+                [Row(1, ORDERED, (100, 9_999), "chat")],
+                "the window of channel 1 'chat' is 10000 here and 9999 at the peer",
+            ),
         ],
     )
     def test_other_channels_are_refused_before_the_credential_is_looked_at(
         self, rows: list[Row], text: str
     ) -> None:
-        world = World(Doorkeeper(), channels=[Channel("chat")])
+        world = World(Doorkeeper(), channels=[Channel("chat", window=10_000)])
         player = Player2(world, rows, b"secret")
         world.run(2)
         assert player.closed == (2, text)
