@@ -93,8 +93,8 @@ NOTES = {
     "they can be compared. Reordering, jitter, moves and the replaced server are in virtual time, "
     "with a round trip of 100 ms, and of 200 ms for moves; they do not depend on the machine. The "
     "way of a forged hello is that from a datagram that was read to a reply that is to be sent: "
-    "what the system calls cost comes on top. A command measures its row alone, in a checkout after "
-    "`make bench-quick`, with the `python` of `.venv/bin`.",
+    "what the system calls cost comes on top. A command measures its row alone, in a checkout "
+    "after `make bench-quick`, with the `python` of `.venv/bin`.",
 }
 FALLS_SHORT = {
     "hello of version 1": "the CRC-32 of 1,466 bytes, and the CLIENT_HELLO of version 1 around the "
