@@ -571,7 +571,7 @@ class UdpClient:
         except OSError as error:
             _LOG.info("no other socket for the session: %s", error)
             return
-        _LOG.info("the server is silent: the session goes on from another socket")
+        _LOG.info("the session goes on from another socket")
         self._close_socket()
         cast(Endpoint2, connection.endpoint).on_path_changed(
             largest_datagram(host_of(sock.address))
@@ -611,7 +611,11 @@ class UdpClient:
             return
         pump.send(now)
         if self._socket is not None and self._socket.datagrams.unreported_error:
-            self._socket.errors.report(now)
+            error = self._socket.errors.report(now)
+            if self._may_move and self._silence.is_cut_off(error, now):
+                self._change_socket(cast(Connection, self._connection))
+                self._write(now)  # at most once more: the next error comes too soon
+                return
         if not pump.is_blocked and self._connection is not None and not self._connection.is_live:
             self._close_socket()
 

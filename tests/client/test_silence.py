@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+
 import pytest
 
 from mpgameserver import ConnectionStatus, EventHandler, RetryMode
@@ -29,6 +31,16 @@ def cut(client) -> None:
     """Let what the client's sockets send and receive from now on vanish."""
     for sock in client._network.sockets.values():
         sock.links = LinkPair(DEAD)
+
+
+def fail_to_send(client, number: int) -> None:
+    """Let every socket that the client has now fail to send with that error."""
+
+    def send(datagram: bytes) -> int:
+        raise OSError(number, "it does not work")
+
+    for sock in client._network.sockets.values():
+        sock.send = send
 
 
 def ports(client) -> list[int]:
@@ -105,3 +117,49 @@ def test_the_silence_that_is_enough_doubles_until_something_is_heard():
     assert [s for s in asked if silence.is_long(s)] == [FIRST_SILENCE, 2.0, 4.0]
     assert not silence.is_long(0.1)
     assert silence.is_long(FIRST_SILENCE)
+
+
+def test_an_error_that_says_so_is_not_waited_for(seed):
+    """The session goes on after a round trip or two."""
+    echo = Echo()
+    world = World(echo, LinkConditions(latency=0.03), seed)
+    client = world.connect(minimum_protocol=2)
+    world.run(1.0)
+    (before,) = ports(client)
+    fail_to_send(client, errno.ENETUNREACH)
+    client.send_guaranteed(b"still here")
+    world.run(0.3)
+    assert [msg for _, msg in client.getMessages()] == [b"still here"]
+    (behind,) = ports(client)
+    assert behind != before
+    assert echo.left == []
+
+
+def test_errors_open_sockets_at_a_limited_rate():
+    world = World(Echo())
+    client = world.connect(minimum_protocol=2)
+    opened = []
+    new_socket = client._network.new_socket
+
+    def new_dead_socket(family):
+        sock = new_socket(family)
+        opened.append(sock)
+        fail_to_send(client, errno.ENETUNREACH)
+        return sock
+
+    client._network.new_socket = new_dead_socket
+    fail_to_send(client, errno.ENETUNREACH)
+    for _ in range(60):
+        client.send(b"all the time")
+        world.run(1 / 60)
+    assert 5 <= len(opened) <= 12
+
+
+def test_other_errors_are_none():
+    world = World(Echo())
+    client = world.connect(minimum_protocol=2)
+    (before,) = ports(client)
+    fail_to_send(client, errno.EPERM)
+    world.run(0.5)
+    assert ports(client) == [before]
+    assert client.stats().send_errors["EPERM"] > 0

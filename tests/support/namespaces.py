@@ -17,7 +17,9 @@ import subprocess
 import sys
 from collections.abc import Iterator
 
-__all__ = ["SERVER", "NarrowPath", "is_root", "missing"]
+from typing_extensions import Self
+
+__all__ = ["SERVER", "Namespaces", "NarrowPath", "is_root", "missing", "run_command"]
 
 SERVER = {4: "10.77.2.2", 6: "fd77:0:2::2"}
 _HOSTS = ("client", "near", "far", "server")
@@ -44,22 +46,21 @@ def missing() -> str | None:
     return None if probe.returncode == 0 else "this system has no network namespaces"
 
 
-def _run(*command: str) -> None:
+def run_command(*command: str) -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, (command, done.stderr)
 
 
-class NarrowPath:
-    """The path; a context manager that takes it away again."""
+class Namespaces:
+    """A network namespace for each host; a context manager that takes them away again."""
 
-    def __init__(self) -> None:
-        self._names = {host: f"mpg-{os.getpid()}-{host}" for host in _HOSTS}
+    def __init__(self, *hosts: str) -> None:
+        self._names = {host: f"mpg-{os.getpid()}-{host}" for host in hosts}
         self._libc = ctypes.CDLL(None, use_errno=True)
 
-    def __enter__(self) -> NarrowPath:
+    def __enter__(self) -> Self:
         try:
             self._build()
-            self._wait_until_it_carries()
         except BaseException:
             self.__exit__()
             raise
@@ -71,10 +72,41 @@ class NarrowPath:
 
     def _build(self) -> None:
         for host, name in self._names.items():
-            _run("ip", "netns", "add", name)
+            run_command("ip", "netns", "add", name)
             self._ip(host, "link set lo up")
             for key in ("net.ipv4.ip_forward", "net.ipv6.conf.all.forwarding"):
-                _run("ip", "netns", "exec", name, "sysctl", "-qw", f"{key}=1")
+                run_command("ip", "netns", "exec", name, "sysctl", "-qw", f"{key}=1")
+
+    def _ip(self, host: str, arguments: str) -> None:
+        run_command("ip", "-n", self._names[host], *arguments.split())
+
+    def _nft(self, host: str, commands: str) -> None:
+        run_command("ip", "netns", "exec", self._names[host], "nft", commands)
+
+    @contextlib.contextmanager
+    def inside(self, host: str) -> Iterator[None]:
+        """Make sockets in the namespace of a host, on this thread."""
+        there_name = f"/run/netns/{self._names[host]}"
+        with open("/proc/thread-self/ns/net") as home, open(there_name) as there:
+            self._enter(there.fileno())
+            try:
+                yield
+            finally:
+                self._enter(home.fileno())
+
+    def _enter(self, descriptor: int) -> None:
+        if self._libc.setns(descriptor, _CLONE_NEWNET) != 0:
+            raise OSError(ctypes.get_errno(), "setns")
+
+
+class NarrowPath(Namespaces):
+    """The path of which the link in the middle may be narrow."""
+
+    def __init__(self) -> None:
+        super().__init__(*_HOSTS)
+
+    def _build(self) -> None:
+        super()._build()
         for left, right, net in _LINKS:
             to_right, to_left = f"to-{right}", f"to-{left}"
             self._ip(
@@ -88,6 +120,7 @@ class NarrowPath:
         for host, net, other in (("near", 2, 2), ("far", 0, 1)):
             self._ip(host, f"route add 10.77.{net}.0/24 via 10.77.1.{other}")
             self._ip(host, f"-6 route add fd77:0:{net:x}::/64 via fd77:0:1::{other}")
+        self._wait_until_it_carries()
 
     def _wait_until_it_carries(self) -> None:
         """A new link takes up to some seconds until it carries IPv6."""
@@ -120,9 +153,6 @@ class NarrowPath:
         self._ip(host, f"addr add 10.77.{net}.{last}/24 dev {device}")
         self._ip(host, f"-6 addr add fd77:0:{net:x}::{last}/64 dev {device} nodad")
 
-    def _ip(self, host: str, arguments: str) -> None:
-        _run("ip", "-n", self._names[host], *arguments.split())
-
     def narrow(self, mtu: int) -> None:
         """Have the link in the middle take packets of so many bytes, and the hosts forget."""
         self._ip("near", f"link set to-far mtu {mtu}")
@@ -139,19 +169,4 @@ class NarrowPath:
             f"type filter hook postrouting priority 0;\n{rules}}}\n}}\n"
         )
         for host in ("near", "far"):
-            _run("ip", "netns", "exec", self._names[host], "nft", table)
-
-    @contextlib.contextmanager
-    def inside(self, host: str) -> Iterator[None]:
-        """Make sockets in the namespace of a host, on this thread."""
-        there_name = f"/run/netns/{self._names[host]}"
-        with open("/proc/thread-self/ns/net") as home, open(there_name) as there:
-            self._enter(there.fileno())
-            try:
-                yield
-            finally:
-                self._enter(home.fileno())
-
-    def _enter(self, descriptor: int) -> None:
-        if self._libc.setns(descriptor, _CLONE_NEWNET) != 0:
-            raise OSError(ctypes.get_errno(), "setns")
+            self._nft(host, table)
