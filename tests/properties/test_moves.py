@@ -131,7 +131,7 @@ TICK = 1 / 60
 
 
 class TestInVirtualTime:
-    """How long the server's ticks do not reach a client that has moved, at 10 % loss."""
+    """Seconds for which the server's ticks do not reach a client that has moved, at 10 % loss."""
 
     def gaps(self, change: Callable[[UdpClient], object], seed: int) -> list[float]:
         """Return the gaps of all runs in round trips, the shortest first."""

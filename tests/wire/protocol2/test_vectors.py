@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.damage import mutated, prefixes
+from support.damage import mutated, prefixes, single_bit_flips
 from support.wire2.keys import late_secret
 
 from mpgameserver.errors import HandshakeError
@@ -192,6 +192,21 @@ class TestServerHellos:
         if vector["reason"] in NOT_BY_BYTES:
             return
         assert all(refused(kind.decode, data) for kind in (Retry, ServerHello2, StatelessReset))
+
+    def test_no_flipped_bit_of_an_answer_verifies(self):
+        vector = VECTORS["server_hellos"][1]
+        client, datagram = HELLOS[vector["hello"]], hexed(vector, "datagram")
+        offer, key = offer_of(client["offer"]), hexed(client, "key")
+        sent = ServerHello2.decode(datagram)
+
+        def verified(data):
+            hello = ServerHello2.decode(data)
+            if hello.hello_id != sent.hello_id:
+                raise HandshakeError("the hello that it answers was never sent")
+            return hello.verify(offer, key, None)
+
+        assert not refused(verified, datagram)
+        assert all(refused(verified, flipped) for flipped in single_bit_flips(datagram))
 
     @pytest.mark.parametrize("damage", range(20))
     def test_no_other_exchange_has_its_signature(self, damage):
