@@ -9,7 +9,7 @@ from pathlib import Path
 
 from support.damage import mutated
 
-TARGETS = ("parsers", "protocol2", "session", "serving")
+TARGETS = ("parsers", "protocol2", "session", "session2", "serving", "serving2")
 CORPUS = Path(__file__).with_name("corpus")
 SIZES = (10, 50, 200, 600)
 

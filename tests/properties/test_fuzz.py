@@ -14,7 +14,14 @@ from support.visible import checked
 
 from mpgameserver.errors import PacketError
 
-UNGUIDED = {"parsers": 3000, "protocol2": 1500, "session": 300, "serving": 60}
+UNGUIDED = {
+    "parsers": 3000,
+    "protocol2": 1500,
+    "session": 300,
+    "session2": 300,
+    "serving": 60,
+    "serving2": 30,
+}
 
 
 @pytest.mark.parametrize("name", TARGETS)

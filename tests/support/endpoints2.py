@@ -18,6 +18,7 @@ from support.wire2.tables import ConnectData as ConnectTable
 
 from mpgameserver._core.endpoint2 import Endpoint2
 from mpgameserver.connection import Connection, Timing
+from mpgameserver.enums import ConnectionStatus
 from mpgameserver.netsim import LinkConditions, LinkPair
 from mpgameserver.wire.protocol2.kem_frames import LateDecapsulation, LateEncapsulation
 from mpgameserver.wire.protocol2.keys import TrafficSecret
@@ -159,7 +160,7 @@ class Side:
 
     def _settle(self, now: float) -> None:
         """Open the channels once the peer's first data is here."""
-        if self.endpoint.established or self.endpoint.setup is None:
+        if self.endpoint.setup is None or self.connection.status != ConnectionStatus.CONNECTING:
             return
         ordered = [each for each in CHANNELS if each.kind is ChannelKind.ORDERED]
         if self.is_server:
