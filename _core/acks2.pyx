@@ -5,7 +5,12 @@ from libc.stdint cimport int64_t, uint32_t
 from mpgameserver._core.ack_frequency cimport MAX_ACK_DELAY_MS
 from mpgameserver._core.channel_receiver cimport receiver_at
 from mpgameserver._core.control_frames cimport ControlFrame
-from mpgameserver._core.endpoint2_state cimport Endpoint2State, fit_path, ping_interval
+from mpgameserver._core.endpoint2_state cimport (
+    Endpoint2State,
+    fit_path,
+    issue_ids,
+    ping_interval,
+)
 from mpgameserver._core.frames cimport (
     CLOSE,
     WINDOW,
@@ -94,8 +99,10 @@ cdef int _on_contents_acked(
     cdef ControlFrame frame
     if type(contents) is tuple:
         for frame in <list>(<tuple>contents)[0]:
-            frame.is_acked = True
+            endpoint._control.on_acked(frame)
             endpoint._close_acked |= frame.type == CLOSE
+        if endpoint._own_ids is not None:
+            issue_ids(endpoint)
         contents = (<tuple>contents)[1]
     if contents is None:
         return 0

@@ -50,26 +50,25 @@ cdef class ControlQueue:
             frame.data = <const unsigned char *>PyBytes_AS_STRING(whole) + offset
             frame.size = min(PyBytes_GET_SIZE(whole) - offset, <Py_ssize_t>PIECE_SIZE)
             self.add(&frame)
+            self.pieces += 1
         return 0
+
+    cdef void on_acked(self, ControlFrame frame) noexcept:
+        """Note that a packet with a frame was acked."""
+        if not frame.is_acked:
+            frame.is_acked = True
+            self.pieces -= is_piece(frame.type)
 
     cdef int add_again(self, ControlFrame frame) except -1:
         """Queue a frame of a lost packet, unless another packet with it was acked."""
         return 0 if frame.is_acked else queue_append(&self._waiting, frame)
 
-    cdef ControlFrame take(self, Py_ssize_t room, ControlFrame beside):
-        """Take the next frame, of at most `room` bytes; None if there is none, or it is larger.
-
-        None also if it may not stand in one packet with the one `beside` it: what a client could
-        not take before it has the accept data would keep that from it for ever.
-        """
+    cdef ControlFrame take(self, Py_ssize_t room):
+        """Take the next frame, of at most `room` bytes; None if there is none, or it is larger."""
         cdef ControlFrame frame
         while self._waiting.count:
             frame = queue_front(&self._waiting)
             if not frame.is_acked and PyBytes_GET_SIZE(frame.encoded) > room:
-                return None
-            if not frame.is_acked and (
-                beside is not None and is_piece(frame.type) != is_piece(beside.type)
-            ):
                 return None
             queue_pop(&self._waiting)
             if not frame.is_acked:

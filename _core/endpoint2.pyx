@@ -116,9 +116,8 @@ cdef class Endpoint2(Endpoint2State):
             self.receive(datagram, now)
 
     def issue_ids(self, source not None):
-        """Issue further connection ids to a client that is accepted; `source` as for `OwnIds`."""
+        """Issue further connection ids to a client; `source` as for `OwnIds`."""
         self._own_ids = OwnIds(self.connection_id, source)
-        self._own_ids.issue(self._control)
 
     def stop_issuing_ids(self):
         """Forget the source of ids: the session has ended."""

@@ -87,6 +87,16 @@ cdef int fit_path(Endpoint2State endpoint) except -1:
     return endpoint._queue.set_payload_limit(endpoint._frames_limit - ACK_SPACE)
 
 
+cdef int issue_ids(Endpoint2State endpoint) except -1:
+    """Issue the ids that are missing, once the client has the accept data.
+
+    Before, it could not take the packet, nor a piece of the accept data beside them.
+    """
+    if endpoint._control.pieces == 0:
+        endpoint._own_ids.issue(endpoint._control)
+    return 0
+
+
 cdef int64_t next_skip(Endpoint2State endpoint, int64_t number) noexcept:
     """Return the next packet number to be skipped, which the peer cannot foresee."""
     endpoint._random ^= endpoint._random << 13

@@ -42,6 +42,7 @@ from mpgameserver._core.endpoint2_state cimport (
     CLOSING_PTOS,
     Endpoint2State,
     break_rule,
+    issue_ids,
 )
 from mpgameserver._core.fifo cimport Fifo, queue_append
 from mpgameserver._core.frames cimport (
@@ -382,7 +383,7 @@ cdef int _use_retire(Endpoint2State endpoint, const Frame *frame, bytes datagram
     if not endpoint._own_ids.retire(frame.number, datagram):
         break_rule(endpoint, CLOSE_PROTOCOL)
     else:
-        endpoint._own_ids.issue(endpoint._control)
+        issue_ids(endpoint)
     return 0
 
 

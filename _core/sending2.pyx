@@ -141,12 +141,13 @@ cdef int _fill(
 
 cdef bint _write_control(Endpoint2State endpoint, FrameWriter *packet) except -1:
     """Write control frames; return True if one is a piece of the connect or accept data."""
-    cdef ControlFrame frame = endpoint._control.take(room_left(packet), None)
-    cdef bint is_setup = frame is not None and is_piece(frame.type)
+    cdef ControlFrame frame = endpoint._control.take(room_left(packet))
+    cdef bint is_setup = False
     while frame is not None:
         write_encoded(packet, frame.encoded)
         remember_control(packet, frame)
-        frame = endpoint._control.take(room_left(packet), frame)
+        is_setup |= is_piece(frame.type)
+        frame = endpoint._control.take(room_left(packet))
     return is_setup
 
 

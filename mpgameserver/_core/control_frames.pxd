@@ -12,10 +12,12 @@ cdef class ControlFrame:
 
 cdef class ControlQueue:
     cdef Queue _waiting
+    cdef int pieces         # that are not acked yet
     cdef int add(self, const Frame *frame) except -1
     cdef int add_pieces(self, FrameType kind, bytes whole) except -1
+    cdef void on_acked(self, ControlFrame frame) noexcept
     cdef int add_again(self, ControlFrame frame) except -1
-    cdef ControlFrame take(self, Py_ssize_t room, ControlFrame beside)
+    cdef ControlFrame take(self, Py_ssize_t room)
     cdef inline bint is_empty(self) noexcept:
         return self._waiting.count == 0
     cdef void clear(self)

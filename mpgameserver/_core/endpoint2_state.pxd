@@ -53,6 +53,7 @@ cdef class Endpoint2State(Endpoint):
     cdef bint _sends_fast                     # many packets have waited for an ack at once
 
 cdef int fit_path(Endpoint2State endpoint) except -1
+cdef int issue_ids(Endpoint2State endpoint) except -1
 cdef int64_t next_skip(Endpoint2State endpoint, int64_t number) noexcept
 
 cdef inline bint speaks(Endpoint2State endpoint) noexcept:
