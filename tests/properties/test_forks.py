@@ -141,6 +141,12 @@ def test_no_key_and_nonce_seal_two_packets_when_parent_and_child_both_send():
                             self.front.sendto(datagram, self.client)
 
 
+        class Hearing(Echo):
+            def handle_message(self, client, seqnum, msg=b""):
+                heard.append(msg)
+                super().handle_message(client, seqnum, msg)
+
+
         def play(text):
             for _ in range(10):
                 try:
@@ -151,7 +157,9 @@ def test_no_key_and_nonce_seal_two_packets_when_parent_and_child_both_send():
                 time.sleep(0.005)
 
 
-        with ThreadedServer(ServerContext(Echo()), ("127.0.0.1", 0)) as server:
+        heard = []
+        context = ServerContext(Hearing())
+        with ThreadedServer(context, ("127.0.0.1", 0)) as server:
             recorder = Recorder(server.address)
             recorder.start()
             client = joined(recorder.front.getsockname())
@@ -166,10 +174,22 @@ def test_no_key_and_nonce_seal_two_packets_when_parent_and_child_both_send():
             assert echoes(client, b"still here")
             packets = set(recorder.sent[before:])
             assert len(packets) >= 10
+            # In protocol 2 numbers are masked: the server sees whether one was used again.
+            [player] = context.clients
+            print("protocol:", client.protocol)
+            print("heard of the parent:", b"the parent's text!" in heard)
+            print("heard of the child:", b"the child's secret" in heard)
+            print("numbers used again:", player.stats.drops["repeated"])
             print("packets that share a nonce:", len(packets) - len({p[:12] for p in packets}))
             client.forceDisconnect()
     """
-    assert lines_of(program) == ["packets that share a nonce: 0"]
+    assert lines_of(program) == [
+        "protocol: 2",
+        "heard of the parent: True",
+        "heard of the child: False",
+        "numbers used again: 0",
+        "packets that share a nonce: 0",
+    ]
 
 
 @pytest.mark.parametrize("way", ["os.fork", "multiprocessing"])
