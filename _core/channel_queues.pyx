@@ -217,6 +217,8 @@ cdef class ChannelQueues(Outbox):
             part = sender.next(room, alone, now)
             if part is not None:
                 _take_turn(self, sender, part, alone)
+                if self._unsent <= 1 and not sender.has_queued():
+                    _deactivate(self, sender)  # it need not be asked again
                 return part
             if sender.has_queued() and (not alone or sender.has_something()):
                 sender.tried = self._call

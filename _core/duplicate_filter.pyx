@@ -14,6 +14,22 @@ from mpgameserver._core.seqnum cimport max_number
 
 __all__ = ["DuplicateFilter"]
 
+cdef extern from *:
+    """
+    static int mpg_leading_zeros(uint64_t word) /* of one that is not 0 */
+    {
+    #ifdef __GNUC__
+        return __builtin_clzll(word);
+    #else
+        int zeros = 0;
+        for (; !(word >> 63); word <<= 1)
+            ++zeros;
+        return zeros;
+    #endif
+    }
+    """
+    int mpg_leading_zeros(uint64_t word) noexcept
+
 cdef enum:
     WORD_BITS = 64
     FIRST_SIZE = 256
@@ -61,7 +77,11 @@ cdef class DuplicateFilter:
         """
         if not 1 <= number <= max_number():
             raise ValueError(f"number must be 1...{max_number()}, not {number}")
-        if self.newest == 0:
+        if number == self.newest + 1 and self.newest and (
+            number - self._oldest <= self._mask or self._mask + 1 == self._full_size
+        ):
+            self.newest = number  # nearly always, and its bit is the only one to be cleared
+        elif self.newest == 0:
             self._oldest = number
             self.newest = number
         elif self.contains(number):
@@ -113,20 +133,28 @@ cdef class DuplicateFilter:
         return object.__sizeof__(self) + (self._mask + 1) // 8
 
 
-cdef bint has_number(DuplicateFilter numbers, int64_t number) noexcept:
-    """Return True if a number that is not behind the filter was inserted."""
-    return numbers._oldest <= number <= numbers.newest and (
-        numbers._word(number)[0] & _bit(number)
-    ) != 0
+cdef int64_t run_start(
+    DuplicateFilter numbers, int64_t number, int64_t lowest, bint inserted
+) noexcept:
+    """Return the first number of the run down from `number` that was, or was not, inserted.
 
-
-cdef bint word_is(DuplicateFilter numbers, int64_t number, bint inserted) noexcept:
-    """Return True if all 64 numbers of a word were inserted, or none of them."""
-    if not inserted and number < numbers._oldest:
-        return True
-    return numbers._oldest <= number - (WORD_BITS - 1) and (
-        numbers._word(number)[0] == (~<uint64_t>0 if inserted else 0)
-    )
+    It is `number + 1` where there is none; no run goes below `lowest`, which is not behind the
+    filter. A word is looked at as a whole.
+    """
+    cdef int64_t floor = max(lowest, numbers._oldest)
+    cdef uint64_t ends
+    while number >= floor:
+        ends = numbers._word(number)[0]
+        if inserted:
+            ends = ~ends
+        ends <<= WORD_BITS - 1 - (number & (WORD_BITS - 1))
+        if ends:
+            number -= mpg_leading_zeros(ends)
+            break
+        number -= (number & (WORD_BITS - 1)) + 1
+    if number < floor:
+        return floor if inserted else lowest
+    return number + 1
 
 
 cdef uint64_t *_allocate(uint32_t bits) except NULL:

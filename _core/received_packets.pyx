@@ -9,7 +9,7 @@ come late since.
 
 cimport cython
 
-from mpgameserver._core.duplicate_filter cimport has_number, word_is
+from mpgameserver._core.duplicate_filter cimport run_start
 from mpgameserver._core.frames cimport MAX_ACK_RANGES
 
 __all__ = ["ReceivedPackets"]
@@ -54,23 +54,10 @@ cdef class ReceivedPackets:
         cdef Py_ssize_t count = 0
         while number >= lowest and count < MAX_ACK_RANGES:
             out[count].newest = number
-            out[count].oldest = self._run_start(number, lowest, True)
-            number = self._run_start(out[count].oldest - 1, lowest, False) - 1
+            out[count].oldest = run_start(self._numbers, number, lowest, True)
+            number = run_start(self._numbers, out[count].oldest - 1, lowest, False) - 1
             count += 1
         return count
-
-    cdef int64_t _run_start(self, int64_t number, int64_t lowest, bint received) noexcept:
-        """Return the first number of the run down from `number` that was, or was not, received.
-
-        It is `number + 1` where there is none.
-        """
-        while number >= lowest and has_number(self._numbers, number) == received:
-            if number & 63 == 63 and number - 63 >= lowest and word_is(
-                self._numbers, number, received
-            ):
-                number -= 63
-            number -= 1
-        return number + 1
 
     def ack_ranges(self):
         """Return the ranges of the next ACK as tuples (newest, oldest), from new to old."""

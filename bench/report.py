@@ -105,9 +105,10 @@ FALLS_SHORT = {
     "does not have, and the ranges of an ACK",
     "24 outstanding": "ENet does not encrypt; 24 messages are answered one by one, so the time "
     "of a system call and of sealing on each side counts in full",
-    "bulk over 10 s": "the system calls: the profile of either core has more than half of its time "
-    "in `sendmsg` and `recvmmsg`",
-    "sustained datagrams": "a core is busy with the system calls",
+    "bulk over 10 s": "of either core's time OpenSSL takes a third, the kernel and copies of bytes "
+    "another, and fragments, ACKs and packet numbers the last (`perf record`)",
+    "sustained datagrams": "of either core's time OpenSSL takes a third, the kernel and copies of "
+    "bytes another (`perf record`)",
 }
 """Of a row of item 9 that is missed, why, by a part of its name."""
 PLOTTED = {

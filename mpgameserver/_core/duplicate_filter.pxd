@@ -22,5 +22,6 @@ cdef class DuplicateFilter:
     cdef int _make_room(self, int64_t span) except -1
     cdef void _clear(self, int64_t first, int64_t last) noexcept
 
-cdef bint has_number(DuplicateFilter numbers, int64_t number) noexcept
-cdef bint word_is(DuplicateFilter numbers, int64_t number, bint inserted) noexcept
+cdef int64_t run_start(
+    DuplicateFilter numbers, int64_t number, int64_t lowest, bint inserted
+) noexcept

@@ -19,4 +19,3 @@ cdef class ReceivedPackets:
     cpdef bint enter(self, int64_t number) except -1
     cpdef void on_report_acked(self, int64_t newest, int64_t late) noexcept
     cdef Py_ssize_t ranges(self, AckRange *out) noexcept
-    cdef int64_t _run_start(self, int64_t number, int64_t lowest, bint received) noexcept

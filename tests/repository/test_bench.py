@@ -747,7 +747,7 @@ def test_a_row_that_is_missed_says_by_how_much_and_why(module):
         unit="/s", at_least=True, anchor="QUIC", command="python bench/protocol2.py rate",
     )  # fmt: skip
     *_, row, _ = report._beaten([figure.as_dict()])
-    assert "missed by 25%: a core is busy" in row
+    assert "missed by 25%: of either core's time" in row
     assert "| QUIC |" in row
     assert "`python bench/protocol2.py rate`" in row
 
