@@ -17,11 +17,11 @@ from libc.string cimport memcpy
 
 from mpgameserver._core.budget cimport ITEM_COST
 from mpgameserver._core.frames cimport FRAGMENT_UNIT, MAX_MESSAGE_SIZE
+from mpgameserver._core.unit_bits cimport WORD, bits_within, run_of_bits
 
 __all__ = ["GridMessage", "GridReassembler"]
 
 cdef enum:
-    WORD_BITS = 64
     # Bytes of a message that gets its buffer at once: the charge for the 64 messages of a session
     # is 1 MiB then.
     SMALL_TOTAL = 16 * 1024
@@ -39,10 +39,6 @@ cdef inline Py_ssize_t _cost_of(int64_t total) noexcept nogil:
     return <Py_ssize_t>(total + total // (8 * FRAGMENT_UNIT) + ITEM_COST)
 
 
-cdef inline bint _has(const uint64_t *units, Py_ssize_t unit) noexcept nogil:
-    return (units[unit // WORD_BITS] >> (unit % WORD_BITS)) & 1
-
-
 @cython.final
 cdef class GridMessage:
     """An incomplete message of `total` bytes."""
@@ -52,7 +48,7 @@ cdef class GridMessage:
             raise ValueError(f"total must be 1...{MAX_MESSAGE_SIZE}, not {total}")
         self.total = total
         self._missing = _units_of(total)
-        self._units = <uint64_t *>PyMem_Calloc(self._missing // WORD_BITS + 1, sizeof(uint64_t))
+        self._units = <uint64_t *>PyMem_Calloc(self._missing // WORD + 1, sizeof(uint64_t))
         if self._units == NULL:
             raise MemoryError
 
@@ -70,25 +66,25 @@ cdef class GridMessage:
         The fragment lies within the total and begins with a unit. On MemoryError a part of it was
         added.
         """
-        cdef Py_ssize_t unit = <Py_ssize_t>(offset // FRAGMENT_UNIT)
-        cdef Py_ssize_t end = _units_of(offset + size), first
+        cdef uint32_t unit = <uint32_t>(offset // FRAGMENT_UNIT), first
+        cdef uint32_t end = <uint32_t>_units_of(offset + size)
         while unit < end:
             first = unit
-            while unit < end and not _has(self._units, unit):
-                unit += 1
+            unit += run_of_bits(self._units, unit, end, False)
             if unit > first:
                 self._add_run(first, unit, offset, data, size)
-            while unit < end and _has(self._units, unit):
-                unit += 1
+            if unit < end:
+                unit += run_of_bits(self._units, unit, end, True)
         return 0
 
     cdef int _add_run(
-        self, Py_ssize_t first, Py_ssize_t end, int64_t offset, const unsigned char *data,
+        self, uint32_t first, uint32_t end, int64_t offset, const unsigned char *data,
         Py_ssize_t size
     ) except -1:
         """Add the units from `first` to before `end`, which are new, of a fragment."""
-        cdef Py_ssize_t start = first * FRAGMENT_UNIT, unit
-        cdef Py_ssize_t stop = min(end * FRAGMENT_UNIT, <Py_ssize_t>offset + size)
+        cdef Py_ssize_t start = <Py_ssize_t>first * FRAGMENT_UNIT
+        cdef Py_ssize_t stop = min(<Py_ssize_t>end * FRAGMENT_UNIT, <Py_ssize_t>offset + size)
+        cdef uint32_t unit = first
         cdef int64_t received = self.received + stop - start
         if self._message is None and (
             self.total <= SMALL_TOTAL or received * EARLY_PART >= self.total
@@ -99,8 +95,9 @@ cdef class GridMessage:
             self._keep_early(start, data, stop - start)
         else:
             memcpy(PyBytes_AS_STRING(self._message) + start, data, stop - start)
-        for unit in range(first, end):
-            self._units[unit // WORD_BITS] |= <uint64_t>1 << (unit % WORD_BITS)
+        while unit < end:
+            self._units[unit // WORD] |= bits_within(unit, end)
+            unit += WORD - unit % WORD
         self._missing -= end - first
         self.received = received
         return 0

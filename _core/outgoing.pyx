@@ -15,11 +15,9 @@ from libc.string cimport memset
 from mpgameserver._core.frames cimport FRAGMENT, FRAGMENT_UNIT, MESSAGE, frame_size
 from mpgameserver._core.grid_reassembly cimport INCOMPLETE_TIMEOUT
 from mpgameserver._core.message cimport RETRY_ON_TIMEOUT
+from mpgameserver._core.unit_bits cimport WORD, bits_within, mpg_ones, run_of_bits
 
 __all__ = ["OutgoingFragment", "OutgoingGrid", "OutgoingMessage"]
-
-cdef enum:
-    WORD = 64    # bits
 
 # Seconds: the receiver keeps an incomplete message for longer after each fragment.
 cdef double KEPT = INCOMPLETE_TIMEOUT - 5.0
@@ -27,14 +25,6 @@ cdef double KEPT = INCOMPLETE_TIMEOUT - 5.0
 
 cdef inline bint _has(const uint64_t *bits, uint32_t unit) noexcept:
     return bits[unit // WORD] >> unit % WORD & 1
-
-
-cdef inline void _set(uint64_t *bits, uint32_t unit) noexcept:
-    bits[unit // WORD] |= <uint64_t>1 << unit % WORD
-
-
-cdef inline void _unset(uint64_t *bits, uint32_t unit) noexcept:
-    bits[unit // WORD] &= ~(<uint64_t>1 << unit % WORD)
 
 
 # None of these can be part of a cycle: messages and fragments know neither their channel nor their
@@ -49,29 +39,24 @@ cdef class OutgoingGrid:
 
     cdef uint32_t waiting_run(self, uint32_t most, uint32_t *first) noexcept:
         """Return how many units wait in a row, at most `most`, and where the first row begins."""
-        cdef uint32_t unit = self._first_waiting, end
+        cdef uint32_t unit = self._first_waiting
         if self.waiting == 0:
             return 0
-        while not _has(self._waiting, unit):
-            unit += 1 if self._waiting[unit // WORD] else WORD - unit % WORD
-        self._first_waiting = first[0] = end = unit
-        most = min(most, self._units - unit)
-        while end - unit < most and _has(self._waiting, end):
-            end += 1
-        return end - unit
+        unit += run_of_bits(self._waiting, unit, self._units, False)
+        self._first_waiting = first[0] = unit
+        return run_of_bits(self._waiting, unit, unit + min(most, self._units - unit), True)
 
     cdef uint32_t unacked_run(
         self, uint32_t start, uint32_t most, uint32_t *first
     ) noexcept:
         """Return how many units in a row are not acked, the first from `start` on, as above."""
-        cdef uint32_t unit = start, end
-        while unit < self._units and _has(self._acked, unit):
-            unit += 1
-        first[0] = end = unit
-        most = min(most, self._units - unit)
-        while end - unit < most and not _has(self._acked, end):
-            end += 1
-        return end - unit
+        cdef uint32_t unit = start
+        if unit < self._units:
+            unit += run_of_bits(self._acked, unit, self._units, True)
+        first[0] = unit
+        if unit >= self._units:
+            return 0
+        return run_of_bits(self._acked, unit, unit + min(most, self._units - unit), False)
 
     cdef uint32_t acked_bytes(self, uint32_t size) noexcept:
         """Return how many bytes are acked of the message, which has `size`."""
@@ -81,11 +66,13 @@ cdef class OutgoingGrid:
         return acked
 
     cdef void on_sent(self, uint32_t first, uint32_t count) noexcept:
-        cdef uint32_t unit
-        for unit in range(first, first + count):
-            if _has(self._waiting, unit):
-                _unset(self._waiting, unit)
-                self.waiting -= 1
+        cdef uint32_t unit = first, end = first + count
+        cdef uint64_t sent
+        while unit < end:
+            sent = bits_within(unit, end) & self._waiting[unit // WORD]
+            self._waiting[unit // WORD] ^= sent
+            self.waiting -= mpg_ones(sent)
+            unit += WORD - unit % WORD
 
     cdef bint restarts(self, double sent_at, double now) noexcept:
         """Note the ack of a fragment that was sent at some time.
@@ -108,24 +95,30 @@ cdef class OutgoingGrid:
         return sent_at >= self._kept_since
 
     cdef void on_acked(self, uint32_t first, uint32_t count) noexcept:
-        cdef uint32_t unit
-        for unit in range(first, first + count):
-            if _has(self._acked, unit):
-                continue
-            _set(self._acked, unit)
-            self.unacked -= 1
-            if _has(self._waiting, unit):    # it was taken for lost
-                _unset(self._waiting, unit)
-                self.waiting -= 1
+        cdef uint32_t unit = first, end = first + count
+        cdef uint64_t acked, found
+        while unit < end:
+            acked = bits_within(unit, end) & ~self._acked[unit // WORD]
+            found = acked & self._waiting[unit // WORD]    # they were taken for lost
+            self._acked[unit // WORD] |= acked
+            self._waiting[unit // WORD] ^= found
+            self.unacked -= mpg_ones(acked)
+            self.waiting -= mpg_ones(found)
+            unit += WORD - unit % WORD
 
     cdef void on_lost(self, uint32_t first, uint32_t count) noexcept:
         """Let units wait to be sent again, but for those that are acked."""
-        cdef uint32_t unit
-        for unit in range(first, first + count):
-            if not _has(self._acked, unit) and not _has(self._waiting, unit):
-                _set(self._waiting, unit)
-                self.waiting += 1
+        cdef uint32_t unit = first, end = first + count
+        cdef uint64_t lost
+        while unit < end:
+            lost = bits_within(unit, end) & ~(
+                self._acked[unit // WORD] | self._waiting[unit // WORD]
+            )
+            if lost:
+                self._waiting[unit // WORD] |= lost
+                self.waiting += mpg_ones(lost)
                 self._first_waiting = min(self._first_waiting, unit)
+            unit += WORD - unit % WORD
 
 
 @cython.final

@@ -1,6 +1,6 @@
 # The incomplete messages of a session of protocol 2, each on a grid of units of 64 bytes.
 
-from libc.stdint cimport int64_t, uint8_t, uint64_t
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 
 from mpgameserver._core.budget cimport Share
 from mpgameserver._core.frames cimport Frame
@@ -31,7 +31,7 @@ cdef class GridMessage:
 
     cdef int add(self, int64_t offset, const unsigned char *data, Py_ssize_t size) except -1
     cdef int _add_run(
-        self, Py_ssize_t first, Py_ssize_t end, int64_t offset, const unsigned char *data,
+        self, uint32_t first, uint32_t end, int64_t offset, const unsigned char *data,
         Py_ssize_t size
     ) except -1
     cdef int _keep_early(
