@@ -190,8 +190,8 @@ def _shortfall(figure: dict[str, Any]) -> str:
     judged = figure["value"]["median"]
     if figure["baseline"]:
         judged /= figure["baseline"]["median"]
-    why = next(reason for part, reason in FALLS_SHORT.items() if part in figure["name"])
-    return f" by {abs(judged / figure['target'] - 1):.0%}: {why}"
+    reasons = [f": {why}" for part, why in FALLS_SHORT.items() if part in figure["name"]]
+    return f" by {abs(judged / figure['target'] - 1):.0%}{''.join(reasons)}"
 
 
 def _measured(figure: dict[str, Any]) -> tuple[str, float]:
