@@ -1,4 +1,4 @@
-"""What a hostile network, or a peer with the keys, can do to one side of a session of protocol 2.
+"""A hostile network, or a peer with the keys, and one side of a session of protocol 2.
 
 `tests/core/test_hostile.py` has the same cases for protocol 1. Frames that break a rule are in
 `test_endpoint2.py` and `tests/properties/test_any_packet2.py`.
@@ -37,7 +37,7 @@ SIDES = pytest.mark.parametrize("is_server", [False, True], ids=["client", "serv
 
 
 def seen(side: Side) -> tuple[object, ...]:
-    """What a datagram that is refused must not change."""
+    """Return what a datagram that is refused must not change."""
     endpoint = side.endpoint
     return (
         endpoint.received,
