@@ -301,6 +301,9 @@ cdef class ChannelQueues(Outbox):
         if type(part) is OutgoingFragment:
             return self._on_fragment_sent(part, packet_number, now) == 0
         message = <OutgoingMessage?>part
+        if message.awaits_room:  # it fits into a packet after all, and must keep no other waiting
+            message.awaits_room = False
+            self._limits.has_changed = True
         is_first = message.packet_number == 0
         message.packet_number = packet_number
         message.last_sent = now

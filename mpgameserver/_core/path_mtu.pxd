@@ -6,12 +6,18 @@ from mpgameserver._core.sent_window cimport SentWindow
 cdef enum:
     LEAST_DATAGRAM = 1200    # bytes that every path must carry (RFC 9000 section 14)
     MOST_DATAGRAM = 65535    # bytes; the UDP header has no larger number
-    CLASS_STEP = 16          # bytes: packets within it count as equally large
+    # Two bytes tell packets apart up to the MTU of Ethernet, for messages may have about the size
+    # that a path takes; of larger ones 70 do.
+    FINE_UP_TO = 1472
+    FINE_STEP = 2
+    COARSE_STEP = 70
     LARGEST_CLASS = 255
 
 cdef inline uint8_t datagram_class(Py_ssize_t size) noexcept:
     # Of a datagram above the least; 0 is that of those that every path carries.
-    return <uint8_t>min(1 + (size - LEAST_DATAGRAM - 1) // CLASS_STEP, <Py_ssize_t>LARGEST_CLASS)
+    cdef Py_ssize_t fine = (min(size, <Py_ssize_t>FINE_UP_TO) - LEAST_DATAGRAM + 1) // FINE_STEP
+    cdef Py_ssize_t coarse = max(size - FINE_UP_TO + COARSE_STEP - 1, <Py_ssize_t>0) // COARSE_STEP
+    return <uint8_t>min(fine + coarse, <Py_ssize_t>LARGEST_CLASS)
 
 cdef class PathMtu:
     cdef readonly Py_ssize_t size             # of the largest datagram that is known to arrive

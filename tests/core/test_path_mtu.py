@@ -61,7 +61,7 @@ class Loser:
 
     def send(self, size: int) -> int:
         number = self.sent.on_packet_sent(self.now, True, None)
-        self.sent.note_size_class(number, 0 if size <= LEAST else 1 + (size - LEAST - 1) // 16)
+        self.sent.note_size_class(number, max(size - LEAST + 1, 0) // 2)
         return number
 
     def ack(self, *numbers: int) -> None:
@@ -255,6 +255,13 @@ class TestBlackHole:
             loser.lose_in_turn(MOST, 1)
             loser.ack(loser.send(1300))
         assert loser.lose_in_turn(MOST, 1) == [True]
+
+    def test_not_even_by_a_little(self) -> None:
+        loser = Loser(found())
+        for _ in range(4):
+            loser.lose_in_turn(1353, 1)
+            loser.ack(loser.send(1352))
+        assert loser.lose_in_turn(1353, 1) == [True]
 
     def test_one_as_large_as_the_smallest_of_them_does(self) -> None:
         loser = Loser(found())

@@ -138,6 +138,28 @@ class TestChanges:
         exchange(pair, [0, *range(1100, 1500, 7), 100_000])
         assert max(sizes(pair)) <= carries
 
+    @pytest.mark.parametrize("number", range(4))
+    def test_more_messages_than_may_be_begun_in_fragments_are_cut_anew(self, number: int) -> None:
+        """One that was to be begun in fragments, and fits after all, keeps no other waiting."""
+        pair = searching(1452, conditions())
+        pair.run(SEARCHED)
+        edges = [
+            mtu - header + step
+            for mtu in (1280, 1400, 1420, 1480, 1492, 1500)
+            for header in (66, 86)
+            for step in (-1, 0, 1)
+        ]
+        count = len(edges) + 100
+        for before_or_after in range(2):
+            lengths = random.Random(1718713146 + number + before_or_after)
+            messages = [*edges, *(lengths.randrange(20_000) for _ in range(100))]
+            for side in (pair.client, pair.server):
+                side.delivered.clear()
+                for length in messages:
+                    side.say(0, bytes(length))
+            pair.run_until(lambda: all_delivered(pair, count), 60.0)
+            pair.relink(conditions(1352))
+
     def test_what_is_in_flight_is_cut_anew(self) -> None:
         """A message that has left in one piece arrives in several."""
         pair = searching(1472, conditions())

@@ -7,8 +7,13 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from support import wire
-from support.handshaking2 import ML_KEM, SecondClient, addresses
+from support.handshaking2 import (
+    ML_KEM,
+    SecondClient,
+    addresses,
+    version_1_hello,
+    wire_with_filler,
+)
 from support.players2 import Player2
 from support.serverworld import ADDRESS, DEAD, ROOT_KEY, World
 from support.wire2 import handshake
@@ -38,20 +43,6 @@ class Server(World):
         for number in range(frames):
             self.now += 1 / 120
             self.serve(arrivals[number * len(arrivals) // frames :][: len(arrivals) // frames])
-
-
-def version_1_hello(client: SecondClient) -> bytes:
-    """The hello of a client with that key which does not speak version 2."""
-    hello = client.datagram(1)
-    return wire_with_filler(hello, bytes(range(256)) * 5 + bytes(31))
-
-
-def wire_with_filler(hello: bytes, filler: bytes) -> bytes:
-    """Replace what follows the client's key in a hello of version 1."""
-    header, message = wire.unpack_clear(hello)
-    start = message.payload.index(b"MPGOFFER")
-    data = message.payload[:start] + filler.ljust(len(message.payload) - start, b"\0")
-    return wire.pack_clear(header, message._replace(payload=data))
 
 
 class TestHellos:

@@ -259,3 +259,17 @@ def addresses() -> Iterator[tuple[str, int]]:
     while True:
         number += 1
         yield f"10.{number >> 16}.{number >> 8 & 255}.{number & 255}", 1024 + number % 60_000
+
+
+def version_1_hello(client: SecondClient) -> bytes:
+    """The hello of a client with that key which does not speak version 2."""
+    hello = client.datagram(1)
+    return wire_with_filler(hello, bytes(range(256)) * 5 + bytes(31))
+
+
+def wire_with_filler(hello: bytes, filler: bytes) -> bytes:
+    """Replace what follows the client's key in a hello of version 1."""
+    header, message = wire.unpack_clear(hello)
+    start = message.payload.index(b"MPGOFFER")
+    data = message.payload[:start] + filler.ljust(len(message.payload) - start, b"\0")
+    return wire.pack_clear(header, message._replace(payload=data))

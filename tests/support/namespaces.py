@@ -154,12 +154,20 @@ class NarrowPath(Namespaces):
         self._ip(host, f"-6 addr add fd77:0:{net:x}::{last}/64 dev {device} nodad")
 
     def narrow(self, mtu: int) -> None:
-        """Have the link in the middle take packets of so many bytes, and the hosts forget."""
+        """Have the link in the middle take packets of so many bytes, and the hosts forget.
+
+        The client's own interface takes 1,500 bytes.
+        """
+        self.narrow_interface(1500)
         self._ip("near", f"link set to-far mtu {mtu}")
         self._ip("far", f"link set to-near mtu {mtu}")
         for host in ("client", "server"):
             self._ip(host, "route flush cache")
             self._ip(host, "-6 route flush cache")
+
+    def narrow_interface(self, mtu: int) -> None:
+        """Have the client's own interface take packets of so many bytes."""
+        self._ip("client", f"link set to-near mtu {mtu}")
 
     def drop(self, *, errors: bool = False, fragments: bool = False) -> None:
         """Have the routers drop ICMP errors, or fragments of packets."""
