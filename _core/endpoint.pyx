@@ -190,11 +190,15 @@ cdef class Endpoint:
     cpdef list take_messages(self):
         """Take all messages received, as a list of (SeqNum, bytes), in order of arrival."""
         cdef list messages
+        cdef tuple item
+        cdef Py_ssize_t size = 0
         try:
             messages = queue_pop_all(&self._inbox)
         finally:
             self.inbox_size = self._inbox.count
-        self.inbox_share.charge(-self.inbox_share.held)
+        for item in messages:
+            size += PyBytes_GET_SIZE(item[1]) + ITEM_COST
+        self.inbox_share.charge(-size)
         return messages
 
     cpdef list take_completed(self):

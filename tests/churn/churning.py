@@ -107,6 +107,8 @@ class Churn:
         _LOG.setLevel(logging.DEBUG)
         _LOG.propagate = False  # pytest keeps what it hears: that would be the leak that is found
         tracemalloc.start()
+        for room in self._rooms:
+            room.restart()  # so that what a server holds is traced from the first one on
         return self
 
     def __exit__(

@@ -107,6 +107,12 @@ class Room(EventHandler):
             self.nat.unplugged = False
         return True
 
+    def restart(self) -> None:
+        """Stop the server, and start another at once."""
+        self.is_up = False
+        self.stop()
+        self.start()
+
     def close(self) -> None:
         """Stop for good."""
         if self._stopping is not None:

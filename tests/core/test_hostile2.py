@@ -281,6 +281,16 @@ class TestInboxFloods:
         side.receive(hand.make(Message(0, number, b"again")), 1.1)
         assert [message for _, message, *_ in side.endpoint.take_messages()] == [b"again"]
 
+    def test_what_a_client_has_not_read_of_a_channel_stays_charged(self):
+        side, hand = accepted()
+        side._read = lambda: None
+        side.receive(hand.make(Message(0, 1, b"ab"), Message(CHAT, 1, b"cde")), 1.0)
+        assert side.endpoint.inbox_share.held == 2 * ITEM_COST + 5
+        assert len(side.endpoint.take_messages()) == 1
+        assert side.endpoint.inbox_share.held == ITEM_COST + 3
+        side.endpoint.take_channel_message(CHAT)
+        assert side.endpoint.inbox_share.held == 0
+
     def test_acks_beside_what_is_refused_are_used(self):
         side, hand = self.unread()
         results: list[bool] = []

@@ -23,9 +23,12 @@ MAX_RESIDENT_GROWTH = 16 * 1024 * 1024
 
 
 def check(churn: Churn) -> None:
-    """All is well, and nothing has grown from rest to rest."""
+    """All is well, and nothing has grown from rest to rest.
+
+    The first round is left out: what is made once may be made in it.
+    """
     assert churn.breaches == []
-    first, last = churn.rests[0], churn.rests[-1]
+    first, last = churn.rests[1], churn.rests[-1]
     assert {(rest.files, rest.threads) for rest in churn.rests} == {(first.files, first.threads)}
     assert last.traced - first.traced < MAX_TRACED_GROWTH
     assert last.heap - first.heap < MAX_HEAP_GROWTH
@@ -34,7 +37,7 @@ def check(churn: Churn) -> None:
 
 def test_a_few_clients_leave_nothing_behind(seed: int) -> None:
     with Churn(clients=12, seed=seed) as churn:
-        for _ in range(2):
+        for _ in range(3):
             churn.run(seconds=1.0)
         print(churn.report())
     check(churn)
