@@ -67,8 +67,9 @@ cdef enum:
     # Half of the packets of a key: the peer may be slow to ack the first of the next.
     UPDATE_AFTER = MAX_PHASE_PACKETS >> 1
     # Packets in flight below which no number is skipped: who acks what it has not received gains
-    # nothing then, and a game's sessions in virtual time do not depend on chance.
-    SKIP_SPAN = 16
+    # nothing then, and a game's sessions in virtual time do not depend on chance. At 60 packets a
+    # second there are no more up to half a second of round trip.
+    SKIP_SPAN = 32
     MANY_WAITING = 32      # so that those sent within the next round trip are fewer than 127
     CLOSE_RESERVE = 128    # packets of a key that are left for CLOSEs: they last for 3 s
     TWO_BYTES = 129        # packets from one that take a number of two bytes
