@@ -1,6 +1,6 @@
 """Item 9: what protocol 2 has to beat. `protocol2.py NAME...` measures some of its rows.
 
-Names: rate window bulk reordering jitter overhead moves hello newcomer replaced hotpath.
+Names: rate window bulk reordering jitter overhead moves paths hello newcomer replaced hotpath.
 """
 
 from __future__ import annotations
@@ -126,6 +126,18 @@ def moves(quick: bool) -> Iterator[Figure]:
     yield _row("moves", figure, "QUIC: a round trip")
 
 
+def paths(quick: bool) -> Iterator[Figure]:
+    """Paths of 1,200 to 1,472 bytes, on which nothing says that a datagram was too large."""
+    connected, shares = virtual.path_sizes()
+    name = "path sizes: connected after, most"
+    yield _row(
+        "paths", Figure(ITEM, name, Spread.of([max(connected) * 1e3]), 1000.0, unit="ms"), "quinn"
+    )
+    name = "path sizes: largest datagram, least share of what the path carries"
+    found = Spread.of([min(shares) * 100])
+    yield _row("paths", Figure(ITEM, name, found, 100.0, unit="%", at_least=True), "quinn")
+
+
 def hello(quick: bool) -> Iterator[Figure]:
     """A forged hello during a flood, beside the system calls."""
     count, repetitions = (1000, 3) if quick else (5000, 9)
@@ -213,6 +225,7 @@ ROWS: dict[str, Callable[[bool], Iterator[Figure]]] = {
     "jitter": jitter,
     "overhead": overhead,
     "moves": moves,
+    "paths": paths,
     "hello": hello,
     "newcomer": newcomer,
     "replaced": replaced,

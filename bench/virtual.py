@@ -16,6 +16,7 @@ __all__ = [
     "address_changes",
     "noticed_after",
     "overheads",
+    "path_sizes",
     "quantile",
     "rate_of",
     "resent_share",
@@ -28,6 +29,10 @@ MOVED_ROUND_TRIP = 0.2
 """Seconds, of which the frames of a world, 8 ms each, are a small part."""
 REORDERED = LinkConditions(rate=2_000_000, latency=0.05, reorder=0.3, reorder_delay=0.04)
 """The row of the soak: 30 % of the packets are overtaken by what is sent in 40 ms; none is lost."""
+PATH_SIZES = (1200, 1232, 1280, 1372, 1400, 1452, 1471, 1472)
+"""Bytes of the largest datagram: of MTUs from 1,228 to 1,500, over IPv4."""
+SEARCH = 10.0
+"""Seconds in which a session may find out what its path carries."""
 CHANGES = 100
 PLAYED, LAST = 0.5, 6.0
 """Seconds of play between two changes of address, and until all must have arrived."""
@@ -177,6 +182,22 @@ def noticed_after(keep_alive: float) -> list[float]:
         world.run_until(lambda: not client.connected())  # noqa: B023
         found.append(world.now - began)
     return found
+
+
+def path_sizes() -> tuple[list[float], list[float]]:
+    """Return, for each path, the seconds to connect and the share of its size that is used."""
+    connected, shares = [], []
+    for size in PATH_SIZES:
+        world = World(EventHandler(), LinkConditions(latency=ROUND_TRIP / 2, max_datagram=size))
+        client = world.client()
+        client.connect(world.address)
+        world.run_until(client.connected)
+        connected.append(world.now)
+        world.run(SEARCH)
+        (player,) = world.clients
+        least = min(client.stats().largest_datagram, player.stats.largest_datagram)
+        shares.append(least / size)
+    return connected, shares
 
 
 def quantile(values: list[float], share: float) -> float:

@@ -714,7 +714,7 @@ def test_a_load_may_take_a_twentieth_more_than_on_record(module):
     assert grown({"a": 1051}, {"a": 1000}) == ["a: 1,051 instructions, +5.1%"]
 
 
-@pytest.mark.parametrize("name", ["jitter", "overhead", "reordering", "moves", "replaced"])
+@pytest.mark.parametrize("name", ["jitter", "overhead", "reordering", "moves", "paths", "replaced"])
 def test_what_does_not_depend_on_the_machine_is_as_protocol_2_was_to_be(module, name):
     rows = list(module("protocol2").ROWS[name](True))
     assert rows
