@@ -90,8 +90,9 @@ NOTES = {
     8: "The baseline is a `recvfrom` on the same socket that raises `BlockingIOError`.",
     9: "[Protocol 2](protocol2.md) was made for what protocol 1 cannot do, and each row is one of "
     "those things; where its target comes from is said beside it. Both are measured above where "
-    "they can be compared. Reordering, jitter, moves and the replaced server are in virtual time, "
-    "with a round trip of 100 ms, and of 200 ms for moves; they do not depend on the machine. The "
+    "they can be compared. Reordering, [jitter](glossary.md#jitter), moves, path sizes and the "
+    "replaced server are in virtual time, with a round trip of 100 ms, and of 200 ms for moves; "
+    "they do not depend on the machine. The "
     "way of a forged hello is that from a datagram that was read to a reply that is to be sent: "
     "what the system calls cost comes on top. A command measures its row alone, in a checkout "
     "after `make bench-quick`, with the `python` of `.venv/bin`.",
