@@ -332,7 +332,7 @@ def test_the_profile_of_the_hot_path_has_the_functions_that_the_page_explains(
     assert set(explained) <= {(Path(source).name, function) for source, _, function in profiled}
     [question] = re.findall(r"^echo .*pstats.*$", page, re.M)
     answer = succeed("sh", "-c", question, cwd=tmp_path)
-    assert re.search(r"endpoint1\.pyx:\d+\(receive\) +-> .*\.pyx", answer)
+    assert re.search(r"endpoint\.pyx:\d+\(receive\) +-> .*\.pyx", answer)
 
 
 @build_with_hooks
