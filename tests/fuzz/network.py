@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from fuzz.delivery import Delivery
 from fuzz.inputs import Script
 from fuzz.talking import PAUSES, Talker
 from support.endpoints import GuardedAead
@@ -29,14 +30,14 @@ class Way:
         self.sender, self.receiver = sender, receiver
         self.genuine: set[bytes] = set()
         self.accepted: set[bytes] = set()
-        self.under_way: list[bytes] = []
+        self.in_flight: list[bytes] = []
         self.had: list[bytes] = []
         self.arrived: set[int] = set()
 
     def put(self, datagrams: list[bytes]) -> None:
         """Put the sender's datagrams in flight."""
         self.genuine.update(datagrams)
-        self.under_way += datagrams
+        self.in_flight += datagrams
 
     def deliver(self, datagram: bytes, now: float) -> None:
         """Give the receiver a datagram: it takes what is genuine, once."""
@@ -58,7 +59,7 @@ class Way:
             assert not acked or index in self.arrived, f"message {index}: True, and not there"
 
 
-class Network:
+class Network(Delivery):
     """The two, and the time."""
 
     def __init__(self, script: Script) -> None:
@@ -100,31 +101,10 @@ class Network:
         for one in self.ways:
             one.put(one.sender.leave(self._now))
 
-    def _deliver_next(self, way: Way) -> None:
-        if way.under_way:
-            way.deliver(way.under_way.pop(0), self._now)
-
-    def _deliver_any(self, way: Way) -> None:
-        if way.under_way:
-            place = self._script.below(len(way.under_way))
-            way.deliver(way.under_way.pop(place), self._now)
-
-    def _deliver_all(self, way: Way) -> None:
-        while way.under_way:
-            self._deliver_next(way)
-
-    def _repeat(self, way: Way) -> None:
-        if way.under_way:
-            way.deliver(self._script.pick(way.under_way), self._now)
-
-    def _drop(self, way: Way) -> None:
-        if way.under_way:
-            way.under_way.pop(self._script.below(len(way.under_way)))
-
     def _damage(self, way: Way) -> None:
-        if not way.under_way:
+        if not way.in_flight:
             return
-        damaged = bytearray(self._script.pick(way.under_way))
+        damaged = bytearray(self._script.pick(way.in_flight))
         kind = self._script.below(4)
         place = self._script.below(max(1, min(len(damaged), 256)))
         if kind == 0:

@@ -10,6 +10,7 @@ import contextlib
 from collections.abc import Callable
 from typing import Any
 
+from fuzz.delivery import Delivery
 from fuzz.inputs import Script
 from support.endpoints2 import CHANNELS, CHAT, LOOT, POSITION, SCORE, WINDOW, Hand, Side, accepted
 from support.wire import WireError
@@ -60,7 +61,7 @@ class Way:
     def __init__(self, sender: Side, receiver: Side) -> None:
         self.sender, self.receiver = sender, receiver
         self.genuine: set[bytes] = set()
-        self.under_way: list[bytes] = []
+        self.in_flight: list[bytes] = []
         self.had: list[bytes] = []
         self.said: dict[int, list[bytes]] = {channel: [] for channel in SAYS}
         self.results: dict[tuple[int, int], list[bool]] = {}
@@ -115,7 +116,7 @@ class Way:
         return [m for c, m in arrived if c == SCORE][-1:] == newest and all(self.results.values())
 
 
-class Network:
+class Network(Delivery):
     """Two honest sides, the network between them, and the time."""
 
     def __init__(self, script: Script) -> None:
@@ -164,33 +165,12 @@ class Network:
         for way in self._ways:
             leaving = way.sender.datagrams(self._now)
             way.genuine.update(leaving)
-            way.under_way += leaving
-
-    def _deliver_next(self, way: Way) -> None:
-        if way.under_way:
-            way.deliver(way.under_way.pop(0), self._now)
-
-    def _deliver_any(self, way: Way) -> None:
-        if way.under_way:
-            place = self._script.below(len(way.under_way))
-            way.deliver(way.under_way.pop(place), self._now)
-
-    def _deliver_all(self, way: Way) -> None:
-        while way.under_way:
-            self._deliver_next(way)
-
-    def _repeat(self, way: Way) -> None:
-        if way.under_way:
-            way.deliver(self._script.pick(way.under_way), self._now)
-
-    def _drop(self, way: Way) -> None:
-        if way.under_way:
-            way.under_way.pop(self._script.below(len(way.under_way)))
+            way.in_flight += leaving
 
     def _damage(self, way: Way) -> None:
-        if not way.under_way:
+        if not way.in_flight:
             return
-        damaged = bytearray(self._script.pick(way.under_way))
+        damaged = bytearray(self._script.pick(way.in_flight))
         place = self._script.below(len(damaged))
         if self._script.chance(4):
             del damaged[place:]
