@@ -61,10 +61,12 @@ cdef class Pump:
         return 0
 
     cdef object _next_leaving(self, double now):
-        raise NotImplementedError
+        """Return what is to leave now; None if nothing is, as where there are no sessions."""
+        return None
 
     cdef bint _queue(self, object leaving, double now) except -1:
-        raise NotImplementedError
+        """Hand over what leaves; return False if it was not taken."""
+        return False
 
     cdef bint _send_probe(
         self, bytes datagram, tuple address, Endpoint2 endpoint, double now

@@ -127,7 +127,8 @@ class Counting(EventHandler):
 def address_changes(loss: float, seed: int = 1) -> list[float]:
     """Return how many round trips passed until the server sent to each new address of a client.
 
-    What is under way is lost with the old one. Raises AssertionError if a reliable message is.
+    What is in flight is lost with the old address. Raises AssertionError if a reliable message is
+    lost.
     """
     handler = Counting()
     world = World(handler, LinkConditions(latency=MOVED_ROUND_TRIP / 2, loss=loss), seed=seed)
@@ -156,7 +157,7 @@ def address_changes(loss: float, seed: int = 1) -> list[float]:
 
 
 def _move(client: UdpClient, number: int) -> tuple[str, int]:
-    """Give the client's socket another port; what is under way is lost."""
+    """Give the client's socket another port; what is in flight is lost."""
     network = client._network
     ((port, sock),) = network.sockets.items()
     del network.sockets[port]

@@ -86,11 +86,10 @@ class SocketBots(Swarm):
 
     def note(self, received: list[tuple[int, bytes]]) -> None:
         """Do what must be done at once with what came: datagrams, each with its bot."""
-        raise NotImplementedError
 
     def stamps(self, bot: int, datagram: bytes) -> Iterator[float]:
         """Return the times at which the messages were due that a datagram answers."""
-        raise NotImplementedError
+        return iter(())
 
     def settle(self) -> None:
         for now, received in self.kept:

@@ -81,14 +81,13 @@ class Swarm:
 
     def play(self, turn: Turn) -> None:
         """Let each bot of a turn send a message."""
-        raise NotImplementedError
 
     def rest(self, turn: Turn) -> None:
         """Let each say that it is there."""
 
     def read(self) -> int:
         """Take what has arrived, a batch at most; return the number of datagrams."""
-        raise NotImplementedError
+        return 0
 
     def acknowledge(self) -> None:
         """Say what has arrived, so that nobody sends it again while the bots are silent."""
