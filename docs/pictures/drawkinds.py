@@ -32,7 +32,7 @@ SAYS = {
     "ordered": "every one, in order:\n3 waits for 2",
     "latest": "what is lost is sent again\nunless there is a newer one",
     "sequenced": "each is sent once, and\ndropped if it is late",
-    "unordered": "every one,\nas it comes",
+    "unordered": "every one,\nas it arrives",
 }
 
 

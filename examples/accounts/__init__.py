@@ -1,1 +1,1 @@
-"""A game server that lets in who has an account."""
+"""A game server for players with an account."""

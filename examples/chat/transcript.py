@@ -20,7 +20,7 @@ class Transcript:
         self._path = path
 
     async def load(self) -> list[Line]:
-        """The last lines, oldest first; what is no line is passed over."""
+        """The last lines, oldest first; invalid lines are skipped."""
         return await asyncio.to_thread(self._load)
 
     async def add(self, line: Line) -> None:

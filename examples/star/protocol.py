@@ -4,7 +4,7 @@ State (`Moves`, `Snapshot`) is sent unreliably and has a number: it may be lost,
 late. What has to arrive (`Join`, `Welcome`, `Scores`) is sent reliably; it arrives once, but in
 any order, so the scores have a number, too.
 
-`decode` raises ValueError for what is no message, and nothing else.
+`decode` raises ValueError, and nothing else, for bytes that are not a message.
 """
 
 from __future__ import annotations
